@@ -1,0 +1,57 @@
+"""The planner contract: a domain's pure share of `compile(line-up, fleet)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nf.documents.appliance import ProbeTarget
+from nf.documents.fleet import Fleet
+from nf.documents.lineup import LineUp
+from nf.documents.model import DocumentModel
+from nf.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLoad:
+    """Bit rate that one delivery puts on one direction of one link."""
+
+    link: str  # the link's id in the fleet document
+    sender: str  # the appliance at the sending end
+    bitrate_bps: int
+    channel: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A place in a channel's chain where it is measured: `nf channel show` prints one line for each."""
+
+    channel: str
+    path: str
+    order: int
+    appliance: str
+    point: str  # what is measured there: "contribution", "source", "tree", "receiver"
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What a planner adds. Sections of the same name from two planners are an error.
+
+    `problems` refuse the line-up; `keys` in them are document paths, so that line and column can be filled in.
+    """
+
+    sections: Mapping[str, Mapping[str, DocumentModel]] = field(default_factory=dict)  # appliance -> section -> value
+    probes: Mapping[str, tuple[ProbeTarget, ...]] = field(default_factory=dict)  # appliance -> probes it runs
+    loads: tuple[LinkLoad, ...] = ()
+    hops: tuple[Hop, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class Planner(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def plan(self, lineup: LineUp, fleet: Fleet) -> Contribution:
+        """Pure and deterministic; independent of the order in which the documents list things."""

@@ -1,0 +1,97 @@
+"""The units contract: long-lived processes of an appliance, run by the supervisor (lab) or systemd (image).
+
+Units outlive the agent. A driver defines and starts its own units; nobody else touches them.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+
+class ReadyKind(Enum):
+    STARTED = "started"  # ready as soon as the process runs
+    UNIX_SOCKET = "unix-socket"  # ready when `target` accepts a connection
+    FILE = "file"  # ready when the path `target` exists
+    TCP = "tcp"  # ready when `target` ("127.0.0.1:80") accepts a connection
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    kind: ReadyKind = ReadyKind.STARTED
+    target: str = ""
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSpec:
+    """A process to run.
+
+    after         units that must be ready before this one starts
+    backoff_*     restart delay: doubles from first to last, reset after `stable_s` seconds of running
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    after: tuple[str, ...] = ()
+    ready: Readiness = field(default_factory=Readiness)
+    restart: bool = True
+    backoff_first_s: float = 0.2
+    backoff_last_s: float = 10.0
+    stable_s: float = 10.0
+    stop_signal: int = int(signal.SIGTERM)
+    stop_timeout_s: float = 5.0
+    directory: Path = Path("/")
+
+
+class UnitState(Enum):
+    STOPPED = "stopped"
+    WAITING = "waiting"  # for the units it comes after
+    STARTING = "starting"  # runs, not ready
+    READY = "ready"
+    BACKOFF = "backoff"  # died, will be started again
+    FAILED = "failed"  # died and is not restarted, or never became ready
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitStatus:
+    name: str
+    state: UnitState
+    pid: int | None
+    since: float  # seconds since the epoch: when it entered `state`
+    restarts: int
+    last_exit: str = ""  # "exit 1", "signal SIGKILL", "" = never ended
+    spec: UnitSpec | None = None
+
+
+class Units(Protocol):
+    async def define(self, spec: UnitSpec) -> None:
+        """Add or replace a definition. A running unit keeps running with its old one until it is restarted."""
+
+    async def remove(self, name: str) -> None:
+        """Stop the unit if it runs and forget it. Unknown names are no error."""
+
+    async def start(self, name: str) -> UnitStatus:
+        """Start it and wait until it is ready. Raises DriverError with the log's tail when it does not become so."""
+
+    async def stop(self, name: str) -> UnitStatus:
+        """Stop it (signal, then SIGKILL after its time-out) and wait until it is gone. Idempotent."""
+
+    async def restart(self, name: str) -> UnitStatus: ...
+
+    async def status(self, name: str) -> UnitStatus | None:
+        """None when no such unit is defined."""
+
+    async def list(self) -> tuple[UnitStatus, ...]: ...
+
+    async def log(self, name: str, lines: int = 50) -> tuple[str, ...]:
+        """The last lines that the unit wrote to stdout and stderr."""
+
+    def watch(self) -> AsyncIterator[UnitStatus]:
+        """Every change of state from now on."""

@@ -1,0 +1,93 @@
+"""Fleet: sites, appliances, links, and which appliance carries which function."""
+
+from __future__ import annotations
+
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nf.documents.model import Document, DocumentModel, Name
+from nf.documents.quantities import BitRate
+
+
+class Criticality(Enum):
+    """`required`: a commit never goes on without the site. `optional`: `--without SITE` may leave it out."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
+class Role(Enum):
+    HEADEND = "headend"
+    CORE = "core"
+    POP = "pop"
+    PROBE = "probe"  # a probe-only agent behind a PoP, where a receiver would be
+
+
+class Site(DocumentModel):
+    id: Name
+    criticality: Criticality = Criticality.OPTIONAL
+    description: str = ""
+
+
+class Interface(DocumentModel):
+    """A data-plane interface. The management interface is out-of-band and never listed here."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,14}$")]
+    address: IPv4Interface
+
+
+class Appliance(DocumentModel):
+    """`serial` binds the enrolment token to the hardware; `management` is its out-of-band address."""
+
+    id: Name
+    site: Name
+    role: Role
+    serial: Annotated[str, Field(min_length=1, max_length=64)]
+    management: IPv4Address
+    loopback: IPv4Address | None = None
+    interfaces: tuple[Interface, ...] = ()
+
+
+class Link(DocumentModel):
+    """A layer-2 segment between two or more interfaces, each named `appliance:interface`.
+
+    `capacity` holds for each direction; `cost` is the OSPF cost of every end.
+    """
+
+    id: Name
+    endpoints: Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*:[a-z][a-z0-9._-]*$")], ...], Field(min_length=2)]
+    capacity_bps: BitRate = Field(alias="capacity")
+    cost: Annotated[int, Field(ge=1, le=65535)] = 10
+
+
+class Placement(DocumentModel):
+    """A function (a word that a domain's planner knows, such as `ingest` or `multicast-source`) and who carries it."""
+
+    function: Name
+    appliances: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+class FleetSpec(DocumentModel):
+    sites: tuple[Site, ...] = ()
+    appliances: tuple[Appliance, ...] = ()
+    links: tuple[Link, ...] = ()
+    placement: tuple[Placement, ...] = ()
+
+
+class Fleet(Document):
+    kind: Literal["Fleet"]
+    spec: FleetSpec
+
+    def appliance(self, appliance_id: str) -> Appliance:
+        """Raises KeyError."""
+        for appliance in self.spec.appliances:
+            if appliance.id == appliance_id:
+                return appliance
+        raise KeyError(appliance_id)
+
+    def placed(self, function: str) -> tuple[str, ...]:
+        """Ids of the appliances that carry `function`, sorted."""
+        return tuple(sorted({a for p in self.spec.placement if p.function == function for a in p.appliances}))

@@ -1,0 +1,68 @@
+"""LineUp: channels, and for each the ways it reaches people. Path types are registered by domains."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SerializeAsAny
+
+from nf.documents.model import Document, DocumentModel, Name
+from nf.documents.quantities import BitRate, DurationMs
+
+
+class Source(DocumentModel):
+    """Where a contribution enters the network: MPEG-TS over UDP to `port` of the appliance that takes it in.
+
+    `appliance` must have the function `ingest` (placement, fleet document); `group` makes it a multicast feed.
+    """
+
+    id: Name
+    type: Literal["udp"] = "udp"
+    appliance: Name
+    port: Annotated[int, Field(ge=1024, le=65535)]
+    bitrate_bps: BitRate = Field(alias="bitrate")
+
+
+class DeliveryPath(DocumentModel):
+    """What every delivery path has. Domains derive from it and fix `type` with a Literal."""
+
+    id: Name
+    type: str
+    priority: Annotated[int, Field(ge=1, le=9)] = 1
+    rate_bps: BitRate = Field(alias="rate")
+
+
+class Channel(DocumentModel):
+    """One programme. `lcn`: logical channel number on the remote; `uid`: tag URI, RFC 4151."""
+
+    id: Name
+    name: str
+    lcn: Annotated[int, Field(ge=1, le=9999)]
+    uid: Annotated[str, Field(pattern=r"^tag:[a-z0-9.@-]+,\d{4}(-\d\d){0,2}:.+$")]
+    source: Name
+    delivery: tuple[SerializeAsAny[DeliveryPath], ...] = ()
+
+
+class OverridePolicy(DocumentModel):
+    """Bounds on what may deviate from the intent for a while."""
+
+    max_ttl_ms: DurationMs = Field(alias="max_ttl", default=86_400_000)
+
+
+class Policy(DocumentModel):
+    """`deadline`: the whole of a commit, undo included, fits into it or the commit is refused."""
+
+    deadline_ms: DurationMs = Field(alias="deadline", default=120_000)
+    reconcile_ms: DurationMs = Field(alias="reconcile", default=10_000)
+    overrides: OverridePolicy = OverridePolicy()
+
+
+class LineUpSpec(DocumentModel):
+    sources: tuple[Source, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    policy: Policy = Policy()
+
+
+class LineUp(Document):
+    kind: Literal["LineUp"]
+    spec: LineUpSpec

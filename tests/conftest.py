@@ -1,0 +1,34 @@
+"""Markers that are kept honest: what is missing skips on a workstation and fails in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _root(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("root") and os.geteuid() != 0:
+        _missing("needs root: run with sudo")
+
+
+@pytest.fixture(scope="session")
+def require_programs() -> Callable[..., None]:
+    """`require_programs("zebra", "ffmpeg")`: every one is installed, or the test skips (fails in CI)."""
+
+    def check(*names: str) -> None:
+        path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/lib/frr"
+        absent = [name for name in names if shutil.which(name, path=path) is None]
+        if absent:
+            _missing(f"needs {', '.join(absent)}: `make setup` installs them")
+
+    return check
