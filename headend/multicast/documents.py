@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from nf.documents.lineup import DeliveryPath
-from nf.documents.model import DocumentModel, Name
+from nf.documents.model import (
+    Address,
+    DocumentModel,
+    InterfaceAddress,
+    InterfaceName,
+    Name,
+    Port,
+    RuleError,
+    Whole,
+)
 from nf.documents.quantities import BitRate
 from nf.documents.registry import Extension
-
-Port = Annotated[int, Field(ge=1024, le=65535)]
-InterfaceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,14}$")]
 
 
 def _ssm_group(group: IPv4Address) -> IPv4Address:
     low = int(group) & 0x7FFFFF
     if int(group) >> 24 != 232:
-        raise ValueError("a source-specific group is in 232.0.0.0/8 (RFC 4607)")
+        raise RuleError("a source-specific group is in 232.0.0.0/8 (RFC 4607)", "choose one such as 232.10.1.1")
     if low < 0x100:
-        raise ValueError("the low 23 bits may not be 0.0.x: such groups share Ethernet addresses with 224.0.0.x")
+        raise RuleError(
+            "the low 23 bits may not be 0.0.x: such groups share Ethernet addresses with 224.0.0.x",
+            "choose a group outside 232.0.0.0/24 and 232.128.0.0/24",
+        )
     return group
 
 
-SsmGroup = Annotated[IPv4Address, AfterValidator(_ssm_group)]
+SsmGroup = Annotated[Address, AfterValidator(_ssm_group)]
 
 
 class SsmPath(DeliveryPath):
@@ -42,13 +51,13 @@ class SsmPath(DeliveryPath):
 
 class InterfaceConfig(DocumentModel):
     name: InterfaceName
-    address: IPv4Interface
+    address: InterfaceAddress
 
 
 class InterfacesSection(DocumentModel):
     """Section `interfaces`: addresses of the data plane, all set up; `loopback` is a /32 on lo."""
 
-    loopback: IPv4Address | None = None
+    loopback: Address | None = None
     forwarding: bool = False
     interfaces: tuple[InterfaceConfig, ...] = ()
 
@@ -57,7 +66,7 @@ class FrrInterface(DocumentModel):
     """`passive`: advertised, no adjacency. `bfd`: on OSPF and PIM together, since BFD on PIM alone buys nothing."""
 
     name: InterfaceName
-    cost: Annotated[int, Field(ge=1, le=65535)] = 10
+    cost: Annotated[Whole, Field(ge=1, le=65535)] = 10
     passive: bool = False
     pim: bool = True
     igmp: bool = False
@@ -67,7 +76,7 @@ class FrrInterface(DocumentModel):
 class FrrSection(DocumentModel):
     """Section `frr`: OSPF area 0, PIM-SSM, IGMPv3 and BFD of one router."""
 
-    router_id: IPv4Address
+    router_id: Address
     interfaces: tuple[FrrInterface, ...] = ()
 
 
@@ -76,7 +85,7 @@ class TreeEntry(DocumentModel):
 
     channel: Name
     path: Name
-    source: IPv4Address
+    source: Address
     group: SsmGroup
     port: Port
     requires: tuple[str, ...] = ()
@@ -95,7 +104,7 @@ class SourceStage(DocumentModel):
     channel: Name
     path: Name
     contribution_port: Port
-    source: IPv4Address
+    source: Address
     group: SsmGroup
     port: Port
     rate_bps: BitRate = Field(alias="rate")
@@ -111,10 +120,10 @@ class SourceSection(DocumentModel):
 class SsmProbeArguments(DocumentModel):
     """Arguments of a probe target of kind `ssm`. `interface`: address of the receiving interface."""
 
-    source: IPv4Address
+    source: Address
     group: SsmGroup
     port: Port
-    interface: IPv4Address
+    interface: Address
     rate_bps: BitRate = Field(alias="rate")
 
 

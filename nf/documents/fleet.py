@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Interface
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nf.documents.model import Document, DocumentModel, Name
+from nf.documents.model import Address, Document, DocumentModel, Form, InterfaceAddress, InterfaceName, Name, Whole
 from nf.documents.quantities import BitRate
+
+Endpoint = Annotated[
+    str,
+    Form(
+        r"[a-z][a-z0-9-]{0,38}:[a-z][a-z0-9._-]{0,14}",
+        "an endpoint is APPLIANCE:INTERFACE",
+        "write it as pop1:eth1",
+    ),
+]
 
 
 class Criticality(Enum):
@@ -35,8 +43,8 @@ class Site(DocumentModel):
 class Interface(DocumentModel):
     """A data-plane interface. The management interface is out-of-band and never listed here."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,14}$")]
-    address: IPv4Interface
+    name: InterfaceName
+    address: InterfaceAddress
 
 
 class Appliance(DocumentModel):
@@ -46,8 +54,8 @@ class Appliance(DocumentModel):
     site: Name
     role: Role
     serial: Annotated[str, Field(min_length=1, max_length=64)]
-    management: IPv4Address
-    loopback: IPv4Address | None = None
+    management: Address
+    loopback: Address | None = None
     interfaces: tuple[Interface, ...] = ()
 
 
@@ -58,9 +66,9 @@ class Link(DocumentModel):
     """
 
     id: Name
-    endpoints: Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*:[a-z][a-z0-9._-]*$")], ...], Field(min_length=2)]
+    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=2)]
     capacity_bps: BitRate = Field(alias="capacity")
-    cost: Annotated[int, Field(ge=1, le=65535)] = 10
+    cost: Annotated[Whole, Field(ge=1, le=65535)] = 10
 
 
 class Placement(DocumentModel):

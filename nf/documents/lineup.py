@@ -6,20 +6,29 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny
 
-from nf.documents.model import Document, DocumentModel, Name
+from nf.documents.model import API_VERSION, Document, DocumentModel, Form, Metadata, Name, Port, Whole
 from nf.documents.quantities import BitRate, DurationMs
+
+TagUri = Annotated[
+    str,
+    Form(
+        r"tag:[a-z0-9.@-]+,\d{4}(-\d\d){0,2}:.+",
+        "a uid is a tag URI (RFC 4151)",
+        "write it as tag:DOMAIN,YEAR:NAME, such as tag:streamverse.test,2026:ch1",
+    ),
+]
 
 
 class Source(DocumentModel):
     """Where a contribution enters the network: MPEG-TS over UDP to `port` of the appliance that takes it in.
 
-    `appliance` must have the function `ingest` (placement, fleet document); `group` makes it a multicast feed.
+    `appliance` must have the function `ingest` (placement, fleet document).
     """
 
     id: Name
     type: Literal["udp"] = "udp"
     appliance: Name
-    port: Annotated[int, Field(ge=1024, le=65535)]
+    port: Port
     bitrate_bps: BitRate = Field(alias="bitrate")
 
 
@@ -28,7 +37,7 @@ class DeliveryPath(DocumentModel):
 
     id: Name
     type: str
-    priority: Annotated[int, Field(ge=1, le=9)] = 1
+    priority: Annotated[Whole, Field(ge=1, le=9)] = 1
     rate_bps: BitRate = Field(alias="rate")
 
 
@@ -36,9 +45,9 @@ class Channel(DocumentModel):
     """One programme. `lcn`: logical channel number on the remote; `uid`: tag URI, RFC 4151."""
 
     id: Name
-    name: str
-    lcn: Annotated[int, Field(ge=1, le=9999)]
-    uid: Annotated[str, Field(pattern=r"^tag:[a-z0-9.@-]+,\d{4}(-\d\d){0,2}:.+$")]
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    lcn: Annotated[Whole, Field(ge=1, le=9999)]
+    uid: TagUri
     source: Name
     delivery: tuple[SerializeAsAny[DeliveryPath], ...] = ()
 
@@ -66,3 +75,8 @@ class LineUpSpec(DocumentModel):
 class LineUp(Document):
     kind: Literal["LineUp"]
     spec: LineUpSpec
+
+    @classmethod
+    def empty(cls, name: str = "empty") -> LineUp:
+        """The line-up without channels: compiled with a fleet it gives the underlay."""
+        return cls(api_version=API_VERSION, kind="LineUp", metadata=Metadata(name=name), spec=LineUpSpec())

@@ -12,22 +12,27 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-_RATE = re.compile(r"^(\d+(?:\.\d+)?)([kMG]?)(?:bit/s|bps)?$")
+from nf.documents.model import RuleError
+
+_RATE = re.compile(r"^([0-9]{1,15}(?:\.[0-9]{1,9})?)([kMG]?)(?:bit/s|bps)?$")
 _RATE_FACTOR = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+_DURATION = re.compile(r"^([0-9]{1,15}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)$")
 _DURATION_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+MAX_BITRATE_BPS = 10**15
+MAX_DURATION_MS = 3_660 * 86_400_000  # ten years
 
 
 def parse_bitrate(text: object) -> int:
     """`8M` -> 8_000_000 (bit/s). Raises ValueError."""
     if isinstance(text, int) and not isinstance(text, bool):
         return text
-    match = _RATE.match(str(text).strip())
+    match = _RATE.match(text.strip()) if isinstance(text, str) else None
     if match is None:
-        raise ValueError("a bit rate is a number with k, M or G, such as 8M or 750k (bit/s)")
+        raise RuleError("a bit rate is a number with k, M or G (bit/s)", "write it as 8M or 750k")
     value = Fraction(match[1]) * _RATE_FACTOR[match[2]]
     if value.denominator != 1:
-        raise ValueError("a bit rate is a whole number of bit/s")
+        raise RuleError("a bit rate is a whole number of bit/s", "round it")
     return int(value)
 
 
@@ -44,10 +49,10 @@ def parse_duration_ms(text: object) -> int:
     """`500ms` -> 500, `2s` -> 2000 (milliseconds). Raises ValueError."""
     match = _DURATION.match(str(text).strip()) if isinstance(text, str) else None
     if match is None:
-        raise ValueError("a duration is a number with its unit: ms, s, m, h or d, such as 500ms or 5m")
+        raise RuleError("a duration is a number with its unit: ms, s, m, h or d", "write it as 500ms, 2s or 5m")
     value = Fraction(match[1]) * _DURATION_MS[match[2]]
     if value.denominator != 1:
-        raise ValueError("a duration is a whole number of milliseconds")
+        raise RuleError("a duration is a whole number of milliseconds", "round it")
     return int(value)
 
 
@@ -63,7 +68,7 @@ def format_duration(milliseconds: int) -> str:
 BitRate = Annotated[
     int,
     BeforeValidator(parse_bitrate),
-    Field(gt=0),
+    Field(gt=0, le=MAX_BITRATE_BPS),
     PlainSerializer(format_bitrate, when_used="json"),
     WithJsonSchema(
         {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": _RATE.pattern}]}
@@ -74,7 +79,7 @@ BitRate = Annotated[
 DurationMs = Annotated[
     int,
     BeforeValidator(parse_duration_ms),
-    Field(ge=0),
+    Field(ge=0, le=MAX_DURATION_MS),
     PlainSerializer(format_duration, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": _DURATION.pattern}),
 ]
