@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast, get_args
 
@@ -16,6 +15,7 @@ from nf.documents.keys import Loc
 from nf.documents.lineup import LineUp
 from nf.documents.model import API_VERSION, Document, DocumentModel, RuleError
 from nf.documents.registry import Registry
+from nf.documents.rules import nearest
 
 D = TypeVar("D", bound=Document)
 M = TypeVar("M", bound=DocumentModel)
@@ -55,15 +55,6 @@ def check_head(model: type[Document], data: object) -> list[Violation]:
         if key in data and data[key] != expected:
             return [Violation((key,), f"must be {expected}", f"write {key}: {expected}", shown(data[key]))]
     return []
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A remedy for a word that is none of `known`: the nearest one, or all of them."""
-    words = sorted(known)
-    close = difflib.get_close_matches(word[:100], words, n=1)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"known: {', '.join(words)}" if words else "remove it"
 
 
 def shown(value: object) -> str:

@@ -1,0 +1,1 @@
+"""Pure: line-up and fleet into one configuration for each appliance, with every broken rule named."""

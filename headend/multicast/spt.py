@@ -1,0 +1,132 @@
+"""Shortest-path trees over the fleet's links, as OSPF and PIM's reverse-path rule will build them."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+
+from nf.documents.fleet import Appliance, Fleet, Role
+
+ROUTERS = frozenset({Role.CORE, Role.POP})
+DEFAULT_COST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """An interface of an appliance with what the link it is on says. `link` is empty for one without a link."""
+
+    name: str
+    address: IPv4Interface
+    link: str
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One direction of one link: `sender` forwards onto it."""
+
+    link: str
+    sender: str
+
+
+class Topology:
+    """The fleet as the routers see it. References that do not resolve are left out: they are problems elsewhere."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.appliances: Mapping[str, Appliance] = {appliance.id: appliance for appliance in fleet.spec.appliances}
+        self.routers = frozenset(a.id for a in self.appliances.values() if a.role in ROUTERS)
+        self.members: Mapping[str, tuple[str, ...]] = {
+            link.id: tuple(sorted({name.partition(":")[0] for name in link.endpoints} & self.appliances.keys()))
+            for link in fleet.spec.links
+        }
+        self.cost: Mapping[str, int] = {link.id: link.cost for link in fleet.spec.links}
+        on_link = {name: link.id for link in fleet.spec.links for name in link.endpoints}
+        self.faces: Mapping[str, tuple[Face, ...]] = {
+            appliance.id: _faces(appliance, on_link, self.cost) for appliance in self.appliances.values()
+        }
+        self.adjacencies = frozenset(
+            link.id for link in fleet.spec.links if len(link.endpoints) == 2 and self._joins_two_routers(link.id)
+        )
+
+    def routers_on(self, link: str) -> tuple[str, ...]:
+        return tuple(name for name in self.members.get(link, ()) if name in self.routers)
+
+    def has_role(self, link: str, role: Role) -> bool:
+        return any(self.appliances[name].role is role for name in self.members.get(link, ()))
+
+    def shared_face(self, appliance: str, others: Iterable[str]) -> Face | None:
+        """The first interface of `appliance`, by name, on a link with one of `others`."""
+        wanted = set(others) - {appliance}
+        return next((f for f in self.faces[appliance] if wanted.intersection(self.members.get(f.link, ()))), None)
+
+    def _joins_two_routers(self, link: str) -> bool:
+        return len(self.routers_on(link)) == 2
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Every router's equal-cost shortest paths to the source's link.
+
+    distance   OSPF cost of the source's subnet, seen from the router; routers that cannot reach it are absent
+    upstream   the directions in which a router may receive; none for a router on the source's link
+    """
+
+    distance: Mapping[str, int]
+    upstream: Mapping[str, tuple[Edge, ...]]
+
+    def towards(self, routers: Iterable[str]) -> tuple[frozenset[str], frozenset[Edge]]:
+        """Every router and every link direction on any shortest path to `routers`."""
+        seen: set[str] = set()
+        edges: set[Edge] = set()
+        pending = [router for router in routers if router in self.distance]
+        while pending:
+            router = pending.pop()
+            if router in seen:
+                continue
+            seen.add(router)
+            edges.update(self.upstream[router])
+            pending += [edge.sender for edge in self.upstream[router]]
+        return frozenset(seen), frozenset(edges)
+
+
+def shortest_paths(topology: Topology, source_link: str) -> Tree:
+    """Dijkstra from the source's link. OSPF runs over links of exactly two routers; other links are stub networks."""
+    neighbours: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+    for link in topology.adjacencies:
+        first, second = topology.routers_on(link)
+        neighbours[first].append((second, link, topology.cost[link]))
+        neighbours[second].append((first, link, topology.cost[link]))
+    first_hops = topology.routers_on(source_link)
+    distance = dict.fromkeys(first_hops, topology.cost[source_link])
+    queue = [(cost, router) for router, cost in distance.items()]
+    heapq.heapify(queue)
+    while queue:
+        cost, router = heapq.heappop(queue)
+        if cost > distance[router]:
+            continue
+        for other, _, step in neighbours[router]:
+            if cost + step < distance.get(other, cost + step + 1):
+                distance[other] = cost + step
+                heapq.heappush(queue, (cost + step, other))
+    upstream: dict[str, tuple[Edge, ...]] = {}
+    for router, cost in distance.items():
+        equal = [(link, other) for other, link, step in neighbours[router] if distance[other] + step == cost]
+        upstream[router] = () if router in first_hops else tuple(Edge(*pair) for pair in sorted(equal))
+    return Tree(distance, upstream)
+
+
+def _faces(appliance: Appliance, on_link: Mapping[str, str], cost: Mapping[str, int]) -> tuple[Face, ...]:
+    faces = []
+    for interface in sorted(appliance.interfaces, key=lambda interface: natural(interface.name)):
+        link = on_link.get(f"{appliance.id}:{interface.name}", "")
+        faces.append(Face(interface.name, interface.address, link, cost.get(link, DEFAULT_COST)))
+    return tuple(faces)
+
+
+def natural(name: str) -> tuple[tuple[str, int], ...]:
+    """Sorting key that puts eth2 before eth10."""
+    return tuple((word, int(number or 0)) for word, number in re.findall(r"([^0-9]*)([0-9]*)", name))
