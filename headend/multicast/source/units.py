@@ -1,0 +1,79 @@
+"""How a source stage becomes a unit of the supervisor, and how a unit is read back as a source stage."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from headend.multicast.documents import SourceStage
+from nf.contracts.units import Readiness, ReadyKind, UnitSpec
+
+MODULE = "headend.multicast.source.stage"
+UNIT_PREFIX = "source-"
+_PROVIDES_VARIABLE = "NF_PROVIDES"
+_READY_TIMEOUT_S = 8.0
+
+
+def key(stage: SourceStage) -> str:
+    """How people call it: `ch1/iptv`."""
+    return f"{stage.channel}/{stage.path}"
+
+
+def unit_name(stage: SourceStage) -> str:
+    """`source-ch1-iptv`; a dot parts the two names where a hyphen in one of them would leave that open."""
+    parts = (stage.channel, stage.path)
+    return UNIT_PREFIX + ("." if any("-" in part for part in parts) else "-").join(parts)
+
+
+def status_socket(run_dir: Path, name: str) -> Path:
+    return run_dir / "source" / f"{name}.sock"
+
+
+def unit_spec(stage: SourceStage, run_dir: Path) -> UnitSpec:
+    """Ready when the status socket answers, which the stage opens last. The facts it stands for travel with it."""
+    name = unit_name(stage)
+    status = str(status_socket(run_dir, name))
+    options = {
+        "--channel": stage.channel,
+        "--path": stage.path,
+        "--listen": f"0.0.0.0:{stage.contribution_port}",
+        "--source": str(stage.source),
+        "--group": str(stage.group),
+        "--port": str(stage.port),
+        "--rate": str(stage.rate_bps),
+        "--status": status,
+    }
+    return UnitSpec(
+        name=name,
+        argv=(sys.executable, "-m", MODULE, *(text for option in options.items() for text in option)),
+        environment=((_PROVIDES_VARIABLE, json.dumps(list(stage.provides))),),
+        ready=Readiness(ReadyKind.UNIX_SOCKET, status, _READY_TIMEOUT_S),
+        backoff_last_s=2.0,
+        stop_timeout_s=2.0,
+    )
+
+
+def stage_of(spec: UnitSpec) -> SourceStage | None:
+    """The stage that a unit was started for; None when the unit is none of ours."""
+    if not spec.name.startswith(UNIT_PREFIX) or MODULE not in spec.argv:
+        return None
+    options = _options(spec.argv[spec.argv.index(MODULE) + 1 :])
+    try:
+        return SourceStage(
+            channel=options["--channel"],
+            path=options["--path"],
+            contribution_port=int(options["--listen"].rpartition(":")[2]),
+            source=options["--source"],
+            group=options["--group"],
+            port=int(options["--port"]),
+            rate_bps=int(options["--rate"]),
+            provides=tuple(json.loads(dict(spec.environment).get(_PROVIDES_VARIABLE, "[]"))),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _options(arguments: Sequence[str]) -> dict[str, str]:
+    return dict(zip(arguments[::2], arguments[1::2], strict=False))
