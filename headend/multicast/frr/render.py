@@ -1,0 +1,161 @@
+"""FrrSection -> configuration of each daemon, and back from what the daemons say they run. Pure.
+
+Lines are rendered exactly as FRR 8.4 shows them in its running configuration, so that a line which a daemon drops is
+seen. Values that FRR has by default it never shows, so they are not rendered: IGMP version 3 (RFC 3376), BFD
+detect-multiplier 3, and `ip pim ecmp`, which `ip pim ecmp rebalance` implies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+
+from headend.multicast.documents import FrrInterface, FrrSection
+from headend.multicast.frr.config import Line
+
+DAEMONS = ("zebra", "bfdd", "ospfd", "pimd")
+"""In the order they start: the others talk to zebra, and routing protocols ask bfdd."""
+
+BFD_PROFILE = "fast"
+_BFD: tuple[Line, ...] = (
+    ("bfd",),
+    ("bfd", f"profile {BFD_PROFILE}"),
+    ("bfd", f"profile {BFD_PROFILE}", "transmit-interval 50"),
+    ("bfd", f"profile {BFD_PROFILE}", "receive-interval 50"),
+)
+_LOOPBACK: tuple[Line, ...] = (("interface lo",), ("interface lo", "ip ospf area 0"))
+
+Configuration = Mapping[str, tuple[Line, ...]]
+"""Daemon -> its lines."""
+
+
+def canonical(section: FrrSection) -> FrrSection:
+    """The same router with its interfaces in the order of their names."""
+    return section.model_copy(update={"interfaces": tuple(sorted(section.interfaces, key=lambda i: i.name))})
+
+
+def render(section: FrrSection) -> dict[str, tuple[Line, ...]]:
+    """The lines of every daemon, in an order in which FRR takes them."""
+    section = canonical(section)
+    ospf: list[Line] = []
+    pim: list[Line] = [("ip pim ecmp rebalance",)]
+    for interface in section.interfaces:
+        ospf += _block(interface, _ospf_lines(interface))
+        pim += _block(interface, _pim_lines(interface))
+    if all(interface.name != "lo" for interface in section.interfaces):
+        ospf += _LOOPBACK
+    ospf += [
+        ("router ospf",),
+        ("router ospf", f"ospf router-id {section.router_id}"),
+        ("router ospf", "timers throttle spf 0 50 1000"),
+    ]
+    return {"zebra": (), "bfdd": _BFD, "ospfd": tuple(ospf), "pimd": tuple(pim)}
+
+
+def _block(interface: FrrInterface, commands: list[str]) -> list[Line]:
+    head = f"interface {interface.name}"
+    return [(head,), *((head, command) for command in commands)] if commands else []
+
+
+def _ospf_lines(interface: FrrInterface) -> list[str]:
+    lines = [] if interface.passive else ["ip ospf network point-to-point"]
+    lines.append(f"ip ospf cost {interface.cost}")
+    if not interface.passive:
+        lines.append("ip ospf dead-interval minimal hello-multiplier 4")
+    lines.append("ip ospf area 0")
+    if interface.passive:
+        lines.append("ip ospf passive")
+    if interface.bfd:
+        # The profile alone is dropped without a word: BFD has to be on first.
+        lines += ["ip ospf bfd", f"ip ospf bfd profile {BFD_PROFILE}"]
+    return lines
+
+
+def _pim_lines(interface: FrrInterface) -> list[str]:
+    lines: list[str] = []
+    if interface.pim:
+        lines += ["ip pim", "ip pim hello 1 4"]
+        if interface.bfd:
+            lines += ["ip pim bfd", f"ip pim bfd profile {BFD_PROFILE}"]
+    if interface.igmp:
+        lines += [
+            "ip igmp",
+            "ip igmp query-interval 10",
+            "ip igmp last-member-query-count 1",
+            "ip igmp last-member-query-interval 1",
+        ]
+    return lines
+
+
+def parse(configuration: Configuration) -> FrrSection | None:
+    """The section that `configuration` most likely came from; None without an OSPF router id.
+
+    `parse(render(s)) == canonical(s)`. What the section does not account for is told by `deviations`.
+    """
+    ospf = frozenset(configuration.get("ospfd", ()))
+    pim = frozenset(configuration.get("pimd", ()))
+    router_id = _value(ospf, ("router ospf",), "ospf router-id ")
+    if router_id is None or not _is_address(router_id):
+        return None
+    heads = sorted({line[0] for line in ospf | pim if line[0].startswith("interface ")})
+    interfaces = [_interface(head, ospf, pim) for head in heads if _listed(head, ospf, pim)]
+    return FrrSection(router_id=IPv4Address(router_id), interfaces=tuple(i for i in interfaces if i is not None))
+
+
+def _listed(head: str, ospf: frozenset[Line], pim: frozenset[Line]) -> bool:
+    """Whether an interface stands in the section: the router's own loopback does only when it has a cost."""
+    return head != "interface lo" or _value(ospf, (head,), "ip ospf cost ") is not None or (head, "ip pim") in pim
+
+
+def _interface(head: str, ospf: frozenset[Line], pim: frozenset[Line]) -> FrrInterface | None:
+    cost = _value(ospf, (head,), "ip ospf cost ") or "10"
+    data = {
+        "name": head.removeprefix("interface "),
+        "cost": int(cost) if cost.isdecimal() else 0,
+        "passive": (head, "ip ospf passive") in ospf,
+        "pim": (head, "ip pim") in pim,
+        "igmp": (head, "ip igmp") in pim,
+        "bfd": (head, "ip ospf bfd") in ospf,
+    }
+    try:
+        return FrrInterface.model_validate(data)
+    except ValueError:
+        return None  # a name or cost that no document can hold: its lines are deviations
+
+
+def _value(lines: frozenset[Line], block: Line, prefix: str) -> str | None:
+    found = sorted(line[-1] for line in lines if line[:-1] == block and line[-1].startswith(prefix))
+    return found[0].removeprefix(prefix) if found else None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def deviations(configuration: Configuration, section: FrrSection | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(extra, missing): lines that run but are not `section`'s, and lines of `section` that do not run.
+
+    Only daemons in `configuration` are compared. Each as an operator writes it: "pimd: interface eth1 / ip pim".
+    """
+    wanted: Mapping[str, tuple[Line, ...]] = render(section) if section is not None else {}
+    extra: list[str] = []
+    missing: list[str] = []
+    for daemon in DAEMONS:
+        if daemon in configuration:
+            have, want = configuration[daemon], wanted.get(daemon, ())
+            extra += [_told(daemon, line) for line in have if line not in frozenset(want) and not _bare(line, have)]
+            missing += [_told(daemon, line) for line in want if line not in frozenset(have)]
+    return tuple(extra), tuple(missing)
+
+
+def _told(daemon: str, line: Line) -> str:
+    return f"{daemon}: {' / '.join(line)}"
+
+
+def _bare(line: Line, have: tuple[Line, ...]) -> bool:
+    """An interface without a line of its own configures nothing; FRR keeps it until it likes."""
+    return line[-1].startswith("interface ") and not any(other[:1] == line for other in have if other != line)

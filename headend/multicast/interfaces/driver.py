@@ -1,0 +1,240 @@
+"""The driver of section `interfaces`: addresses of the data plane, links up, forwarding and reverse-path filters.
+
+Its own addresses carry a protocol mark in the kernel (IFA_PROTO), so what it owns is read and not remembered.
+Fact provided for each interface that is up with its address: `<appliance>.interface.<name>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from headend.multicast.documents import InterfacesSection
+from headend.multicast.interfaces.client import (
+    Address,
+    Kernel,
+    LinkState,
+    open_kernel,
+    read_sysctl,
+    write_sysctl,
+)
+from headend.multicast.interfaces.state import (
+    LOOPBACK,
+    MANAGEMENT,
+    Observed,
+    canonical,
+    differences,
+    foreign_addresses,
+    is_empty,
+    marked,
+    owned_names,
+    rp_filter_for,
+    to_value,
+    wanted_addresses,
+)
+from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
+from nf.contracts.json import JsonObject
+from nf.documents.model import DocumentModel
+from nf.errors import DriverError, Problem, RefusedError
+
+CONFIGURE = "interfaces.configure"
+RESTORE = "interfaces.restore"
+POLL_S = 0.1
+_FORWARD, _ALL_RP_FILTER = "ip_forward", "conf/all/rp_filter"
+
+
+class InterfacesDriver:
+    name = "interfaces"
+    section = "interfaces"
+    owns = Ownership()
+    operations: Mapping[str, Operation] = {}
+
+    def __init__(self, context: DriverContext) -> None:
+        self._appliance = context.appliance
+
+    async def observe(self) -> State:
+        async with open_kernel() as kernel:
+            links = await kernel.links()
+        owned = owned_names(links)
+        general = int(read_sysctl(_ALL_RP_FILTER)) if owned else 0
+        rp_filter = {name: max(general, int(read_sysctl(_rp_filter(name)))) for name in owned - {LOOPBACK}}
+        value = to_value(Observed(links, read_sysctl(_FORWARD) == "1", rp_filter))
+        return State(value, frozenset(self._fact(name) for name in owned if links[name].up))
+
+    def _fact(self, name: str) -> str:
+        return f"{self._appliance}.interface.{name}"
+
+    def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
+        section = _section(want)
+        if not differences(have.value, section):
+            return ()
+        target = section.to_json() if section is not None else None
+        names = wanted_addresses(section) if section is not None else {}
+        return (
+            Step(
+                id="interfaces.configure",
+                kind=CONFIGURE,
+                arguments={"section": target},
+                provides=frozenset(self._fact(name) for name in names),
+                disruption=_disruption(have.value, names),
+                summary=f"addresses on {', '.join(sorted(names))}" if names else "no addresses",
+            ),
+        )
+
+    async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
+        """Every interface exists, and none is the management interface."""
+        section = _section(want)
+        if not steps or section is None:
+            return
+        names = [interface.name for interface in section.interfaces]
+        reserved = sorted({MANAGEMENT, LOOPBACK}.intersection(names))
+        if reserved:
+            raise RefusedError(
+                f"{', '.join(reserved)} is not part of the data plane",
+                where=f"{self._appliance}, section interfaces",
+                problems=[Problem(rule="reserved", remedy="leave it out", key=name) for name in reserved],
+            )
+        async with open_kernel() as kernel:
+            links = await kernel.links()
+        missing = sorted(set(names) - links.keys())
+        if missing:
+            raise DriverError(
+                f"interface {', '.join(missing)} does not exist",
+                where=f"{self._appliance}, section interfaces",
+                remedy="check the name in the fleet document, and that the card is there",
+            )
+
+    async def prepare(self, step: Step) -> Undo:
+        section = _from_step(step)
+        async with open_kernel() as kernel:
+            links = await kernel.links()
+        names = owned_names(links) | (wanted_addresses(section).keys() if section is not None else frozenset())
+        recorded: JsonObject = {}
+        for name in sorted(names & links.keys()):
+            link = links[name]
+            recorded[name] = {
+                "up": link.up,
+                "rp_filter": read_sysctl(_rp_filter(name)),
+                "addresses": [address.to_json() for address in link.addresses],
+            }
+        switches: JsonObject = {name: read_sysctl(name) for name in (_FORWARD, _ALL_RP_FILTER)}
+        return Undo(RESTORE, {"links": recorded, "switches": switches})
+
+    async def apply(self, step: Step, context: Context) -> None:  # noqa: ARG002 - netlink answers at once
+        section = _from_step(step)
+        wanted = wanted_addresses(section) if section is not None else {}
+        async with open_kernel() as kernel:
+            links = await kernel.links()
+            missing = sorted(wanted.keys() - links.keys())
+            if missing or MANAGEMENT in wanted:
+                raise DriverError(f"interface {', '.join(missing) or MANAGEMENT} cannot be used", where=step.id)
+            for name in sorted(owned_names(links) | wanted.keys()):
+                await _set_only(kernel, links[name], wanted.get(name))
+        forwarding = section is not None and section.forwarding
+        # Last, so that a router never forwards by half of its addresses.
+        for name in sorted(wanted.keys() - {LOOPBACK}):
+            write_sysctl(_rp_filter(name), str(rp_filter_for(forwarding)))
+        if wanted and not forwarding:
+            write_sysctl(_ALL_RP_FILTER, "0")
+        write_sysctl(_FORWARD, "1" if forwarding else "0")
+
+    async def undo(self, undo: Undo, context: Context) -> None:  # noqa: ARG002 - netlink answers at once
+        recorded, switches = undo.data["links"], undo.data["switches"]
+        if undo.kind != RESTORE or not isinstance(recorded, dict) or not isinstance(switches, dict):
+            raise DriverError(f"unknown kind of undo `{undo.kind}`", where="interfaces")
+        write_sysctl(_FORWARD, str(switches[_FORWARD]))
+        async with open_kernel() as kernel:
+            links = await kernel.links()
+            for name, record in recorded.items():
+                if name in links and isinstance(record, dict):
+                    await _restore(kernel, links[name], record)
+        write_sysctl(_ALL_RP_FILTER, str(switches[_ALL_RP_FILTER]))
+
+    async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
+        while True:
+            drift = Drift(differences((await self.observe()).value, _section(want)))
+            if not drift or context.remaining() <= 0 or context.cancel.is_set():
+                return drift
+            await context.clock.sleep(min(POLL_S, context.remaining()))
+
+    async def events(self) -> AsyncIterator[Event]:
+        """None of its own: a lost link shows as a lost adjacency and as drift."""
+        return
+        yield
+
+
+def create(context: DriverContext) -> InterfacesDriver:
+    """Entry point of the group `nf.drivers`."""
+    return InterfacesDriver(context)
+
+
+async def _set_only(kernel: Kernel, link: LinkState, prefix: str | None) -> None:
+    """Make `prefix` the link's only address and the link up; None takes away what the driver set."""
+    foreign = foreign_addresses(link, prefix)
+    if prefix is not None:
+        await kernel.set_address(link, marked(prefix))
+    for address in foreign:
+        await kernel.remove_address(link, address)
+    if prefix is not None:
+        await kernel.set_address(link, marked(prefix))  # again: it goes with its primary in the same subnet
+        await kernel.set_up(link, True)
+
+
+async def _restore(kernel: Kernel, link: LinkState, record: JsonObject) -> None:
+    recorded = record["addresses"]
+    entries = recorded if isinstance(recorded, list) else []
+    before = tuple(_address(entry) for entry in entries if isinstance(entry, dict))
+    prefixes = {address.prefix for address in before}
+    for address in link.addresses:
+        if address.prefix not in prefixes:
+            await kernel.remove_address(link, address)
+    # A removed primary took its secondaries along, so what is there now is read again.
+    now = (await kernel.links())[link.name].addresses
+    for address in before:
+        if address not in now:
+            await kernel.set_address(link, address)
+    now = (await kernel.links())[link.name].addresses
+    if now != before:
+        # Their order decides which is primary: all anew, in the order of before.
+        for address in reversed(now):
+            await kernel.remove_address(link, address)
+        for address in before:
+            await kernel.set_address(link, address)
+    if link.up is not record["up"]:
+        await kernel.set_up(link, bool(record["up"]))
+    write_sysctl(_rp_filter(link.name), str(record["rp_filter"]))
+
+
+def _address(entry: JsonObject) -> Address:
+    return Address(
+        prefix=str(entry["prefix"]),
+        protocol=int(str(entry["protocol"])),
+        label=str(entry["label"]),
+        broadcast=str(entry["broadcast"]),
+        scope=int(str(entry["scope"])),
+    )
+
+
+def _rp_filter(name: str) -> str:
+    return f"conf/{name}/rp_filter"
+
+
+def _section(want: DocumentModel | None) -> InterfacesSection | None:
+    if want is not None and not isinstance(want, InterfacesSection):
+        raise TypeError(f"section `interfaces` holds an InterfacesSection, not {type(want).__name__}")
+    return None if want is None or is_empty(want) else canonical(want)
+
+
+def _from_step(step: Step) -> InterfacesSection | None:
+    section = step.arguments["section"]
+    if step.kind != CONFIGURE:
+        raise DriverError(f"unknown kind of step `{step.kind}`", where=step.id)
+    return None if section is None else InterfacesSection.model_validate(section)
+
+
+def _disruption(have: JsonObject | None, wanted: Mapping[str, str]) -> str:
+    entries = (have or {}).get("interfaces")
+    live = {
+        str(e["name"]): str(e["address"]) for e in (entries if isinstance(entries, list) else []) if isinstance(e, dict)
+    }
+    lost = sorted(name for name, prefix in live.items() if wanted.get(name) != prefix)
+    return f"addresses change on {', '.join(lost)}: traffic there stops" if lost else ""
