@@ -106,10 +106,25 @@ def link(entry: AuditEntry, previous: AuditHead, at: float) -> AuditRecord:
     )
 
 
-def seal(record: AuditRecord, sign: Callable[[bytes], bytes] | None) -> AuditHead:
-    """The head that ends with `record`, signed when there is a key."""
-    signature = sign(head_message(record.number, record.hash)) if sign else b""
-    return AuditHead(record.number, record.hash, signature)
+def seal(number: int, last_hash: str, sign: Callable[[bytes], bytes] | None) -> AuditHead:
+    """The head that ends with record `number` (0 and GENESIS: of an empty chain), signed when there is a key."""
+    return AuditHead(number, last_hash, sign(head_message(number, last_hash)) if sign else b"")
+
+
+def check_head(head: AuditHead | None, sign: Callable[[bytes], bytes] | None) -> str:
+    """What is wrong with a head, "" = nothing. To be asked before a chain grows: else a new signature would cover up.
+
+    A signature is checked by making it anew: Ed25519 is deterministic (RFC 8032, 5.1.6).
+    """
+    if head is None:
+        return "the head of the chain is missing"
+    if sign is None:
+        return ""
+    if not head.signature:
+        return "the head is not signed"
+    if not hmac.compare_digest(head.signature, sign(head_message(head.number, head.hash))):
+        return "the head's signature is not by this key"
+    return ""
 
 
 def head_message(number: int, last_hash: str) -> bytes:
@@ -122,8 +137,7 @@ def verify(
 ) -> AuditReport:
     """Walk the chain from record 1 and compare it with its signed head.
 
-    With `sign` the head's signature is checked by making it anew: Ed25519 is deterministic (RFC 8032, 5.1.6).
-    Without it only the hashes and the head's count are checked.
+    Without `sign` only the hashes and the head's count are checked.
     """
     number, previous = 0, GENESIS
     for record in records:
@@ -137,19 +151,17 @@ def verify(
 def _against_head(
     number: int, last_hash: str, head: AuditHead | None, sign: Callable[[bytes], bytes] | None
 ) -> AuditReport:
-    first, detail = 0, ""
+    first, detail = 0, check_head(head, sign)
     if head is None:
-        first, detail = number + 1, "the head of the chain is missing"
+        first = number + 1
     elif head.number > number:
         first, detail = number + 1, f"records {number + 1} to {head.number} are missing from the end"
     elif head.number < number:
         first, detail = head.number + 1, f"the head stands at record {head.number} and does not cover it"
     elif head.hash != last_hash:
         first, detail = max(number, 1), "the head names another hash than the last record"
-    elif sign is not None and number and not head.signature:
-        first, detail = number, "the head is not signed"
-    elif sign is not None and number and not hmac.compare_digest(head.signature, sign(head_message(number, last_hash))):
-        first, detail = number, "the head's signature is not by this key"
+    elif detail:
+        first = max(number, 1)
     return AuditReport(number, last_hash, intact=not first, first_broken=first, detail=detail)
 
 
@@ -170,7 +182,7 @@ def _hash(number: int, at_us: int, fields: tuple[str, ...], previous: str) -> st
 
 
 def _refuse_secrets(value: Json, key: str = "") -> None:
-    if key.lower() in _SECRET_KEYS or (isinstance(value, str) and "PRIVATE KEY" in value):
+    if key.lower() in _SECRET_KEYS or (isinstance(value, str) and "PRIVATE KEY-----" in value):
         raise InputError("an audit record never holds a secret", where=key or "detail")
     if isinstance(value, dict):
         for name, inner in value.items():

@@ -87,6 +87,11 @@ def check_changes(changes: Sequence[Change]) -> None:
         seen.add((change.bucket, change.key))
 
 
+def check_prefix(bucket: str, prefix: str) -> None:
+    """Raises InputError when no key could begin like this."""
+    check_name(bucket, f"x{prefix}x")
+
+
 def check_name(bucket: str, key: str) -> None:
     """Raises InputError for a name outside the contract."""
     if not _BUCKET.fullmatch(bucket) or not _KEY.fullmatch(key):

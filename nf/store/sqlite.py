@@ -19,7 +19,7 @@ from nf.clock import Clock
 from nf.errors import BusyError, ConflictError, IntegrityError, NfError, RefusedError, StorageError
 from nf.store import audit as chain
 from nf.store.audit import AuditEntry, AuditHead, AuditRecord, AuditReport
-from nf.store.contract import Change, Entry, Put, check_changes, check_name
+from nf.store.contract import Change, Entry, Put, check_changes, check_name, check_prefix
 
 BUSY_TIMEOUT_S = 10.0
 
@@ -63,7 +63,7 @@ class SqliteStore:
         """
         store = cls(path, sign, clock)
         try:
-            await store._writer.run(lambda db: _prepare(db, path))
+            await store._writer.run(lambda db: _prepare(db, path, sign))
             await store._reader.run(lambda db: db.execute("PRAGMA query_only = ON"))
         except BaseException:
             await store.close()
@@ -77,6 +77,7 @@ class SqliteStore:
         return None if row is None else Entry(bucket, key, row[0], row[1])
 
     async def list(self, bucket: str, prefix: str = "") -> tuple[Entry, ...]:
+        check_prefix(bucket, prefix)
         query = (
             "SELECT key, value, revision FROM entries "
             "WHERE bucket = ?1 AND key >= ?2 AND substr(key, 1, length(?2)) = ?2 ORDER BY key"
@@ -117,11 +118,12 @@ class SqliteStore:
 
     def _append(self, db: sqlite3.Connection, entry: AuditEntry) -> None:
         head = _head(db)
-        if head is None:
+        fault = chain.check_head(head, self._sign)
+        if head is None or fault:
             raise IntegrityError(
-                "the head of the audit chain is missing",
+                f"the audit chain was tampered with or its key replaced: {fault}",
                 where=str(self._path),
-                remedy="restore the store from a backup",
+                remedy="nf audit verify; then restore store and key from one backup",
             )
         if head.signature and self._sign is None:
             raise RefusedError("the audit chain of this store is signed and no key was given", where=str(self._path))
@@ -129,16 +131,15 @@ class SqliteStore:
         row = (record.number, record.at_us, record.actor, record.action, record.object, record.outcome)
         row_hashes = (record.detail_json, record.previous, record.hash)
         db.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row + row_hashes)
-        sealed = chain.seal(record, self._sign)
+        sealed = chain.seal(record.number, record.hash, self._sign)
         db.execute(
             "UPDATE audit_head SET number = ?, hash = ?, signature = ?", (sealed.number, sealed.hash, sealed.signature)
         )
 
     def _verify(self, db: sqlite3.Connection) -> AuditReport:
-        with _transaction(db, "DEFERRED"):
-            head = _head(db)
+        with _transaction(db, "DEFERRED"), _exact_text(db):
             rows = db.execute(f"SELECT {_AUDIT_COLUMNS} FROM audit ORDER BY number")  # noqa: S608 - only constants
-            return chain.verify((AuditRecord(*row) for row in rows), head, self._sign)
+            return chain.verify((AuditRecord(*row) for row in rows), _head(db), self._sign)
 
 
 class _Worker:
@@ -181,7 +182,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        _require_wal(str(db.execute("PRAGMA journal_mode = WAL").fetchone()[0]))
+        # Bytes that are no UTF-8 can only come from tampering: shown, never an error of their own.
+        db.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA trusted_schema = OFF")
     except BaseException:
@@ -190,7 +193,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
+def _require_wal(mode: str) -> None:
+    if mode != "wal":
+        raise sqlite3.OperationalError("this file system cannot hold a write-ahead log")
+
+
+def _prepare(db: sqlite3.Connection, path: Path, sign: Callable[[bytes], bytes] | None) -> None:
     """Create the tables in a new file; refuse a file that is something else."""
     with _transaction(db, "IMMEDIATE"):
         application = int(db.execute("PRAGMA application_id").fetchone()[0])
@@ -200,7 +208,8 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             for statement in filter(str.strip, _SCHEMA.split(";")):
                 db.execute(statement)
             db.execute("INSERT INTO revision VALUES (1, 0)")
-            db.execute("INSERT INTO audit_head VALUES (1, 0, ?, x'')", (chain.GENESIS,))
+            head = chain.seal(0, chain.GENESIS, sign)
+            db.execute("INSERT INTO audit_head VALUES (1, 0, ?, ?)", (head.hash, head.signature))
             db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {_VERSION}")
             return
@@ -226,6 +235,17 @@ def _transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
         with contextlib.suppress(sqlite3.Error):
             db.execute("ROLLBACK")
         raise
+
+
+@contextlib.contextmanager
+def _exact_text(db: sqlite3.Connection) -> Iterator[None]:
+    """Different bytes give different texts, also where they are no UTF-8."""
+    usual = db.text_factory
+    db.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+    try:
+        yield
+    finally:
+        db.text_factory = usual
 
 
 def _expect(db: sqlite3.Connection, change: Change) -> None:

@@ -8,13 +8,14 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtensionOID
 
 from nf.errors import IdentityError
 from nf.trust.keys import require_p256
 from nf.trust.spiffe import SpiffeId
 
 MAX_CSR_BYTES = 8192
+
+_BAD_EXTENSIONS = (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +43,7 @@ def fingerprint(ca_pem: bytes) -> str:
 
 def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
     """Exactly one URI SAN (X509-SVID, section 2). Raises IdentityError."""
-    try:
-        extension = certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
-    except (ValueError, x509.ExtensionNotFound) as error:
-        raise IdentityError("the certificate carries no SPIFFE id") from error
-    uris = (
-        extension.get_values_for_type(x509.UniformResourceIdentifier)
-        if isinstance(extension, x509.SubjectAlternativeName)
-        else []
-    )
+    uris = _uris(certificate)
     if len(uris) != 1:
         raise IdentityError(f"a certificate carries exactly one SPIFFE id, this one {len(uris)}")
     return SpiffeId.parse(uris[0])
@@ -70,7 +63,7 @@ def check_peer(certificate_pem: bytes, ca_pem: bytes, now: float) -> Peer:
     """A leaf made by this CA, in time, of the CA's own trust domain. Raises IdentityError with the remedy.
 
     TLS has checked the chain at the handshake; this is for long streams and for certificates that come in a message.
-    Revocation is asked of the register (`nf.trust.register.Register.is_revoked`).
+    Revocation is asked of the register (`nf.trust.register.is_revoked`).
     """
     certificate, authority = load_certificate(certificate_pem), load_certificate(ca_pem, "the CA certificate")
     peer = peer_of(certificate)
@@ -99,14 +92,18 @@ def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> boo
 
 def domain_of(authority: x509.Certificate) -> str:
     """The trust domain that a CA certificate names in its URI SAN `spiffe://<domain>`. Raises IdentityError."""
-    try:
-        names = authority.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound) as error:
-        raise IdentityError("the CA certificate names no trust domain") from error
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    uris = _uris(authority)
     if len(uris) != 1 or not uris[0].startswith("spiffe://"):
         raise IdentityError("the CA certificate names no trust domain")
     return uris[0].removeprefix("spiffe://")
+
+
+def _uris(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except _BAD_EXTENSIONS as error:
+        raise IdentityError("the certificate carries no SPIFFE id", remedy="enrol with this NOC") from error
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def check_csr(csr_der: bytes) -> ec.EllipticCurvePublicKey:

@@ -11,13 +11,21 @@ from pathlib import Path
 from nf.errors import IntegrityError, NotFoundError, StorageError
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Replace `path` durably and as a whole; mode 0600, new directories 0700. Raises StorageError."""
+def write_private(path: Path, data: bytes, *, keep: bool = False) -> None:
+    """Replace `path` durably and as a whole; mode 0600, new directories 0700. Raises StorageError.
+
+    `keep`: a file that is there already stays, also when another process makes it at the same instant.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_new(temporary, data)
-        temporary.replace(path)
+        if keep:
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(temporary)
+            temporary.unlink()
+        else:
+            temporary.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from cryptography import x509
@@ -13,12 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from nf.errors import IdentityError, IntegrityError
+from nf.trust.authority import Authority
 from nf.trust.certificates import Peer, fingerprint, issued_by, load_certificate, peer_of
 from nf.trust.files import read_private, write_private
 from nf.trust.keys import DeviceKey, key_pem, load_key, new_key
 from nf.trust.spiffe import SpiffeId
 
-__all__ = ["DeviceKey", "Identity", "key_pem", "make_csr", "new_key"]
+__all__ = ["DeviceKey", "Identity", "key_pem", "make_csr", "new_identity", "new_key"]
 
 _FILE = "identity.pem"
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\n.+?-----END \1-----\n?", re.DOTALL)
@@ -97,6 +100,19 @@ class Identity:
         """
         share = secrets.SystemRandom().random() if jitter is None else min(1.0, max(0.0, jitter))
         return self.not_before + (self.not_after - self.not_before) * (2 / 3 + (share - 0.5) / 10)
+
+
+def new_identity(
+    authority: Authority,
+    spiffe_id: SpiffeId,
+    lifetime_s: float,
+    dns_names: Sequence[str] = (),
+    ip: Sequence[str | IPv4Address | IPv6Address] = (),
+) -> Identity:
+    """A fresh key with its certificate, where the authority is at hand. Raises as `Authority.issue`."""
+    key = new_key()
+    certificate_pem = authority.issue(spiffe_id, key.public_key(), lifetime_s, dns_names, ip)
+    return Identity(key_pem(key), certificate_pem, authority.ca_pem)
 
 
 def make_csr(key: ec.EllipticCurvePrivateKey, spiffe_id: SpiffeId) -> bytes:

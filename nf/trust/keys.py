@@ -122,5 +122,5 @@ def _load_or_create(path: Path, what: str, create: Callable[[], bytes]) -> bytes
     try:
         return read_private(path, what)
     except NotFoundError:
-        write_private(path, create())
+        write_private(path, create(), keep=True)
         return read_private(path, what)

@@ -11,8 +11,7 @@ from nf.errors import NotFoundError, RefusedError
 from nf.store.audit import AuditEntry
 from nf.store.contract import Entry, Store
 from nf.trust.authority import OPERATOR_LIFETIME_S, Authority
-from nf.trust.identity import Identity
-from nf.trust.keys import key_pem, new_key
+from nf.trust.identity import Identity, new_identity
 from nf.trust.register import BUCKET, IdentityRecord, IssuedCertificate, key_of, local_actor, put
 from nf.trust.spiffe import SpiffeId
 
@@ -68,13 +67,12 @@ class Operators:
                 where=name,
                 remedy="use that one; if it was lost, remove the operator and add it again",
             )
-        key = new_key()
-        certificate_pem = self._authority.issue(spiffe_id, key.public_key(), OPERATOR_LIFETIME_S)
-        issued = IssuedCertificate.of(certificate_pem)
+        identity = new_identity(self._authority, spiffe_id, OPERATOR_LIFETIME_S)
+        issued = IssuedCertificate.of(identity.certificate_pem)
         fresh = OperatorRecord(name=name, role=role, sites=_sorted(sites), added_at=now, certificates=(issued,))
         audit = self._audit(author, "operator.add", fresh, certificate=issued.serial)
         await self._store.write([put(spiffe_id, fresh, entry)], audit)
-        return Identity(key_pem(key), certificate_pem, self._authority.ca_pem)
+        return identity
 
     async def get(self, name: str) -> OperatorRecord | None:
         """None when there is none of that name, or it was removed."""

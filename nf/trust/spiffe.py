@@ -30,14 +30,16 @@ class SpiffeId:
     def __post_init__(self) -> None:
         if len(self.domain) > 255 or not _DOMAIN.fullmatch(self.domain):
             raise InputError(
-                "not a trust domain", where=repr(self.domain), remedy="write it as a DNS name in lower case: tv.example"
+                "not a trust domain",
+                where=repr(self.domain[:80]),
+                remedy="write it as a DNS name in lower case: tv.example",
             )
         if self.kind not in KINDS:
-            raise InputError("not a kind of identity", where=repr(self.kind), remedy=f"one of: {', '.join(KINDS)}")
+            raise InputError("not a kind of identity", where=repr(self.kind[:80]), remedy=f"one of: {', '.join(KINDS)}")
         if not _NAME.fullmatch(self.name):
             raise InputError(
                 "not a name",
-                where=repr(self.name),
+                where=repr(self.name[:80]),
                 remedy="start with a lower-case letter; then letters, digits, hyphens; at most 39",
             )
 
