@@ -1,0 +1,66 @@
+# Every target sets up what it needs; a second set-up takes less than a second.
+# `make check` needs no root. The others need it once, for Debian packages, and the lab needs it always.
+
+BIN := .venv/bin
+PROTOS := $(wildcard nf/control/v1/*.proto)
+PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. $(PROTOS)
+LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+
+.PHONY: help setup demo test check bench soak fmt proto lock clean
+
+help:
+	@echo 'make demo    the whole job in a network of namespaces, step by step (root; KEEP=1 leaves it running)'
+	@echo 'make test    unit, property and live tests; ARGS="-k name" goes to pytest'
+	@echo 'make check   format, lint, types, imports, generated code, unit tests (no root)'
+	@echo 'make bench   the speed targets; ONLY=name runs one'
+	@echo 'make soak    the tests that take long'
+	@echo 'make setup   Debian packages and .venv    make fmt     format and sort imports'
+	@echo 'make proto   generated code of *.proto    make lock    newer versions into requirements*.lock'
+	@echo 'make clean   remove .venv, caches, build'
+
+setup:
+	@sh lab/setup.sh
+
+demo:
+	@sh lab/setup.sh lab
+	@$(BIN)/python -m lab.scenarios.demo
+
+test: setup
+	$(BIN)/pytest -m "not soak" $(ARGS)
+
+check:
+	@sh lab/setup.sh python
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@rm -rf build/proto && mkdir -p build/proto
+	@$(PROTOC) --python_out=build/proto --grpc_python_out=build/proto --mypy_out=quiet:build/proto --mypy_grpc_out=quiet:build/proto
+	@for made in build/proto/nf/control/v1/*; do \
+		cmp -s "$$made" "nf/control/v1/$${made##*/}" || { echo "nf/control/v1/$${made##*/} is out of date: make proto"; exit 1; }; \
+	done
+	$(BIN)/pytest -q -m "not root and not daemon and not soak" $(ARGS)
+
+bench: setup
+	@$(BIN)/python -m tests.bench $(ONLY)
+
+soak: setup
+	$(BIN)/pytest -m soak $(ARGS)
+
+fmt:
+	@sh lab/setup.sh python
+	$(BIN)/ruff check --select I --fix --quiet
+	$(BIN)/ruff format
+
+proto:
+	@sh lab/setup.sh python
+	$(PROTOC) --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:.
+
+lock:
+	@command -v uv >/dev/null || test -x $(BIN)/uv || { echo 'make lock needs uv: pipx install uv'; exit 1; }
+	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile pyproject.toml --upgrade $(LOCK) -o requirements.lock
+	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile pyproject.toml --upgrade --extra dev -c requirements.lock $(LOCK) -o requirements-dev.lock
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
