@@ -19,6 +19,7 @@ _RATE_FACTOR = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _DURATION = re.compile(r"^([0-9]{1,15}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)$")
 _DURATION_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
+DURATION_PATTERN = _DURATION.pattern
 MAX_BITRATE_BPS = 10**15
 MAX_DURATION_MS = 3_660 * 86_400_000  # ten years
 
@@ -81,6 +82,6 @@ DurationMs = Annotated[
     BeforeValidator(parse_duration_ms),
     Field(ge=0, le=MAX_DURATION_MS),
     PlainSerializer(format_duration, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": _DURATION.pattern}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
 ]
 """Milliseconds. In documents `500ms`, `2s`, `5m`, `24h`, `7d`."""
