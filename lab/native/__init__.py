@@ -1,0 +1,1 @@
+"""Native runner: a topology as network, mount, UTS and PID namespaces, with neither containers nor daemons."""
