@@ -72,12 +72,12 @@ class _Way:
 class _Reach:
     """What a set of sites needs from one source, whatever the channel.
 
-    routers     in the order in which the stream passes them
+    routers     in the order in which the stream passes them, each with the routers it may receive from
     loads       every link direction that may carry the stream
     receivers   probe appliances with the interface they receive on
     """
 
-    routers: tuple[str, ...]
+    routers: tuple[tuple[str, tuple[str, ...]], ...]
     loads: tuple[Edge, ...]
     receivers: tuple[tuple[str, Face], ...]
 
@@ -157,7 +157,7 @@ class _Plan:
             return
         reach = self._reach(appliance, face, tree, tuple(sorted(set(way.path.sites))))
         self._add_source(way, way.source, appliance, face)
-        self._add_tree(way, face, tree, reach)
+        self._add_tree(way, face, reach)
         self._add_receivers(way, face, reach)
         for load in reach.loads:
             self.loads.append(LinkLoad(load.link, load.sender, way.path.rate_bps, way.channel.id, way.path.id))
@@ -251,7 +251,10 @@ class _Plan:
                 if self.topology.has_role(own.link, Role.PROBE)
             }
             self.reaches[appliance, sites] = _Reach(
-                routers=tuple(sorted(routers, key=lambda router: (tree.distance[router], router))),
+                routers=tuple(
+                    (router, tuple(sorted({edge.sender for edge in tree.upstream[router]})))
+                    for router in sorted(routers, key=lambda router: (tree.distance[router], router))
+                ),
                 loads=tuple(sorted(edges | access | {Edge(face.link, appliance)}, key=lambda e: (e.link, e.sender))),
                 receivers=tuple(self._receivers(sites)),
             )
@@ -286,10 +289,11 @@ class _Plan:
         self._hop(way, 0, appliance, "contribution")
         self._hop(way, 1, appliance, "source")
 
-    def _add_tree(self, way: _Way, face: Face, tree: Tree, reach: _Reach) -> None:
+    def _add_tree(self, way: _Way, face: Face, reach: _Reach) -> None:
         s, g = face.address.ip, way.path.group
-        for order, router in enumerate(reach.routers, start=2):
-            senders = sorted({edge.sender for edge in tree.upstream[router]})
+        facts = {router: tree_fact(s, g, router) for router, _ in reach.routers}
+        from_source = (source_fact(s, g),)
+        for order, (router, senders) in enumerate(reach.routers, start=2):
             self.entries[router].append(
                 TreeEntry(
                     channel=way.channel.id,
@@ -297,8 +301,8 @@ class _Plan:
                     source=s,
                     group=g,
                     port=way.path.port,
-                    requires=tuple(tree_fact(s, g, sender) for sender in senders) or (source_fact(s, g),),
-                    provides=(tree_fact(s, g, router),),
+                    requires=tuple(facts[sender] for sender in senders) or from_source,
+                    provides=(facts[router],),
                 )
             )
             self._hop(way, order, router, "tree")
