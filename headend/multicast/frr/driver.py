@@ -20,7 +20,7 @@ from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation,
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.units import UnitState
 from nf.documents.model import DocumentModel
-from nf.errors import DriverError
+from nf.errors import DriverError, NfError
 
 CONFIGURE, REMOVE = "frr.configure", "frr.remove"
 RESTORE = "frr.restore"
@@ -185,7 +185,7 @@ class FrrDriver:
         try:
             states = await self._daemons.states()
             configuration = {d: parse_config(self._daemons.read_file(d) or "") for d in DAEMONS if d in states}
-        except DriverError:
+        except NfError:
             return ()  # nobody can tell now; the supervisor's own alarms say why
         section = parse(configuration)
         up: frozenset[tuple[str, str]] = frozenset()
