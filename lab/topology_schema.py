@@ -26,6 +26,11 @@ _INTERFACE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.~-]{1,15}")
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
 
 
+def valid_name(text: str) -> bool:
+    """Whether a lab may have this name."""
+    return re.fullmatch(_NAME, text) is not None
+
+
 def _broken(rule: str, remedy: str) -> PydanticCustomError:
     return PydanticCustomError("rule", "{rule}", {"rule": rule, "remedy": remedy})
 

@@ -12,8 +12,7 @@ from typing import Any, NoReturn
 
 from lab.native import state
 from lab.native.processes import NodeProcess, Process, processes_of
-from lab.native.runner import require_root
-from lab.native.state import FABRIC, LabState, Phase
+from lab.native.state import FABRIC, LabState, Phase, require_root
 from nf.errors import DriverError, InputError, NotFoundError, RefusedError, UnavailableError
 
 _SPAWN = 'setsid "$@" >&0 2>&0 </dev/null & echo $!'

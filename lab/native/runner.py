@@ -16,18 +16,12 @@ from pathlib import Path
 from lab.native import network, state
 from lab.native.processes import Process
 from lab.native.start import MountedBind, NodeSpec, NodeStarter
-from lab.native.state import FABRIC, MARKER, LabState, NodeState, Phase
+from lab.native.state import FABRIC, MARKER, LabState, NodeState, Phase, require_root
 from lab.topology import Bind, Node, Topology, expand
-from nf.errors import DeniedError, DriverError, InputError, RefusedError
+from nf.errors import DriverError, InputError, RefusedError
 
 _DOWN_TIMEOUT_S = 20.0
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def require_root() -> None:
-    """Raises DeniedError."""
-    if os.geteuid() != 0:
-        raise DeniedError("the lab makes network namespaces and needs root", where="nf lab", remedy="run it with sudo")
 
 
 def up(topology: Topology, *, name: str | None = None, directory: Path | None = None) -> LabState:

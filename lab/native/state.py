@@ -16,7 +16,7 @@ from typing import Any
 
 from lab.native.processes import Process
 from nf.contracts.json import JsonObject
-from nf.errors import BusyError, IntegrityError
+from nf.errors import BusyError, DeniedError, IntegrityError
 
 STATE_ROOT = Path("/run/nf-lab")
 DIRECTORY_ROOT = Path("/var/lib/nf-lab")
@@ -100,6 +100,12 @@ class LabState:
             created_at=float(data["created_at"]),
             nodes=nodes,
         )
+
+
+def require_root() -> None:
+    """Raises DeniedError."""
+    if os.geteuid() != 0:
+        raise DeniedError("the lab makes network namespaces and needs root", where="nf lab", remedy="run it with sudo")
 
 
 def boot_id() -> str:
