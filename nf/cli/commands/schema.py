@@ -1,0 +1,55 @@
+"""`nf schema`"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nf.errors import InputError, NotFoundError
+
+
+def _kinds(incomplete: str) -> list[str]:
+    from nf.documents.schema import schemas
+
+    return [kind for kind in sorted(schemas()) if kind.lower().startswith(incomplete.lower())]
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def show(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="[KIND]", help="LineUp, Fleet, ...", autocompletion=_kinds, show_default=False),
+    ] = None,
+    *,
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="DIR", help="Write each as DIR/kind.schema.json.", show_default=False),
+    ] = None,
+) -> None:
+    """JSON Schema of the documents, for editors. Without KIND: all, by kind."""
+    from nf.cli.output import print_json, say
+    from nf.documents.schema import schemas
+
+    found = schemas()
+    if kind is not None:
+        name = next((known for known in found if known.lower() == kind.lower()), None)
+        if name is None:
+            raise NotFoundError("no such kind of document", where=kind, remedy=f"one of {', '.join(sorted(found))}")
+        found = {name: found[name]}
+    if write is None:
+        print_json(found if kind is None else next(iter(found.values())))
+        return
+    try:
+        write.mkdir(parents=True, exist_ok=True)
+        for name, schema in found.items():
+            path = write / f"{name.lower()}.schema.json"
+            path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
+            say(str(path))
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", where=str(write)) from error

@@ -1,0 +1,61 @@
+"""Completion of names that only the NOC knows. Silent and empty when it does not answer within a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from nf.control.v1.noc_pb2 import ApplianceSummary
+
+
+def _profile(context: typer.Context) -> Path | None:
+    level: Any = context
+    while level is not None:
+        if level.params.get("profile"):
+            return Path(level.params["profile"])
+        level = level.parent
+    return None
+
+
+def _appliances(context: typer.Context) -> list[ApplianceSummary]:
+    from nf.cli.client import quick
+    from nf.control.v1.noc_pb2 import ListAppliancesRequest
+
+    answer = quick(_profile(context), lambda noc: noc.ListAppliances, ListAppliancesRequest())
+    return [] if answer is None else list(answer.appliances)
+
+
+def appliances(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    return [(one.id, f"{one.role}, {one.site}") for one in _appliances(context) if one.id.startswith(incomplete)]
+
+
+def sites(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    known = {one.site: one.criticality for one in _appliances(context) if one.site.startswith(incomplete)}
+    return sorted(known.items())
+
+
+def sections(context: typer.Context, incomplete: str) -> list[str]:
+    """Sections of the appliance that is already typed, else of all."""
+    wanted = context.params.get("appliance")
+    found = {name for one in _appliances(context) if wanted in (None, one.id) for name in one.sections}
+    return sorted(name for name in found if name.startswith(incomplete))
+
+
+def channels(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    from nf.cli.client import quick
+    from nf.control.v1.noc_pb2 import ListChannelsRequest
+
+    answer = quick(_profile(context), lambda noc: noc.ListChannels, ListChannelsRequest())
+    return [] if answer is None else [(one.id, one.name) for one in answer.channels if one.id.startswith(incomplete)]
+
+
+def revisions(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    from nf.cli.client import quick
+    from nf.control.v1.noc_pb2 import ListRevisionsRequest
+
+    answer = quick(_profile(context), lambda noc: noc.ListRevisions, ListRevisionsRequest())
+    found = [] if answer is None else [(str(one.revision), one.comment or one.outcome) for one in answer.revisions]
+    return [pair for pair in found if pair[0].startswith(incomplete)]

@@ -1,0 +1,92 @@
+"""The command `nf`, and the one place where errors become text and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nf.cli import profile as profiles
+from nf.cli.exit_codes import Ended, ExitCode
+from nf.cli.plugins import RootGroup
+from nf.errors import InputError, NfError
+
+app = typer.Typer(
+    name="nf",
+    cls=RootGroup,
+    help="One line-up document, made true on every box at once, proved at the receiver.",
+    epilog="Exit codes are listed in docs/exit-codes.md.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def root(
+    profile: Annotated[
+        Path | None, typer.Option("--profile", help="Operator profile, for every command.", show_default=False)
+    ] = None,
+) -> None:
+    profiles.given.set(profile)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. The exit code of the process; never raises, never prints a traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(given)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered has no reader; without this, the interpreter complains when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.BROKEN_PIPE
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else ExitCode.OK
+    except BaseException as error:  # noqa: BLE001  # the true boundary: nothing below may show a traceback to a person
+        code = _failed(error, given)
+    return int(code)
+
+
+def _run(given: list[str]) -> int:
+    code = typer.main.get_command(app)(given, prog_name="nf", standalone_mode=False)
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _failed(error: BaseException, given: list[str]) -> int:
+    """Errors as text; of a group of errors, the first that is one of ours. What nobody foresaw is a crash."""
+    from nf.cli.failure import show_crash, show_error
+
+    as_json = "--json" in given
+    if isinstance(error, Ended):
+        return show_error(error.error, as_json=as_json, code=error.code)
+    if isinstance(error, typer.TyperException):
+        wrong = _usage(error)
+        return ExitCode.INPUT if wrong is None else show_error(wrong, as_json=as_json)
+    ours: BaseException | None = error
+    if isinstance(error, BaseExceptionGroup):
+        ours = error.subgroup(NfError)
+        while isinstance(ours, BaseExceptionGroup):
+            ours = ours.exceptions[0]
+    if isinstance(ours, NfError):
+        return show_error(ours, as_json=as_json)
+    return show_crash(error, given, as_json=as_json)
+
+
+def _usage(error: typer.TyperException) -> InputError | None:
+    """None when there is nothing to add: `nf` without arguments has printed its help already."""
+    message = error.format_message()
+    if not message:
+        return None
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "nf"
+    return InputError(message, where=path, remedy=f"`{path} --help` lists what it takes")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
