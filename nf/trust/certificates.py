@@ -15,6 +15,7 @@ from nf.trust.spiffe import SpiffeId
 
 MAX_CSR_BYTES = 8192
 
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 _BAD_EXTENSIONS = (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
@@ -32,7 +33,7 @@ def load_certificate(pem: bytes, what: str = "the certificate") -> x509.Certific
     """The first certificate in `pem`. Raises IdentityError."""
     try:
         return x509.load_pem_x509_certificate(pem)
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise IdentityError(f"{what} cannot be read", remedy="send X.509 in PEM") from error
 
 
@@ -118,7 +119,7 @@ def check_csr(csr_der: bytes) -> ec.EllipticCurvePublicKey:
         request = x509.load_der_x509_csr(csr_der)
         key = require_p256(request.public_key(), "the key of the certificate request")
         signed = request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise IdentityError("the certificate request cannot be read", remedy=remedy) from error
     if not signed:
         raise IdentityError("the certificate request is not signed by its own key", remedy=remedy)

@@ -125,7 +125,9 @@ class Enrolment:
             token_entry = await self._store.get(TOKEN_BUCKET, appliance)
             refusal = self._judge(token_entry, token, serial)
             if token_entry is None or refusal is not None:
-                raise await self._refused(spiffe_id, "enrolment.enrol", refusal or _UNKNOWN_TOKEN, {"serial": serial})
+                raise await self._refused(
+                    spiffe_id, "enrolment.enrol", refusal or _UNKNOWN_TOKEN, {"serial": serial[:64]}
+                )
             certificate_pem = self._authority.issue(spiffe_id, csr_key, APPLIANCE_LIFETIME_S)
             record = ApplianceRecord(
                 name=appliance,

@@ -194,7 +194,18 @@ def test_a_request_with_one_byte_changed_is_refused(at: int, change: int) -> Non
 
 @unhurried
 @given(st.integers(0, len(PUBLIC) - 1), st.integers(1, 255))
-def test_a_public_key_with_one_byte_changed_is_another_key_or_refused(at: int, change: int) -> None:
+def test_a_public_key_with_one_byte_changed_does_not_verify_or_is_refused(at: int, change: int) -> None:
     damaged = PUBLIC[:at] + bytes([PUBLIC[at] ^ change]) + PUBLIC[at + 1 :]
+    if damaged[26] == 7:  # the hybrid form of the same point (X9.62, 4.3.6)
+        return
     with contextlib.suppress(IdentityError):
-        assert load_public_key(damaged, "the device key") != KEY.public_key()
+        key = load_public_key(damaged, "the device key")
+        assert not verify_signature(key, DeviceKey(KEY).sign(b"data"), b"data")
+
+
+def test_a_request_of_an_unknown_version_is_refused() -> None:
+    damaged = bytearray(CSR)
+    at = CSR.index(b"\x02\x01\x00")
+    damaged[at + 2] = 1
+    with pytest.raises(IdentityError, match="cannot be read"):
+        check_csr(bytes(damaged))
