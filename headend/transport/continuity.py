@@ -174,7 +174,7 @@ def _discontinuity(datagram: bytes, offset: int) -> bool:
 
 
 def _same_packet(known: _Pid, datagram: bytes, offset: int) -> bool:
-    """A duplicate equals its original in every byte but the PCR; otherwise sixteen packets are missing."""
+    """A duplicate equals its original in every byte but the PCR; otherwise fifteen packets are missing."""
     first = known.datagram[known.offset + 4 : known.offset + PACKET_SIZE]
     second = datagram[offset + 4 : offset + PACKET_SIZE]
     if first == second:

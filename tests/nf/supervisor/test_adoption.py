@@ -77,6 +77,7 @@ async def test_a_pid_that_now_belongs_to_somebody_else_is_left_alone(bench: Benc
     records = bench.state_dir / "supervisor.json"
     data = json.loads(records.read_text())
     data["units"][0]["process"]["pid"] = stranger.pid
+    data["units"][0]["process"]["start_ticks"] -= 1  # both may have started within one tick of 10 ms
     records.write_text(json.dumps(data))
     await bench.launch()
     after = await bench.until_state("sleeper", UnitState.READY)
