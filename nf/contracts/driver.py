@@ -79,8 +79,8 @@ class Step:
             "kind": self.kind,
             "version": self.version,
             "arguments": self.arguments,
-            "requires": sorted(self.requires),
-            "provides": sorted(self.provides),
+            "requires": [*sorted(self.requires)],
+            "provides": [*sorted(self.provides)],
             "budget_s": self.budget_s,
             "undo_budget_s": self.undo_budget_s,
             "disruption": self.disruption,
@@ -93,7 +93,7 @@ class Step:
         arguments = data["arguments"]
         requires, provides = data["requires"], data["provides"]
         if not isinstance(arguments, dict) or not isinstance(requires, list) or not isinstance(provides, list):
-            raise ValueError("a step's arguments are an object and its facts are lists")
+            raise ValueError("a step's arguments are an object and its facts are lists")  # noqa: TRY004 - bad data
         return cls(
             id=str(data["id"]),
             kind=str(data["kind"]),

@@ -1,0 +1,96 @@
+"""Reconcile: what stands is compared with what is wanted, for ever; the harmless part is repaired."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from nf.documents.model import DocumentModel
+from nf.errors import NfError
+from nf.telemetry.alarms import Severity
+from nf.transaction.core import Core
+from nf.transaction.executor import Survey, refused
+from nf.transaction.local import run_local, unstick
+from nf.transaction.model import OverrideState, PlannedStep
+
+DRIFT = "configuration-drift"
+UNREADABLE = "function-unreadable"
+
+
+class Reconciler:
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def once(self) -> None:
+        """Look at every section once. A drift is an alarm; a plan that disrupts nothing is applied."""
+        core = self._core
+        async with core.work:
+            if core.active is not None or core.confirmed_config is None:
+                return
+            await unstick(core)
+            wants = self._wants()
+            surveys = await asyncio.gather(
+                *(core.executor.survey({name: want}, check=False) for name, want in wants.items())
+            )
+            harmless = {
+                name: wants[name] for name, survey in zip(wants, surveys, strict=True) if self._judge(name, survey)
+            }
+            if harmless:
+                await self._repair(harmless)
+
+    def _wants(self) -> dict[str, DocumentModel | None]:
+        """Sections whose overrides are settled: the others are being brought there anyway."""
+        core = self._core
+        active = core.overrides({OverrideState.ACTIVE})
+        moving = {override.section for override in core.overrides({OverrideState.PENDING, OverrideState.ENDING})}
+        wants = core.wants(core.confirmed_config, active)
+        return {name: wants[name] for name in sorted(wants) if name not in moving}
+
+    def _judge(self, section: str, survey: Survey) -> bool:
+        """Raise or clear this section's alarms. True when its drift may be repaired without asking."""
+        core = self._core
+        if survey.problems:
+            text = "; ".join(map(str, survey.problems))
+            core.alarm(UNREADABLE, section, Severity.MAJOR, text, survey.problems[0].remedy)
+            return False
+        core.clear(UNREADABLE, section)
+        steps = self._unexpected(survey.steps)
+        if not steps:
+            core.clear(DRIFT, section)
+            return False
+        waits = [planned.step for planned in steps if planned.step.disruption or not planned.step.reversible]
+        what = ", ".join(planned.step.summary or planned.step.kind for planned in steps)
+        if waits:
+            cost = "; ".join(
+                f"{step.summary or step.kind}: {step.disruption or 'cannot be taken back'}" for step in waits
+            )
+            remedy = f"not repaired by itself, since it costs: {cost}. Commit the line-up again when that is acceptable"
+            core.alarm(DRIFT, section, Severity.MAJOR, f"differs from what is wanted: {what}", remedy)
+            return False
+        core.alarm(DRIFT, section, Severity.WARNING, f"differs from what is wanted: {what}", "it is being repaired")
+        return True
+
+    def _unexpected(self, steps: Sequence[PlannedStep]) -> list[PlannedStep]:
+        """Without the irreversible work that is decided and still to be done."""
+        decided = [row.step for _, row in self._core.journal.pending_irreversible()]
+        return [planned for planned in steps if planned.step not in decided]
+
+    async def _repair(self, wants: dict[str, DocumentModel | None]) -> None:
+        core = self._core
+        try:
+            survey = await core.executor.survey(wants, check=True)
+            if survey.problems:
+                raise refused(core.appliance, survey.problems)
+            steps = self._unexpected(survey.steps)
+            if any(planned.step.disruption or not planned.step.reversible for planned in steps):
+                return  # it changed meanwhile: the next round judges it
+            if steps:
+                await run_local(core, "reconcile", steps, survey.facts, wants)
+        except NfError as error:
+            for section in wants:
+                core.alarm(
+                    DRIFT, section, Severity.MAJOR, f"repair failed: {error}", error.remedy or "mend the function"
+                )
+        else:
+            for section in wants:
+                core.clear(DRIFT, section)
