@@ -137,6 +137,7 @@ _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 _INT = re.compile(r"[-+]?[0-9]{1,20}")
 _BASED = re.compile(r"0o[0-7]{1,20}|0x[0-9a-fA-F]{1,16}")
 _FLOAT = re.compile(
@@ -207,10 +208,10 @@ class _Builder:
     def _own(self, event: Event, loc: Loc) -> Node:
         line, column = _position(event)
         tag = str(getattr(event, "tag", None) or "")
-        if tag not in ("", "!", "tag:yaml.org,2002:str"):
+        if tag not in ("", *_TEXT_TAGS):
             self._problem(loc, line, column, f"the tag {tag[:60]} is not used in documents", "remove the tag")
         if isinstance(event, ScalarEvent):
-            plain = not event.style and not tag
+            plain = not event.style and tag not in _TEXT_TAGS
             text = str(event.value)
             return Node(line, column, resolve_plain(text) if plain else text, text if plain else json.dumps(text))
         if isinstance(event, SequenceStartEvent):

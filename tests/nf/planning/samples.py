@@ -1,0 +1,65 @@
+"""The sample documents as plain data, to change one thing at a time."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from headend.multicast.documents import EXTENSION
+from headend.multicast.planner import MulticastPlanner
+from nf.documents import tree
+from nf.documents.fleet import Fleet
+from nf.documents.lineup import LineUp
+from nf.documents.model import Document
+from nf.documents.registry import Registry
+from nf.documents.validation import validate
+from nf.errors import DocumentError, Problem
+from nf.planning.compiler import Compiled, compile_lineup
+
+DOCUMENTS = Path(__file__).parents[3] / "lab" / "documents"
+REGISTRY = Registry([EXTENSION])
+PLANNERS = (MulticastPlanner(),)
+
+D = TypeVar("D", bound=Document)
+
+
+@cache
+def _data(name: str) -> Any:
+    root, problems = tree.parse((DOCUMENTS / name).read_text())
+    assert not problems
+    return root.data()
+
+
+def fleet_data() -> dict[str, Any]:
+    data: dict[str, Any] = copy.deepcopy(_data("fleet.yaml"))
+    return data
+
+
+def lineup_data() -> dict[str, Any]:
+    data: dict[str, Any] = copy.deepcopy(_data("lineup.yaml"))
+    return data
+
+
+def built(model: type[D], data: dict[str, Any]) -> D:
+    document, violations = validate(model, data, REGISTRY)
+    assert document is not None, violations
+    return document
+
+
+def compiled(lineup: dict[str, Any] | None = None, fleet: dict[str, Any] | None = None) -> Compiled:
+    first = built(LineUp, lineup if lineup is not None else lineup_data())
+    return compile_lineup(first, built(Fleet, fleet if fleet is not None else fleet_data()), PLANNERS)
+
+
+def problems(lineup: dict[str, Any] | None = None, fleet: dict[str, Any] | None = None) -> list[Problem]:
+    try:
+        compiled(lineup, fleet)
+    except DocumentError as error:
+        return list(error.problems)
+    return []
+
+
+def shown(found: list[Problem]) -> list[tuple[str, str, str, str]]:
+    return [(problem.key, problem.value, problem.rule, problem.remedy) for problem in found]
