@@ -20,7 +20,8 @@ Report = Callable[[str, float], None]
 
 def lab_up(console: Console) -> float:
     start = time.monotonic()
-    console.must(console.host("lab", "up", str(TOPOLOGY), "--name", console.lab))
+    where = ["--dir", str(console.directory)] if console.directory else []
+    console.must(console.host("lab", "up", str(TOPOLOGY), "--name", console.lab, *where))
     return time.monotonic() - start
 
 
@@ -28,7 +29,16 @@ def noc_up(console: Console) -> float:
     """A certificate authority, the fleet document, the NOC's process, one engineer."""
     start = time.monotonic()
     console.must(
-        console.nf("noc", "init", "--fleet", str(DOCUMENTS / "fleet.yaml"), "--domain", "streamverse.test", "--address", "noc:7443")
+        console.nf(
+            "noc",
+            "init",
+            "--fleet",
+            str(DOCUMENTS / "fleet.yaml"),
+            "--domain",
+            "streamverse.test",
+            "--address",
+            "noc:7443",
+        )
     )
     console.detach("noc", "nf", "noc", "run")
     console.must(console.nf("operator", "add", "demo", "--role", "engineer", "--output", "/etc/nf/operator"))
@@ -41,9 +51,7 @@ def enrol(console: Console, appliances: tuple[str, ...] = APPLIANCES) -> float:
     start = time.monotonic()
     for appliance in appliances:
         token = console.must(console.nf("appliance", "enroll", appliance, "--output", "-")).stdout
-        console.must(
-            console.sh(appliance, "sh", "-c", "umask 077; cat > /etc/nf/enrolment.json", stdin=token.encode())
-        )
+        console.must(console.sh(appliance, "sh", "-c", "umask 077; cat > /etc/nf/enrolment.json", stdin=token.encode()))
     console.wait("every appliance online on the current revision", lambda: all_current(console), 60.0)
     console.wait("routes from every PoP to the source's network", lambda: routed(console), 60.0)
     return time.monotonic() - start

@@ -36,9 +36,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """A running lab, commanded through `nf lab`. `lab` is its name."""
+    """A running lab, commanded through `nf lab`. `lab` is its name, `directory` where its nodes keep their files."""
 
     lab: str
+    directory: Path | None = None
 
     def host(self, *arguments: str, timeout_s: float = 120.0) -> Answer:
         """`nf ARGUMENTS` on the host."""

@@ -56,7 +56,17 @@ def judged_by_ffprobe(console: Console, receiver: str, address: str, group: str)
     """Codecs that ffprobe sees at a receiver, such as `aac h264`; empty when it saw none."""
     url = f"udp://{group}:5000?sources=10.1.0.10&localaddr={address}&timeout=8000000"
     answer = console.sh(
-        receiver, "ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", "-i", url, timeout_s=30.0
+        receiver,
+        "ffprobe",
+        "-v",
+        "error",
+        "-show_entries",
+        "stream=codec_name",
+        "-of",
+        "csv=p=0",
+        "-i",
+        url,
+        timeout_s=30.0,
     )
     return " ".join(sorted({word for line in answer.stdout.split() for word in line.split(",") if word}))
 
@@ -69,7 +79,11 @@ def commit(console: Console, lineup: Path, *options: str) -> tuple[Answer, float
 
 def chapter_up(console: Console, verdicts: Verdicts) -> None:
     verdicts.chapter("1. A network of eight appliances, a NOC, three receivers")
-    limits = {"lab": ("the lab is up", 15.0), "noc": ("the NOC answers", 20.0), "enrol": ("enrolled, underlay converged", 75.0)}
+    limits = {
+        "lab": ("the lab is up", 15.0),
+        "noc": ("the NOC answers", 20.0),
+        "enrol": ("enrolled, underlay converged", 75.0),
+    }
 
     def report(part: str, seconds: float) -> None:
         step, limit = limits[part]
@@ -86,7 +100,12 @@ def chapter_commit(console: Console, verdicts: Verdicts) -> None:
         raise ScenarioError(answer.text())
     verdicts.chapter("3. Each path, proved at the receiver")
     console.wait("a first sample from every receiver", lambda: all_up(console), 20.0)
-    verdicts.add("delivery matrix", "every cell up, no error" if matrix(console, verdicts) else "red cells", "all up, 0 errors", good=all_up(console))
+    verdicts.add(
+        "delivery matrix",
+        "every cell up, no error" if matrix(console, verdicts) else "red cells",
+        "all up, 0 errors",
+        good=all_up(console),
+    )
     codecs = judged_by_ffprobe(console, "r1", "10.3.1.10", "232.10.1.1")
     verdicts.add("ffprobe at r1", codecs or "nothing", "aac h264", good=codecs == "aac h264")
 
@@ -94,6 +113,17 @@ def chapter_commit(console: Console, verdicts: Verdicts) -> None:
 def all_up(console: Console, channels: tuple[str, ...] = CHANNELS) -> bool:
     hops = [hop for channel in channels for hop in receivers(console, channel).values()]
     return bool(hops) and all(hop["verdict"] == "up" and hop["continuity_errors"] == 0 for hop in hops)
+
+
+def all_up_now(console: Console, channels: tuple[str, ...] = CHANNELS) -> bool:
+    """Up at every receiver, whatever was lost before."""
+    hops = [hop for channel in channels for hop in receivers(console, channel).values()]
+    return bool(hops) and all(hop["verdict"] == "up" for hop in hops)
+
+
+def break_nft(console: Console, node: str) -> None:
+    """From now on `nft` of this node fails when it is to change something; reading and checking go on."""
+    console.fault("break", node, "nft", "--when", "-f", "--unless", "-c")
 
 
 def chapter_refused(console: Console, verdicts: Verdicts) -> None:
@@ -118,7 +148,7 @@ def confirmed(listing: dict[str, dict[str, Any]]) -> dict[str, int]:
 def chapter_undone(console: Console, verdicts: Verdicts) -> None:
     verdicts.chapter("5. A commit that fails on one appliance while it is applied is undone whole")
     before = snapshot.snapshot(console)
-    console.fault("break", "pop2", "nft")
+    break_nft(console, "pop2")
     answer, _ = commit(console, LINEUP_THREE, "--comment", "pop2 will fail")
     console.fault("mend-program", "pop2", "nft")
     left = snapshot.differences(before, snapshot.snapshot(console))
@@ -163,7 +193,12 @@ def chapter_red(console: Console, verdicts: Verdicts) -> None:
         console.fault("silence", end)
     seconds = console.wait("ch1 red at r1", lambda: receivers(console, "ch1")["r1"]["verdict"] != "up", 15.0)
     code = console.nf("channel", "show", "ch1").code
-    verdicts.add("both links of pop1 silenced", f"red after {seconds:.1f} s, exit {code}", "red within 15 s, exit not 0", good=code != 0)
+    verdicts.add(
+        "both links of pop1 silenced",
+        f"red after {seconds:.1f} s, exit {code}",
+        "red within 15 s, exit not 0",
+        good=code != 0,
+    )
     for end in ("pop1:eth1", "pop1:eth2"):
         console.fault("restore", end)
     seconds = console.wait("ch1 up at r1 again", lambda: receivers(console, "ch1")["r1"]["verdict"] == "up", 60.0)
@@ -199,7 +234,10 @@ def chapter_steady(console: Console, verdicts: Verdicts, since: float) -> None:
     seconds = time.monotonic() - since
     good = errors == 0 and all(hop["verdict"] == "up" for hop in hops)
     verdicts.add(
-        "continuity", f"{errors} errors in {seconds:.0f} s, at least {packets} datagrams each", f"0 errors over {SETTLED_S:.0f} s", good=good
+        "continuity",
+        f"{errors} errors in {seconds:.0f} s, at least {packets} datagrams each",
+        f"0 errors over {SETTLED_S:.0f} s",
+        good=good,
     )
 
 
@@ -252,9 +290,16 @@ def main() -> int:
         console.host("lab", "down", LAB)
         left = console.host("lab", "status", "--json")
         verdicts.chapter("10. Everything taken down")
-        verdicts.add("nf lab down", "no lab left" if LAB not in left.stdout else "SOMETHING LEFT", "no lab left", good=LAB not in left.stdout)
+        verdicts.add(
+            "nf lab down",
+            "no lab left" if LAB not in left.stdout else "SOMETHING LEFT",
+            "no lab left",
+            good=LAB not in left.stdout,
+        )
     good = complete and verdicts.good
-    terminal.print(f"\n[bold]{'All was seen' if good else '[red]Not all was seen[/red]'}[/bold] in {time.monotonic() - start:.0f} s; figures in {verdicts.path}")
+    terminal.print(
+        f"\n[bold]{'All was seen' if good else '[red]Not all was seen[/red]'}[/bold] in {time.monotonic() - start:.0f} s; figures in {verdicts.path}"
+    )
     return 0 if good else 1
 
 

@@ -47,7 +47,11 @@ def _strip(value: Any) -> Any:
         return {key: _strip(item) for key, item in value.items() if key != "handle"}
     if isinstance(value, list):
         items = [_strip(item) for item in value]
-        return sorted(items, key=lambda item: json.dumps(item, sort_keys=True)) if items and "elem" in str(items[0]) else items
+        return (
+            sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
+            if items and "elem" in str(items[0])
+            else items
+        )
     return value
 
 
