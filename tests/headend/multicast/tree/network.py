@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import difflib
 import os
 import shutil
 import signal
@@ -117,6 +118,15 @@ class Node:
         texts["switches"] = self.shell("head", *(f"/proc/sys/net/ipv4/{name}" for name in switches))
         return texts
 
+    def changes(self, before: dict[str, str]) -> list[str]:
+        """What is not as `before`, line by line."""
+        now = self.snapshot()
+        return [
+            f"{view}: {line}"
+            for view, text in now.items()
+            for line in difflib.unified_diff(before[view].splitlines(), text.splitlines(), lineterm="", n=0)
+        ]
+
 
 def context(seconds: float = 30.0) -> Context:
     clock = RealClock()
@@ -163,6 +173,10 @@ def connect(left: Node, left_name: str, right: Node, right_name: str) -> None:
     """A veth pair, both ends down and without addresses."""
     peer = ("peer", "name", right_name, "netns", right.namespace)
     ip("-n", left.namespace, "link", "add", left_name, "type", "veth", *peer)
+    # A link gets its queue when it first goes up and keeps it: that is no configuration, so it has it from the start.
+    for state in ("up", "down"):
+        for node, name in ((left, left_name), (right, right_name)):
+            ip("-n", node.namespace, "link", "set", name, state)
 
 
 # -- traffic --------------------------------------------------------------------------------------------------------

@@ -301,6 +301,6 @@ def test_undo_leaves_no_trace(network: Network) -> None:
     for node, section, records in network.undos:
         node.call(take_back, node.drivers[section], records)
     for name, node in network.nodes.items():
-        assert node.snapshot() == network.before[name]
+        assert node.changes(network.before[name]) == []
         for driver in node.drivers.values():
             assert node.call(driver.observe).value is None
