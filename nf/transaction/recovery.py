@@ -66,8 +66,9 @@ async def _resume(core: Core, active: Active) -> None:
 def complete(core: Core, active: Active) -> None:
     """When every reversible step is applied, say so durably."""
     row = active.row
+    if row.state not in {TransactionState.PREPARED, TransactionState.APPLYING}:
+        return
     if all(step.state is StepState.APPLIED for step in active.steps if step.step.reversible):
         state = next_state(row.state, Command.STAGES_DONE, row.id)
-        if state is not row.state:
-            core.journal.set_state(row.id, state, "applied")
-            row.state = state
+        core.journal.set_state(row.id, state, "applied")
+        row.state = state

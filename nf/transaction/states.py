@@ -57,7 +57,6 @@ TABLE: Mapping[tuple[TransactionState, Command], TransactionState] = {
     (_S.APPLYING, _C.APPLY): _S.APPLYING,
     (_S.APPLYING, _C.STAGES_DONE): _S.APPLIED,
     (_S.APPLIED, _C.APPLY): _S.APPLIED,
-    (_S.APPLIED, _C.STAGES_DONE): _S.APPLIED,
     (_S.APPLIED, _C.VERIFY): _S.VERIFIED,
     (_S.VERIFIED, _C.APPLY): _S.VERIFIED,
     (_S.VERIFIED, _C.VERIFY): _S.VERIFIED,

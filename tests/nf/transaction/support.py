@@ -178,7 +178,8 @@ class FileDriver:
         return Drift(tuple(f"{key}: {live.get(key)}" for key in {*live, *wanted} if live.get(key) != wanted.get(key)))
 
     async def events(self) -> AsyncIterator[Event]:
-        for event in ():
+        nothing: tuple[Event, ...] = ()
+        for event in nothing:
             yield event
 
 
