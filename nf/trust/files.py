@@ -48,17 +48,23 @@ def read_private(path: Path, what: str) -> bytes:
         raise StorageError(
             f"{what} cannot be read: {error.strerror}", where=str(path), remedy="run as the owner of the file"
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(file.fileno())
-        if not stat.S_ISREG(mode.st_mode):
-            raise IntegrityError(f"{what} is not a regular file", where=str(path))
-        if mode.st_mode & 0o077:
-            raise IntegrityError(
-                f"{what} can be read by others (mode {stat.S_IMODE(mode.st_mode):04o})",
-                where=str(path),
-                remedy="find out who could have copied it; if nobody, chmod 0600; else replace the key",
-            )
-        return file.read()
+    try:
+        _require_private(os.fstat(descriptor).st_mode, path, what)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def _require_private(mode: int, path: Path, what: str) -> None:
+    if not stat.S_ISREG(mode):
+        raise IntegrityError(f"{what} is not a regular file", where=str(path), remedy="restore it from a backup")
+    if mode & 0o077:
+        raise IntegrityError(
+            f"{what} can be read by others (mode {stat.S_IMODE(mode):04o})",
+            where=str(path),
+            remedy="find out who could have copied it; if nobody, chmod 0600; else replace the key",
+        )
 
 
 def _write_new(path: Path, data: bytes) -> None:
