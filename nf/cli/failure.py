@@ -70,16 +70,17 @@ def _block(error: NfError) -> Text:
 
 
 def _problem(problem: Problem) -> Text:
-    """`file:line:column  key = value`, then the rule, then what to do: one line each."""
+    """`file:line:column  key = value`, then the rule, then what to do; without a file `key: rule`, then what to do."""
     from rich.text import Text
 
     place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else problem.file
     what = f"{problem.key} = {problem.value}" if problem.value else problem.key
-    head = "  ".join(part for part in (place, what) if part)
-    text = Text("\n")
-    if head:
-        text.append(f"  {head}\n", style="bold")
-    text.append_text(Text.assemble("    ", problem.rule))
+    if place:
+        text = Text.assemble(
+            "\n  ", ("  ".join(part for part in (place, what) if part), "bold"), "\n    ", problem.rule
+        )
+    else:
+        text = Text.assemble("\n  ", (f"{what}: " if what else "", "bold"), problem.rule)
     if problem.remedy:
         text.append_text(Text.assemble("\n    ", ("do: ", "bold cyan"), problem.remedy))
     return text

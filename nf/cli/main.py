@@ -15,6 +15,8 @@ from nf.cli.exit_codes import Ended, ExitCode
 from nf.cli.plugins import RootGroup
 from nf.errors import InputError, NfError
 
+_COMPLETION = "_NF_COMPLETE"  # set by the shell when it asks what could come next
+
 app = typer.Typer(
     name="nf",
     cls=RootGroup,
@@ -54,8 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> int:
-    code = typer.main.get_command(app)(given, prog_name="nf", standalone_mode=False)
-    return code if isinstance(code, int) else ExitCode.OK
+    command = typer.main.get_command(app)
+    if _COMPLETION in os.environ:
+        command.main(given, prog_name="nf", complete_var=_COMPLETION)
+    try:
+        # Not `command.main`: it would turn errors and a closed pipe into text and codes of its own.
+        with command.make_context("nf", given) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return ExitCode.OK
 
 
 def _failed(error: BaseException, given: list[str]) -> int:
