@@ -303,7 +303,7 @@ def test_mistakes_of_a_fleet() -> None:
         ),
         (
             14,
-            32,
+            33,
             "spec.appliances[0].interfaces[0].address",
             "10.1.0.10",
             "must be an IPv4 address with its prefix length",
