@@ -135,9 +135,9 @@ class SsmReceiver:
 
 
 def has_membership(group: IPv4Address, source: IPv4Address) -> bool:
-    """Does the kernel hold a filter for (source, group) on any interface? /proc/net/mcfilter."""
+    """Does the kernel hold a filter for (source, group) on any interface? Read from /proc/net/mcfilter."""
     wanted = (f"{int(group):#010x}", f"{int(source):#010x}")
-    lines = Path("/proc/net/mcfilter").read_text(encoding="ascii").splitlines()[1:]
+    lines = Path("/proc/thread-self/net/mcfilter").read_text(encoding="ascii").splitlines()[1:]
     return any(tuple(line.split()[2:4]) == wanted for line in lines)
 
 

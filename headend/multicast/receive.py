@@ -102,10 +102,16 @@ def open_sender(source: IPv4Address, ttl: int = 32) -> socket.socket:
     try:
         sock.setblocking(False)
         sock.bind((str(source), 0))
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, source.packed)
+        bind_to_interface(sock, source)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def bind_to_interface(sock: socket.socket, source: IPv4Address) -> None:
+    """Send multicast by the interface that has the address `source` now: the kernel keeps that interface's index,
+    which no longer leads anywhere once the interface was removed and made anew. Raises OSError when none has it."""
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, source.packed)

@@ -21,9 +21,11 @@ _log = logging.getLogger(__name__)
 
 _GRACE_S = 0.5  # so that the unit's own reason for not being ready is there when its caller is told
 _KILL_GRACE_S = 10.0
+_HOPELESS_DEATHS = 4  # in a row, while somebody waits for it to start: the caller is told at once
 _TAIL_LINES = 20
 _ROTATE_EVERY_S = 1.0
 _WITHOUT_PROCESS = frozenset({UnitState.STOPPED, UnitState.BACKOFF, UnitState.FAILED, UnitState.WAITING})
+_SETTLED = frozenset({UnitState.READY, UnitState.FAILED, UnitState.STOPPED})
 
 Listener = Callable[[UnitStatus], None]
 
@@ -181,8 +183,11 @@ class Supervisor:
         died_before = runner.restarts
         runner.start()
         self._save()
-        ended = {UnitState.READY, UnitState.FAILED, UnitState.STOPPED}
-        await self._until(lambda: runner.state in ended, runner.spec.ready.timeout_s + _GRACE_S)
+
+        def settled() -> bool:
+            return runner.state in _SETTLED or runner.restarts - died_before >= _HOPELESS_DEATHS
+
+        await self._until(settled, runner.spec.ready.timeout_s + _GRACE_S)
         if runner.state is UnitState.READY:
             return runner.status()
         if runner.state is UnitState.STOPPED:
@@ -193,11 +198,13 @@ class Supervisor:
 
     def _not_ready(self, runner: Runner, deaths: int) -> DriverError:
         name = runner.spec.name
-        reasons = [f"did not become ready within {runner.spec.ready.timeout_s:g} s"]
+        reasons = []
+        if deaths < _HOPELESS_DEATHS:
+            reasons.append(f"did not become ready within {runner.spec.ready.timeout_s:g} s")
         if runner.state is UnitState.WAITING:
             reasons.append(f"waits for {', '.join(self.missing(runner.spec.after))}")
         if deaths:
-            reasons.append(f"died {deaths} times")
+            reasons.append(f"died {deaths} time{'s' if deaths > 1 else ''}")
         if runner.last_exit:
             reasons.append(f"last: {runner.last_exit}")
         written = log.tail(self.log_path(name), _TAIL_LINES)

@@ -21,9 +21,11 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from headend.multicast.receive import drain, open_receiver, open_sender
+from headend.multicast.receive import bind_to_interface, drain, open_receiver, open_sender
 from headend.multicast.source.policer import Policer
 from headend.transport.continuity import ContinuityMonitor
+
+_SEARCH_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Stage:
         self._emitted = ContinuityMonitor()
         self._started_at = time.monotonic()
         self._policed = 0
+        self._searched_at = self._started_at
         self._send_errors = 0
         self._last_send_error = ""
 
@@ -92,8 +95,15 @@ class Stage:
             # A link may be down for a while: the stream goes on by itself when it is back.
             self._send_errors += 1
             self._last_send_error = os.strerror(error.errno or 0)
+            self._find_interface(arrival)
             return
         self._emitted.receive(datagram, arrival)
+
+    def _find_interface(self, now: float) -> None:
+        if now - self._searched_at >= _SEARCH_INTERVAL_S:
+            self._searched_at = now
+            with contextlib.suppress(OSError):
+                bind_to_interface(self._sender, self._arguments.source)
 
     def status(self) -> dict[str, object]:
         """JSON. `policed`: datagrams dropped because they came above the admitted rate; `arguments`: what runs."""

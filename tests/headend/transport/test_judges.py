@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import subprocess
@@ -63,7 +64,7 @@ def video_packets(packets: list[bytes]) -> list[int]:
     places = [i for i, header in enumerate(headers) if header.pid == video]
     return [
         place
-        for place, following in zip(places, places[1:], strict=False)
+        for place, following in itertools.pairwise(places)
         if headers[place].has_payload and headers[following].has_payload
     ]
 

@@ -79,14 +79,14 @@ async def test_a_unit_that_dies_at_once_backs_off_and_its_words_reach_the_caller
     spec = UnitSpec(
         "bad",
         ("sh", "-c", "echo cannot read configuration >&2; exit 3"),
-        ready=Readiness(ReadyKind.FILE, "/nonexistent", 0.5),
-        backoff_first_s=0.05,
+        ready=Readiness(ReadyKind.FILE, "/nonexistent", 20),
+        backoff_first_s=0.02,
     )
     await running.client.define(spec)
-    with pytest.raises(DriverError, match=r"exit 3.*cannot read configuration"):
+    with pytest.raises(DriverError, match=r"died 4 times; last: exit 3.*cannot read configuration"):
         await running.client.start("bad")
     status = await running.until_state("bad", UnitState.BACKOFF)
-    assert status.restarts >= 2
+    assert status.restarts >= 4
     assert "cannot read configuration" in await running.client.log("bad", 1)
     assert (await running.client.stop("bad")).state is UnitState.STOPPED
 

@@ -1,0 +1,115 @@
+"""The stage as a process, in a namespace of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from headend.multicast.receive import join_source, open_receiver
+from headend.multicast.source.client import StageStatus, ask
+from tests.headend.multicast.source.netlab import (
+    GROUP,
+    PORT,
+    RECEIVER,
+    SOURCE,
+    Pair,
+    feeding,
+    in_namespace,
+    namespaces,
+    process,
+)
+
+pytestmark = pytest.mark.root
+
+
+@asynccontextmanager
+async def stage(pair: Pair, status: Path, rate: int, source: str = SOURCE) -> AsyncIterator[asyncio.subprocess.Process]:
+    options = ["--listen", "127.0.0.1:6001", "--source", source, "--group", GROUP, "--port", str(PORT)]
+    options += ["--rate", str(rate), "--status", str(status)]
+    async with process(pair.head, "-m", "headend.multicast.source.stage", *options) as child:
+        yield child
+
+
+async def until(status: Path, done: Callable[[StageStatus], bool]) -> StageStatus:
+    async with asyncio.timeout(20):
+        while True:
+            said = await ask(status)
+            if said is not None and done(said):
+                return said
+            await asyncio.sleep(0.02)
+
+
+async def test_datagrams_leave_unchanged_from_the_source_address(tmp_path: Path) -> None:
+    def joined() -> socket.socket:
+        from ipaddress import IPv4Address
+
+        sock = open_receiver(GROUP, PORT)
+        sock.setsockopt(socket.IPPROTO_IP, 12, 1)  # IP_RECVTTL
+        join_source(sock, IPv4Address(GROUP), IPv4Address(SOURCE), IPv4Address(RECEIVER))
+        return sock
+
+    with namespaces() as pair:
+        status = tmp_path / "deep" / "stage.sock"
+        async with stage(pair, status, 2_000_000):
+            await until(status, lambda said: True)
+            assert status.stat().st_mode & 0o777 == 0o600
+            with in_namespace(pair.receiver, joined).result() as receiver:
+                sender = in_namespace(pair.head, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).result()
+                with sender:
+                    payload = os.urandom(1316)
+                    sender.sendto(payload, ("127.0.0.1", 6001))
+                arrived = asyncio.Event()
+                asyncio.get_running_loop().add_reader(receiver.fileno(), arrived.set)
+                async with asyncio.timeout(10):
+                    await arrived.wait()
+                asyncio.get_running_loop().remove_reader(receiver.fileno())
+                data, ancillary, _, origin = receiver.recvmsg(2000, 200)
+            assert data == payload
+            assert origin[0] == SOURCE
+            assert [value[0] for level, kind, value in ancillary if (level, kind) == (socket.IPPROTO_IP, 2)] == [32]
+        assert not status.exists()
+
+
+async def test_both_sides_are_counted_and_a_stream_below_its_rate_passes_whole(tmp_path: Path) -> None:
+    with namespaces() as pair:
+        async with stage(pair, tmp_path / "s", 2_000_000), feeding(pair.head, 6001):
+            said = await until(tmp_path / "s", lambda said: said.source.packets >= 700)
+        assert (said.policed, said.send_errors) == (0, 0)
+        assert said.contribution.packets == said.source.packets
+        assert (said.contribution.continuity_errors, said.source.continuity_errors) == (0, 0)
+        assert said.source.bitrate_bps > 0
+        assert said.contribution.in_sync
+
+
+async def test_what_exceeds_the_admitted_rate_is_dropped_and_counted(tmp_path: Path) -> None:
+    with namespaces() as pair:
+        async with stage(pair, tmp_path / "s", 400_000), feeding(pair.head, 6001, interval_s=0.004):
+            said = await until(tmp_path / "s", lambda said: said.policed >= 300)
+        assert said.source.bytes * 8 <= 400_000 * (said.uptime_s + 0.2)
+        assert said.contribution.continuity_errors == 0
+        assert said.source.continuity_errors > 0
+        assert said.contribution.packets == said.source.packets + 7 * said.policed
+
+
+async def test_a_link_that_is_down_is_counted_and_survived(tmp_path: Path) -> None:
+    with namespaces() as pair:
+        async with stage(pair, tmp_path / "s", 2_000_000) as child, feeding(pair.head, 6001):
+            await until(tmp_path / "s", lambda said: said.source.packets > 0)
+            pair.unwire()
+            said = await until(tmp_path / "s", lambda said: said.send_errors > 0)
+            assert said.last_send_error
+            pair.wire()
+            await until(tmp_path / "s", lambda new: new.source.packets > said.source.packets + 70)
+            assert child.returncode is None
+
+
+async def test_without_its_source_address_it_ends_with_a_reason(tmp_path: Path) -> None:
+    with namespaces() as pair:
+        async with stage(pair, tmp_path / "s", 1_000_000, source="10.1.0.99") as child:
+            assert await child.wait() == 1
