@@ -1,0 +1,176 @@
+"""Probes of this appliance: always running for what it is to prove, and the verdict that a commit waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nf.agent.telemetry import TelemetryHub
+from nf.clock import Clock
+from nf.contracts.driver import Context, Drift
+from nf.contracts.probe import PathSample, Probe
+from nf.documents.appliance import ProbeTarget
+from nf.errors import NfError
+from nf.telemetry.alarms import AlarmEvent, Severity
+from nf.telemetry.samples import Sample
+
+_log = logging.getLogger(__name__)
+
+PATH_DOWN: Final = "path-down"
+PROVED_S: Final = 0.9
+"""A path is proved when it was up without a break for that long, with two samples at least."""
+_ALARM_AFTER_S: Final = 2.0
+_RESTART_S: Final = 1.0
+
+
+@dataclass(slots=True)
+class _Running:
+    target: ProbeTarget
+    started: float
+    task: asyncio.Task[None] | None = None
+    last: PathSample | None = None
+    up_from: float | None = None  # monotonic: first sample of the unbroken run of good ones
+    up_samples: int = 0
+    up_last: float = 0.0
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class ProbeRunner:
+    """Implements `nf.transaction.model.ProbeVerifier`. `refresh` whenever the configuration may have changed."""
+
+    def __init__(self, appliance: str, probes: Iterable[Probe], hub: TelemetryHub, clock: Clock) -> None:
+        self._appliance = appliance
+        self._probes = {probe.kind: probe for probe in probes}
+        self._hub = hub
+        self._clock = clock
+        self._running: dict[str, _Running] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(sorted(self._probes))
+
+    def refresh(self, targets: Sequence[ProbeTarget]) -> None:
+        """Run exactly these. One that did not change goes on undisturbed."""
+        wanted = {target.id: target for target in targets}
+        for name, running in tuple(self._running.items()):
+            if wanted.get(name) != running.target:
+                self._stop(self._running.pop(name))
+        for name, target in wanted.items():
+            if name not in self._running:
+                running = _Running(target, self._clock.monotonic())
+                running.task = asyncio.create_task(self._run(running), name=f"probe {name}")
+                self._running[name] = running
+
+    def _stop(self, running: _Running) -> None:
+        if running.task is not None:
+            running.task.cancel()
+            self._ending.add(running.task)
+            running.task.add_done_callback(self._ending.discard)
+        self._alarm(running, Severity.CLEARED, "no longer to be delivered")
+
+    async def close(self) -> None:
+        tasks = [running.task for running in self._running.values() if running.task is not None] + list(self._ending)
+        self._running.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, running: _Running) -> None:
+        target = running.target
+        probe = self._probes.get(target.kind)
+        if probe is None:
+            self._alarm(running, Severity.MAJOR, f"this appliance has no probe of kind {target.kind}")
+            return
+        while True:
+            context = Context(clock=self._clock, deadline=float("inf"))
+            try:
+                async with aclosing(probe.run(target, context)) as samples:  # type: ignore[type-var]
+                    async for sample in samples:
+                        self._take(running, sample)
+            except (NfError, OSError) as error:
+                _log.warning("probe %s: %s", target.id, error)
+                self._failed(running, str(error))
+            await self._clock.sleep(_RESTART_S)
+
+    def _take(self, running: _Running, sample: PathSample) -> None:
+        now = self._clock.monotonic()
+        running.last = sample
+        if sample.up:
+            if running.up_from is None:
+                running.up_from, running.up_samples = now, 0
+            running.up_samples += 1
+            running.up_last = now
+            self._alarm(running, Severity.CLEARED)
+        else:
+            running.up_from, running.up_samples = None, 0
+            if now - max(running.started, running.up_last) >= _ALARM_AFTER_S:
+                self._alarm(running, Severity.MAJOR, sample.detail or "nothing arrives")
+        self._hub.sample(_sample(sample))
+        running.heard.set()
+
+    def _failed(self, running: _Running, text: str) -> None:
+        """A probe that cannot measure proves nothing."""
+        target = running.target
+        failed = PathSample(
+            target.id, target.channel, target.path, self._clock.now(), False, 0.0, 0, 0, None, None, text
+        )
+        self._take(running, failed)
+
+    def _alarm(self, running: _Running, severity: Severity, text: str = "") -> None:
+        target = running.target
+        place = f"{target.channel}/{target.path}/{self._appliance}"
+        remedy = "" if severity is Severity.CLEARED else f"nf channel show {target.channel} tells where it ends"
+        self._hub.alarm(AlarmEvent(PATH_DOWN, place, severity, self._clock.now(), text, remedy))
+
+    # ---- what a commit asks ----
+
+    def budget_s(self, targets: Sequence[ProbeTarget]) -> float:
+        """They run side by side: the longest one counts."""
+        return max((target.budget_ms for target in targets), default=0) / 1000
+
+    async def verify(self, targets: Sequence[ProbeTarget], context: Context) -> Drift:
+        """Each must be up, measured anew, within its own budget; one line for each that is not."""
+        self.refresh(targets)
+        since = self._clock.monotonic()
+        told = await asyncio.gather(*(self._prove(target, since, context) for target in targets))
+        return Drift(tuple(line for line in told if line))
+
+    async def _prove(self, target: ProbeTarget, since: float, context: Context) -> str:
+        seconds = min(target.budget_ms / 1000, context.remaining())
+        running = self._running[target.id]
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._proved(running, since):
+                    running.heard.clear()
+                    await running.heard.wait()
+        except TimeoutError:
+            last = running.last
+            why = "the probe has not measured anything" if last is None else last.detail or "nothing arrives"
+            return f"{target.channel}/{target.path} is not up at {self._appliance} within {seconds:.1f} s: {why}"
+        return ""
+
+    @staticmethod
+    def _proved(running: _Running, since: float) -> bool:
+        if running.up_from is None or running.up_samples < 2:
+            return False
+        return running.up_last - max(running.up_from, since) >= PROVED_S
+
+
+def _sample(sample: PathSample) -> Sample:
+    values: dict[str, Any] = {
+        "up": 1.0 if sample.up else 0.0,
+        "bitrate_bps": sample.bitrate_bps,
+        "packets": float(sample.packets),
+        "continuity_errors": float(sample.continuity_errors),
+    }
+    if sample.age_ms is not None:
+        values["age_ms"] = sample.age_ms
+    if sample.join_ms is not None:
+        values["join_ms"] = sample.join_ms
+    labels = {"channel": sample.channel, "path": sample.path, "point": "receiver", "target": sample.target}
+    return Sample("path.probe", sample.at, labels, values, sample.detail)

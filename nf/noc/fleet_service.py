@@ -1,0 +1,134 @@
+"""What appliances dial: their session and their telemetry; and, on a port of its own, enrolment."""
+
+# Names and signatures are those of the RPCs.
+# ruff: noqa: N802, ARG002
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+
+from nf.control.authorization import current_peer
+from nf.control.v1 import fleet_pb2 as pb
+from nf.control.v1 import fleet_pb2_grpc
+from nf.errors import DeniedError, InputError
+from nf.noc import sessions as live
+from nf.noc.sessions import Sessions
+from nf.noc.telemetry import Telemetry
+from nf.trust.enrolment import Enrolment
+
+_HELLO_S: Final = 10.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Refused = Callable[[str, str], Awaitable[None]]
+"""(actor, claimed name): puts a false claim on record."""
+
+
+class FleetService(fleet_pb2_grpc.FleetServicer):
+    def __init__(
+        self,
+        sessions: Sessions,
+        telemetry: Telemetry,
+        *,
+        welcome: Callable[[], pb.Welcome],
+        came: Callable[[live.Session], Awaitable[None]],
+        heard: Callable[[live.Session], Awaitable[None]],
+        gone: Callable[[live.Session], None],
+        false_claim: Refused,
+    ) -> None:
+        """`came`: a new session; `heard`: an appliance stands elsewhere now; `gone`: no session of it is left."""
+        self._sessions = sessions
+        self._telemetry = telemetry
+        self._welcome = welcome
+        self._came = came
+        self._heard = heard
+        self._gone = gone
+        self._false_claim = false_claim
+
+    async def Session(
+        self, request_iterator: AsyncIterator[pb.AgentMessage], context: Context
+    ) -> AsyncIterator[pb.NocMessage]:
+        """Raises InputError (no hello), DeniedError (it claims another's name)."""
+        session = live.Session(await self._hello(request_iterator))
+        session.send(pb.NocMessage(welcome=self._welcome()))
+        self._sessions.attach(session)
+        reader = asyncio.create_task(self._read(session, request_iterator), name=f"session {session.appliance}")
+        try:
+            await self._came(session)
+            async for message in session.outgoing():
+                yield message
+        finally:
+            reader.cancel()
+            if self._sessions.detach(session):
+                self._gone(session)
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _hello(self, requests: AsyncIterator[pb.AgentMessage]) -> pb.Hello:
+        try:
+            async with asyncio.timeout(_HELLO_S):
+                first = await anext(aiter(requests))
+        except (TimeoutError, StopAsyncIteration):
+            raise InputError("a session begins with a hello", where="Session") from None
+        if first.WhichOneof("body") != "hello":
+            raise InputError("a session begins with a hello", where="Session")
+        peer = current_peer()
+        if first.hello.appliance != peer.spiffe_id.name:
+            await self._false_claim(str(peer), first.hello.appliance)
+            raise DeniedError(
+                f"{peer} claims to be {first.hello.appliance}",
+                where="Session",
+                remedy="start the agent with the identity of its own appliance",
+            )
+        return first.hello
+
+    async def _read(self, session: live.Session, requests: AsyncIterator[pb.AgentMessage]) -> None:
+        try:
+            async for message in requests:
+                self._sessions.seen(session.appliance)
+                if session.take(message):
+                    await self._heard(session)
+        finally:
+            session.close()
+
+    async def Telemetry(self, request_iterator: AsyncIterator[pb.TelemetryBatch], context: Context) -> pb.TelemetryAck:
+        """The name is the certificate's: nobody measures for another."""
+        appliance = current_peer().spiffe_id.name
+        items = 0
+        async for batch in request_iterator:
+            items += len(batch.items)
+            self._telemetry.take(appliance, batch)
+        return pb.TelemetryAck(items=items)
+
+
+class EnrolmentService(fleet_pb2_grpc.EnrolmentServicer):
+    """Thin: the rules are in nf.trust.enrolment."""
+
+    def __init__(self, enrolment: Enrolment) -> None:
+        self._enrolment = enrolment
+
+    async def Challenge(self, request: pb.ChallengeRequest, context: Context) -> pb.ChallengeResponse:
+        return pb.ChallengeResponse(nonce=await self._enrolment.challenge(request.appliance))
+
+    async def Enrol(self, request: pb.EnrolRequest, context: Context) -> pb.EnrolResponse:
+        certificate, ca = await self._enrolment.enrol(
+            appliance=request.appliance,
+            serial=request.serial,
+            token=request.token,
+            csr_der=request.csr_der,
+            device_public_key=request.device_public_key,
+            nonce=request.nonce,
+            nonce_signature=request.nonce_signature,
+        )
+        return pb.EnrolResponse(certificate_pem=certificate, ca_pem=ca)
+
+    async def Renew(self, request: pb.RenewRequest, context: Context) -> pb.EnrolResponse:
+        certificate, ca = await self._enrolment.renew(
+            appliance=request.appliance,
+            csr_der=request.csr_der,
+            nonce=request.nonce,
+            nonce_signature=request.nonce_signature,
+        )
+        return pb.EnrolResponse(certificate_pem=certificate, ca_pem=ca)

@@ -1,0 +1,232 @@
+"""One NOC node: its parts, put together; how they start, what an arriving appliance sets off, and how they stop."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from nf.clock import Clock
+from nf.contracts.json import JsonObject
+from nf.contracts.planner import Planner
+from nf.control.v1 import fleet_pb2 as fleet
+from nf.control.v1 import noc_pb2
+from nf.errors import NfError
+from nf.noc.catchup import CatchUp
+from nf.noc.coordinator import Coordinator
+from nf.noc.ledger import Ledger
+from nf.noc.lineups import LineUps
+from nf.noc.records import ApplianceRecord, Book
+from nf.noc.sessions import Session, Sessions
+from nf.noc.settlement import Settlement
+from nf.noc.tasks import Tasks
+from nf.noc.telemetry import Telemetry
+from nf.store.contract import Store
+from nf.telemetry.alarms import Severity
+from nf.trust.authority import Authority
+from nf.trust.enrolment import Enrolment
+from nf.trust.roles import OperatorRole, Operators
+from nf.trust.spiffe import SpiffeId
+
+OFFLINE: Final = "appliance-offline"
+
+
+class Node:
+    """Everything but the servers. Also the directory that authorization asks."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        authority: Authority,
+        clock: Clock,
+        planners: Sequence[Planner],
+        addresses: tuple[Sequence[str], Sequence[str]],
+        offline_after_s: float = 5.0,
+    ) -> None:
+        """`addresses`: where appliances reach the NOC, and its enrolment service."""
+        self.clock = clock
+        self.authority = authority
+        self.spiffe_id = str(SpiffeId(authority.domain, "noc", "noc"))
+        self.version = _version()
+        self._addresses = addresses
+        self._offline_after_s = offline_after_s
+        self.book = Book(store)
+        self.ledger = Ledger(self.book)
+        self.enrolment = Enrolment(store, authority, clock)
+        self.operators = Operators(store, authority)
+        self.telemetry = Telemetry(clock)
+        self.sessions = Sessions(clock)
+        self.lineups = LineUps(self.book, planners, clock)
+        self.settlement = Settlement(self.ledger, self.lineups, self.sessions, self.telemetry)
+        self.catchup = CatchUp(
+            ledger=self.ledger,
+            lineups=self.lineups,
+            sessions=self.sessions,
+            settlement=self.settlement,
+            telemetry=self.telemetry,
+            clock=clock,
+            author=self.spiffe_id,
+        )
+        self.coordinator = Coordinator(
+            ledger=self.ledger,
+            lineups=self.lineups,
+            sessions=self.sessions,
+            settlement=self.settlement,
+            clock=clock,
+            quiet=self.catchup.quiet,
+            wake=self.catchup.wake,
+        )
+        self.catchup.participates = self.coordinator.participates
+        self._known: dict[str, ApplianceRecord] = {}
+        self._tasks = Tasks("noc")
+
+    # ---- life ----
+
+    async def start(self) -> None:
+        """Raises NotFoundError when the NOC was never initialised."""
+        await self.lineups.reload()
+        self._known = await self.book.appliances()
+        await self.coordinator.recover()
+        self.catchup.start()
+        for appliance in self._known:
+            self._tasks.start(self._alarm_when_offline(appliance))
+
+    async def close(self) -> None:
+        """Undecided transactions stay as they are in the store; the next start ends them."""
+        self.sessions.close()
+        await self.coordinator.close()
+        await self.catchup.close()
+        await self.settlement.close()
+        await self._tasks.close()
+        await self.book.store.close()
+
+    # ---- appliances ----
+
+    def welcome(self) -> fleet.Welcome:
+        current = self.lineups.current
+        return fleet.Welcome(
+            noc=self.spiffe_id,
+            current_revision=current.record.revision,
+            reconcile_interval_ms=current.lineup.spec.policy.reconcile_ms,
+        )
+
+    async def came(self, session: Session) -> None:
+        self.telemetry.clear(OFFLINE, session.appliance)
+        self.catchup.returned(session.appliance)
+        await self.heard(session)
+
+    async def heard(self, session: Session) -> None:
+        """It said where it stands: end what is open, remember it, and see whether it is behind."""
+        self.settlement.heard(session)
+        self.catchup.wake()
+        record = ApplianceRecord(
+            name=session.appliance,
+            last_seen=self.clock.now(),
+            software_version=session.hello.software_version,
+            confirmed_revision=session.standing.confirmed_revision,
+            confirmed_digest=session.standing.confirmed_digest,
+            sections=tuple(session.hello.sections),
+        )
+        known = self._known.get(session.appliance)
+        self._known[session.appliance] = record
+        if known is None or replace(known, last_seen=0.0) != replace(record, last_seen=0.0):
+            await self.book.save_appliance(record)
+
+    def gone(self, session: Session) -> None:
+        self._tasks.start(self._alarm_when_offline(session.appliance))
+
+    async def _alarm_when_offline(self, appliance: str) -> None:
+        """After a while: an appliance that changes its certificate or restarts its agent is no alarm."""
+        await self.clock.sleep(self._offline_after_s)
+        if self.sessions.get(appliance) is None and appliance in self.lineups.current.record.configs:
+            self.telemetry.alarm(
+                OFFLINE,
+                appliance,
+                Severity.MAJOR,
+                "no session; it goes on serving what it last confirmed",
+                "see that it has power and a way to the NOC; a commit needs it, or `--without` its site",
+            )
+
+    async def summary(self, name: str) -> noc_pb2.ApplianceSummary:
+        current = self.lineups.current
+        appliance = current.appliance(name)
+        criticality = {site.id: site.criticality.value for site in current.fleet.spec.sites}
+        known, session = self._known.get(name), self.sessions.get(name)
+        enrolled = await self.enrolment.enrolled(name)
+        valid = enrolled is not None and enrolled.revoked_at is None
+        last_seen = self.sessions.last_seen.get(name, known.last_seen if known else 0.0)
+        summary = noc_pb2.ApplianceSummary(
+            id=name,
+            site=appliance.site,
+            role=appliance.role.value,
+            criticality=criticality.get(appliance.site, ""),
+            serial=appliance.serial,
+            management=str(appliance.management),
+            enrolled=valid,
+            online=session is not None,
+            last_seen=last_seen,
+            alarms=sum(1 for _ in self.telemetry.alarms(name)),
+            certificate_expires=enrolled.certificate_expires if enrolled is not None and valid else 0.0,
+        )
+        if known is not None:
+            summary.confirmed_revision = known.confirmed_revision
+            summary.current = known.confirmed_digest == current.record.configs.get(name)
+            summary.software_version = known.software_version
+            summary.sections.extend(known.sections)
+        if session is not None and session.standing.in_flight:
+            state = fleet.TransactionState.Name(session.standing.in_flight_state)
+            summary.transaction_state = state.removeprefix("TRANSACTION_STATE_").lower()
+        return summary
+
+    def enrolment_file(self, appliance: str, serial: str, token: str) -> JsonObject:
+        """What goes to the appliance: it checks the CA that it is shown against the fingerprint."""
+        noc, enrolment = self._addresses
+        return {
+            "appliance": appliance,
+            "serial": serial,
+            "token": token,
+            "domain": self.authority.domain,
+            "noc": list(noc),
+            "enrolment": list(enrolment),
+            "ca_sha256": self.authority.fingerprint,
+            "ca_pem": self.authority.ca_pem.decode(),
+        }
+
+    # ---- what authorization asks ----
+
+    async def operator(self, name: str) -> tuple[OperatorRole, frozenset[str]] | None:
+        record = await self.operators.get(name)
+        return None if record is None else (record.role, frozenset(record.sites))
+
+    async def is_revoked(self, spiffe_id: SpiffeId, certificate_serial: int) -> bool:
+        return await self.enrolment.is_revoked(spiffe_id, certificate_serial)
+
+    async def site_of(self, appliance: str) -> str | None:
+        with contextlib.suppress(NfError):
+            return self.lineups.current.appliance(appliance).site
+        return None
+
+    async def denied(self, actor: str, method: str, reason: str) -> None:
+        """The actor of a call that was refused may be nobody we know: then the record is the NOC's own."""
+        detail: JsonObject = {"method": method, "reason": reason[:1000]}
+        try:
+            SpiffeId.parse(actor)
+        except NfError:
+            detail["claimed"] = actor[:200]
+            actor = self.spiffe_id
+        await self.book.audit(actor, "call", method.rpartition("/")[2] or method, "denied", detail)
+
+    async def false_claim(self, actor: str, claimed: str) -> None:
+        await self.book.audit(
+            actor, "session.hello", f"appliance/{claimed[:100]}", "refused", {"claimed": claimed[:200]}
+        )
+
+
+def _version() -> str:
+    try:
+        return version("streamverse-nf")
+    except PackageNotFoundError:
+        return "unknown"

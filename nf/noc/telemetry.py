@@ -1,0 +1,97 @@
+"""What the fleet measures, as it stands: the latest sample of each subject and the alarms, with the NOC's own."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import Final
+
+from nf.clock import Clock
+from nf.control.convert import alarm_event_from_proto, sample_from_proto
+from nf.control.v1 import fleet_pb2 as pb
+from nf.telemetry.alarms import Alarm, AlarmEvent, AlarmTable, Severity
+from nf.telemetry.samples import Sample
+
+NOC: Final = ""
+"""In place of an appliance's name: raised by the NOC itself."""
+
+_SUBJECTS: Final = 20_000
+_HISTORY: Final = 1_000
+
+Subject = tuple[str, str, tuple[tuple[str, str], ...]]
+
+
+def _subject(appliance: str, sample: Sample) -> Subject:
+    return appliance, sample.kind, tuple(sorted(sample.labels.items()))
+
+
+class Telemetry:
+    """Bounded: the subject that was not measured for longest makes room for a new one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._latest: OrderedDict[Subject, Sample] = OrderedDict()
+        self._hops: dict[tuple[str, str, str, str], Subject] = {}
+        self._alarms: dict[str, AlarmTable] = {NOC: AlarmTable()}
+        self._cleared: deque[tuple[str, Alarm]] = deque(maxlen=_HISTORY)
+        self.dropped = 0
+
+    def take(self, appliance: str, batch: pb.TelemetryBatch) -> None:
+        """One batch of an appliance. A first batch lists every alarm that stands; others it had are cleared."""
+        self.dropped += batch.dropped
+        events = [alarm_event_from_proto(item.alarm) for item in batch.items if item.HasField("alarm")]
+        if batch.alarms_complete:
+            self._only(appliance, {(event.cause, event.object) for event in events})
+        for event in events:
+            self._apply(appliance, event)
+        for item in batch.items:
+            if item.HasField("sample"):
+                self._keep(appliance, sample_from_proto(item.sample))
+
+    def _keep(self, appliance: str, sample: Sample) -> None:
+        subject = _subject(appliance, sample)
+        self._latest[subject] = sample
+        self._latest.move_to_end(subject)
+        if sample.kind in {"path.hop", "path.probe"}:
+            labels = sample.labels
+            key = (appliance, labels.get("channel", ""), labels.get("path", ""), labels.get("point", ""))
+            self._hops[key] = subject
+        while len(self._latest) > _SUBJECTS:
+            self._latest.popitem(last=False)
+
+    def hop(self, appliance: str, channel: str, path: str, point: str) -> Sample | None:
+        """The latest sample at one place of a channel's chain."""
+        subject = self._hops.get((appliance, channel, path, point))
+        return self._latest.get(subject) if subject else None
+
+    def samples(self, appliance: str) -> tuple[Sample, ...]:
+        return tuple(sample for subject, sample in self._latest.items() if subject[0] == appliance)
+
+    def _only(self, appliance: str, standing: set[tuple[str, str]]) -> None:
+        for alarm in list(self._alarms.get(appliance, ())):
+            if (alarm.cause, alarm.object) not in standing:
+                self._apply(appliance, AlarmEvent(alarm.cause, alarm.object, Severity.CLEARED, self._clock.now()))
+
+    def _apply(self, appliance: str, event: AlarmEvent) -> None:
+        changed = self._alarms.setdefault(appliance, AlarmTable()).take(event)
+        if changed is not None and changed.severity is Severity.CLEARED:
+            self._cleared.appendleft((appliance, changed))
+
+    def alarm(self, cause: str, subject: str, severity: Severity, text: str = "", remedy: str = "") -> None:
+        """An alarm of the NOC itself: raised, changed or (CLEARED) ended."""
+        self._apply(NOC, AlarmEvent(cause, subject, severity, self._clock.now(), text, remedy))
+
+    def clear(self, cause: str, subject: str) -> None:
+        self.alarm(cause, subject, Severity.CLEARED)
+
+    def alarms(self, appliance: str | None = None, *, cleared: bool = False) -> Iterator[tuple[str, Alarm]]:
+        """(appliance, alarm), oldest first; with `cleared`, then those that ended, newest first.
+
+        With `appliance`: its own and those the NOC raised about it.
+        """
+        for name, table in sorted(self._alarms.items()):
+            for alarm in table:
+                if appliance is None or name == appliance or (name == NOC and alarm.object == appliance):
+                    yield name, alarm
+        if cleared:
+            yield from (entry for entry in self._cleared if appliance is None or entry[0] == appliance)
