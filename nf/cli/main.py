@@ -72,7 +72,8 @@ def _failed(error: BaseException, given: list[str]) -> int:
     """Errors as text; of a group of errors, the first that is one of ours. What nobody foresaw is a crash."""
     from nf.cli.failure import show_crash, show_error
 
-    as_json = "--json" in given
+    own = given[: given.index("--")] if "--" in given else given  # behind -- stands somebody else's command
+    as_json = "--json" in own
     if isinstance(error, Ended):
         return show_error(error.error, as_json=as_json, code=error.code)
     if isinstance(error, typer.TyperException):

@@ -128,12 +128,16 @@ def _show(answer: GetApplianceResponse) -> None:
     console.print(_facts(answer.summary))
     status = json_module.loads(answer.status_json) if answer.status_json else {}
     if status.get("units"):
+        console.print()
         console.print(_units(status["units"]))
     if answer.alarms:
+        console.print()
         console.print(alarm_listing(answer.alarms))
     if answer.overrides:
+        console.print()
         console.print(override_listing(answer.overrides))
     config = json_module.loads(answer.config_json) if answer.config_json else {}
+    console.print()
     for section, value in sorted(config.get("sections", {}).items()):
         console.print(f"{section}: {json_module.dumps(value, sort_keys=True)}", soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,8 +115,9 @@ def plan(
     answer = ask(profile, lambda noc: noc.PlanLineUp, request, timeout_s=PLAN_TIMEOUT_S)
     if json:
         print_json(to_json(answer))
-    else:
-        _print_plan(answer)
+        return
+    _print_plan(answer)
+    _note_who_was_not_asked(profile, without or ())
 
 
 def _print_plan(answer: PlanLineUpResponse) -> None:
@@ -144,6 +146,18 @@ def _print_plan(answer: PlanLineUpResponse) -> None:
         f"{plural(len(rows), 'step')} on {plural(changed, 'appliance')} in {plural(len(answer.stages), 'stage')}, "
         f"at most {answer.budget_ms / 1000:.0f} s"
     )
+
+
+def _note_who_was_not_asked(profile: Path | None, without: Sequence[str]) -> None:
+    """A plan comes from those who are there: whoever is offline has said nothing, and a commit would refuse."""
+    from nf.cli.client import ask
+    from nf.cli.output import note
+    from nf.control.v1.noc_pb2 import ListAppliancesRequest
+
+    fleet = ask(profile, lambda noc: noc.ListAppliances, ListAppliancesRequest()).appliances
+    silent = [one.id for one in fleet if not one.online and one.site not in without]
+    if silent:
+        note(f"not asked, since they are offline: {', '.join(silent)}; a commit needs them, or --without their site")
 
 
 def _lasting(reversible: bool) -> str:
