@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent.parent
 TOPOLOGY = HERE / "topologies" / "streamverse.clab.yml"
 DOCUMENTS = HERE / "documents"
 APPLIANCES = ("headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3")
-RECEIVERS = ("r1", "r2", "r3")
+WARDEN = "/etc/nf/warden"
 
 Report = Callable[[str, float], None]
 
@@ -26,7 +26,7 @@ def lab_up(console: Console) -> float:
 
 
 def noc_up(console: Console) -> float:
-    """A certificate authority, the fleet document, the NOC's process, one engineer."""
+    """A certificate authority, the fleet document, the NOC's process, an engineer, and who may let boxes in."""
     start = time.monotonic()
     console.must(
         console.nf(
@@ -42,6 +42,7 @@ def noc_up(console: Console) -> float:
     )
     console.detach("noc", "nf", "noc", "run")
     console.must(console.nf("operator", "add", "demo", "--role", "engineer", "--output", "/etc/nf/operator"))
+    console.must(console.nf("operator", "add", "warden", "--role", "security", "--output", WARDEN))
     console.wait("the NOC answers", lambda: console.nf("appliance", "list", "--json").code == 0, 30.0)
     return time.monotonic() - start
 
@@ -50,7 +51,7 @@ def enrol(console: Console, appliances: tuple[str, ...] = APPLIANCES) -> float:
     """One token for each appliance, carried to it as a technician would; then all of them on the underlay."""
     start = time.monotonic()
     for appliance in appliances:
-        token = console.must(console.nf("appliance", "enroll", appliance, "--output", "-")).stdout
+        token = console.must(console.nf("appliance", "enroll", appliance, "--profile", WARDEN)).stdout
         console.must(console.sh(appliance, "sh", "-c", "umask 077; cat > /etc/nf/enrolment.json", stdin=token.encode()))
     console.wait("every appliance online on the current revision", lambda: all_current(console), 60.0)
     console.wait("routes from every PoP to the source's network", lambda: routed(console), 60.0)
