@@ -30,9 +30,13 @@ class UnitRecord:
     running: UnitSpec | None
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)  # definitions may name what is not for everybody's eyes
+
+
 def _write(path: Path, text: str, *, durable: bool) -> None:
     temporary = path.with_name(path.name + ".new")
-    with temporary.open("w", encoding="utf-8") as file:
+    with open(temporary, "w", encoding="utf-8", opener=_private) as file:  # noqa: PTH123 - Path.open has no opener
         file.write(text)
         file.flush()
         if durable:
