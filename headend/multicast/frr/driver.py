@@ -137,6 +137,9 @@ class FrrDriver:
             else:
                 self._daemons.write_file(daemon, files[daemon])
                 await self._daemons.start(daemon)
+        for daemon, state in (await self._daemons.states()).items():
+            if state is not UnitState.READY:
+                raise await self._daemons.died(daemon, DriverError("it is gone after all had taken theirs"))
 
     async def _stop(self, daemons: Sequence[str]) -> None:
         for daemon in reversed(daemons):

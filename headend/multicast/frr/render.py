@@ -97,7 +97,7 @@ def parse(configuration: Configuration) -> FrrSection | None:
     router_id = _value(ospf, ("router ospf",), "ospf router-id ")
     if router_id is None or not _is_address(router_id):
         return None
-    heads = sorted({line[0] for line in ospf | pim if line[0].startswith("interface ")})
+    heads = sorted({line[0] for line in ospf | pim if len(line) > 1 and line[0].startswith("interface ")})
     interfaces = [_interface(head, ospf, pim) for head in heads if _listed(head, ospf, pim)]
     return FrrSection(router_id=IPv4Address(router_id), interfaces=tuple(i for i in interfaces if i is not None))
 

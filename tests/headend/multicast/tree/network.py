@@ -97,6 +97,7 @@ class Node:
         if self._supervisor is not None:
             self._supervisor.send_signal(signal.SIGTERM)
             self._supervisor.wait(20)
+        self.call(_finish_tasks)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
         self.loop.close()
@@ -126,6 +127,13 @@ class Node:
             for view, text in now.items()
             for line in difflib.unified_diff(before[view].splitlines(), text.splitlines(), lineterm="", n=0)
         ]
+
+
+async def _finish_tasks() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def context(seconds: float = 30.0) -> Context:

@@ -84,7 +84,9 @@ WANTED: dict[str, tuple[tuple[str, DocumentModel], ...]] = {
         ("interfaces", interfaces("10.61.255.2", eth1="10.61.2.1/31", eth2="10.61.3.1/24")),
         (
             "frr",
-            router("10.61.255.2", FrrInterface(name="eth1", bfd=True), FrrInterface(name="eth2", passive=True, igmp=True)),
+            router(
+                "10.61.255.2", FrrInterface(name="eth1", bfd=True), FrrInterface(name="eth2", passive=True, igmp=True)
+            ),
         ),
         ("multicast-tree", TreeSection(entries=(entry(COMMITTED),))),
     ),
@@ -181,7 +183,10 @@ def test_a_committed_stream_arrives_and_another_does_not(converged: Network) -> 
         for node, records in undos:
             node.call(take_back, node.drivers["multicast-tree"], records)
         assert receiver.call(receive, RECEIVER, SOURCE, OTHER, 1.0) == 0
-        assert converged.nodes["b"].call(tree.verify, converged.wanted("b", "multicast-tree"), context(1.0)).differences == ()
+        assert (
+            converged.nodes["b"].call(tree.verify, converged.wanted("b", "multicast-tree"), context(1.0)).differences
+            == ()
+        )
     finally:
         flow.cancel()
 

@@ -1,0 +1,80 @@
+"""On real links: what stood there before comes back exactly, order of addresses and switches included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv4Interface
+
+import pytest
+
+from headend.multicast.documents import InterfaceConfig, InterfacesSection
+from headend.multicast.interfaces.driver import create
+from nf.contracts.driver import Driver
+from tests.headend.multicast.tree.network import Node, commit, connect, context, nodes, take_back, until
+
+pytestmark = pytest.mark.root
+
+
+def section(address: str, *, forwarding: bool = True) -> InterfacesSection:
+    return InterfacesSection(
+        loopback=IPv4Address("10.62.255.1"),
+        forwarding=forwarding,
+        interfaces=(InterfaceConfig(name="eth1", address=IPv4Interface(address)),),
+    )
+
+
+@pytest.fixture
+def node(require_programs: Callable[..., None]) -> Iterator[Node]:
+    require_programs("ip", "nft", "nsenter")
+    with nodes("i", "j") as made:
+        connect(made["i"], "eth1", made["j"], "eth1")
+        made["j"].shell("ip", "link", "set", "eth1", "up")
+        yield made["i"]
+
+
+@pytest.fixture
+def driver(node: Node) -> Driver:
+    return create(node.context())
+
+
+def test_what_was_there_comes_back(node: Node, driver: Driver) -> None:
+    for address in ("10.62.1.9/24", "10.62.1.7/24", "10.62.2.1/24"):
+        node.shell("ip", "address", "add", address, "broadcast", "+", "dev", "eth1")
+    node.shell("ip", "address", "add", "192.0.2.1/32", "dev", "lo")
+    node.shell(
+        "sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/eth1/rp_filter; echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter"
+    )
+    before = node.snapshot()
+    undos = node.call(commit, driver, section("10.62.1.7/24"))
+    shown = node.shell("ip", "-4", "address", "show", "dev", "eth1")
+    assert "10.62.1.7/24" in shown
+    assert "10.62.1.9" not in shown
+    assert "192.0.2.1/32" in node.shell("ip", "address", "show", "dev", "lo")
+    node.call(take_back, driver, undos)
+    assert node.changes(before) == []
+
+
+def test_undo_of_a_change_brings_the_section_before_back(node: Node, driver: Driver) -> None:
+    first, second = section("10.62.1.7/24"), section("10.62.3.1/30", forwarding=False)
+    node.shell("sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/eth1/disable_ipv6")  # its addresses settle by themselves
+
+    async def carrier() -> bool:
+        return "state UP" in node.shell("ip", "link", "show", "dev", "eth1")
+
+    node.call(commit, driver, first)
+    node.call(until, carrier)
+    before = node.snapshot()
+    undos = node.call(commit, driver, second)
+    assert node.shell("cat", "/proc/sys/net/ipv4/ip_forward").strip() == "0"
+    node.call(take_back, driver, undos)
+    assert node.changes(before) == []
+    assert node.call(driver.verify, first, context(0.0)).differences == ()
+
+
+def test_a_section_that_goes_takes_its_addresses_along(node: Node, driver: Driver) -> None:
+    node.call(commit, driver, section("10.62.1.7/24"))
+    state = node.call(driver.observe)
+    assert state.facts == {"i.interface.eth1", "i.interface.lo"}
+    node.call(commit, driver, None)
+    assert "10.62." not in node.shell("ip", "-4", "address")
+    assert node.call(driver.observe).value is None
