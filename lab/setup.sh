@@ -31,8 +31,10 @@ missing_packages() {
 
 system_python() {
     for candidate in "${PYTHON:-}" /usr/bin/python3 python3; do
-        [ -n "$candidate" ] && command -v "$candidate" >/dev/null || continue
-        "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$candidate"; return; }
+        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
     done
 }
 
@@ -72,7 +74,8 @@ check_packages() {
 check_python() {
     case " ${MISSING:-} " in *" python3"*) return 0 ;; esac # comes with the packages
     FOUND=$(system_python)
-    [ -n "$FOUND" ] || fail "Python 3.11 or later is not here" "apt-get install python3 python3-venv, or PYTHON=/path/to/python3"
+    [ -n "$FOUND" ] || fail "Python 3.11 or later is not here" \
+        "apt-get install python3 python3-venv, or PYTHON=/path/to/python3"
     "$FOUND" -c 'import ensurepip, venv' 2>/dev/null || fail "$FOUND cannot make a venv" "apt-get install python3-venv"
 }
 
@@ -103,9 +106,13 @@ install_packages() {
     if command -v debconf-set-selections >/dev/null; then
         echo 'wireshark-common wireshark-common/install-setuid boolean false' | debconf-set-selections
     fi
+    LOG=$(mktemp)
     apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 \
-        -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install $MISSING >/dev/null ||
-        fail "the packages could not be installed" "see why: apt-get install $MISSING"
+        -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install $MISSING >"$LOG" 2>&1 || {
+        tail -n 20 "$LOG" >&2
+        fail "the packages could not be installed; apt's last words are above" "see again: apt-get install $MISSING"
+    }
+    rm -f "$LOG"
     release_services
 }
 
@@ -121,7 +128,8 @@ install_venv() {
     rm -f "$STAMP"
     PIP=".venv/bin/python -m pip --quiet --disable-pip-version-check --no-input install"
     $PIP --require-hashes --only-binary :all: -r "$LOCK" ||
-        fail "the Python packages of $LOCK could not be installed" "check the network and pip's configuration, then run this again"
+        fail "the Python packages of $LOCK could not be installed" \
+            "check the network and pip's configuration, then run this again"
     $PIP --no-index --no-deps --no-build-isolation --editable . ||
         fail "this package could not be installed into .venv" "is pyproject.toml sound?"
     venv_digest >"$STAMP"
