@@ -36,7 +36,7 @@ def _private(path: str, flags: int) -> int:
 
 def _write(path: Path, text: str, *, durable: bool) -> None:
     temporary = path.with_name(path.name + ".new")
-    with open(temporary, "w", encoding="utf-8", opener=_private) as file:  # noqa: PTH123 - Path.open has no opener
+    with open(temporary, "w", encoding="utf-8", opener=_private) as file:
         file.write(text)
         file.flush()
         if durable:
