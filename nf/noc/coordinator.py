@@ -62,7 +62,7 @@ class Events:
 
     def __init__(self, transaction: str, revision: int) -> None:
         self._transaction = transaction
-        self._revision = revision
+        self.revision = revision
         self._queue: CoalescingQueue[noc_pb2.CommitEvent] = CoalescingQueue(_EVENTS)
 
     def progress(self, progress: Progress) -> None:
@@ -93,7 +93,7 @@ class Events:
         self._queue.close()
 
     def _put(self, event: noc_pb2.CommitEvent) -> None:
-        event.transaction, event.revision = self._transaction, self._revision
+        event.transaction, event.revision = self._transaction, self.revision
         self._queue.put(event)
 
     async def __aiter__(self) -> AsyncIterator[noc_pb2.CommitEvent]:
@@ -250,6 +250,7 @@ class Coordinator:
                 if plan.empty and self._same(draft):
                     await rollout.abort("nothing to change")
                     self._release(proposal.transaction)
+                    events.revision = self._lineups.current.record.revision
                     events.end(noc_pb2.OUTCOME_UNCHANGED, text="the fleet already is what the line-up says")
                     return
                 record = await rollout.run(plan)

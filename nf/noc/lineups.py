@@ -163,6 +163,22 @@ class LineUps:
             raise RefusedError("there is no revision before the current one", where=f"revision {number}")
         return older[-1]
 
+    async def diff_draft(self, old: int, draft: Draft) -> tuple[Change, ...]:
+        """What committing `draft` would change against revision `old`. Raises NotFoundError."""
+        before = await self._book.revision(old)
+        new_lineup, new_fleet = _spec(draft.lineup.to_json()), _spec(draft.fleet.to_json())
+        changes = [
+            *diff(_LINEUP_DIFF, _lineup_json(before), new_lineup),
+            *diff(_FLEET_DIFF, _fleet_json(before), new_fleet),
+        ]
+        configs, digests = draft.configs, draft.digests
+        for appliance, config in sorted(configs.items()):
+            if before.configs.get(appliance) != digests[appliance]:
+                changes += diff(appliance, await self._sections(before.configs.get(appliance)), _parts(config))
+        for appliance in sorted(before.configs.keys() - configs.keys()):
+            changes += diff(appliance, await self._sections(before.configs[appliance]), {})
+        return tuple(changes)
+
     async def diff(self, old: int, new: int) -> tuple[Change, ...]:
         """Differences of line-up, fleet and of every appliance's sections. Raises NotFoundError."""
         before, after = await self._book.revision(old), await self._book.revision(new)
@@ -179,9 +195,13 @@ class LineUps:
     async def _sections(self, digest: str | None) -> JsonObject:
         if digest is None:
             return {}
-        config = await self._book.config(digest)
-        sections = config.get("sections")
-        return {**(sections if isinstance(sections, dict) else {}), "probes": config.get("probes")}
+        return _parts(await self._book.config(digest))
+
+
+def _parts(config: JsonObject) -> JsonObject:
+    """An appliance's sections, and its probes as if they were one."""
+    sections = config.get("sections")
+    return {**(sections if isinstance(sections, dict) else {}), "probes": config.get("probes")}
 
 
 def _lineup_json(record: RevisionRecord) -> JsonObject:

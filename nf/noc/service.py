@@ -198,9 +198,13 @@ class NocService(noc_pb2_grpc.NocServicer):
 
     async def DiffRevisions(self, request: pb.DiffRevisionsRequest, context: Context) -> pb.DiffRevisionsResponse:
         current = self._node.lineups.current.record.revision
-        new = request.to_revision or current
-        old = request.from_revision or max(1, new - 1)
-        changes = await self._node.lineups.diff(old, new)
+        lineups = self._node.lineups
+        if request.HasField("lineup"):
+            draft = await lineups.draft(request.lineup, None)
+            changes = await lineups.diff_draft(request.from_revision or current, draft)
+        else:
+            new = request.to_revision or current
+            changes = await lineups.diff(request.from_revision or max(1, new - 1), new)
         return pb.DiffRevisionsResponse(
             changes=[pb.Change(key=change.key, before=change.before, after=change.after) for change in changes]
         )

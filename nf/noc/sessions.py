@@ -26,7 +26,7 @@ K = TypeVar("K")
 R = TypeVar("R")
 
 
-class SessionLost(UnavailableError):
+class SessionLost(UnavailableError):  # noqa: N818 - named for what happened, as its base is
     """The session ended before the answer came; the appliance may still have done what was asked."""
 
 

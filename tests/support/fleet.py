@@ -1,4 +1,4 @@
-"""A fleet in one process: a real NOC and real agents over mTLS on loopback, with drivers whose daemon is a dictionary."""
+"""A fleet in one process: a real NOC and real agents over mTLS on loopback; their daemons are dictionaries."""
 
 from __future__ import annotations
 
@@ -357,7 +357,7 @@ class InProcessFleet:
 
     async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
         async with asyncio.timeout(seconds):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - conditions of many parts, some across the wire
                 await asyncio.sleep(0.01)
 
     def alarms(self, cause: str = "") -> list[tuple[str, str]]:
