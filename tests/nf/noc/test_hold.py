@@ -1,0 +1,105 @@
+"""`--confirm`: a commit that waits for a person, and what becomes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from nf.control.v1 import noc_pb2 as pb
+from nf.errors import BusyError, NotFoundError, RefusedError
+from tests.support.fleet import InProcessFleet, collect, lineup_text
+
+ALL = {"ch1": "101"}
+
+
+async def test_held_then_confirmed(fleet: InProcessFleet) -> None:
+    event = await fleet.commit({"ch1": 101}, confirm_within_s=60)
+    assert event.outcome == pb.OUTCOME_HELD
+    assert event.held_until > fleet.node.clock.now() + 50
+    assert fleet.rows("pop") == ALL
+    assert fleet.node.lineups.current.record.revision == 1
+    with pytest.raises(BusyError, match="nf lineup confirm"):
+        await fleet.commit({"ch2": 102})
+    async with fleet.client() as noc:
+        history = await noc.ListRevisions(pb.ListRevisionsRequest())
+        assert [r.outcome for r in history.revisions] == ["held", "current"]
+        assert (await collect(noc.ConfirmLineUp(pb.ConfirmLineUpRequest())))[-1].outcome == pb.OUTCOME_CONFIRMED
+        with pytest.raises(RefusedError, match="no commit waits"):
+            await collect(noc.ConfirmLineUp(pb.ConfirmLineUpRequest()))
+    await fleet.current()
+    assert fleet.node.lineups.current.record.revision == 2
+
+
+async def test_held_and_not_confirmed_in_time(fleet: InProcessFleet) -> None:
+    event = await fleet.commit({"ch1": 101}, confirm_within_s=2)
+    assert event.outcome == pb.OUTCOME_HELD
+    await fleet.until(lambda: all(fleet.rows(name) == {} for name in fleet.daemons))
+    await fleet.until(lambda: fleet.node.coordinator.active is None)
+    assert fleet.node.lineups.current.record.revision == 1
+    await fleet.current()
+    assert (await fleet.commit({"ch1": 101})).outcome == pb.OUTCOME_CONFIRMED
+
+
+async def test_a_held_commit_stays_held_over_a_restart_of_the_noc(fleet: InProcessFleet) -> None:
+    await fleet.commit({"ch1": 101}, confirm_within_s=60)
+    await fleet.stop_noc()
+    await fleet.start_noc()
+    await fleet.online()
+    assert all(fleet.rows(name) == ALL for name in fleet.daemons)
+    async with fleet.client() as noc:
+        assert (await collect(noc.ConfirmLineUp(pb.ConfirmLineUpRequest())))[-1].outcome == pb.OUTCOME_CONFIRMED
+    await fleet.current()
+
+
+async def test_a_held_commit_stays_held_over_a_restart_of_an_agent(fleet: InProcessFleet) -> None:
+    await fleet.commit({"ch1": 101}, confirm_within_s=60)
+    await fleet.kill_agent("pop")
+    await fleet.start_agent("pop")
+    await fleet.online()
+    async with fleet.client() as noc:
+        assert (await collect(noc.ConfirmLineUp(pb.ConfirmLineUpRequest())))[-1].outcome == pb.OUTCOME_CONFIRMED
+    await fleet.current()
+    assert all(fleet.rows(name) == ALL for name in fleet.daemons)
+
+
+async def test_rollback_of_a_held_commit_takes_it_back(fleet: InProcessFleet) -> None:
+    await fleet.commit({"ch1": 101}, confirm_within_s=60)
+    async with fleet.client() as noc:
+        events = await collect(noc.RollbackLineUp(pb.RollbackLineUpRequest()))
+    assert events[-1].outcome == pb.OUTCOME_UNDONE
+    assert all(fleet.rows(name) == {} for name in fleet.daemons)
+    assert fleet.node.coordinator.active is None
+
+
+async def test_rollback_is_a_new_revision_of_older_documents(fleet: InProcessFleet) -> None:
+    await fleet.commit({"ch1": 101})
+    await fleet.commit({"ch1": 101, "ch2": 102})
+    async with fleet.client() as noc:
+        events = await collect(noc.RollbackLineUp(pb.RollbackLineUpRequest()))
+        assert events[-1].outcome == pb.OUTCOME_CONFIRMED
+        assert all(fleet.rows(name) == ALL for name in fleet.daemons)
+        assert (await collect(noc.RollbackLineUp(pb.RollbackLineUpRequest(to_revision=1))))[-1].outcome == (
+            pb.OUTCOME_CONFIRMED
+        )
+        assert all(fleet.rows(name) == {} for name in fleet.daemons)
+        history = await noc.ListRevisions(pb.ListRevisionsRequest())
+        assert [(r.revision, r.restores, r.outcome) for r in history.revisions][:2] == [
+            (5, 1, "current"),
+            (4, 2, "confirmed"),
+        ]
+        with pytest.raises(NotFoundError):
+            await collect(noc.RollbackLineUp(pb.RollbackLineUpRequest(to_revision=77)))
+
+
+async def test_differences_are_told_by_id(fleet: InProcessFleet) -> None:
+    await fleet.commit({"ch1": 101})
+    await fleet.commit({"ch2": 102, "ch1": 111})
+    draft = pb.DocumentText(file="l.yaml", text=lineup_text({"ch1": 5}, "head").encode())
+    async with fleet.client() as noc:
+        found = await noc.DiffRevisions(pb.DiffRevisionsRequest(from_revision=2, to_revision=3))
+        planned = await noc.DiffRevisions(pb.DiffRevisionsRequest(from_revision=2, lineup=draft))
+    changes = {change.key: (change.before, change.after) for change in found.changes}
+    assert changes["lineup.channels[ch1].lcn"] == ("101", "111")
+    assert changes["lineup.channels[ch2].lcn"] == ("", "102")
+    assert changes["pop.table.rows.ch1"] == ('"101"', '"111"')
+    assert ("lineup.channels[ch1].lcn", "101", "5") in {(c.key, c.before, c.after) for c in planned.changes}
+    assert ("pop.table.rows.ch1", '"101"', '"5"') in {(c.key, c.before, c.after) for c in planned.changes}
