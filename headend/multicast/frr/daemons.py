@@ -6,6 +6,7 @@ A daemon that is restarted reads the file that was last applied.
 
 from __future__ import annotations
 
+import pwd
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
@@ -54,8 +55,20 @@ class Daemons:
         ready = Readiness(ReadyKind.UNIX_SOCKET, str(self.vty_path(daemon)))
         return UnitSpec(name=daemon, argv=tuple(argv), after=after, ready=ready, directory=place)
 
+    def check_place(self) -> None:
+        """Raises DriverError when user `frr` is missing or cannot get to where its files will be. Changes nothing."""
+        try:
+            pwd.getpwnam(USER)
+        except KeyError as error:
+            raise DriverError(f"there is no user {USER}", remedy="install the package frr") from error
+        for parent in self.directory.parents:
+            if parent.exists() and not parent.stat().st_mode & stat.S_IXOTH:
+                raise DriverError(
+                    f"user {USER} cannot pass through {parent}", where=str(self.directory), remedy=f"chmod o+x {parent}"
+                )
+
     def make_directories(self) -> None:
-        """Raises DriverError when user `frr` is missing or cannot reach them."""
+        """Raises DriverError."""
         try:
             for path in (self.directory, self._vty_directory):
                 path.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -64,11 +77,6 @@ class Daemons:
             raise DriverError(
                 f"cannot prepare {self.directory}: {error}", remedy="install the package frr; run the agent as root"
             ) from error
-        for parent in self.directory.parents:
-            if not parent.stat().st_mode & stat.S_IXOTH:
-                raise DriverError(
-                    f"user {USER} cannot pass through {parent}", where=str(self.directory), remedy=f"chmod o+x {parent}"
-                )
 
     # -- files ------------------------------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ class FrrDriver:
         if want is None or not steps:
             return
         check_installed()
-        self._daemons.make_directories()
+        self._daemons.check_place()
         text = "frr defaults traditional\n" + "".join(format_config(lines) for lines in render(_section(want)).values())
         states = await self._daemons.states()
         live = all(states.get(daemon) is UnitState.READY for daemon in DAEMONS)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from headend.multicast.documents import FrrInterface, FrrSection
-from headend.multicast.frr import daemons
+from headend.multicast.frr.daemons import Daemons
 from headend.multicast.frr.driver import FrrDriver, create
 from headend.multicast.frr.render import DAEMONS
 from nf.clock import RealClock
@@ -44,7 +44,7 @@ async def units() -> AsyncIterator[FakeUnits]:
 
 @pytest.fixture
 def driver(run_dir: Path, units: FakeUnits, monkeypatch: pytest.MonkeyPatch) -> FrrDriver:
-    monkeypatch.setattr(daemons.shutil, "chown", lambda *_: None)  # no user frr without the package
+    monkeypatch.setattr("shutil.chown", lambda *_: None)  # no user frr without the package
     return create(DriverContext("c1", run_dir, run_dir, units, RealClock()))
 
 
@@ -144,12 +144,13 @@ async def test_undo_brings_back_what_was_changed_by_hand(driver: FrrDriver, unit
     assert await driver.observe() == before
 
 
-@pytest.fixture
-def closed(run_dir: Path) -> None:
+def test_a_directory_that_user_frr_cannot_reach_is_told(
+    units: FakeUnits, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pwd.getpwnam", lambda _: None)
+    daemons = Daemons(run_dir, units)
+    daemons.check_place()
     run_dir.chmod(0o700)
-
-
-@pytest.mark.usefixtures("closed")
-async def test_a_directory_that_user_frr_cannot_reach_is_told(driver: FrrDriver) -> None:
     with pytest.raises(DriverError, match=r"cannot pass through .*chmod o\+x"):
-        await driver.apply(step_to(driver, State(None), ROUTER), context())
+        daemons.check_place()
+    assert not daemons.directory.exists()

@@ -13,7 +13,8 @@ replies = st.lists(st.builds(Reply, texts, st.integers(0, 255)), max_size=8)
 @given(replies, st.lists(st.integers(1, 50), max_size=40))
 def test_replies_survive_any_cutting_of_the_stream(sent: list[Reply], cuts: list[int]) -> None:
     stream = b"".join(reply.text.encode() + b"\0\0\0" + bytes([reply.status]) for reply in sent)
-    parser, received = ReplyParser(), []
+    parser = ReplyParser()
+    received: list[Reply] = []
     for cut in [*cuts, len(stream)]:
         received += parser.receive(stream[:cut])
         stream = stream[cut:]

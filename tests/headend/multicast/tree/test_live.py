@@ -302,6 +302,27 @@ def test_what_the_real_thing_would_not_take_is_refused(network: Network) -> None
     assert node.call(driver.observe) == state
 
 
+def test_a_cut_link_raises_alarms(converged: Network) -> None:
+    driver = converged.frr("b")
+
+    async def both_down() -> None:
+        down: set[str] = set()
+        async for event in driver.events():
+            assert isinstance(event, AlarmEvent)
+            if event.severity is Severity.MAJOR:
+                down.add(event.object)
+            if down == {"b/eth1/ospf", "b/eth1/pim"}:
+                return
+
+    converged.nodes["a"].shell("ip", "link", "set", "eth2", "down")
+    converged.nodes["b"].call(both_down)
+    interfaces_of_a = converged.nodes["a"].drivers["interfaces"]
+    want = converged.wanted("a", "interfaces")
+    drift = converged.nodes["a"].call(interfaces_of_a.verify, want, context(0.0))
+    assert any("down is ['eth2']" in line for line in drift.differences)
+    converged.nodes["a"].call(commit, interfaces_of_a, want)
+
+
 def test_undo_leaves_no_trace(network: Network) -> None:
     for node, section, records in network.undos:
         node.call(take_back, node.drivers[section], records)
