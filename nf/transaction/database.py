@@ -15,15 +15,22 @@ T = TypeVar("T")
 Statement = tuple[str, Sequence[object]]
 
 SCHEMA_VERSION = 1
+# What changes (state) stands apart from what may be large (configurations, steps, undo records): SQLite writes a row
+# whole, and a state change must fit the reserve however large the rest is.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS transactions(
   number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, revision INTEGER NOT NULL,
-  state INTEGER NOT NULL, config TEXT NOT NULL, stages INTEGER NOT NULL, deadline REAL NOT NULL, reason TEXT NOT NULL,
+  state INTEGER NOT NULL, stages INTEGER NOT NULL, deadline REAL NOT NULL, reason TEXT NOT NULL,
   undo_to INTEGER NOT NULL, undo_final INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS configs(number INTEGER PRIMARY KEY, txn TEXT NOT NULL UNIQUE, config TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS steps(
-  txn TEXT NOT NULL REFERENCES transactions(id), seq INTEGER NOT NULL, stage INTEGER NOT NULL, section TEXT NOT NULL,
-  step TEXT NOT NULL, state TEXT NOT NULL, undo TEXT, PRIMARY KEY(txn, seq)) STRICT, WITHOUT ROWID;
+  txn TEXT NOT NULL, seq INTEGER NOT NULL, stage INTEGER NOT NULL, section TEXT NOT NULL, state TEXT NOT NULL,
+  PRIMARY KEY(txn, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS step_bodies(
+  txn TEXT NOT NULL, seq INTEGER NOT NULL, step TEXT NOT NULL, PRIMARY KEY(txn, seq)) STRICT;
+CREATE TABLE IF NOT EXISTS undos(
+  txn TEXT NOT NULL, seq INTEGER NOT NULL, undo TEXT NOT NULL, PRIMARY KEY(txn, seq)) STRICT;
 CREATE TABLE IF NOT EXISTS overrides(
   number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, section TEXT NOT NULL, patch TEXT NOT NULL,
   reason TEXT NOT NULL, author TEXT NOT NULL, created_at REAL NOT NULL, expires_at REAL NOT NULL,
@@ -48,7 +55,7 @@ class Database:
         self._connection = self._guarded(self._open)
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=2.0, isolation_level=None)
+        connection = sqlite3.connect(self.path, timeout=0.5, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -88,6 +95,10 @@ class Database:
             self._guarded(lambda: self._commit(statements))
         self.commits += 1
         self._faults.reach(f"journal:{what}")
+
+    def checkpoint(self) -> None:
+        """Move the log into the file, so that nothing large needs room later. Raises StorageError."""
+        self._guarded(lambda: self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())
 
     def _commit(self, statements: Sequence[Statement]) -> None:
         self._connection.execute("BEGIN IMMEDIATE")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -251,9 +252,9 @@ class Executor:
 
     def _named(self, error: Exception, place: str, what: str) -> NfError:
         if isinstance(error, NfError):
-            if not error.where:
-                error.where = self._key(place)
-            return error
+            named = copy(error)
+            named.where = error.where or self._key(place)
+            return named
         return DriverError(
             f"{what} failed: {type(error).__name__}: {error}",
             where=self._key(place),

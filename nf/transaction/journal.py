@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nf.contracts.driver import Undo
 from nf.contracts.json import JsonObject, canonical, digest
-from nf.errors import IntegrityError
+from nf.errors import IntegrityError, StorageError
 from nf.transaction.database import Database, Statement
 from nf.transaction.killpoints import NO_KILL_POINTS, KillPoints
 from nf.transaction.model import OperationRecord, OperationState, Override
@@ -33,6 +33,12 @@ _PRUNE: Statement = (
        AND number <= (SELECT max(number) FROM transactions) - ?""",
     (*_ENDED, KEPT_ENDED),
 )
+_PRUNE_BODIES: Statement = (
+    "DELETE FROM step_bodies WHERE (txn, seq) NOT IN (SELECT txn, seq FROM steps)",
+    (),
+)
+_STEPS = """SELECT s.*, b.step, u.undo FROM steps s JOIN step_bodies b USING (txn, seq)
+            LEFT JOIN undos u USING (txn, seq)"""
 _PRUNE_OPERATIONS: Statement = (
     "DELETE FROM operations WHERE ended_at > 0 AND number <= (SELECT max(number) FROM operations) - ?",
     (KEPT_ENDED,),
@@ -68,7 +74,8 @@ class Journal:
         meta = self._meta()
         if "confirmed" not in meta:
             return Confirmed()
-        config = json.loads(meta["confirmed_config"])
+        rows = self._db.rows("SELECT config FROM configs WHERE txn = ?", (meta["confirmed_txn"],))
+        config = json.loads(rows[0]["config"]) if rows else None
         if digest(config) != meta["confirmed_digest"]:
             raise IntegrityError(
                 "the confirmed configuration does not match its digest",
@@ -91,7 +98,9 @@ class Journal:
 
     def open_transactions(self) -> tuple[TransactionRow, ...]:
         """Those that have not ended, oldest first."""
-        rows = self._db.rows("SELECT * FROM transactions WHERE state NOT IN (?, ?) ORDER BY number", _ENDED)
+        sql = """SELECT t.*, c.config FROM transactions t JOIN configs c ON c.txn = t.id
+                 WHERE t.state NOT IN (?, ?) ORDER BY t.number"""
+        rows = self._db.rows(sql, _ENDED)
         return tuple(map(transaction_from_row, rows))
 
     def outcome(self, transaction: str) -> TransactionState | None:
@@ -100,10 +109,8 @@ class Journal:
         return TransactionState(rows[0]["state"]) if rows else None
 
     def steps(self, transaction: str) -> list[StepRow]:
-        return [
-            step_from_row(row)
-            for row in self._db.rows("SELECT * FROM steps WHERE txn = ? ORDER BY seq", (transaction,))
-        ]
+        rows = self._db.rows(f"{_STEPS} WHERE s.txn = ? ORDER BY s.seq", (transaction,))
+        return [step_from_row(row) for row in rows]
 
     def prepare(self, row: TransactionRow, steps: Sequence[StepRow]) -> None:
         """A transaction with all its steps, at once."""
@@ -112,29 +119,27 @@ class Journal:
             "kind": row.kind.value,
             "revision": row.revision,
             "state": row.state.value,
-            "config": canonical(row.config),
             "stages": row.stages,
             "deadline": row.deadline,
             "reason": row.reason,
             "undo_to": row.undo_to,
             "undo_final": row.undo_final,
         }
-        statements = [_insert("transactions", transaction)]
-        statements += [
-            _insert(
-                "steps",
-                {
-                    "txn": row.id,
-                    "seq": step.seq,
-                    "stage": step.stage,
-                    "section": step.section,
-                    "step": canonical(step.step.to_json()),
-                    "state": step.state.value,
-                },
-            )
-            for step in steps
+        statements = [
+            _insert("transactions", transaction),
+            _insert("configs", {"txn": row.id, "config": canonical(row.config)}),
         ]
+        for step in steps:
+            key = {"txn": row.id, "seq": step.seq}
+            state = {"stage": step.stage, "section": step.section, "state": step.state.value}
+            statements.append(_insert("steps", {**key, **state}))
+            statements.append(_insert("step_bodies", {**key, "step": canonical(step.step.to_json())}))
         self._db.write("prepare" if row.kind is Kind.COMMIT else "local-prepare", *statements)
+        try:
+            self._db.checkpoint()
+        except StorageError:
+            self._db.write("prepare-refused", *_forget(row.id), must=True)
+            raise
 
     def set_state(self, transaction: str, state: TransactionState, what: str) -> None:
         self._db.write(what, ("UPDATE transactions SET state = ? WHERE id = ?", (state.value, transaction)))
@@ -153,10 +158,8 @@ class Journal:
         record = canonical({"kind": undo.kind, "data": undo.data})
         self._db.write(
             "undo-record",
-            (
-                "UPDATE steps SET state = ?, undo = ? WHERE txn = ? AND seq = ?",
-                (StepState.ARMED.value, record, transaction, seq),
-            ),
+            _insert("undos", {"txn": transaction, "seq": seq, "undo": record}),
+            _step_state(transaction, seq, StepState.ARMED),
         )
 
     def step_applied(self, transaction: str, seq: int) -> None:
@@ -180,12 +183,12 @@ class Journal:
 
     def decide(self, row: TransactionRow) -> None:
         """CONFIRM: the transaction's configuration becomes the confirmed one, and older irreversible work lapses."""
-        text = canonical(row.config)
-        values = {"confirmed": str(row.revision), "confirmed_config": text, "confirmed_digest": digest(row.config)}
+        values = {"confirmed": str(row.revision), "confirmed_txn": row.id, "confirmed_digest": digest(row.config)}
         self._db.write(
             "decision",
             ("UPDATE transactions SET state = ? WHERE id = ?", (TransactionState.CONFIRMING.value, row.id)),
             ("DELETE FROM steps WHERE txn IN (SELECT id FROM transactions WHERE state IN (?, ?))", _ENDED),
+            ("DELETE FROM configs WHERE txn = (SELECT value FROM meta WHERE key = 'confirmed_txn')", ()),
             *(_put(key, value) for key, value in values.items()),
             must=True,
         )
@@ -198,11 +201,17 @@ class Journal:
         After an undone commit every override is to be made true again; `settled` are overrides that this local
         transaction made true, `held` says that a commit is held meanwhile.
         """
-        left = "AND NOT state = 'pending'" if state is TransactionState.CONFIRMED else ""
         statements: list[Statement] = [
-            ("UPDATE transactions SET state = ?, config = '{}' WHERE id = ?", (state.value, row.id)),
-            (f"DELETE FROM steps WHERE txn = ? {left}", (row.id,)),  # noqa: S608 - one of two constants
+            ("UPDATE transactions SET state = ? WHERE id = ?", (state.value, row.id)),
+            ("DELETE FROM undos WHERE txn = ?", (row.id,)),
         ]
+        if state is TransactionState.CONFIRMED:
+            statements.append(("DELETE FROM steps WHERE txn = ? AND NOT state = 'pending'", (row.id,)))
+        else:
+            statements.append(("DELETE FROM steps WHERE txn = ?", (row.id,)))
+        if row.kind is Kind.LOCAL or state is TransactionState.UNDONE:
+            statements.append(("DELETE FROM configs WHERE txn = ?", (row.id,)))
+        statements.append(_PRUNE_BODIES)
         if row.kind is Kind.COMMIT:
             statements += [_put("last", row.id), _put("last_outcome", str(state.value))]
             if state is TransactionState.UNDONE:
@@ -216,7 +225,7 @@ class Journal:
     def pending_irreversible(self) -> list[tuple[str, StepRow]]:
         """Irreversible steps of confirmed transactions that are still to be done."""
         rows = self._db.rows(
-            "SELECT s.* FROM steps s JOIN transactions t ON t.id = s.txn WHERE t.state = ? ORDER BY t.number, s.seq",
+            f"{_STEPS} JOIN transactions t ON t.id = s.txn WHERE t.state = ? ORDER BY t.number, s.seq",
             (TransactionState.CONFIRMED.value,),
         )
         return [(str(row["txn"]), step_from_row(row)) for row in rows]
@@ -298,6 +307,14 @@ def _insert(table: str, values: Mapping[str, object]) -> Statement:
 
 def _put(key: str, value: str) -> Statement:
     return "INSERT OR REPLACE INTO meta(key, value) VALUES (?, ?)", (key, value)
+
+
+def _forget(transaction: str) -> list[Statement]:
+    tables = ("step_bodies", "steps", "configs")
+    return [
+        *((f"DELETE FROM {table} WHERE txn = ?", (transaction,)) for table in tables),  # noqa: S608 - names from above
+        ("DELETE FROM transactions WHERE id = ?", (transaction,)),
+    ]
 
 
 def _step_state(transaction: str, seq: int, state: StepState) -> Statement:

@@ -16,6 +16,7 @@ from nf.errors import InputError
 
 KILL_POINTS: tuple[str, ...] = (
     "journal:prepare",  # steps, stages and deadline are journalled
+    "journal:prepare-refused",  # there was no room to keep it
     "journal:applying",  # the first stage is about to begin
     "journal:undo-record",  # a step can be taken back; its effect has not begun
     "journal:step-applied",

@@ -102,7 +102,9 @@ def _cycle(nodes: Mapping[Node, Step], before: Mapping[Node, tuple[Node, ...]], 
         seen[node] = len(path)
         path.append(node)
         node = min(other for other in before[node] if other in stuck)
-    cycle = [*path[seen[node] :], node]
+    cycle = path[seen[node] :]
+    first = cycle.index(min(cycle))
+    cycle = [*cycle[first:], *cycle[: first + 1]]
     links = []
     for later, earlier in pairwise(cycle):
         facts = sorted(nodes[later].requires & nodes[earlier].provides)

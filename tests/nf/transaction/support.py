@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,6 +125,45 @@ class FileDriver:
         names = {path.name.removesuffix(".copy") for path in self.directory.iterdir()}
         return {name: str(self._value(name)) for name in sorted(names)}
 
+    def break_next(self, method: str, error: BaseException, *, times: int = 1) -> Callable[[], int]:
+        """The next `times` calls of `method` raise. What is returned tells how many of them are still to come."""
+        left, original = times, getattr(self, method)
+
+        def fails() -> None:
+            nonlocal left
+            if left > 0:
+                left -= 1
+                raise error
+
+        async def called(*arguments: object) -> object:
+            fails()
+            return await original(*arguments)
+
+        def planned(*arguments: object) -> object:
+            fails()
+            return original(*arguments)
+
+        setattr(self, method, planned if method == "plan" else called)
+        return lambda: left
+
+    def hang_next(self, method: str, *, stubborn: bool = False) -> asyncio.Event:
+        """The next call of `method` never returns, `stubborn`: not even when cancelled, until the event is set."""
+        original, release = getattr(self, method), asyncio.Event()
+
+        async def hangs(*arguments: object) -> object:
+            setattr(self, method, original)
+            while True:
+                try:
+                    await release.wait()
+                except asyncio.CancelledError:
+                    if not stubborn:
+                        raise
+                else:
+                    return None
+
+        setattr(self, method, hangs)
+        return release
+
     async def observe(self) -> State:
         self.calls.append("observe")
         return State({"values": dict(self.live())}, frozenset({f"{self.section}.{key}" for key in self.live()}))
@@ -208,6 +248,7 @@ class Box:
     drivers: dict[str, FileDriver]
     probes: Probes
     events: list[EngineEvent] = field(default_factory=list)
+    wanted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def live(self) -> dict[str, dict[str, str]]:
         return {name: driver.live() for name, driver in self.drivers.items()}
@@ -222,10 +263,11 @@ def make_box(
     drivers: Sequence[FileDriver] | None = None,
     timings: Timings | None = None,
     journal_dir: Path | None = None,
+    reserve_bytes: int = 64 * 1024,
 ) -> Box:
     root.mkdir(parents=True, exist_ok=True)
     faults = faults or KillPoints(root)
-    journal = Journal((journal_dir or root) / "journal.db", faults, reserve_bytes=64 * 1024)
+    journal = Journal((journal_dir or root) / "journal.db", faults, reserve_bytes=reserve_bytes)
     drivers = drivers if drivers is not None else [FileDriver(root, name, faults) for name in sections]
     probes = Probes()
     clock = clock or VirtualClock(START)
@@ -276,6 +318,19 @@ async def commit(
     if until == "verify":
         return
     await engine.confirm(transaction)
+
+
+@asynccontextmanager
+async def running(box: Box) -> AsyncIterator[None]:
+    """The engine's own timers run meanwhile."""
+    task = asyncio.create_task(box.engine.run())
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 class ChildFailedError(AssertionError):
