@@ -61,6 +61,8 @@ class Database:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            # Debian's default overwrites what is deleted: an end would then need as much room as its undo records.
+            connection.execute("PRAGMA secure_delete = OFF")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             self._bring_up(connection)
         except BaseException:
