@@ -78,6 +78,11 @@ class CatchUp:
         self._retries.pop(appliance, None)
         self.wake()
 
+    @property
+    def running(self) -> bool:
+        """Whether somebody catches up at this moment."""
+        return not self._idle.is_set()
+
     @asynccontextmanager
     async def quiet(self) -> AsyncIterator[None]:
         """Nobody catches up inside; waits for those who do."""

@@ -31,7 +31,6 @@ from nf.noc.tasks import Tasks
 _log = logging.getLogger(__name__)
 
 _EVENTS: Final = 8192
-_HOLD_MARGIN_S: Final = 1.0
 _RETURN_S: Final = 10.0
 
 
@@ -90,11 +89,15 @@ class Events:
         if error is not None:
             event.error.CopyFrom(to_info(error))
         self._put(event)
-        self._queue.close()
+        self.close()
 
     def _put(self, event: noc_pb2.CommitEvent) -> None:
         event.transaction, event.revision = self._transaction, self.revision
         self._queue.put(event)
+
+    def close(self) -> None:
+        """No more events. Without an outcome among them, the history tells what was decided."""
+        self._queue.close()
 
     async def __aiter__(self) -> AsyncIterator[noc_pb2.CommitEvent]:
         try:
@@ -262,6 +265,7 @@ class Coordinator:
         except NfError as error:
             await self._failed(rollout, proposal, error, events)
         finally:
+            events.close()
             self._settlement.running.discard(proposal.transaction)
             if self._held is None:
                 self._release(proposal.transaction)
@@ -331,7 +335,7 @@ class Coordinator:
         held = self._held
         if held is None:
             raise RefusedError("no commit waits for a confirm", where="confirm", remedy="see `nf lineup history`")
-        if self._clock.now() > held.held_until - _HOLD_MARGIN_S:
+        if self._clock.now() > held.held_until:
             raise RefusedError("its time is over: it is being undone", where="confirm", remedy="commit again")
         self._take_held()
         self._doing("being confirmed")
@@ -350,6 +354,7 @@ class Coordinator:
             async with self._quiet():
                 await self._carry_out(self._rollout(record, events.progress), record, events)
         finally:
+            events.close()
             self._over(held.id)
 
     async def undo_held(self, author: str) -> Events:
@@ -373,6 +378,7 @@ class Coordinator:
             await self._undone(record, left)
             events.end(noc_pb2.OUTCOME_UNDONE, text=reason, error=RefusedError(reason, where="commit"))
         finally:
+            events.close()
             self._over(held.id)
 
     async def _undone(self, record: TransactionRecord, left: frozenset[str]) -> None:

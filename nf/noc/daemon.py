@@ -90,10 +90,7 @@ async def init_noc(  # noqa: PLR0917 - the signature that the command and the la
     first = draft(
         tuple(planners) if planners is not None else load_planners(), ("empty.yaml", _EMPTY), (fleet.file, fleet_text)
     )
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise StorageError(str(error), where=str(state_dir), remedy="choose a directory that can be written") from error
+    _make_directory(state_dir)
     Authority.create(state_dir / "ca", domain, clock)
     store = await open_store(state_dir, clock)
     try:
@@ -113,6 +110,13 @@ async def init_noc(  # noqa: PLR0917 - the signature that the command and the la
         )
     finally:
         await store.close()
+
+
+def _make_directory(state_dir: Path) -> None:
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StorageError(str(error), where=str(state_dir), remedy="choose a directory that can be written") from error
 
 
 class Certificate:

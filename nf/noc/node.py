@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -149,6 +149,13 @@ class Node:
                 "no session; it goes on serving what it last confirmed",
                 "see that it has power and a way to the NOC; a commit needs it, or `--without` its site",
             )
+
+    def settled(self, digests: Mapping[str, str], asked: frozenset[str]) -> bool:
+        """Whether everybody who was not asked confirmed these configurations when last heard."""
+        return all(
+            name in asked or ((known := self._known.get(name)) is not None and known.confirmed_digest == digest)
+            for name, digest in digests.items()
+        )
 
     async def summary(self, name: str) -> noc_pb2.ApplianceSummary:
         current = self.lineups.current

@@ -31,6 +31,8 @@ MARGIN_S: Final = 2.0
 """What a commit's own messages and fsyncs may take, on top of the budgets of its steps."""
 _ABSENCE_S: Final = 5.0
 _CONFIRM_S: Final = 60.0
+_HOLD_GRACE_S: Final = 3.0
+"""Appliances undo by themselves that long after a hold is over: until then the NOC takes stages back in their order."""
 
 Stages = tuple[Mapping[str, tuple[str, ...]], ...]
 
@@ -288,7 +290,9 @@ class Rollout:
 
     async def _hold(self, record: TransactionRecord, decide_by: float) -> TransactionRecord:
         held_until = self._clock.now() + self.proposal.hold_s
-        message = pb.NocMessage(hold=pb.Hold(transaction=record.id, deadline_unix_ms=milliseconds(held_until)))
+        message = pb.NocMessage(
+            hold=pb.Hold(transaction=record.id, deadline_unix_ms=milliseconds(held_until + _HOLD_GRACE_S))
+        )
         await self._barrier("hold", same(record.participants, message), decide_by)
         held = record.decide(Decision.HELD, held_until=held_until)
         await self._log(held)

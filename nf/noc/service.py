@@ -130,7 +130,7 @@ class NocService(noc_pb2_grpc.NocServicer):
                 )
                 for number, stage in enumerate(plan.stages)
             ],
-            empty=plan.empty,
+            empty=plan.empty and self._node.settled(draft.digests, frozenset(configs) | excluded),
             budget_ms=round(plan.budget_s * 1000),
         )
 

@@ -57,7 +57,9 @@ class Telemetry:
             key = (appliance, labels.get("channel", ""), labels.get("path", ""), labels.get("point", ""))
             self._hops[key] = subject
         while len(self._latest) > _SUBJECTS:
-            self._latest.popitem(last=False)
+            oldest, _ = self._latest.popitem(last=False)
+            for place in [place for place, known in self._hops.items() if known == oldest]:
+                del self._hops[place]
 
     def hop(self, appliance: str, channel: str, path: str, point: str) -> Sample | None:
         """The latest sample at one place of a channel's chain."""

@@ -71,7 +71,8 @@ async def test_the_same_line_up_again_is_unchanged(fleet: InProcessFleet) -> Non
 
 
 async def test_all_problems_of_a_document_cross_the_wire_with_their_place(fleet: InProcessFleet) -> None:
-    text = b"apiVersion: streamverse.nf/v1\nkind: LineUp\nmetadata: {name: x}\nspec:\n  chanels: []\n  policy: {deadline: 5}\n"
+    text = b"apiVersion: streamverse.nf/v1\nkind: LineUp\nmetadata: {name: x}\n"
+    text += b"spec:\n  chanels: []\n  policy: {deadline: 5}\n"
     request = pb.CommitLineUpRequest(lineup=pb.DocumentText(file="wrong.yaml", text=text))
     async with fleet.client() as noc:
         with pytest.raises(DocumentError) as caught:

@@ -149,7 +149,7 @@ async def test_a_token_works_once_and_on_its_own_machine(pair: InProcessFleet) -
     try:
         await pair.until(lambda: not other._tasks["pop"].done())
         async with asyncio.timeout(10):
-            while ("spiffe://lab.example/appliance/pop", "enrolment.enrol", "refused") not in await actions(pair):
+            while ("spiffe://lab.example/appliance/pop", "enrolment.enrol", "refused") not in await actions(pair):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert "pop" not in other.agents
     finally:
