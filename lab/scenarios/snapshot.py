@@ -8,7 +8,7 @@ from typing import Any
 from lab.scenarios.console import Console
 
 ROUTERS = ("c1", "c2", "pop1", "pop2")
-VTY = "/run/nf/frr"
+VTY = "/run/nf/frr/vty"
 
 
 def snapshot(console: Console) -> dict[str, dict[str, Any]]:

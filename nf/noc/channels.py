@@ -18,12 +18,17 @@ _RECEIVER: Final = "receiver"
 
 
 def verdict(sample: Sample | None, now: float) -> str:
-    """up, down or unknown. A probe says itself whether its path is up; elsewhere bits must flow. Pure."""
+    """up, down, idle or unknown. A probe says itself whether its path is up; elsewhere bits must flow. Pure.
+
+    Idle: nobody downstream asks for it here, such as a router on the other of two equal paths.
+    """
     if sample is None or now - sample.at > STALE_S or sample.quality is Quality.STALE:
         return "unknown"
     values = sample.values
     if "up" in values:
         return "up" if values["up"] > 0 else "down"
+    if values.get("wanted", 1.0) == 0:
+        return "idle"
     if values.get("age_ms", 0.0) > STALE_S * 1000:
         return "down"
     return "up" if values.get("bitrate_bps", values.get("packets", 0.0)) > 0 else "down"

@@ -27,6 +27,11 @@ class MulticastRoute:
     outputs: tuple[int, ...]
 
     @property
+    def wanted(self) -> bool:
+        """Somebody downstream asks for it. Without an output the kernel only counts what it throws away."""
+        return bool(self.outputs)
+
+    @property
     def forwarded(self) -> int:
         """Packets that arrived on the right interface."""
         return max(0, self.packets - self.wrong_if)

@@ -26,6 +26,7 @@ class TreeMeter:
     bitrate_bps   UDP payload between two readings; 0 in the first one
     packets       forwarded since the kernel made the route (it forgets a route that nobody wants)
     age_ms        since the counter last moved; absent while it never did
+    wanted        1 when the kernel has an output for it; 0 when no receiver behind this router asks
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,8 @@ class TreeMeter:
         self, entries: Sequence[TreeEntry], routes: Mapping[tuple[str, str], MulticastRoute], now: float, at: float
     ) -> tuple[Sample, ...]:
         """`now`: monotonic seconds, for differences; `at`: seconds since the epoch, for the samples."""
-        readings = {key: self._reading(key, routes.get(key), now) for key in map(_key, entries)}
+        wanted = {key: route for key, route in routes.items() if route.wanted}
+        readings = {key: self._reading(key, wanted.get(key), now) for key in map(_key, entries)}
         samples = [self._sample(entry, readings[_key(entry)], now, at) for entry in entries]
         self._last = readings
         return tuple(samples)
@@ -53,6 +55,7 @@ class TreeMeter:
         values = {
             "bitrate_bps": _bitrate(last, reading),
             "packets": float(reading.route.forwarded if reading.route is not None else 0),
+            "wanted": float(reading.route is not None),
         }
         if reading.moved_at is not None:
             values["age_ms"] = (now - reading.moved_at) * 1000.0

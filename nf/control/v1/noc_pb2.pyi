@@ -1014,7 +1014,7 @@ class HopState(_message.Message):
     point: _builtins.str
     """contribution, source, tree, receiver"""
     verdict: _builtins.str
-    """up, down, unknown"""
+    """up, down, idle (nobody downstream asks), unknown"""
     bitrate_bps: _builtins.float
     has_continuity: _builtins.bool
     """routers do not look into packets"""
