@@ -196,7 +196,11 @@ class Driver(Protocol):
         """Idempotent, also when `apply` never ran or ran half."""
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
-        """Poll the live thing until it is effective or `context.deadline` is over; what still differs then."""
+        """Poll the live thing until it is effective or `context.deadline` is over; what still differs then.
+
+        It comes before irreversible steps: what only those take away is no drift. The engine observes and plans anew
+        after it, and takes reversible steps that are still to do for a difference.
+        """
 
     def events(self) -> AsyncIterator[Event]:
         """Samples, state changes and alarms, for as long as the caller iterates."""

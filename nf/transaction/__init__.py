@@ -1,0 +1,1 @@
+"""Transactions of an appliance: plan, journal, apply, prove, take back; overrides, reconcile, operations."""

@@ -240,7 +240,7 @@ class Executor:
             deadline=self._clock.monotonic() + seconds,
             cancel=interrupt.event if interrupt is not None else asyncio.Event(),
             progress=progress,
-            resolve_secret=self.resolve_secret,
+            resolve_secret=self.resolve_secret if step else None,
         )
 
     def _key(self, place: str) -> str:

@@ -75,7 +75,7 @@ async def take_back_local(core: Core, row: TransactionRow, rows: list[StepRow]) 
     try:
         await core.executor.undo(row.id, rows)
     except NfError as error:
-        core.stuck = [(row, rows)]
+        core.stuck.append((row, rows))
         core.alarm(UNDO_FAILED, row.reason, Severity.CRITICAL, str(error), error.remedy or "mend the function")
         raise
     core.clear(UNDO_FAILED, row.reason)

@@ -25,7 +25,7 @@ async def recover(core: Core) -> None:
     core.load_confirmed()
     rows = core.journal.open_transactions()
     # The engine's own came last (a commit is held while they run), so they go first.
-    for row in rows:
+    for row in reversed(rows):
         if row.kind is Kind.LOCAL:
             await _attempt(take_back_local(core, row, core.journal.steps(row.id)))
     for row in rows:

@@ -131,8 +131,10 @@ class Timers:
         if core.active is not None or self._reconcile_at > core.clock.now():
             return
         self._reconcile_at = core.clock.now() + self._period()
-        core.journal.ensure_room()
-        await self._reconciler.once()
+        try:
+            core.journal.ensure_room()
+        finally:
+            await self._reconciler.once()
 
     def _period(self) -> float:
         return self._interval_s * (0.5 + self._jitter())

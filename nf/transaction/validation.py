@@ -67,7 +67,7 @@ class Judge:
         if not config.probes:
             return
         seconds = self._probes.budget_s(config.probes)
-        context = core.executor.context(seconds, active.interrupt, active.row.id, "probes")
+        context = core.executor.context(seconds, active.interrupt)
         drift = await core.executor.call(
             "probes",
             "verify",

@@ -290,7 +290,7 @@ async def test_a_configuration_for_another_or_without_a_driver_is_refused_with_a
 
 
 async def test_probes_must_be_up(box: Box) -> None:
-    target = ProbeTarget(id="p", kind="ssm", channel="ch1", path="iptv", budget="15s")  # type: ignore[call-arg, arg-type]
+    target = ProbeTarget(id="p", kind="ssm", channel="ch1", path="iptv", budget="15s")  # type: ignore[call-arg]
     wanted = config({"alpha": {"a": "2"}, "beta": {"c": "1"}}, (target,))
     box.probes.differences = ("ch1/iptv: no packet",)
     await commit(box, "t2", 2, wanted, until="apply")

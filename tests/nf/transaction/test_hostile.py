@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nf.clock import VirtualClock
-from nf.contracts.driver import Drift, Ownership, Step, Undo
+from nf.contracts.driver import Context, Drift, Ownership, Step, Undo
 from nf.errors import CancelledError, CommitRefused, DeadlineError, DriverError, NfError, RefusedError
 from nf.transaction.states import TransactionState
 from tests.nf.transaction.support import START, Box, FileDriver, commit, config, make_box, running
@@ -96,7 +97,7 @@ async def test_a_lie_in_verify_is_found_by_observing(box: Box) -> None:
     async def effective(want: object, context: object) -> Drift:
         return Drift()
 
-    beta.apply, beta.verify = pretend, effective  # type: ignore[method-assign, assignment]
+    beta.apply, beta.verify = pretend, effective  # type: ignore[method-assign]
     failure = await drive(box)
     assert isinstance(failure, DriverError)
     assert "not effective: c becomes 2 is still to do" in str(failure)
@@ -118,6 +119,20 @@ async def test_an_undo_that_fails_is_tried_again_under_an_alarm(box: Box) -> Non
         assert is_old(box)
         assert "undo-failed" not in alarms(box)
     assert box.engine.standing.last_outcome is TransactionState.UNDONE
+
+
+async def test_an_undo_that_hangs_is_cut_off_and_tried_again(box: Box) -> None:
+    assert isinstance(box.clock, VirtualClock)
+    box.drivers["alpha"].hang_next("undo")
+    await commit(box, "t2", 2, NEW, until="verify")
+    async with running(box):
+        task = asyncio.create_task(box.engine.abort("t2", "test"))
+        await box.clock.advance(5)
+        with pytest.raises(DriverError, match="undo took longer than 5 s"):
+            await task
+        await box.clock.advance(5)
+        assert is_old(box)
+        assert state(box) is None
 
 
 @pytest.mark.parametrize("by", ["undo", "abort", "deadline"])
@@ -205,3 +220,20 @@ async def test_a_confirmed_configuration_that_cannot_be_read_any_more_is_an_alar
     await commit(again, "t2", 2, config({"alpha": {"a": "2", "d": "2"}, "beta": {"c": "2"}}))
     assert is_new(again)
     assert again.clock.now() >= START
+
+
+async def test_secrets_are_given_to_what_changes_things_only(tmp_path: Path) -> None:
+    seen: dict[str, bool] = {}
+    driver = FileDriver(tmp_path, "alpha")
+    box = make_box(tmp_path, drivers=[driver])
+    box.engine._core.executor.resolve_secret = lambda reference: f"value of {reference}"
+    for method in ("apply", "verify"):
+        original = getattr(driver, method)
+
+        async def noted(subject: object, context: Context, *, method: str = method, original: Any = original) -> object:
+            seen[method] = context.resolve_secret is not None
+            return await original(subject, context)
+
+        setattr(driver, method, noted)
+    await commit(box, "t1", 1, config({"alpha": {"a": "1"}}))
+    assert seen == {"apply": True, "verify": False}

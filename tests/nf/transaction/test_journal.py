@@ -102,7 +102,7 @@ async def test_a_disk_that_fills_in_the_middle_is_undone_from_the_reserve(
         undo = await original(planned)
         return Undo(undo.kind, {**undo.data, "padding": "x" * 40_000})
 
-    alpha.prepare = prepare  # type: ignore[method-assign]
+    alpha.prepare = prepare  # type: ignore[method-assign, assignment]
     with pytest.raises(StorageError):
         await commit(box, "t2", 2, BIG, lasts_s=9e4)
     assert step < len(alpha.live()) < 100

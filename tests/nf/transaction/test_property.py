@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nf.clock import VirtualClock
+from nf.contracts.driver import Step
 from nf.errors import DriverError, NfError
 from nf.transaction.ordering import order_stages
 from tests.nf.transaction.support import START, Box, config, in_child, make_box
@@ -41,18 +43,14 @@ def chain(box: Box, before: str, after: str) -> None:
     first, second = box.drivers[before], box.drivers[after]
     make = type(second).step
 
-    def step(key: str, value: str | None) -> object:
+    def step(key: str, value: str | None) -> Step:
         planned = make(second, key, value)
         wanted = box.wanted.get(before, {}).get(key)
         if wanted is not None and first.live().get(key) != wanted:
-            return type(planned)(**{**as_fields(planned), "requires": frozenset({f"{before}.{key}={wanted}"})})
+            return replace(planned, requires=frozenset({f"{before}.{key}={wanted}"}))
         return planned
 
-    second.step = step  # type: ignore[method-assign, assignment]
-
-
-def as_fields(step: object) -> dict[str, object]:
-    return {name: getattr(step, name) for name in step.__slots__}  # type: ignore[attr-defined]
+    second.step = step  # type: ignore[method-assign]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -71,6 +71,21 @@ async def test_a_repair_that_fails_is_undone_and_tried_again(box: Box) -> None:
     assert alarms(box) == set()
 
 
+async def test_a_repair_that_cannot_be_taken_back_comes_first_at_the_next_occasion(box: Box) -> None:
+    beta = box.drivers["beta"]
+    beta._set("c", "x")
+    beta.break_next("verify", DriverError("does not come up"))
+    beta.break_next("undo", DriverError("stuck"))
+    await a_while(box, 6)
+    assert alarms(box) == {"configuration-drift", "undo-failed"}
+    assert len(box.journal.open_transactions()) == 1
+    await commit(box, "t2", 2, OLD)
+    assert box.journal.open_transactions() == ()
+    assert beta.calls.index("undo c") < len(beta.calls) - 1 - beta.calls[::-1].index("observe")
+    await a_while(box)
+    assert alarms(box) == set()
+
+
 async def test_a_function_that_cannot_be_read_is_an_alarm_until_it_can(box: Box) -> None:
     box.drivers["beta"].break_next("observe", DriverError("no answer"))
     await a_while(box, 6)
