@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
 from nf.clock import Clock
 from nf.contracts.json import JsonObject
-from nf.control.errors import to_info
-from nf.control.queue import CoalescingQueue, QueueClosed
 from nf.control.v1 import noc_pb2
 from nf.errors import BusyError, CommitRefused, NfError, RefusedError
+from nf.noc.events import Events
 from nf.noc.ledger import Ledger
-from nf.noc.lineups import Draft, LineUps, excluded_appliances
+from nf.noc.lineups import Draft, LineUps, absence_remedy, excluded_appliances
 from nf.noc.records import Decision, RevisionRecord, TransactionRecord
 from nf.noc.rollout import Progress, Proposal, Rollout, refusal
 from nf.noc.sessions import Sessions, offline
@@ -30,7 +29,6 @@ from nf.noc.tasks import Tasks
 
 _log = logging.getLogger(__name__)
 
-_EVENTS: Final = 8192
 _RETURN_S: Final = 10.0
 
 
@@ -54,58 +52,6 @@ class Active:
     transaction: str
     author: str
     doing: str
-
-
-class Events:
-    """What a running commit tells those who watch; it goes on when nobody does."""
-
-    def __init__(self, transaction: str, revision: int) -> None:
-        self._transaction = transaction
-        self.revision = revision
-        self._queue: CoalescingQueue[noc_pb2.CommitEvent] = CoalescingQueue(_EVENTS)
-
-    def progress(self, progress: Progress) -> None:
-        self._put(
-            noc_pb2.CommitEvent(
-                phase=progress.phase,
-                appliance=progress.appliance,
-                stage=progress.stage,
-                stages=progress.stages,
-                done=progress.done,
-                total=progress.total,
-                text=progress.text,
-            )
-        )
-
-    def end(
-        self,
-        outcome: noc_pb2.Outcome.ValueType,
-        *,
-        text: str = "",
-        error: NfError | None = None,
-        held_until: float = 0.0,
-    ) -> None:
-        event = noc_pb2.CommitEvent(outcome=outcome, text=text, held_until=held_until)
-        if error is not None:
-            event.error.CopyFrom(to_info(error))
-        self._put(event)
-        self.close()
-
-    def _put(self, event: noc_pb2.CommitEvent) -> None:
-        event.transaction, event.revision = self._transaction, self.revision
-        self._queue.put(event)
-
-    def close(self) -> None:
-        """No more events. Without an outcome among them, the history tells what was decided."""
-        self._queue.close()
-
-    async def __aiter__(self) -> AsyncIterator[noc_pb2.CommitEvent]:
-        try:
-            while True:
-                for event in (await self._queue.take(64)).items:
-                    yield event
-        except QueueClosed:
-            return
 
 
 class Coordinator:
@@ -227,13 +173,11 @@ class Coordinator:
         configs = {name: config for name, config in draft.configs.items() if name not in excluded}
         absent = {name: offline(name) for name in configs if name not in self._sessions.online()}
         if absent:
-            sites = {draft.fleet.appliance(name).site for name in absent}
-            told = refusal("refused: offline", absent)
             raise CommitRefused(
                 f"offline: {', '.join(sorted(absent))}",
                 where="commit",
-                remedy=f"bring them back, or leave their site out: --without {' --without '.join(sorted(sites))}",
-                problems=told.problems,
+                remedy=absence_remedy(draft.fleet, absent),
+                problems=refusal("refused", absent).problems,
             )
         return configs
 

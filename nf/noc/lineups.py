@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nf.clock import Clock
@@ -103,6 +103,18 @@ def excluded_appliances(fleet: Fleet, sites: Sequence[str]) -> frozenset[str]:
         ]
         raise CommitRefused(f"required: {', '.join(required)}", where="--without", problems=problems)
     return frozenset(appliance.id for appliance in fleet.spec.appliances if appliance.site in sites)
+
+
+def absence_remedy(fleet: Fleet, absent: Iterable[str]) -> str:
+    """What to do about appliances that are offline; a required site is never said to be left out."""
+    criticality = {site.id: site.criticality for site in fleet.spec.sites}
+    sites = {fleet.appliance(name).site for name in absent}
+    optional = sorted(site for site in sites if criticality.get(site) is Criticality.OPTIONAL)
+    if len(optional) == len(sites):
+        return f"bring them back, or leave their site out: {' '.join(f'--without {site}' for site in optional)}"
+    required = ", ".join(sorted(sites - set(optional)))
+    rest = f"; the others may be left out: {' '.join(f'--without {site}' for site in optional)}" if optional else ""
+    return f"bring back what is of the required site {required}{rest}"
 
 
 class LineUps:

@@ -20,7 +20,8 @@ from nf.control.v1 import common_pb2, noc_pb2_grpc
 from nf.control.v1 import noc_pb2 as pb
 from nf.errors import DocumentError, InputError, NfError, NotFoundError, UnavailableError
 from nf.noc.channels import channel_state
-from nf.noc.coordinator import Events, Order
+from nf.noc.coordinator import Order
+from nf.noc.events import Events
 from nf.noc.lineups import Draft, excluded_appliances
 from nf.noc.node import Node
 from nf.noc.records import RevisionRecord

@@ -222,5 +222,5 @@ class Sessions:
 
 def offline(appliance: str) -> UnavailableError:
     return UnavailableError(
-        "is offline", where=appliance, remedy="bring it back, or leave its site out (--without SITE)"
+        "is offline", where=appliance, remedy="see that it has power, a way to the NOC and its agent running"
     )

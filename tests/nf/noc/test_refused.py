@@ -93,6 +93,10 @@ async def test_an_offline_appliance_refuses_and_says_what_to_do(fleet: InProcess
     assert "--without edge" in caught.value.remedy
     assert nobody_changed(fleet)
     await fleet.until(lambda: ("appliance-offline", "pop") in fleet.alarms())
+    await fleet.kill_agent("core")
+    await fleet.until(lambda: "core" not in fleet.node.sessions.online())
+    with pytest.raises(CommitRefused, match="required site core"):
+        await fleet.commit({"ch1": 101})
 
 
 async def test_a_required_site_is_never_left_out(fleet: InProcessFleet) -> None:
