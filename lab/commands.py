@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -147,7 +148,7 @@ def _show(lab: JsonObject) -> None:
     for node in nodes:
         main = node["main"]
         shown = " ".join(filter(None, (main["state"], main["last_exit"]))) if main else "-"
-        links = [f"{i['name']} {' '.join(i['addresses']) or '-'}{_link_state(i)}" for i in node["interfaces"]]
+        links = [f"{i['name']} {_addresses(i)}{_link_state(i)}" for i in node["interfaces"]]
         processes = [f"{p['pid']} {p['command'][:60]}" for p in node["processes"]]
         running = "up" if node["running"] else "DOWN"
         pid = str(node["pid"] or "-")
@@ -156,6 +157,11 @@ def _show(lab: JsonObject) -> None:
     faults: Any = lab["faults"]
     for fault in faults:
         say(f"fault: {fault['kind']} {fault['node']}:{fault['target']}")
+
+
+def _addresses(link: Any) -> str:
+    """Those that somebody chose; link-local ones stand in the JSON."""
+    return " ".join(address for address in link["addresses"] if not address.startswith("fe80:")) or "-"
 
 
 def _link_state(link: JsonObject) -> str:
@@ -188,6 +194,12 @@ def execute(
         containerlab.execute(found.state, node, argv, detach=detach)
     if not detach:
         found.execute(node, argv)
-    target = log or found.folder(node) / "log" / f"{Path(argv[-1] if argv[0] == 'sh' else argv[0]).name}.log"
+    target = log or found.folder(node) / "log" / f"{_log_name(argv)}.log"
     pid = found.spawn(node, argv, log=target)
     say(f"{node}: process {pid}, output in {target}")
+
+
+def _log_name(argv: list[str]) -> str:
+    """`nf noc run --x` as nf-noc-run: the program and the plain words behind it."""
+    words = [Path(argv[0]).name, *itertools.takewhile(lambda word: word.isalnum(), argv[1:4])]
+    return "-".join(words)

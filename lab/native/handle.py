@@ -15,7 +15,8 @@ from lab.native.processes import NodeProcess, Process, processes_of
 from lab.native.state import FABRIC, LabState, Phase, require_root
 from nf.errors import DriverError, InputError, NotFoundError, RefusedError, UnavailableError
 
-_SPAWN = 'setsid "$@" >&0 2>&0 </dev/null & echo $!'
+# The log comes as standard input, kept as 3: the shell gives a background command /dev/null in its place.
+_SPAWN = 'exec 3>&0; setsid "$@" >&3 2>&3 3>&- </dev/null & echo $!'
 
 
 @dataclass(frozen=True, slots=True)
