@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nf.control.channel import noc_channel
+from nf.control.server import ServerLimits
 from nf.control.v1 import common_pb2, fleet_pb2, fleet_pb2_grpc
 from nf.control.v1 import noc_pb2 as pb
 from nf.errors import InputError, NotFoundError, UnavailableError
+from nf.noc.coordinator import Order
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
-from tests.support.fleet import InProcessFleet, TablePlanner, in_process_fleet, refused
+from tests.support.fleet import InProcessFleet, TablePlanner, in_process_fleet, lineup_text, refused
 
 
 @pytest.fixture
@@ -177,3 +180,32 @@ async def test_a_newer_session_wins(fleet: InProcessFleet) -> None:
     await fleet.until(lambda: fleet.node.sessions.get("pop") not in {first, None})
     assert first.closed.is_set()
     assert (await fleet.node.sessions.get("pop").request("status", {}, 5.0))["confirmed_revision"] == 1
+
+
+async def test_connections_end_with_age_and_nothing_is_lost(tmp_path: Path) -> None:
+    """A revoked identity must show itself again; everybody else comes back, also in the middle of a commit."""
+    limits = ServerLimits(max_connection_age_s=0.5, max_connection_grace_s=0.2)
+    async with in_process_fleet(tmp_path, start=False) as fleet:
+        await fleet.stop_noc()
+        fleet.config = replace(fleet.config, limits=limits)
+        await fleet.start_noc()
+        for place in fleet.places:
+            await fleet.enrol(place.id)
+            await fleet.start_agent(place.id)
+        await fleet.current()
+        daemon = fleet.daemons["pop"]
+        daemon.gate = asyncio.Event()
+        first = fleet.node.sessions.get("pop")
+        identity = await fleet.operator()
+        events = await fleet.node.coordinator.commit(
+            Order("commit", str(identity.spiffe_id)),
+            lambda: fleet.node.lineups.draft(
+                pb.DocumentText(file="l.yaml", text=lineup_text({"ch1": 101}, "head").encode()), None
+            ),
+        )
+        await fleet.until(lambda: fleet.node.sessions.get("pop") not in {first, None})
+        daemon.gate.set()
+        assert [event async for event in events][-1].outcome == pb.OUTCOME_CONFIRMED
+        await fleet.node.enrolment.revoke("recv", fleet.node.spiffe_id)
+        await fleet.until(lambda: "recv" not in fleet.node.sessions.online())
+        assert fleet.rows("recv") == {"ch1": "101"}
