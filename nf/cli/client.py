@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nf.cli.profile import load_profile
-from nf.errors import NfError, UnavailableError
+from nf.cli.profile import Profile, load_profile
+from nf.errors import IdentityError, NfError, UnavailableError
 
 if TYPE_CHECKING:
     from nf.control.v1.noc_pb2_grpc import NocAsyncStub
 
 CALL_TIMEOUT_S = 15.0
 PLAN_TIMEOUT_S = 120.0  # planning asks every appliance
+
+_HANDSHAKE = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification", "TSI_PROTOCOL_FAILURE", "_ALERT_")
+"""What gRPC's text says when TLS failed; it has no code of its own for it."""
 
 _Response = TypeVar("_Response")
 _T = TypeVar("_T")
@@ -25,18 +29,40 @@ _T = TypeVar("_T")
 @asynccontextmanager
 async def noc(profile: Path | None = None) -> AsyncIterator[NocAsyncStub]:
     """The NOC's calls, for as long as the context lasts. RPC errors leave it as the error tree, with the address."""
+    # Failed handshakes would write log lines between ours; the error that follows says what matters.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from nf.control.channel import noc_channel
     from nf.control.errors import translated
     from nf.control.v1.noc_pb2_grpc import NocStub
 
     found = load_profile(profile)
+    _require_valid(found)
     async with noc_channel(found.noc, found.identity) as channel:
         try:
             with translated():
                 yield NocStub(channel)
         except UnavailableError as error:
-            error.where = error.where or f"NOC at {found.noc}"
+            where = error.where or f"NOC at {found.noc}"
+            if any(sign in error.message for sign in _HANDSHAKE):
+                raise IdentityError(
+                    f"it and your profile do not trust each other: {error.message.rpartition('last error: ')[2]}",
+                    where=where,
+                    remedy="use the profile that this NOC made, and the name that `nf noc init` was given as --address",
+                ) from error
+            error.where = where
             raise
+
+
+def _require_valid(profile: Profile) -> None:
+    """The NOC would end the handshake without a word."""
+    from nf.cli.text import when
+
+    if profile.identity.expired(time.time()):
+        raise IdentityError(
+            f"your certificate is expired since {when(profile.identity.not_after)}",
+            where=str(profile.directory),
+            remedy="have a new profile made on the NOC: nf operator add",
+        )
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:

@@ -1,4 +1,4 @@
-"""`--watch`: the same answer again and again until Ctrl-C, redrawn in place on a terminal, plain when piped."""
+"""`--watch`: the same answer until Ctrl-C: redrawn in place on a terminal, in a pipe when it has changed."""
 
 from __future__ import annotations
 
@@ -41,15 +41,13 @@ def watch(
     async def loop() -> None:
         async with noc(profile) as stub:
             async for answer in poll(stub, method, request, interval_s):
-                last[:] = [answer]
+                changed, last[:] = last != [answer], [answer]
                 if emit is not None:
                     emit(answer)
-                if render is not None:
-                    picture = render(answer)
-                    if live is not None:
-                        live.update(picture, refresh=True)
-                    else:
-                        console.print(picture)
+                elif render is not None and live is not None:
+                    live.update(render(answer), refresh=True)
+                elif render is not None and changed:
+                    console.print(render(answer))
 
     with suppress(KeyboardInterrupt), live or nullcontext():
         run(loop())

@@ -88,7 +88,7 @@ def _serving(authority: Authority) -> Iterator[FakeNoc]:
     credentials = grpc.ssl_server_credentials(
         [(identity.key_pem, identity.certificate_pem)], identity.ca_pem, require_client_auth=True
     )
-    noc.address = f"localhost:{server.add_secure_port('localhost:0', credentials)}"
+    noc.address = f"localhost:{server.add_secure_port('127.0.0.1:0', credentials)}"
     server.start()
     yield noc
     server.stop(None).wait()

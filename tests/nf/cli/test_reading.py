@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,11 +115,23 @@ def test_watch_goes_on_until_the_noc_goes_away(nf: Nf, noc: FakeNoc) -> None:
     assert answer.error()["message"] == "shutting down"
 
 
-def test_watching_alarms_prints_a_picture_each_time(nf: Nf, noc: FakeNoc) -> None:
-    standing = noc_pb2.ListAlarmsResponse(alarms=[samples.ALARM])
-    replies = iter([standing, standing, UnavailableError("shutting down")])
+@pytest.mark.parametrize(("channel", "code"), [(samples.CHANNEL_UP, 0), (samples.CHANNEL_DOWN, 9)])
+def test_ctrl_c_ends_a_watch_with_the_last_verdict(noc: FakeNoc, channel: noc_pb2.ChannelState, code: int) -> None:
+    noc.answers["GetChannel"] = noc_pb2.GetChannelResponse(channel=channel)
+    command = [sys.executable, "-m", "nf.cli.main", "channel", "show", channel.id, "--watch", "--interval", "0.05"]
+    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith('{"id"')
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate()
+    assert (process.returncode, complaint) == (code, "")
+
+
+def test_watching_alarms_in_a_pipe_prints_what_has_changed(nf: Nf, noc: FakeNoc) -> None:
+    standing, more = (noc_pb2.ListAlarmsResponse(alarms=[samples.ALARM] * count) for count in (1, 2))
+    replies = iter([standing, standing, more, UnavailableError("shutting down")])
     noc.answers["ListAlarms"] = lambda _: next(replies)
-    assert nf("alarms", "--watch", "--interval", "0.05", "--cleared").out.count("path-down") == 2
+    assert nf("alarms", "--watch", "--interval", "0.05", "--cleared").out.count("path-down") == 3
     assert noc.requests("ListAlarms")[0].include_cleared
 
 
