@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -41,6 +42,11 @@ class ServerLimits:
         ]
 
 
+_KEPT: Final[list[grpc.ServerCredentials]] = []
+"""The library calls `configuration` from its own threads, also for a handshake that outlives its server: the object
+behind it must not go before the process does."""
+
+
 def server_credentials(current: Callable[[], Identity], *, client_certificates: bool) -> grpc.ServerCredentials:
     """`current` is asked at every handshake: a renewed certificate is shown without a restart."""
 
@@ -51,9 +57,11 @@ def server_credentials(current: Callable[[], Identity], *, client_certificates: 
             root_certificates=identity.ca_pem if client_certificates else None,
         )
 
-    return grpc.dynamic_ssl_server_credentials(
+    credentials = grpc.dynamic_ssl_server_credentials(
         configuration(), configuration, require_client_authentication=client_certificates
     )
+    _KEPT.append(credentials)
+    return credentials
 
 
 class ControlServer:
