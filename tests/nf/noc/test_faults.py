@@ -88,8 +88,7 @@ async def test_an_agent_that_does_not_come_back_in_time_undoes_the_whole(hasty: 
     await hasty.start_agent("pop")
     await hasty.current()
     assert everywhere(hasty, {})
-    await hasty.until(lambda: not hasty.node.settlement._open)
-    assert not await hasty.node.book.transactions()
+    await hasty.settled()
 
 
 async def test_a_noc_that_stops_before_the_decision_undoes_after_its_restart(fleet: InProcessFleet) -> None:
@@ -105,7 +104,7 @@ async def test_a_noc_that_stops_before_the_decision_undoes_after_its_restart(fle
     await fleet.until(lambda: everywhere(fleet, {}))
     await fleet.until(lambda: fleet.node.coordinator.active is None)
     await fleet.current()
-    assert not await fleet.node.book.transactions()
+    await fleet.settled()
     fleet.daemons["recv"].gate = None
     assert (await fleet.commit({"ch1": 101})).outcome == pb.OUTCOME_CONFIRMED
 
@@ -147,7 +146,7 @@ async def test_a_logged_confirm_wins_over_the_death_of_the_noc(
     await fleet.current()
     await fleet.until(lambda: not fleet.alarms("revision-split"))
     assert everywhere(fleet, ALL)
-    assert not await fleet.node.book.transactions()
+    await fleet.settled()
 
 
 async def test_who_undid_at_its_deadline_catches_up_with_the_logged_confirm(
