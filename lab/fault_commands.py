@@ -87,9 +87,15 @@ def mend(end: End, lab: LabOption = None) -> None:
 
 
 @app.command("break")
-def break_program(node: Node, program: Program, lab: LabOption = None) -> None:
-    """Let a program of the node fail whenever it is run."""
-    say(f"{node}: {_faults(lab).break_program(node, program)} fails from now on")
+def break_program(
+    node: Node,
+    program: Program,
+    when: Annotated[str, typer.Option("--when", help="Only with this among its arguments.")] = "",
+    unless: Annotated[str, typer.Option("--unless", help="Not with this among its arguments.")] = "",
+    lab: LabOption = None,
+) -> None:
+    """Let a program of the node fail whenever it is run, or with some arguments only."""
+    say(f"{node}: {_faults(lab).break_program(node, program, when=when, unless=unless)} fails from now on")
 
 
 @app.command("mend-program")

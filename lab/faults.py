@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,18 @@ from nf.transaction import killpoints
 
 RUN_DIR = Path("run/nf")
 _SOCKET = "supervisor.sock"
-_REFUSAL = "#!/bin/sh\necho 'broken by a fault of the lab' >&2\nexit 1\n"
+_REFUSAL = """#!/bin/sh
+# Fails when the argument WHEN is given (always, if that is empty), but not when UNLESS is.
+when=%s unless=%s whole=%s hit=
+[ -n "$when" ] || hit=1
+for word; do
+    [ -z "$unless" ] || [ "$word" != "$unless" ] || exec "$whole" "$@"
+    [ "$word" != "$when" ] || hit=1
+done
+[ -n "$hit" ] || exec "$whole" "$@"
+echo 'broken by a fault of the lab' >&2
+exit 1
+"""
 
 
 class Kind(Enum):
@@ -121,15 +133,21 @@ class Faults:
         network.set_link(self._lab.init(node), interface, up=True)
         self._forget(Fault(Kind.CUT, node, interface))
 
-    def break_program(self, node: str, program: str) -> str:
-        """From now on `program` ends with code 1 inside the node. Its path."""
+    def break_program(self, node: str, program: str, *, when: str = "", unless: str = "") -> str:
+        """From now on `program` ends with code 1 inside the node. Its path.
+
+        `when`: only if this is among its arguments; `unless`: not if that is. So a tool can pass its own check and
+        fail at the change itself.
+        """
         path = self._which(node, program)
         if Fault(Kind.BREAK, node, path) in self.standing():
             return path
         self._remember(Fault(Kind.BREAK, node, path))
-        script = 'umask 077; printf %s "$1" > /run/nf-lab.broken && chmod 755 /run/nf-lab.broken && '
-        script += 'exec mount --bind /run/nf-lab.broken "$2"'
-        self._lab.run(node, "sh", "-c", script, "sh", _REFUSAL, path, check=True)
+        folder = f"/run/nf-lab.broken/{program}"
+        refusal = _REFUSAL % (shlex.quote(when), shlex.quote(unless), f"{folder}/whole")
+        script = 'mkdir -p "$1" && cp -p "$2" "$1/whole" && printf %s "$3" > "$1/broken" && chmod 755 "$1/broken" && '
+        script += 'exec mount --bind "$1/broken" "$2"'
+        self._lab.run(node, "sh", "-c", script, "sh", folder, path, refusal, check=True)
         return path
 
     def mend_program(self, node: str, program: str) -> str:

@@ -107,8 +107,9 @@ class Lab:
         return subprocess.Popen(self.command(node, argv), env=self.environment(node), **options)
 
     def execute(self, node: str, argv: Sequence[str]) -> NoReturn:
-        """Become the command: standard streams, terminal and exit code are its own."""
-        os.execve(_nsenter(), self.command(node, argv), self.environment(node))  # noqa: S606  # no shell is wanted
+        """Become the command: standard streams, terminal, working directory and exit code are its own."""
+        here = ["sh", "-c", 'cd -- "$0" 2>/dev/null || cd /; exec "$@"', str(Path.cwd())]
+        os.execve(_nsenter(), self.command(node, [*here, *argv]), self.environment(node))  # noqa: S606  # no shell is wanted
 
     def spawn(self, node: str, argv: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> int:
         """Start in the node a process that outlives this one; output to `log`. Its number inside the node."""

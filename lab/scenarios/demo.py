@@ -77,6 +77,13 @@ def commit(console: Console, lineup: Path, *options: str) -> tuple[Answer, float
     return answer, time.monotonic() - start
 
 
+def why(answer: Answer) -> str:
+    """The error and its first problem, as the operator read them."""
+    lines = answer.stderr.splitlines()
+    start = next((number for number, line in enumerate(lines) if line.startswith("error:")), len(lines))
+    return "\n  ".join(lines[start : start + 4])
+
+
 def chapter_up(console: Console, verdicts: Verdicts) -> None:
     verdicts.chapter("1. A network of eight appliances, a NOC, three receivers")
     limits = {
@@ -131,12 +138,12 @@ def chapter_refused(console: Console, verdicts: Verdicts) -> None:
     before = bootstrap.appliances(console)
     answer, _ = commit(console, LINEUP_OVERLOAD)
     unchanged = confirmed(before) == confirmed(bootstrap.appliances(console))
-    verdicts.note(answer.text().splitlines()[0] if answer.text() else "")
+    verdicts.note(why(answer))
     names_link = "core" in answer.text() or "pop" in answer.text()
     verdicts.add(
         "overload",
         f"exit {answer.code}, {'nothing changed' if unchanged else 'SOMETHING CHANGED'}",
-        f"input or refused, the link named, nothing changed",
+        "input or refused, the link named, nothing changed",
         good=answer.code in (2, EXIT_REFUSED) and unchanged and names_link,
     )
 
@@ -152,7 +159,7 @@ def chapter_undone(console: Console, verdicts: Verdicts) -> None:
     answer, _ = commit(console, LINEUP_THREE, "--comment", "pop2 will fail")
     console.fault("mend-program", "pop2", "nft")
     left = snapshot.differences(before, snapshot.snapshot(console))
-    verdicts.note(answer.text().splitlines()[-1] if answer.text() else "")
+    verdicts.note(why(answer))
     verdicts.add(
         "pop2 fails in APPLY",
         f"exit {answer.code}, {', '.join(left) or 'every box as before'}",
@@ -175,7 +182,7 @@ def chapter_killed(console: Console, verdicts: Verdicts) -> dict[str, dict[str, 
         good=answer.code == 0 and died >= 1,
     )
     if answer.code != 0:
-        verdicts.note(answer.text())
+        verdicts.note(why(answer))
     console.wait("the third channel at every receiver", lambda: all_up(console, (*CHANNELS, "ch3")), 20.0)
     good = matrix(console, verdicts, (*CHANNELS, "ch3"))
     verdicts.add("three channels", "all up" if good else "red cells", "all up, 0 errors", good=good)
@@ -187,8 +194,24 @@ def agent_restarts(console: Console, appliance: str) -> int:
     return sum(unit["restarts"] for unit in (shown.get("status") or {}).get("units", []) if unit["name"] == "agent")
 
 
+def chapter_rollback(console: Console, verdicts: Verdicts, before: dict[str, dict[str, Any]]) -> None:
+    verdicts.chapter("7. Rollback: every box as it was before the commit")
+    answer = console.nf("lineup", "rollback", "--comment", "back to two channels")
+    try:
+        console.wait("every box as before", lambda: not snapshot.differences(before, snapshot.snapshot(console)), 20.0)
+        left = []
+    except ScenarioError:
+        left = snapshot.differences(before, snapshot.snapshot(console))
+    verdicts.add(
+        "rollback",
+        f"exit {answer.code}, {', '.join(left) or 'equal to the snapshot'}",
+        "confirmed, equal to the snapshot",
+        good=answer.code == 0 and not left,
+    )
+
+
 def chapter_red(console: Console, verdicts: Verdicts) -> None:
-    verdicts.chapter("7. What is broken by hand shows red, and green again when mended")
+    verdicts.chapter("8. What is broken by hand shows red, and green again when mended")
     for end in ("pop1:eth1", "pop1:eth2"):
         console.fault("silence", end)
     seconds = console.wait("ch1 red at r1", lambda: receivers(console, "ch1")["r1"]["verdict"] != "up", 15.0)
@@ -204,22 +227,6 @@ def chapter_red(console: Console, verdicts: Verdicts) -> None:
     seconds = console.wait("ch1 up at r1 again", lambda: receivers(console, "ch1")["r1"]["verdict"] == "up", 60.0)
     verdicts.add("links restored", f"up after {seconds:.1f} s", "up within 60 s", good=True)
     console.wait("routes back", lambda: bootstrap.routed(console), 60.0)
-
-
-def chapter_rollback(console: Console, verdicts: Verdicts, before: dict[str, dict[str, Any]]) -> None:
-    verdicts.chapter("8. Rollback: every box as it was before the commit")
-    answer = console.nf("lineup", "rollback", "--comment", "back to two channels")
-    try:
-        console.wait("every box as before", lambda: not snapshot.differences(before, snapshot.snapshot(console)), 20.0)
-        left = []
-    except ScenarioError:
-        left = snapshot.differences(before, snapshot.snapshot(console))
-    verdicts.add(
-        "rollback",
-        f"exit {answer.code}, {', '.join(left) or 'equal to the snapshot'}",
-        "confirmed, equal to the snapshot",
-        good=answer.code == 0 and not left,
-    )
 
 
 def chapter_steady(console: Console, verdicts: Verdicts, since: float) -> None:
@@ -264,8 +271,8 @@ def run(console: Console, verdicts: Verdicts) -> None:
     chapter_refused(console, verdicts)
     chapter_undone(console, verdicts)
     before = chapter_killed(console, verdicts)
-    chapter_red(console, verdicts)
     chapter_rollback(console, verdicts, before)
+    chapter_red(console, verdicts)
     chapter_steady(console, verdicts, since)
 
 

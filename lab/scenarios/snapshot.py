@@ -19,7 +19,11 @@ def snapshot(console: Console) -> dict[str, dict[str, Any]]:
 def _node(console: Console, node: str) -> dict[str, Any]:
     state: dict[str, Any] = {
         "nftables": _nftables(console, node),
-        "routes": _lines(console, node, "ip", "route", "show", "table", "all"),
+        "routes": [
+            line
+            for line in _lines(console, node, "ip", "route", "show", "table", "all")
+            if "multicast 232." not in line
+        ],
         "rules": _lines(console, node, "ip", "rule", "show"),
         "addresses": _lines(console, node, "ip", "-br", "address", "show"),
         "mroutes": [line for line in _lines(console, node, "ip", "mroute", "show") if "Oifs:" in line],
@@ -61,10 +65,16 @@ def _units(console: Console, node: str) -> list[str]:
 
 
 def differences(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> list[str]:
-    """One line for each part that is not equal."""
+    """One line for each part that is not equal, with the first thing that is only on one side."""
     return [
-        f"{node}: {part}"
+        f"{node}: {part} ({_first(value, after.get(node, {}).get(part) or [])})"
         for node, parts in before.items()
         for part, value in parts.items()
         if after.get(node, {}).get(part) != value
     ]
+
+
+def _first(before: list[Any], after: list[Any]) -> str:
+    gone = [item for item in before if item not in after]
+    new = [item for item in after if item not in before]
+    return " ".join([*(f"-{gone[0]}" for _ in gone[:1]), *(f"+{new[0]}" for _ in new[:1])]) or "another order"

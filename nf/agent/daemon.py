@@ -34,6 +34,7 @@ from nf.transaction.engine import Engine
 from nf.transaction.journal import Journal
 from nf.transaction.killpoints import KillPoints
 from nf.transaction.model import EngineEvent, StandingChanged, StepProgress, Timings
+from nf.transaction.states import TransactionState
 
 _log = logging.getLogger(__name__)
 
@@ -132,8 +133,11 @@ class Agent:
             self.hub.alarm(event)
 
     def _prove(self) -> None:
+        """New probes join when the commit asks for proof, not while the path is still being made."""
         config = self.engine.effective_config()
-        self.probes.refresh(config.probes if config is not None else ())
+        flight = self.engine.standing.in_flight
+        applying = flight is not None and flight.state in {TransactionState.APPLYING, TransactionState.APPLIED}
+        self.probes.refresh(config.probes if config is not None else (), start=not applying)
 
     async def run(self) -> None:
         """Recover, then serve until cancelled."""

@@ -54,14 +54,17 @@ class ProbeRunner:
     def kinds(self) -> tuple[str, ...]:
         return tuple(sorted(self._probes))
 
-    def refresh(self, targets: Sequence[ProbeTarget]) -> None:
-        """Run exactly these. One that did not change goes on undisturbed."""
+    def refresh(self, targets: Sequence[ProbeTarget], *, start: bool = True) -> None:
+        """Run exactly these. One that did not change goes on undisturbed.
+
+        Without `start`, only what is no longer wanted ends: while a commit is applied there is nothing to join yet.
+        """
         wanted = {target.id: target for target in targets}
         for name, running in tuple(self._running.items()):
             if wanted.get(name) != running.target:
                 self._stop(self._running.pop(name))
         for name, target in wanted.items():
-            if name not in self._running:
+            if start and name not in self._running:
                 running = _Running(target, self._clock.monotonic())
                 running.task = asyncio.create_task(self._run(running), name=f"probe {name}")
                 self._running[name] = running

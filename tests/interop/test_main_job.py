@@ -44,8 +44,8 @@ def capture(network: Console, receiver: str, group: str, seconds: int) -> tuple[
     """(TS packets, continuity drops) that tshark's MPEG-TS dissector saw in a capture taken at the receiver."""
     shot = network.sh(
         receiver, "sh", "-c",
-        f"tshark -q -i eth1 -a duration:{seconds} -w /tmp/shot.pcap -f 'udp and dst host {group}' >/dev/null 2>&1; "
-        "tshark -r /tmp/shot.pcap -d udp.port==5000,mp2t -T fields -e mp2t.cc -e mp2t.cc.drop; rm -f /tmp/shot.pcap",
+        f"tshark -q -i eth1 -a duration:{seconds} -w /run/shot.pcap -f 'udp and dst host {group}' >/dev/null 2>&1; "
+        "tshark -r /run/shot.pcap -d udp.port==5000,mp2t -T fields -e mp2t.cc -e mp2t.cc.drop; rm -f /run/shot.pcap",
         timeout_s=seconds + 40.0,
     )  # fmt: skip
     lines = [line.split("\t") for line in network.must(shot).stdout.splitlines()]
@@ -55,7 +55,9 @@ def capture(network: Console, receiver: str, group: str, seconds: int) -> tuple[
 
 
 @pytest.mark.parametrize("channel", sorted(GROUPS))
-def test_the_committed_channel_plays_and_tshark_agrees_that_nothing_is_lost(two_channels: Console, channel: str) -> None:
+def test_the_committed_channel_plays_and_tshark_agrees_that_nothing_is_lost(
+    two_channels: Console, channel: str
+) -> None:
     codecs = demo.judged_by_ffprobe(two_channels, "r1", R1, GROUPS[channel])
     assert codecs == "aac h264"
     packets, drops = capture(two_channels, "r1", GROUPS[channel], 4)
@@ -66,7 +68,10 @@ def test_the_committed_channel_plays_and_tshark_agrees_that_nothing_is_lost(two_
 
 def test_no_stream_leaves_the_headend_that_is_not_committed(two_channels: Console) -> None:
     units = two_channels.must(two_channels.nf("appliance", "show", "headend", "--json")).json()["status"]["units"]
-    assert {unit["name"] for unit in units if unit["name"].startswith("source-")} == {"source-ch1-iptv", "source-ch2-iptv"}
+    assert {unit["name"] for unit in units if unit["name"].startswith("source-")} == {
+        "source-ch1-iptv",
+        "source-ch2-iptv",
+    }
     seen = two_channels.sh(
         "headend", "sh", "-c", "tshark -q -i eth1 -a duration:2 -f 'udp and net 232.0.0.0/8' -z conv,ip 2>/dev/null"
     )
@@ -120,7 +125,9 @@ def test_rollback_leaves_every_box_as_it_was(two_channels: Console) -> None:
 
 def test_a_held_commit_that_nobody_confirms_is_taken_back(two_channels: Console) -> None:
     before = snapshot.snapshot(two_channels)
-    held = two_channels.must(two_channels.nf("lineup", "commit", str(demo.LINEUP_THREE), "--confirm", "8s", "--json")).json()
+    held = two_channels.must(
+        two_channels.nf("lineup", "commit", str(demo.LINEUP_THREE), "--confirm", "8s", "--json")
+    ).json()
     assert held["outcome"] == "held"
     assert snapshot.differences(before, snapshot.snapshot(two_channels))
     two_channels.wait("as before", lambda: not snapshot.differences(before, snapshot.snapshot(two_channels)), 30.0)
@@ -189,10 +196,12 @@ def _in_flight(network: Console) -> bool:
 
 def test_bad_documents_name_every_line_and_reach_no_appliance(two_channels: Console) -> None:
     text = demo.LINEUP.read_text()
-    bad = text.replace("lcn: 101", "lcn: 102").replace("rate: 1M", "rate: 1MB", 1).replace("pop1, pop2", "pop1, pop9", 1)
+    bad = (
+        text.replace("lcn: 101", "lcn: 102").replace("rate: 1M", "rate: 1MB", 1).replace("pop1, pop2", "pop1, pop9", 1)
+    )
     bad = bad.replace("      source: studio-ch2\n", "      source: studio-ch2\n      colour: red\n")
-    two_channels.must(two_channels.sh("noc", "sh", "-c", "cat > /tmp/bad.yaml", stdin=bad.encode()))
-    answer = two_channels.nf("lineup", "commit", "/tmp/bad.yaml", "--json")
+    two_channels.must(two_channels.sh("noc", "sh", "-c", "cat > /etc/nf/bad.yaml", stdin=bad.encode()))
+    answer = two_channels.nf("lineup", "commit", "/etc/nf/bad.yaml", "--json")
     assert answer.code == 2
     problems: list[dict[str, Any]] = _error(answer)["problems"]
     assert {"spec.channels[0].delivery[0].rate", "spec.channels[1].colour"} <= {problem["key"] for problem in problems}

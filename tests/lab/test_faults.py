@@ -74,7 +74,7 @@ def test_processes_are_found_by_their_command_line(lab: Lab) -> None:
     assert await_true(lambda: len(lab.processes("a")) == 2)
     (victim,) = Faults(lab).kill("a", "sleep 1001")
     assert victim.argv == ("sleep", "1001")
-    assert await_true(lambda: [p.argv[1] for p in lab.processes("a")] == ["1002"])
+    assert await_true(lambda: [p.argv[1:] for p in lab.processes("a")] == [("1002",)])
     with pytest.raises(NotFoundError, match="sleep 1001"):
         Faults(lab).kill("a", "sleep 1001")
 
@@ -116,6 +116,16 @@ def test_a_broken_program_fails_in_its_node_alone(lab: Lab) -> None:
     assert lab.run("a", "nft", "list", "ruleset").returncode == 0
     with pytest.raises(NotFoundError):
         faults.break_program("a", "no-such-program")
+
+
+def test_a_program_may_fail_with_some_arguments_only(lab: Lab) -> None:
+    Faults(lab).break_program("b", "nft", when="-f", unless="-c")
+    assert lab.run("b", "nft", "list", "ruleset").returncode == 0
+    assert lab.run("b", "sh", "-c", "echo add table ip one | nft -c -f -").returncode == 0
+    refused = lab.run("b", "sh", "-c", "echo add table ip one | nft -f -")
+    assert (refused.returncode, refused.stderr) == (1, "broken by a fault of the lab\n")
+    Faults(lab).clear()
+    assert lab.run("b", "sh", "-c", "echo add table ip one | nft -f -").returncode == 0
 
 
 def test_a_kill_point_is_armed_for_the_agent(lab: Lab) -> None:
