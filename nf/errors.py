@@ -67,7 +67,8 @@ class Problem:
         if self.line:
             place += f":{self.line}:{self.column}"
         what = f"{self.key} = {self.value}" if self.value else self.key
-        return ": ".join(part for part in (place, what, self.rule) if part) + (f" -> {self.remedy}" if self.remedy else "")
+        told = ": ".join(part for part in (place, what, self.rule) if part)
+        return f"{told} -> {self.remedy}" if self.remedy else told
 
 
 class NfError(Exception):

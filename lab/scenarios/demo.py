@@ -304,9 +304,9 @@ def main() -> int:
             good=LAB not in left.stdout,
         )
     good = complete and verdicts.good
-    terminal.print(
-        f"\n[bold]{'All was seen' if good else '[red]Not all was seen[/red]'}[/bold] in {time.monotonic() - start:.0f} s; figures in {verdicts.path}"
-    )
+    said = "All was seen" if good else "[red]Not all was seen[/red]"
+    seconds = time.monotonic() - start
+    terminal.print(f"\n[bold]{said}[/bold] in {seconds:.0f} s; figures in {verdicts.path}")
     return 0 if good else 1
 
 
