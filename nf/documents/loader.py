@@ -13,7 +13,7 @@ from nf.documents.keys import format_key, parse_key
 from nf.documents.lineup import LineUp
 from nf.documents.model import Document
 from nf.documents.registry import Registry, registry
-from nf.documents.validation import Violation, validate
+from nf.documents.validation import Violation, check_kind, validate
 from nf.errors import DocumentError, Problem
 
 D = TypeVar("D", bound=Document)
@@ -53,6 +53,20 @@ def load_fleet(text: str | bytes, *, file: str, extensions: Registry | None = No
     return _load(Fleet, text, file, extensions)
 
 
+def load_document(text: str | bytes, *, file: str, extensions: Registry | None = None) -> Loaded[Document]:
+    """A document of whatever kind its head names, those that domains register among them.
+
+    Raises DocumentError with every problem. `extensions` defaults to what is installed.
+    """
+    known = extensions or registry()
+    root, problems = _parse(text, file)
+    data = root.data()
+    violation = check_kind(data, known)
+    if violation is not None:
+        raise DocumentError([replace(_problem(violation, root), file=file)], where=file)
+    return _judge(known.kinds[data["kind"]], root, problems, file, known)
+
+
 def load_config(data: JsonObject, *, extensions: Registry | None = None) -> ApplianceConfig:
     """An appliance's configuration from its JSON, sections typed. Raises DocumentError (keys, no places)."""
     document, violations = validate(ApplianceConfig, data, extensions or registry())
@@ -63,12 +77,20 @@ def load_config(data: JsonObject, *, extensions: Registry | None = None) -> Appl
 
 
 def _load(model: type[D], text: str | bytes, file: str, extensions: Registry | None) -> Loaded[D]:
+    root, problems = _parse(text, file)
+    return _judge(model, root, problems, file, extensions or registry())
+
+
+def _parse(text: str | bytes, file: str) -> tuple[tree.Node, list[Problem]]:
     try:
-        root, problems = tree.parse(_decode(text))
+        return tree.parse(_decode(text))
     except tree.DocumentSyntaxError as error:
         raise DocumentError([replace(error.problem, file=file)], where=file) from None
-    document, violations = validate(model, root.data(), extensions or registry())
-    problems += [_problem(violation, root) for violation in violations]
+
+
+def _judge(model: type[D], root: tree.Node, problems: list[Problem], file: str, known: Registry) -> Loaded[D]:
+    document, violations = validate(model, root.data(), known)
+    problems = problems + [_problem(violation, root) for violation in violations]
     if document is None or problems:
         problems.sort(key=lambda p: (p.line, p.column, p.key, p.rule))
         raise DocumentError([replace(p, file=file) for p in _bounded(problems)], where=file)

@@ -1,4 +1,4 @@
-"""What domains add to the documents: delivery path types and appliance sections (entry-point group `nf.documents`)."""
+"""What domains add to the documents: path types, appliance sections, document kinds (entry points `nf.documents`)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Literal, get_args, get_origin
 
-from nf.documents.lineup import DeliveryPath
-from nf.documents.model import DocumentModel
+from nf.documents.appliance import ApplianceConfig
+from nf.documents.fleet import Fleet
+from nf.documents.lineup import DeliveryPath, LineUp
+from nf.documents.model import Document, DocumentModel
 from nf.errors import IntegrityError
 
 GROUP = "nf.documents"
+
+CORE_KINDS: Mapping[str, type[Document]] = MappingProxyType(
+    {"LineUp": LineUp, "Fleet": Fleet, "ApplianceConfig": ApplianceConfig}
+)
+"""The documents of the house itself; no domain may take their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +29,36 @@ class Extension:
 
     path_types   `type:` in a channel's delivery -> model (fixes `type` with a Literal)
     sections     section of an appliance's configuration -> model
+    kinds        `kind:` at the head of a document of the domain's own -> model (fixes `kind` with a Literal)
     """
 
     path_types: Mapping[str, type[DeliveryPath]] = field(default_factory=dict)
     sections: Mapping[str, type[DocumentModel]] = field(default_factory=dict)
+    kinds: Mapping[str, type[Document]] = field(default_factory=dict)
 
 
 class Registry:
-    """All path types and sections together. Two extensions that register one name: IntegrityError."""
+    """Everything registered, with the house's own kinds. Two extensions that register one name: IntegrityError."""
 
     def __init__(self, extensions: Iterable[Extension]) -> None:
         path_types: dict[str, type[DeliveryPath]] = {}
         sections: dict[str, type[DocumentModel]] = {}
+        kinds: dict[str, type[Document]] = dict(CORE_KINDS)
         for extension in extensions:
             for name, path_model in extension.path_types.items():
                 _refuse_second("path type", name, path_types.get(name), path_model)
-                _check_literal(name, path_model)
+                _check_literal(name, path_model, "type")
                 path_types[name] = path_model
             for name, section_model in extension.sections.items():
                 _refuse_second("section", name, sections.get(name), section_model)
                 sections[name] = section_model
+            for name, kind_model in extension.kinds.items():
+                _refuse_second("kind", name, kinds.get(name), kind_model)
+                _check_literal(name, kind_model, "kind")
+                kinds[name] = kind_model
         self.path_types: Mapping[str, type[DeliveryPath]] = MappingProxyType(dict(sorted(path_types.items())))
         self.sections: Mapping[str, type[DocumentModel]] = MappingProxyType(dict(sorted(sections.items())))
+        self.kinds: Mapping[str, type[Document]] = MappingProxyType(kinds)
 
 
 @cache
@@ -67,10 +82,11 @@ def _refuse_second(what: str, name: str, first: type[DocumentModel] | None, seco
         )
 
 
-def _check_literal(name: str, model: type[DeliveryPath]) -> None:
-    annotation = model.model_fields["type"].annotation
+def _check_literal(name: str, model: type[DocumentModel], key: str) -> None:
+    found = model.model_fields.get(key)
+    annotation = found.annotation if found is not None else None
     if get_origin(annotation) is not Literal or get_args(annotation) != (name,):
-        raise IntegrityError(f"{_path(model)} is registered as {name!r}: its `type` must be Literal[{name!r}]")
+        raise IntegrityError(f"{_path(model)} is registered as {name!r}: its `{key}` must be Literal[{name!r}]")
 
 
 def _path(model: type[DocumentModel]) -> str:

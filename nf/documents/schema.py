@@ -1,8 +1,9 @@
-"""JSON Schema of the documents, with the registered path types and sections inside, for editors and gNMI clients."""
+"""JSON Schema of every kind of document, with the registered path types and sections inside, for editors."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,14 +15,14 @@ from nf.documents.fleet import Fleet
 from nf.documents.lineup import DeliveryPath, LineUp
 from nf.documents.model import DocumentModel
 from nf.documents.quantities import DURATION_PATTERN, format_duration
-from nf.documents.registry import Registry, registry
+from nf.documents.registry import CORE_KINDS, Registry, registry
 
 FILES: Mapping[str, str] = {
     "LineUp": "lineup.json",
     "Fleet": "fleet.json",
     "ApplianceConfig": "appliance-config.json",
 }
-"""Kind -> file name. The samples' `# yaml-language-server: $schema=` points at these in docs/schema."""
+"""Kind of the house -> file name. The samples' `# yaml-language-server: $schema=` points at these in docs/schema."""
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/{model}"
@@ -30,15 +31,23 @@ _REF = "#/$defs/{model}"
 def schemas(extensions: Registry | None = None) -> dict[str, JsonObject]:
     """Kind -> JSON Schema (draft 2020-12). `extensions` defaults to what is installed."""
     known = extensions or registry()
-    return {"LineUp": _lineup(known), "Fleet": _root(Fleet, {})[0], "ApplianceConfig": _config(known)}
+    own = {kind: _root(model, {})[0] for kind, model in known.kinds.items() if kind not in CORE_KINDS}
+    return {"LineUp": _lineup(known), "Fleet": _root(Fleet, {})[0], "ApplianceConfig": _config(known), **own}
+
+
+def file_name(kind: str) -> str:
+    """The file that holds the schema of `kind`: `FILES`, else the kind in lower case with hyphens."""
+    return FILES.get(kind) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind).lower() + ".json"
+
+
+def schema_text(schema: JsonObject) -> str:
+    """As it is published, the same octets for the same schema."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def schema_files(extensions: Registry | None = None) -> dict[str, str]:
-    """File name -> text, as `nf schema` writes them."""
-    return {
-        FILES[kind]: json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-        for kind, schema in schemas(extensions).items()
-    }
+    """File name -> text, as `nf schema --write` writes them."""
+    return {file_name(kind): schema_text(schema) for kind, schema in schemas(extensions).items()}
 
 
 def _root(

@@ -57,6 +57,18 @@ def check_head(model: type[Document], data: object) -> list[Violation]:
     return []
 
 
+def check_kind(data: object, registry: Registry) -> Violation | None:
+    """Whether the head names a kind that is registered."""
+    if not isinstance(data, dict):
+        return Violation((), "a document is a mapping", "write apiVersion, kind, metadata and spec", shown(data))
+    if "kind" not in data:
+        return Violation(("kind",), "is missing", f"known: {', '.join(sorted(registry.kinds))}")
+    kind = data["kind"]
+    if isinstance(kind, str) and kind in registry.kinds:
+        return None
+    return Violation(("kind",), "no such kind of document", nearest(str(kind), registry.kinds), shown(kind))
+
+
 def shown(value: object) -> str:
     """The value for an error line: JSON, at most 60 characters; nothing for a mapping or a list."""
     if isinstance(value, dict | list | tuple | BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -29,12 +28,17 @@ def show(
     *,
     write: Annotated[
         Path | None,
-        typer.Option("--write", metavar="DIR", help="Write each as DIR/kind.schema.json.", show_default=False),
+        typer.Option(
+            "--write",
+            metavar="DIR",
+            help="Write each into DIR, under the name that the editor hints use.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """JSON Schema of the documents, for editors. Without KIND: all, by kind."""
     from nf.cli.output import print_json, say
-    from nf.documents.schema import schemas
+    from nf.documents.schema import file_name, schema_text, schemas
 
     found = schemas()
     if kind is not None:
@@ -48,8 +52,8 @@ def show(
     try:
         write.mkdir(parents=True, exist_ok=True)
         for name, schema in found.items():
-            path = write / f"{name.lower()}.schema.json"
-            path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
+            path = write / file_name(name)
+            path.write_text(schema_text(schema))
             say(str(path))
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", where=str(write)) from error

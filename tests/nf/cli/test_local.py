@@ -70,6 +70,9 @@ def test_schema(nf: Nf, tmp_path: Path) -> None:
     files = [Path(line) for line in written.out.splitlines()]
     assert len(files) == len(everything)
     assert all(json.loads(file.read_text()) in everything.values() for file in files)
+    # The names that the samples' editor hints use.
+    published = Path(__file__).parents[3] / "docs" / "schema"
+    assert {file.name: file.read_text() for file in files} == {f.name: f.read_text() for f in published.iterdir()}
 
 
 def test_version(nf: Nf) -> None:

@@ -3,12 +3,18 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
+from pydantic import Field
 
 from headend.multicast.documents import EXTENSION, SsmPath
-from nf.documents.lineup import DeliveryPath
-from nf.documents.model import DocumentModel
+from nf.documents.fleet import Fleet
+from nf.documents.lineup import DeliveryPath, LineUp
+from nf.documents.loader import load_document, load_lineup
+from nf.documents.model import Document, DocumentModel
+from nf.documents.quantities import DurationMs
 from nf.documents.registry import Extension, Registry, registry
-from nf.errors import IntegrityError
+from nf.documents.schema import schema_files, schemas
+from nf.errors import DocumentError, IntegrityError
+from tests.nf.planning.samples import DOCUMENTS
 
 
 class Other(DeliveryPath):
@@ -46,3 +52,72 @@ def test_a_path_type_names_itself() -> None:
         Registry([Extension(path_types={"loose": Loose})])
     with pytest.raises(IntegrityError, match="Literal"):
         Registry([Extension(path_types={"other": Other})])
+
+
+class TimetableSpec(DocumentModel):
+    gap_ms: DurationMs = Field(alias="gap", default=500)
+
+
+class TimeTable(Document):
+    """A document that some domain could bring."""
+
+    kind: Literal["TimeTable"]
+    spec: TimetableSpec
+
+
+TIMETABLE = "apiVersion: streamverse.nf/v1\nkind: TimeTable\nmetadata: {name: night}\nspec:\n  gap: 2s\n"
+WITH_TIMETABLE = Registry([EXTENSION, Extension(kinds={"TimeTable": TimeTable})])
+
+
+def test_a_kind_of_a_domain_is_loaded_by_its_head_and_its_unknown_keys_are_refused() -> None:
+    loaded = load_document(TIMETABLE, file="night.yaml", extensions=WITH_TIMETABLE).document
+    assert isinstance(loaded, TimeTable)
+    assert loaded.spec.gap_ms == 2000
+    with pytest.raises(DocumentError) as caught:
+        load_document(TIMETABLE.replace("gap: 2s", "gap: 2\n  gab: 1s"), file="night.yaml", extensions=WITH_TIMETABLE)
+    problems = caught.value.problems
+    assert [(p.file, p.line, p.key) for p in problems] == [
+        ("night.yaml", 5, "spec.gap"),
+        ("night.yaml", 6, "spec.gab"),
+    ]
+    assert all(problem.remedy for problem in problems)
+
+
+def test_the_kinds_of_the_house_load_by_their_head_too() -> None:
+    text = (DOCUMENTS / "lineup.yaml").read_text()
+    assert load_document(text, file="l.yaml") == load_lineup(text, file="l.yaml")
+    assert isinstance(load_document((DOCUMENTS / "fleet.yaml").read_bytes(), file="f.yaml").document, Fleet)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "line"),
+    [
+        (TIMETABLE, "no such kind of document", 2),  # its domain is not installed
+        ("kind: [LineUp]\n", "no such kind of document", 1),
+        ("metadata: {name: x}\n", "is missing", 1),
+        ("- 1\n", "a document is a mapping", 1),
+    ],
+)
+def test_a_kind_that_nobody_registered_is_refused_where_it_stands(text: str, rule: str, line: int) -> None:
+    with pytest.raises(DocumentError) as caught:
+        load_document(text, file="x.yaml", extensions=Registry([EXTENSION]))
+    (problem,) = caught.value.problems
+    assert (problem.rule, problem.line) == (rule, line)
+    assert "LineUp" in problem.remedy or rule == "a document is a mapping"
+
+
+def test_the_schema_of_a_domains_kind_is_published_beside_the_others() -> None:
+    schema = schemas(WITH_TIMETABLE)["TimeTable"]
+    assert schema["additionalProperties"] is False
+    assert set(schema_files(WITH_TIMETABLE)) == {
+        "lineup.json", "fleet.json", "appliance-config.json", "time-table.json",
+    }  # fmt: skip
+
+
+def test_a_kind_is_registered_once_names_itself_and_is_none_of_the_house() -> None:
+    with pytest.raises(IntegrityError, match="two extensions register the kind 'TimeTable'"):
+        Registry([Extension(kinds={"TimeTable": TimeTable}), Extension(kinds={"TimeTable": LineUp})])
+    with pytest.raises(IntegrityError, match="two extensions register the kind 'Fleet'"):
+        Registry([Extension(kinds={"Fleet": TimeTable})])
+    with pytest.raises(IntegrityError, match="`kind` must be Literal"):
+        Registry([Extension(kinds={"Other": TimeTable})])
