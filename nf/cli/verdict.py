@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def conclude(last: CommitEvent | None, appliances: int, *, as_json: bool) -> None:
-    """Print the verdict. Raises `Ended` when the line-up was refused or undone."""
+    """Print the verdict. Raises `Ended` when the line-up was refused, or undone without being asked to."""
     from nf.cli.wire import to_json
     from nf.control.v1 import noc_pb2
 
@@ -28,11 +28,18 @@ def conclude(last: CommitEvent | None, appliances: int, *, as_json: bool) -> Non
         noc_pb2.OUTCOME_REFUSED: ("refused; nothing was changed", ExitCode.REFUSED),
         noc_pb2.OUTCOME_UNDONE: ("undone; everything is as it was before", ExitCode.UNDONE),
     }
-    if last.outcome in bad:
+    if last.outcome in bad and not _as_asked(last):
         summary, code = bad[last.outcome]
         raise Ended(_why(last, summary), code)
     if not as_json:
         say(_good(last, appliances))
+
+
+def _as_asked(last: CommitEvent) -> bool:
+    """A held line-up that was undone by `nf lineup rollback`: the one undoing that has no error."""
+    from nf.control.v1 import noc_pb2
+
+    return last.outcome == noc_pb2.OUTCOME_UNDONE and not last.HasField("error")
 
 
 def _why(last: CommitEvent, summary: str) -> NfError:
@@ -58,6 +65,8 @@ def _good(last: CommitEvent, appliances: int) -> str:
     where = f" on {plural(appliances, 'appliance')}" if appliances else ""
     if last.outcome == noc_pb2.OUTCOME_UNCHANGED:
         return f"unchanged: the fleet already is what the line-up says (revision {last.revision})"
+    if last.outcome == noc_pb2.OUTCOME_UNDONE:
+        return f"undone as asked: revision {last.revision}, which was held, is {last.text}"
     if last.outcome == noc_pb2.OUTCOME_HELD:
         return (
             f"held: revision {last.revision} runs{where}; `nf lineup confirm` before {when(last.held_until)} keeps it, "

@@ -320,7 +320,9 @@ class Coordinator:
         try:
             left = await self._rollout(record, events.progress).undo(record, _last_stage(record))
             await self._undone(record, left)
-            events.end(noc_pb2.OUTCOME_UNDONE, text=reason, error=RefusedError(reason, where="commit"))
+            text = f"{reason}; still waiting for {', '.join(sorted(left))}" if left else reason
+            error = None if actor else RefusedError(text, where="commit")  # who asked for it got what was asked
+            events.end(noc_pb2.OUTCOME_UNDONE, text=text, error=error)
         finally:
             events.close()
             self._over(held.id)

@@ -641,7 +641,7 @@ class CommitEvent(_message.Message):
     """seconds since the Unix epoch"""
     @_builtins.property
     def error(self) -> _common_pb2.ErrorInfo:
-        """why it was refused or undone"""
+        """why it was refused or undone; absent when a held line-up was undone because that was asked"""
 
     def __init__(
         self,

@@ -121,6 +121,15 @@ def test_confirm_and_rollback(nf: Nf, noc: FakeNoc) -> None:
     assert (shown["outcome"], shown["error"]) == ("confirmed", None)
 
 
+def test_a_rollback_of_what_is_held_did_what_was_asked(nf: Nf, noc: FakeNoc) -> None:
+    noc.answers["RollbackLineUp"] = [end(noc_pb2.OUTCOME_UNDONE, text="taken back by alice")]
+    answer = nf("lineup", "rollback")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == "undone as asked: revision 5, which was held, is taken back by alice\n"
+    shown = nf("lineup", "rollback", "--json")
+    assert (shown.code, shown.json()["outcome"], shown.json()["error"]) == (0, "undone", None)
+
+
 def test_an_enrolment_file_is_its_owners_alone(nf: Nf, noc: FakeNoc, tmp_path: Path) -> None:
     noc.answers["IssueEnrolmentToken"] = noc_pb2.IssueEnrolmentTokenResponse(
         enrolment_json=b'{"token": "t"}', expires_at=samples.AT

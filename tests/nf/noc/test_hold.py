@@ -66,6 +66,8 @@ async def test_rollback_of_a_held_commit_takes_it_back(fleet: InProcessFleet) ->
     async with fleet.client() as noc:
         events = await collect(noc.RollbackLineUp(pb.RollbackLineUpRequest()))
     assert events[-1].outcome == pb.OUTCOME_UNDONE
+    assert not events[-1].HasField("error")
+    assert "operator/eve" in events[-1].text
     assert all(fleet.rows(name) == {} for name in fleet.daemons)
     assert fleet.node.coordinator.active is None
 
