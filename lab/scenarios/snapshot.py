@@ -10,61 +10,56 @@ from lab.scenarios.console import Console
 ROUTERS = ("c1", "c2", "pop1", "pop2")
 VTY = "/run/nf/frr/vty"
 
+Snapshot = dict[str, dict[str, Any]]
 
-def snapshot(console: Console) -> dict[str, dict[str, Any]]:
-    """Per appliance: nftables, routes, rules, addresses, multicast routes with an oif, FRR's running configuration."""
+_MARK = "-----8<-----"
+_READINGS = {
+    "nftables": "nft -j list ruleset",
+    "routes": "ip route show table all",
+    "rules": "ip rule show",
+    "addresses": "ip -br address show",
+    "mroutes": "ip mroute show",
+    "units": "nf supervisor list --json",
+}
+_ROUTER_READINGS = {"frr": f"vtysh --vty_socket {VTY} -c 'show running-config'"}
+
+
+def snapshot(console: Console) -> Snapshot:
+    """Per appliance: nftables, routes, rules, addresses, multicast routes with an oif, units, FRR's configuration."""
     return {node: _node(console, node) for node in ("headend", *ROUTERS)}
 
 
 def _node(console: Console, node: str) -> dict[str, Any]:
-    state: dict[str, Any] = {
-        "nftables": _nftables(console, node),
-        "routes": [
-            line
-            for line in _lines(console, node, "ip", "route", "show", "table", "all")
-            if "multicast 232." not in line
-        ],
-        "rules": _lines(console, node, "ip", "rule", "show"),
-        "addresses": _lines(console, node, "ip", "-br", "address", "show"),
-        "mroutes": [line for line in _lines(console, node, "ip", "mroute", "show") if "Oifs:" in line],
-        "units": sorted(_units(console, node)),
-    }
-    if node in ROUTERS:
-        state["frr"] = _lines(console, node, "vtysh", "--vty_socket", VTY, "-c", "show running-config")
-    return state
+    readings = _READINGS | (_ROUTER_READINGS if node in ROUTERS else {})
+    script = f"; echo '{_MARK}'; ".join(["set -e", *readings.values()])
+    texts = console.must(console.sh(node, "sh", "-c", script)).stdout.split(_MARK + "\n")[1:]
+    return {part: _digest(part, text) for part, text in zip(readings, texts, strict=True)}
 
 
-def _lines(console: Console, node: str, *command: str) -> list[str]:
-    return console.must(console.sh(node, *command)).stdout.splitlines()
-
-
-def _nftables(console: Console, node: str) -> list[Any]:
-    """Rules and set elements without handles and counters, which only ever grow."""
-    listing = console.must(console.sh(node, "nft", "-j", "list", "ruleset")).json()["nftables"]
-    return [_strip(entry) for entry in listing if "metainfo" not in entry]
+def _digest(part: str, text: str) -> list[Any]:
+    """Only what is configured: no handles, no counters, nothing that the kernel merely remembers of the traffic."""
+    if part == "nftables":
+        return [_strip(entry) for entry in json.loads(text)["nftables"] if "metainfo" not in entry]
+    if part == "units":
+        return sorted(unit["name"] for unit in json.loads(text))
+    if part == "mroutes":
+        return sorted(line for line in text.splitlines() if "Oifs:" in line)
+    if part == "routes":
+        return [line for line in text.splitlines() if "multicast 232." not in line]
+    return text.splitlines()
 
 
 def _strip(value: Any) -> Any:
     if isinstance(value, dict):
-        if "counter" in value and isinstance(value["counter"], dict):
-            value = {**value, "counter": None}
-        return {key: _strip(item) for key, item in value.items() if key != "handle"}
+        return {key: None if key == "counter" else _strip(item) for key, item in value.items() if key != "handle"}
     if isinstance(value, list):
         items = [_strip(item) for item in value]
-        return (
-            sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
-            if items and "elem" in str(items[0])
-            else items
-        )
+        elements = bool(items) and "elem" in str(items[0])
+        return sorted(items, key=lambda item: json.dumps(item, sort_keys=True)) if elements else items
     return value
 
 
-def _units(console: Console, node: str) -> list[str]:
-    shown = console.must(console.nf("appliance", "show", node, "--json")).json()
-    return [unit["name"] for unit in (shown.get("status") or {}).get("units", [])]
-
-
-def differences(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> list[str]:
+def differences(before: Snapshot, after: Snapshot) -> list[str]:
     """One line for each part that is not equal, with the first thing that is only on one side."""
     return [
         f"{node}: {part} ({_first(value, after.get(node, {}).get(part) or [])})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab.scenarios import bootstrap, demo, snapshot
-from lab.scenarios.console import Answer, Console
+from lab.scenarios.console import Answer, Console, ScenarioError
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(240)]
 
@@ -23,13 +24,20 @@ def two_channels(network: Console) -> Iterator[Console]:
 
     def settle() -> None:
         network.must(network.nf("lineup", "commit", str(demo.LINEUP)))
-        network.wait("both channels up at every receiver", lambda: demo.all_up(network), 30.0)
+        network.wait("both channels up at every receiver", lambda: demo.all_up_now(network), 30.0)
 
     settle()
     yield network
     network.host("lab", "fault", "clear", "--lab", network.lab)
     network.wait("every appliance back", lambda: bootstrap.all_current(network), 60.0)
     settle()
+
+
+def assert_as_before(network: Console, before: dict[str, dict[str, Any]], timeout_s: float = 30.0) -> None:
+    """Every box becomes what the snapshot says; if not, the failure names what differs."""
+    with contextlib.suppress(ScenarioError):
+        network.wait("as before", lambda: not snapshot.differences(before, snapshot.snapshot(network)), timeout_s)
+    assert snapshot.differences(before, snapshot.snapshot(network)) == []
 
 
 def confirmed(network: Console) -> dict[str, int]:
@@ -120,7 +128,7 @@ def test_rollback_leaves_every_box_as_it_was(two_channels: Console) -> None:
     two_channels.must(two_channels.nf("lineup", "commit", str(demo.LINEUP_THREE)))
     assert snapshot.differences(before, snapshot.snapshot(two_channels))
     two_channels.must(two_channels.nf("lineup", "rollback"))
-    two_channels.wait("as before", lambda: not snapshot.differences(before, snapshot.snapshot(two_channels)), 20.0)
+    assert_as_before(two_channels, before)
 
 
 def test_a_held_commit_that_nobody_confirms_is_taken_back(two_channels: Console) -> None:
@@ -130,7 +138,7 @@ def test_a_held_commit_that_nobody_confirms_is_taken_back(two_channels: Console)
     ).json()
     assert held["outcome"] == "held"
     assert snapshot.differences(before, snapshot.snapshot(two_channels))
-    two_channels.wait("as before", lambda: not snapshot.differences(before, snapshot.snapshot(two_channels)), 30.0)
+    assert_as_before(two_channels, before)
 
 
 def _red(network: Console, channel: str, receiver: str) -> Callable[[], bool]:
@@ -184,7 +192,7 @@ def test_a_noc_killed_while_it_applies_leaves_the_old_or_the_new(two_channels: C
     if "ch3" in channels:
         two_channels.wait("new", lambda: demo.all_up_now(two_channels, (*demo.CHANNELS, "ch3")), 30.0)
     else:
-        two_channels.wait("old", lambda: not snapshot.differences(before, snapshot.snapshot(two_channels)), 30.0)
+        assert_as_before(two_channels, before)
     audit = two_channels.must(two_channels.nf("audit", "verify", "--json")).json()
     assert audit["intact"]
 

@@ -44,7 +44,12 @@ class Daemons:
     def spec(self, daemon: str) -> UnitSpec:
         place = self.directory
         argv = [
-            str(DAEMON_DIRECTORY / daemon),
+            *(
+                "nice",
+                "-n",
+                "-5",
+                str(DAEMON_DIRECTORY / daemon),
+            ),  # as FRR's own service: hellos outlive a busy machine
             *("-f", str(self.config_path(daemon)), "-i", str(place / f"{daemon}.pid")),
             *("-z", str(place / "zserv.api"), "--vty_socket", str(self._vty_directory)),
             *("-A", "127.0.0.1", "-P", "0", "-u", USER, "-g", GROUP),
