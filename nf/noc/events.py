@@ -23,6 +23,8 @@ class Events:
         self._queue: CoalescingQueue[noc_pb2.CommitEvent] = CoalescingQueue(_EVENTS)
 
     def progress(self, progress: Progress) -> None:
+        """Of the steps of one appliance in one stage only the newest waits for a watcher who is slow."""
+        key = ("step", progress.phase, progress.stage, progress.appliance) if progress.text else None
         self._put(
             noc_pb2.CommitEvent(
                 phase=progress.phase,
@@ -32,7 +34,8 @@ class Events:
                 done=progress.done,
                 total=progress.total,
                 text=progress.text,
-            )
+            ),
+            key,
         )
 
     def end(
@@ -49,9 +52,9 @@ class Events:
         self._put(event)
         self.close()
 
-    def _put(self, event: noc_pb2.CommitEvent) -> None:
+    def _put(self, event: noc_pb2.CommitEvent, key: tuple[str, str, int, str] | None = None) -> None:
         event.transaction, event.revision = self._transaction, self.revision
-        self._queue.put(event)
+        self._queue.put(event, key)
 
     def close(self) -> None:
         """No more events. Without an outcome among them, the history tells what was decided."""

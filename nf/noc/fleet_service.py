@@ -88,7 +88,9 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         try:
             async for message in requests:
                 self._sessions.seen(session.appliance)
-                if session.take(message):
+                if message.WhichOneof("body") == "progress":
+                    self._sessions.progressed(session.appliance, message.progress)
+                elif session.take(message):
                     await self._heard(session)
         finally:
             session.close()

@@ -14,8 +14,8 @@ from nf.noc.sessions import PhaseKey, Session, SessionLost, Sessions
 _ENDS_IT: Final = frozenset({"undo", "abort"})
 
 Answer = pb.PhaseResult | NfError
-Progress = Callable[[str, str, int, int], None]
-"""(phase, appliance that finished, done, total)"""
+Progress = Callable[[str, str, int, int, str], None]
+"""(phase, appliance, done, total, text): without text it finished the phase, with text a step of it went on."""
 
 
 class Phases:
@@ -47,10 +47,15 @@ class Phases:
             except NfError as error:
                 answer = error
             done += 1
-            self._progress(phase, appliance, done, len(commands))
+            self._progress(phase, appliance, done, len(commands), "")
             return appliance, answer
 
-        return dict(await asyncio.gather(*(one(appliance) for appliance in sorted(commands))))
+        def hear(appliance: str, progress: pb.Progress) -> None:
+            if appliance in commands:
+                self._progress(phase, appliance, done, len(commands), _words(progress))
+
+        with self._sessions.listening(self._transaction, hear):
+            return dict(await asyncio.gather(*(one(appliance) for appliance in sorted(commands))))
 
     async def _one(
         self, appliance: str, message: pb.NocMessage, key: PhaseKey, answer_by: float, absent_until: float
@@ -91,6 +96,13 @@ class Phases:
             where=session.appliance,
             remedy="commit again when it is up",
         )
+
+
+def _words(progress: pb.Progress) -> str:
+    """A step that is over by what it did; one that runs by its name, how far it is and what it is at."""
+    if progress.fraction >= 1 and progress.text:
+        return progress.text
+    return f"{progress.step} {progress.fraction:.0%}" + (f": {progress.text}" if progress.text else "")
 
 
 def failures(answers: Mapping[str, Answer]) -> dict[str, NfError]:

@@ -59,7 +59,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One event of a running transaction. `appliance` empty = the whole fleet."""
+    """One event of a running transaction. `appliance` empty = the whole fleet; `text`: what a step of it is at."""
 
     phase: str
     appliance: str = ""
@@ -345,8 +345,8 @@ class Rollout:
         )
         return frozenset(failures(answers))
 
-    def _report(self, phase: str, appliance: str, done: int, total: int) -> None:
-        self._progress(Progress(phase, appliance, self._stage, self._stages, done, total))
+    def _report(self, phase: str, appliance: str, done: int, total: int, text: str) -> None:
+        self._progress(Progress(phase, appliance, self._stage, self._stages, done, total, text))
 
 
 def failure(phase: str, errors: Mapping[str, NfError]) -> NfError:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
@@ -167,6 +167,7 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         self._changed = asyncio.Event()
+        self._listeners: dict[str, Callable[[str, pb.Progress], None]] = {}
         self.last_seen: dict[str, float] = {}
 
     def get(self, appliance: str) -> Session | None:
@@ -199,6 +200,21 @@ class Sessions:
 
     def seen(self, appliance: str) -> None:
         self.last_seen[appliance] = self._clock.now()
+
+    @contextlib.contextmanager
+    def listening(self, transaction: str, hear: Callable[[str, pb.Progress], None]) -> Iterator[None]:
+        """Inside, `hear` gets (appliance, progress) of the steps of `transaction`, whatever session brings it."""
+        self._listeners[transaction] = hear
+        try:
+            yield
+        finally:
+            if self._listeners.get(transaction) is hear:
+                del self._listeners[transaction]
+
+    def progressed(self, appliance: str, progress: pb.Progress) -> None:
+        """A step went on. Nobody listens to a transaction that is over, or unknown: nothing happens."""
+        if (hear := self._listeners.get(progress.transaction)) is not None:
+            hear(appliance, progress)
 
     def close(self) -> None:
         for session in self.all():

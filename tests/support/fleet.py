@@ -112,6 +112,7 @@ class TableDriver:
     async def apply(self, step: Step, context: Context) -> None:
         daemon = self._daemon
         if daemon.gate is not None:
+            context.progress(0.5, "at the gate")
             daemon.reached.set()
             await daemon.gate.wait()
         if daemon.fail_apply:

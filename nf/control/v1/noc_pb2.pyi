@@ -635,6 +635,7 @@ class CommitEvent(_message.Message):
     """appliances that finished the phase"""
     total: _builtins.int
     text: _builtins.str
+    """what a step of the appliance is at; in the last event, what became of it all"""
     outcome: Global___Outcome.ValueType
     """set in the last event only"""
     held_until: _builtins.float

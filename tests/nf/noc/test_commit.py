@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from nf.control.v1 import noc_pb2 as pb
-from tests.support.fleet import InProcessFleet
+from nf.noc.events import Events
+from nf.noc.rollout import Progress
+from tests.support.fleet import InProcessFleet, lineup_text
 
 
 async def test_a_commit_reaches_everybody(fleet: InProcessFleet) -> None:
@@ -23,3 +27,31 @@ async def test_a_commit_reaches_everybody(fleet: InProcessFleet) -> None:
             (1, "confirmed", "the underlay"),
         ]
         assert (await noc.VerifyAudit(pb.VerifyAuditRequest())).intact
+
+
+async def test_a_watcher_sees_what_each_step_is_at_while_it_runs(fleet: InProcessFleet) -> None:
+    gate = fleet.daemons["pop"].gate = asyncio.Event()
+    document = pb.DocumentText(file="l.yaml", text=lineup_text({"ch1": 101}, "head").encode())
+    seen: list[tuple[str, str, str]] = []
+    async with fleet.client() as noc:
+        async for event in noc.CommitLineUp(pb.CommitLineUpRequest(lineup=document)):
+            seen.append((event.phase, event.appliance, event.text))
+            if event.text == "row-ch1 50%: at the gate":
+                assert event.total == len(fleet.daemons)
+                gate.set()
+    assert event.outcome == pb.OUTCOME_CONFIRMED
+    steps = [("apply", "pop", "row-ch1 50%: at the gate"), ("apply", "pop", "ch1=101"), ("apply", "pop", "")]
+    assert [entry for entry in seen if entry in steps] == steps
+    assert {("apply", name, "ch1=101") for name in fleet.daemons} <= set(seen)
+
+
+async def test_of_an_appliances_steps_only_the_newest_waits_for_a_slow_watcher() -> None:
+    events = Events("t-1", 5)
+    for number in range(100):
+        events.progress(Progress("apply", "pop", 0, 1, 0, 2, f"step {number}"))
+        events.progress(Progress("apply", "core", 0, 1, 0, 2, f"step {number}"))
+    events.progress(Progress("apply", "pop", 0, 1, 1, 2))
+    events.end(pb.OUTCOME_CONFIRMED)
+    assert [(event.appliance, event.text) async for event in events] == [
+        ("pop", "step 99"), ("core", "step 99"), ("pop", ""), ("", ""),
+    ]  # fmt: skip
