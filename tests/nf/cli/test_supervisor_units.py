@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nf.contracts.units import UnitSpec
+from nf.contracts.units import Readiness, ReadyKind, UnitSpec
 from nf.supervisor.client import SupervisorClient
 
 _PROGRAM = """
@@ -33,10 +33,10 @@ def run_dir(tmp_path: Path) -> Iterator[Path]:
 
     async def start() -> None:
         units = SupervisorClient(run / "supervisor.sock")
-        await units.define(UnitSpec("teller", ("sh", "-c", "echo here I am; exec sleep 60")))
+        told = tmp_path / "told"
+        argv = ("sh", "-c", f"echo here I am; touch {told}; exec sleep 60")
+        await units.define(UnitSpec("teller", argv, ready=Readiness(ReadyKind.FILE, str(told))))
         await units.start("teller")
-        while not await units.log("teller"):
-            await asyncio.sleep(0.02)
 
     asyncio.run(start())
     yield run
