@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
 from nf.clock import Clock
 from nf.contracts.json import canonical
 from nf.control.channel import FullJitter, enrolment_channel
@@ -176,7 +178,11 @@ class Keyring:
             )
             return await call(stub.Enrol(request, timeout=_CALL_S))
 
-        response = await self._ask(enrolled.enrolment, ticket.ca_pem, ask)
+        try:
+            response = await self._ask(enrolled.enrolment, ticket.ca_pem, ask)
+        except IdentityError as refusal:
+            # The token may be spent on this very machine, and the answer was lost: then the NOC knows its device key.
+            response, key = await self._renewed(enrolled, ticket.ca_pem, refusal)
         self._take(Identity(key_pem(key), response.certificate_pem, response.ca_pem), enrolled)
         write_private(self._state_dir / "noc.json", canonical(_record(enrolled)).encode())
         self.enrolled = enrolled
@@ -187,8 +193,22 @@ class Keyring:
         enrolled, identity = self.enrolled, self.identity
         if enrolled is None or identity is None:
             raise IdentityError("not enrolled", remedy="make an enrolment file: nf appliance enroll")
+        response, key = await self._renew(enrolled, identity.ca_pem)
+        self._take(Identity(key_pem(key), response.certificate_pem, response.ca_pem), enrolled)
+        _log.info("the certificate is renewed")
+
+    async def _renewed(
+        self, enrolled: Enrolled, ca_pem: bytes, refusal: IdentityError
+    ) -> tuple[pb.EnrolResponse, EllipticCurvePrivateKey]:
+        """Raises `refusal` when the NOC does not know the device key under this name either."""
+        try:
+            return await self._renew(enrolled, ca_pem)
+        except IdentityError:
+            raise refusal from None
+
+    async def _renew(self, enrolled: Enrolled, ca_pem: bytes) -> tuple[pb.EnrolResponse, EllipticCurvePrivateKey]:
         device, key = self._device_key(), new_key()
-        csr = make_csr(key, identity.spiffe_id)
+        csr = make_csr(key, SpiffeId(enrolled.domain, "appliance", enrolled.appliance))
 
         async def ask(stub: fleet_pb2_grpc.EnrolmentAsyncStub) -> pb.EnrolResponse:
             nonce = await self._challenge(stub, enrolled.appliance)
@@ -197,9 +217,7 @@ class Keyring:
             )
             return await call(stub.Renew(request, timeout=_CALL_S))
 
-        response = await self._ask(enrolled.enrolment, identity.ca_pem, ask)
-        self._take(Identity(key_pem(key), response.certificate_pem, response.ca_pem), enrolled)
-        _log.info("the certificate is renewed")
+        return await self._ask(enrolled.enrolment, ca_pem, ask), key
 
     def _device_key(self) -> DeviceKey:
         return DeviceKey.load_or_create(self._state_dir / "device.key")

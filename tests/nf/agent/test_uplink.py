@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from nf.agent.enrolment import Keyring, read_ticket
 from nf.agent.telemetry import BATCH_ITEMS, TelemetryHub
 from nf.clock import RealClock
-from nf.errors import IdentityError, InputError, NotFoundError
+from nf.control.v1 import noc_pb2
+from nf.errors import IdentityError, InputError, NotFoundError, UnavailableError
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
 from tests.support.fleet import InProcessFleet, Place, in_process_fleet
@@ -55,6 +57,52 @@ async def test_the_file_of_another_machine_or_another_ca_is_refused(bare: InProc
         read_ticket(home / "enrolment.json")
     with pytest.raises(NotFoundError):
         read_ticket(home / "nothing")
+
+
+async def test_an_answer_that_is_lost_after_the_token_was_spent_costs_nobody_a_journey(
+    bare: InProcessFleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The NOC has it enrolled, the machine does not know: its device key proves who it is."""
+    enrolment = bare.node.enrolment
+    enrol = enrolment.enrol
+
+    async def lost(**request: object) -> tuple[bytes, bytes]:
+        await enrol(**request)
+        raise UnavailableError("the line went down", where="head")
+
+    monkeypatch.setattr(enrolment, "enrol", lost)
+    await bare.enrol("head")
+    await bare.start_agent("head")
+    await bare.until(lambda: "the line went down" in caplog.text)
+    monkeypatch.setattr(enrolment, "enrol", enrol)
+    await bare.current()
+    assert bare.daemons["head"].rows == {"underlay": "1"}
+
+
+async def test_a_crash_between_certificate_and_record_is_made_good_after_the_restart(bare: InProcessFleet) -> None:
+    await bare.enrol("head")
+    await bare.start_agent("head")
+    await bare.current()
+    await bare.kill_agent("head")
+    (bare.home("head") / "state" / "noc.json").unlink()
+    await bare.start_agent("head")
+    await bare.current()
+
+
+async def test_a_replayed_token_helps_no_other_machine(bare: InProcessFleet) -> None:
+    """A copy of the whole enrolment file and of the serial, but not of the device key."""
+    await bare.enrol("head")
+    await bare.start_agent("head")
+    await bare.current()
+    thief = bare.directory / "thief"
+    shutil.copytree(bare.home("head"), thief, ignore=shutil.ignore_patterns("state", "run"))
+    keyring = Keyring(thief / "state", thief / "enrolment.json", thief / "serial", RealClock())
+    with pytest.raises(IdentityError, match="used already"):
+        await keyring.enrol_if_asked()
+    assert keyring.identity is None
+    async with bare.client() as noc:
+        audit = await noc.ShowAudit(noc_pb2.ShowAuditRequest(limit=50))
+    assert ("enrolment.enrol", "refused") in {(record.action, record.outcome) for record in audit.records}
 
 
 class Later(RealClock):
