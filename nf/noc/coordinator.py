@@ -145,7 +145,7 @@ class Coordinator:
                 restores=order.restores,
                 transaction=transaction,
             )
-            configs = self._participants(draft, order)
+            configs = await self._participants(draft, order)
             proposal = Proposal(
                 transaction=transaction,
                 kind=order.kind,
@@ -167,11 +167,12 @@ class Coordinator:
         self._tasks.start(self._run(proposal, draft, record, events))
         return events
 
-    def _participants(self, draft: Draft, order: Order) -> dict[str, JsonObject]:
+    async def _participants(self, draft: Draft, order: Order) -> dict[str, JsonObject]:
         """Everybody of the fleet but the sites left out. Raises CommitRefused when one of them is offline."""
         excluded = excluded_appliances(draft.fleet, order.without_sites)
         configs = {name: config for name, config in draft.configs.items() if name not in excluded}
-        absent = {name: offline(name) for name in configs if name not in self._sessions.online()}
+        away = await asyncio.gather(*(self._sessions.wait_returned(name) for name in sorted(configs)))
+        absent = {name: offline(name) for name, back in zip(sorted(configs), away, strict=True) if not back}
         if absent:
             raise CommitRefused(
                 f"offline: {', '.join(sorted(absent))}",

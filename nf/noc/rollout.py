@@ -21,7 +21,7 @@ from nf.control.v1 import fleet_pb2 as pb
 from nf.errors import CommitRefused, NfError, Problem, RefusedError
 from nf.noc.phases import Answer, Phases, failures, milliseconds, same
 from nf.noc.records import Decision, TransactionRecord
-from nf.noc.sessions import Sessions
+from nf.noc.sessions import RETURN_S, Sessions
 from nf.transaction.ordering import order_stages
 
 _log = logging.getLogger(__name__)
@@ -155,7 +155,8 @@ class Rollout:
             appliance: (self._validate_message(config, dry_run=dry_run), 0)
             for appliance, config in self.proposal.configs.items()
         }
-        answers = await self._phases.everywhere("validate", commands, answer_by=until, absent_until=time.monotonic())
+        absent_until = time.monotonic() + RETURN_S
+        answers = await self._phases.everywhere("validate", commands, answer_by=until, absent_until=absent_until)
         try:
             if refused := failures(answers):
                 raise refusal("refused", refused)

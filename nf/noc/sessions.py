@@ -21,6 +21,8 @@ from nf.control.v1 import fleet_pb2 as pb
 from nf.errors import DeadlineError, UnavailableError
 
 _QUEUE_LIMIT: Final = 256
+RETURN_S: Final = 2.0
+"""Who was seen that short ago is changing its connection (they end with age, and with the certificate), not offline."""
 
 K = TypeVar("K")
 R = TypeVar("R")
@@ -230,6 +232,15 @@ class Sessions:
         except TimeoutError:
             raise offline(appliance) from None
         return session
+
+    async def wait_returned(self, appliance: str) -> bool:
+        """Whether it is there; one that was there just now gets the rest of `RETURN_S` to come back."""
+        left_s = RETURN_S - (self._clock.now() - self.last_seen.get(appliance, 0.0))
+        try:
+            await self.wait_online(appliance, min(left_s, RETURN_S))
+        except UnavailableError:
+            return False
+        return True
 
     def _notify(self) -> None:
         self._changed.set()

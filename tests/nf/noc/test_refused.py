@@ -99,6 +99,13 @@ async def test_an_offline_appliance_refuses_and_says_what_to_do(fleet: InProcess
         await fleet.commit({"ch1": 101})
 
 
+async def test_who_only_changes_its_connection_is_not_offline(fleet: InProcessFleet) -> None:
+    await fleet.kill_agent("pop")
+    await fleet.until(lambda: "pop" not in fleet.node.sessions.online())
+    await fleet.start_agent("pop")
+    assert (await fleet.commit({"ch1": 101})).outcome == pb.OUTCOME_CONFIRMED
+
+
 async def test_a_required_site_is_never_left_out(fleet: InProcessFleet) -> None:
     with pytest.raises(CommitRefused, match="required"):
         await fleet.commit({"ch1": 101}, without_sites=["core"])
