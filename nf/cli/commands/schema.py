@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nf.cli.options import JsonOption
 from nf.errors import InputError, NotFoundError
 
 
@@ -35,8 +36,9 @@ def show(
             show_default=False,
         ),
     ] = None,
+    json: JsonOption = False,
 ) -> None:
-    """JSON Schema of the documents, for editors. Without KIND: all, by kind."""
+    """JSON Schema of the documents, for editors, as JSON in any case. Without KIND: all, by kind."""
     from nf.cli.output import print_json, say
     from nf.documents.schema import file_name, schema_text, schemas
 
@@ -49,11 +51,16 @@ def show(
     if write is None:
         print_json(found if kind is None else next(iter(found.values())))
         return
+    paths: list[str] = []
     try:
         write.mkdir(parents=True, exist_ok=True)
         for name, schema in found.items():
             path = write / file_name(name)
             path.write_text(schema_text(schema))
-            say(str(path))
+            paths.append(str(path))
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", where=str(write)) from error
+    if json:
+        print_json(paths)
+    else:
+        say("\n".join(paths))

@@ -68,6 +68,8 @@ def test_schema(nf: Nf, tmp_path: Path) -> None:
     assert nf("schema", "nonsense").code == 7
     written = nf("schema", "--write", str(tmp_path / "schema"))
     files = [Path(line) for line in written.out.splitlines()]
+    assert nf("schema", "--json").json() == everything
+    assert nf("schema", "--json", "--write", str(tmp_path / "schema")).json() == written.out.splitlines()
     assert len(files) == len(everything)
     assert all(json.loads(file.read_text()) in everything.values() for file in files)
     # The names that the samples' editor hints use.
