@@ -48,20 +48,35 @@ behind it must not go before the process does."""
 
 
 def server_credentials(current: Callable[[], Identity], *, client_certificates: bool) -> grpc.ServerCredentials:
-    """`current` is asked at every handshake: a renewed certificate is shown without a restart."""
+    """`current` is asked at every handshake: a renewed certificate is shown without a restart.
 
-    def configuration() -> grpc.ServerCertificateConfiguration:
+    It is handed over only when it changed: the library exchanges its TLS context without a lock against handshakes
+    that use it at that moment, and a fleet that comes back at once would end the process.
+    """
+    shown = current()
+
+    def configuration() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal shown
         identity = current()
-        return grpc.ssl_server_certificate_configuration(
-            [(identity.key_pem, identity.certificate_pem)],
-            root_certificates=identity.ca_pem if client_certificates else None,
-        )
+        if identity is shown:
+            return None
+        shown = identity
+        return _configuration(identity, client_certificates)
 
     credentials = grpc.dynamic_ssl_server_credentials(
-        configuration(), configuration, require_client_authentication=client_certificates
+        _configuration(shown, client_certificates),
+        configuration,  # type: ignore[arg-type]  # None is allowed by the library's documentation: nothing changed
+        require_client_authentication=client_certificates,
     )
     _KEPT.append(credentials)
     return credentials
+
+
+def _configuration(identity: Identity, client_certificates: bool) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(identity.key_pem, identity.certificate_pem)],
+        root_certificates=identity.ca_pem if client_certificates else None,
+    )
 
 
 class ControlServer:
