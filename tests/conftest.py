@@ -15,10 +15,21 @@ def _missing(reason: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def require_root() -> Callable[[], None]:
+    """For fixtures that outlive a test: `require_root()` skips (fails in CI) without root."""
+
+    def check() -> None:
+        if os.geteuid() != 0:
+            _missing("needs root: run with sudo")
+
+    return check
+
+
 @pytest.fixture(autouse=True)
-def _root(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("root") and os.geteuid() != 0:
-        _missing("needs root: run with sudo")
+def _root(request: pytest.FixtureRequest, require_root: Callable[[], None]) -> None:
+    if request.node.get_closest_marker("root"):
+        require_root()
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,7 @@ Report = Callable[[str, float], None]
 
 def lab_up(console: Console) -> float:
     start = time.monotonic()
-    where = ["--dir", str(console.directory)] if console.directory else []
-    console.must(console.host("lab", "up", str(TOPOLOGY), "--name", console.lab, *where))
+    console.must(console.host("lab", "up", str(TOPOLOGY), "--name", console.lab))
     return time.monotonic() - start
 
 

@@ -36,10 +36,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """A running lab, commanded through `nf lab`. `lab` is its name, `directory` where its nodes keep their files."""
+    """A running lab, commanded through `nf lab`. `lab` is its name."""
 
     lab: str
-    directory: Path | None = None
 
     def host(self, *arguments: str, timeout_s: float = 120.0) -> Answer:
         """`nf ARGUMENTS` on the host."""

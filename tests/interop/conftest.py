@@ -9,23 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from lab.native.state import DIRECTORY_ROOT
 from lab.scenarios import bootstrap
 from lab.scenarios.console import Console
 
 
 @pytest.fixture(scope="session")
-def network(require_programs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    """Enrolled, on its underlay, no line-up. On failure the lab's directory is kept under build/."""
+def network(require_root: Callable[[], None], require_programs: Callable[..., None]) -> Iterator[Console]:
+    """Enrolled, on its underlay, no line-up. Its logs are left under build/network-logs."""
     require_programs("zebra", "ospfd", "pimd", "bfdd", "vtysh", "nft", "ip", "ffmpeg", "ffprobe", "tshark")
-    if os.geteuid() != 0:
-        pytest.skip("needs root: run with sudo")
-    directory = tmp_path_factory.mktemp("network")
-    console = Console(f"nf-test-{os.getpid()}", directory)
+    require_root()
+    console = Console(f"nf-test-{os.getpid()}")
     try:
         bootstrap.bring_up(console, lambda _part, _seconds: None)
         yield console
     finally:
-        _keep_logs(directory)
+        _keep_logs(DIRECTORY_ROOT / console.lab)
         bootstrap.down(console)
 
 
