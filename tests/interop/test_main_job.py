@@ -113,7 +113,14 @@ def test_one_appliance_that_fails_in_apply_undoes_all(two_channels: Console) -> 
     assert demo.all_up(two_channels)
 
 
-@pytest.mark.parametrize("point", ["journal:undo-record", "effect:apply", "journal:verified", "journal:decision"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "effect:apply",
+        "journal:decision",
+        *(pytest.param(point, marks=pytest.mark.soak) for point in ("journal:undo-record", "journal:verified")),
+    ],
+)
 def test_an_agent_killed_mid_commit_heals_and_the_commit_is_confirmed(two_channels: Console, point: str) -> None:
     restarts = demo.agent_restarts(two_channels, "pop1")
     two_channels.fault("killpoint", "pop1", point)
