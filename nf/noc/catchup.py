@@ -84,11 +84,12 @@ class CatchUp:
         return not self._idle.is_set()
 
     @asynccontextmanager
-    async def quiet(self) -> AsyncIterator[None]:
-        """Nobody catches up inside; waits for those who do."""
+    async def quiet(self, *, wait: bool = True) -> AsyncIterator[None]:
+        """Nobody begins to catch up inside; `wait`: and those who do have come to an end."""
         self._quiet += 1
         try:
-            await self._idle.wait()
+            if wait:
+                await self._idle.wait()
             yield
         finally:
             self._quiet -= 1

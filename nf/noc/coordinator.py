@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from nf.clock import Clock
 from nf.contracts.json import JsonObject
@@ -54,6 +54,11 @@ class Active:
     doing: str
 
 
+class Quiet(Protocol):
+    def __call__(self, *, wait: bool = True) -> AbstractAsyncContextManager[None]:
+        """Nobody begins to catch up inside; `wait`: and those who do have come to an end."""
+
+
 class Coordinator:
     """The only one that changes what the fleet is to be."""
 
@@ -65,10 +70,10 @@ class Coordinator:
         sessions: Sessions,
         settlement: Settlement,
         clock: Clock,
-        quiet: Callable[[], AbstractAsyncContextManager[None]],
+        quiet: Quiet,
         wake: Callable[[], None],
     ) -> None:
-        """`quiet`: nobody catches up inside; `wake`: look again who has to."""
+        """`wake`: look again who has to."""
         self._ledger = ledger
         self._lineups = lineups
         self._sessions = sessions
@@ -103,7 +108,8 @@ class Coordinator:
             elif record.decision is Decision.HELD:
                 self._hold(record)
             else:
-                self._active = Active(record.id, record.author, "being undone after a restart")
+                # A held commit keeps the fleet, whatever else is undone beside it.
+                self._active = self._active or Active(record.id, record.author, "being undone after a restart")
                 self._settlement.running.add(record.id)
                 self._tasks.start(self._undo_after_restart(record))
 
@@ -158,7 +164,7 @@ class Coordinator:
             )
         except NfError as error:
             self._release(transaction)
-            await self._ledger.refused(order.kind, order.author, transaction, error)
+            await self._refused(order.kind, order.author, transaction, error)
             raise
         except BaseException:
             self._release(transaction)
@@ -219,13 +225,26 @@ class Coordinator:
 
     async def _failed(self, rollout: Rollout, proposal: Proposal, error: NfError, events: Events) -> None:
         record = rollout.reached.record
+        if record is not None and record.decision is Decision.CONFIRM:
+            _log.error("transaction %s is confirmed, and then: %s", record.id, error)
+            self._settlement.expect(record, record.participants)
+            self._release(proposal.transaction)
+            events.end(noc_pb2.OUTCOME_CONFIRMED, text=f"confirmed; being carried out in spite of: {error}")
+            return
         if record is not None and not record.finished:
             self._settlement.abandon(record)
         if not rollout.reached.prepared:
-            await self._ledger.refused(proposal.kind, proposal.author, proposal.transaction, error)
+            await self._refused(proposal.kind, proposal.author, proposal.transaction, error)
         self._release(proposal.transaction)
         outcome = noc_pb2.OUTCOME_UNDONE if rollout.reached.prepared else noc_pb2.OUTCOME_REFUSED
         events.end(outcome, text=str(error), error=error)
+
+    async def _refused(self, kind: str, author: str, transaction: str, error: NfError) -> None:
+        """On record where that is possible; who asked hears the refusal itself in any case."""
+        try:
+            await self._ledger.refused(kind, author, transaction, error)
+        except NfError:
+            _log.exception("transaction %s: cannot write that it is refused", transaction)
 
     async def _carry_out(self, rollout: Rollout, record: TransactionRecord, events: Events) -> None:
         """The decision is on disk: from here on the new revision is the revision."""
@@ -296,7 +315,8 @@ class Coordinator:
             except NfError as error:
                 await self._undo_held(held, f"the decision could not be written: {error}", events)
                 return
-            async with self._quiet():
+            # Not waiting for who catches up: the appliances that hold it undo it soon.
+            async with self._quiet(wait=False):
                 await self._carry_out(self._rollout(record, events.progress), record, events)
         finally:
             events.close()
@@ -331,8 +351,11 @@ class Coordinator:
     async def _undone(self, record: TransactionRecord, left: frozenset[str]) -> None:
         if left:
             self._settlement.abandon(record)
-        else:
+            return
+        try:
             await self._ledger.log(replace(record, finished=True))
+        except NfError:
+            _log.exception("transaction %s: cannot write that it is finished; the next start looks again", record.id)
 
     # ---- shared ----
 

@@ -31,6 +31,7 @@ from nf.trust.roles import OperatorRole, Operators
 from nf.trust.spiffe import SpiffeId
 
 OFFLINE: Final = "appliance-offline"
+UNWRITABLE: Final = "store-unwritable"
 
 
 class Node:
@@ -81,6 +82,7 @@ class Node:
         )
         self.catchup.participates = self.coordinator.participates
         self._known: dict[str, ApplianceRecord] = {}
+        self._kept: dict[str, ApplianceRecord] = {}  # of those, as the store has them
         self._tasks = Tasks("noc")
 
     # ---- life ----
@@ -88,7 +90,8 @@ class Node:
     async def start(self) -> None:
         """Raises NotFoundError when the NOC was never initialised."""
         await self.lineups.reload()
-        self._known = await self.book.appliances()
+        self._kept = await self.book.appliances()
+        self._known = dict(self._kept)
         await self.coordinator.recover()
         self.catchup.start()
         for appliance in self._known:
@@ -130,10 +133,19 @@ class Node:
             confirmed_digest=session.standing.confirmed_digest,
             sections=tuple(session.hello.sections),
         )
-        known = self._known.get(session.appliance)
         self._known[session.appliance] = record
-        if known is None or replace(known, last_seen=0.0) != replace(record, last_seen=0.0):
-            await self.book.save_appliance(record)
+        await self._remember(record)
+
+    async def _remember(self, record: ApplianceRecord) -> None:
+        """What cannot be written now is written with what is heard next: a full disk here ends no session."""
+        if (known := self._kept.get(record.name)) is None or replace(known, last_seen=record.last_seen) != record:
+            try:
+                await self.book.save_appliance(record)
+            except NfError as error:
+                self.telemetry.alarm(UNWRITABLE, self.spiffe_id, Severity.CRITICAL, str(error), error.remedy)
+                return
+            self.telemetry.clear(UNWRITABLE, self.spiffe_id)
+            self._kept[record.name] = record
 
     def gone(self, session: Session) -> None:
         self._tasks.start(self._alarm_when_offline(session.appliance))

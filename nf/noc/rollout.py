@@ -233,14 +233,14 @@ class Rollout:
             await self._forward(plan, record, decide_by)
             if self.proposal.hold_s:
                 return await self._hold(record, decide_by)
-            record = record.decide(Decision.CONFIRM)
-            await self._log(record)
+            confirmed = record.decide(Decision.CONFIRM)
+            await self._log(confirmed)
         except NfError as error:
             # Not on cancellation: a NOC that stops decides nothing; at its next start it finds no decision and undoes.
             await self._take_back(record, str(error))
             raise
-        self.reached.record = record
-        return record
+        self.reached.record = confirmed
+        return confirmed
 
     async def _forward(self, plan: Plan, record: TransactionRecord, decide_by: float) -> None:
         self.reached.prepared = True

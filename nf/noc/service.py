@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -108,7 +109,7 @@ class NocService(noc_pb2_grpc.NocServicer):
         online = self._node.sessions.online()
         configs = {name: config for name, config in draft.configs.items() if name in online and name not in excluded}
         proposal = Proposal(
-            transaction="plan",
+            transaction=f"plan-{uuid.uuid4().hex[:12]}",  # answers are told apart by it
             kind="plan",
             revision=self._node.lineups.current.record.revision + 1,
             author=str(current_peer()),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from nf.control.v1 import fleet_pb2 as pb
-from nf.errors import NfError, StorageError
+from nf.errors import NfError
 from nf.noc.ledger import Ledger
 from nf.noc.lineups import LineUps
 from nf.noc.records import Decision, TransactionRecord
@@ -140,5 +140,5 @@ class Settlement:
         del self._open[transaction]
         try:
             await self._ledger.log(replace(entry[0], finished=True))
-        except StorageError:
+        except NfError:
             _log.exception("transaction %s: cannot write that it is finished; the next start looks again", transaction)

@@ -55,3 +55,18 @@ async def test_of_an_appliances_steps_only_the_newest_waits_for_a_slow_watcher()
     assert [(event.appliance, event.text) async for event in events] == [
         ("pop", "step 99"), ("core", "step 99"), ("pop", ""), ("", ""),
     ]  # fmt: skip
+
+
+async def test_two_who_plan_at_once_each_get_their_own_plan(fleet: InProcessFleet) -> None:
+    async def plan(number: int) -> pb.PlanLineUpResponse:
+        text = lineup_text({f"ch{number}": 100 + number}, "head").encode()
+        request = pb.PlanLineUpRequest(lineup=pb.DocumentText(file="l.yaml", text=text))
+        answer: pb.PlanLineUpResponse = await noc.PlanLineUp(request, timeout=20)
+        return answer
+
+    async with fleet.client() as noc:
+        plans = await asyncio.gather(*(plan(number) for number in range(1, 5)))
+    for number, answer in enumerate(plans, 1):
+        assert len(answer.appliances) == len(fleet.daemons)
+        steps = {step.id for appliance in answer.appliances for step in appliance.steps}
+        assert all(f"ch{number}" in step for step in steps), steps

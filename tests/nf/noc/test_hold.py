@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from nf.control.v1 import noc_pb2 as pb
 from nf.errors import BusyError, NotFoundError, RefusedError
+from nf.noc.records import TransactionRecord
 from tests.support.fleet import InProcessFleet, collect, lineup_text
 
 ALL = {"ch1": "101"}
@@ -105,3 +108,29 @@ async def test_differences_are_told_by_id(fleet: InProcessFleet) -> None:
     assert changes["pop.table.rows.ch1"] == ('"101"', '"111"')
     assert ("lineup.channels[ch1].lcn", "101", "5") in {(c.key, c.before, c.after) for c in planned.changes}
     assert ("pop.table.rows.ch1", '"101"', '"5"') in {(c.key, c.before, c.after) for c in planned.changes}
+
+
+async def test_a_confirm_does_not_wait_for_somebody_else_who_catches_up(fleet: InProcessFleet) -> None:
+    """Those who hold it undo it soon after its time; the decision is on disk by then."""
+    await fleet.commit({"ch1": 101}, confirm_within_s=60)
+    fleet.node.catchup._idle.clear()
+    async with fleet.client() as noc, asyncio.timeout(10):
+        assert (await collect(noc.ConfirmLineUp(pb.ConfirmLineUpRequest())))[-1].outcome == pb.OUTCOME_CONFIRMED
+    fleet.node.catchup._idle.set()
+    await fleet.current()
+
+
+async def test_what_else_a_restart_undoes_does_not_free_a_held_fleet(fleet: InProcessFleet) -> None:
+    await fleet.commit({"ch1": 101}, confirm_within_s=60)
+    held = fleet.node.coordinator.held
+    for name in ("0" * 12, "z" * 12):  # before and behind the held one, in the order of the store
+        await fleet.node.ledger.log(TransactionRecord(name, "catch-up", 1, held.author, 0.0, 1.0, ("recv",)))
+    await fleet.stop_noc()
+    await fleet.start_noc()
+    async with asyncio.timeout(20):
+        while len(await fleet.node.ledger.unfinished()) > 1:  # noqa: ASYNC110 - the store tells nobody
+            await asyncio.sleep(0.05)
+    await fleet.online()
+    with pytest.raises(BusyError, match=held.id):
+        await fleet.commit({"ch2": 102})
+    assert fleet.node.coordinator.active.transaction == held.id
