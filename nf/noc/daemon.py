@@ -203,6 +203,7 @@ def _servers(config: NocConfig, node: Node, certificate: Certificate) -> tuple[C
     fleet_service = FleetService(
         node.sessions,
         node.telemetry,
+        node.calls,
         welcome=node.welcome,
         came=node.came,
         heard=node.heard,

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Final
 
 import grpc
@@ -16,6 +17,7 @@ from nf.control.v1 import fleet_pb2 as pb
 from nf.control.v1 import fleet_pb2_grpc
 from nf.errors import DeniedError, InputError
 from nf.noc import sessions as live
+from nf.noc.calls import Calls, Certificate
 from nf.noc.sessions import Sessions
 from nf.noc.telemetry import Telemetry
 from nf.trust.enrolment import Enrolment
@@ -32,6 +34,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self,
         sessions: Sessions,
         telemetry: Telemetry,
+        calls: Calls,
         *,
         welcome: Callable[[], pb.Welcome],
         came: Callable[[live.Session], Awaitable[None]],
@@ -42,6 +45,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         """`came`: a new session; `heard`: an appliance stands elsewhere now; `gone`: no session of it is left."""
         self._sessions = sessions
         self._telemetry = telemetry
+        self._calls = calls
         self._welcome = welcome
         self._came = came
         self._heard = heard
@@ -51,8 +55,17 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Session(
         self, request_iterator: AsyncIterator[pb.AgentMessage], context: Context
     ) -> AsyncIterator[pb.NocMessage]:
-        """Raises InputError (no hello), DeniedError (it claims another's name)."""
+        """Raises InputError (no hello), DeniedError (it claims another's name), IdentityError (revoked meanwhile)."""
         session = live.Session(await self._hello(request_iterator))
+        with self._calls.running(_certificate(), session.close) as call:
+            async with aclosing(self._serve(session, request_iterator)) as messages:
+                async for message in messages:
+                    yield message
+            call.check()
+
+    async def _serve(
+        self, session: live.Session, request_iterator: AsyncIterator[pb.AgentMessage]
+    ) -> AsyncGenerator[pb.NocMessage, None]:
         session.send(pb.NocMessage(welcome=self._welcome()))
         self._sessions.attach(session)
         reader = asyncio.create_task(self._read(session, request_iterator), name=f"session {session.appliance}")
@@ -96,13 +109,28 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
             session.close()
 
     async def Telemetry(self, request_iterator: AsyncIterator[pb.TelemetryBatch], context: Context) -> pb.TelemetryAck:
-        """The name is the certificate's: nobody measures for another."""
-        appliance = current_peer().spiffe_id.name
+        """The name is the certificate's: nobody measures for another. Raises IdentityError (revoked meanwhile)."""
+        reading = asyncio.ensure_future(self._measured(current_peer().spiffe_id.name, request_iterator))
+        with self._calls.running(_certificate(), reading.cancel) as call:
+            try:
+                return pb.TelemetryAck(items=await reading)
+            except asyncio.CancelledError:
+                call.check()
+                raise
+            finally:
+                reading.cancel()
+
+    async def _measured(self, appliance: str, batches: AsyncIterator[pb.TelemetryBatch]) -> int:
         items = 0
-        async for batch in request_iterator:
+        async for batch in batches:
             items += len(batch.items)
             self._telemetry.take(appliance, batch)
-        return pb.TelemetryAck(items=items)
+        return items
+
+
+def _certificate() -> Certificate:
+    peer = current_peer()
+    return peer.spiffe_id, peer.certificate_serial
 
 
 class EnrolmentService(fleet_pb2_grpc.EnrolmentServicer):

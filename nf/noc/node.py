@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ from nf.contracts.planner import Planner
 from nf.control.v1 import fleet_pb2 as fleet
 from nf.control.v1 import noc_pb2
 from nf.errors import NfError
+from nf.noc.calls import Calls
 from nf.noc.catchup import CatchUp
 from nf.noc.coordinator import Coordinator
 from nf.noc.ledger import Ledger
@@ -30,8 +32,11 @@ from nf.trust.enrolment import Enrolment
 from nf.trust.roles import OperatorRole, Operators
 from nf.trust.spiffe import SpiffeId
 
+_log = logging.getLogger(__name__)
+
 OFFLINE: Final = "appliance-offline"
 UNWRITABLE: Final = "store-unwritable"
+_REGISTER_S: Final = 1.0
 
 
 class Node:
@@ -60,6 +65,7 @@ class Node:
         self.operators = Operators(store, authority)
         self.telemetry = Telemetry(clock)
         self.sessions = Sessions(clock)
+        self.calls = Calls()
         self.lineups = LineUps(self.book, planners, clock)
         self.settlement = Settlement(self.ledger, self.lineups, self.sessions, self.telemetry)
         self.catchup = CatchUp(
@@ -94,6 +100,7 @@ class Node:
         self._known = dict(self._kept)
         await self.coordinator.recover()
         self.catchup.start()
+        self._tasks.start(self._watch_identities())
         for appliance in self._known:
             self._tasks.start(self._alarm_when_offline(appliance))
 
@@ -168,6 +175,16 @@ class Node:
             name in asked or ((known := self._known.get(name)) is not None and known.confirmed_digest == digest)
             for name, digest in digests.items()
         )
+
+    async def _watch_identities(self) -> None:
+        """Whoever revokes may be another process: what the register says now decides about calls that run."""
+        while True:
+            await self.clock.sleep(_REGISTER_S)
+            if certificates := self.calls.certificates():
+                try:
+                    self.calls.end(await self.enrolment.revoked(certificates))
+                except NfError as error:
+                    _log.warning("the register of identities cannot be read: %s", error)
 
     async def summary(self, name: str) -> noc_pb2.ApplianceSummary:
         current = self.lineups.current

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -193,6 +194,10 @@ class Enrolment:
     async def is_revoked(self, spiffe_id: SpiffeId, certificate_serial: int) -> bool:
         """Whether a certificate that TLS accepted no longer counts, or never was in the register; of any kind."""
         return await register.is_revoked(self._store, spiffe_id, certificate_serial)
+
+    async def revoked(self, certificates: Collection[tuple[SpiffeId, int]]) -> frozenset[tuple[SpiffeId, int]]:
+        """Those of these certificates of appliances (id, serial number) that no longer count."""
+        return await register.revoked_appliances(self._store, certificates)
 
     async def enrolled(self, appliance: str) -> ApplianceRecord | None:
         """What is known of an appliance that has enrolled, revoked or not."""

@@ -6,6 +6,7 @@ nothing has to be remembered about what was taken away.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -100,6 +101,18 @@ async def is_revoked(store: Store, spiffe_id: SpiffeId, certificate_serial: int)
     if entry is None:
         return True
     return not _CertificatesOnly.read(entry).holds(certificate_serial)
+
+
+async def revoked_appliances(
+    store: Store, certificates: Collection[tuple[SpiffeId, int]]
+) -> frozenset[tuple[SpiffeId, int]]:
+    """Those of these certificates (id, serial number) that no longer count: one look at the register for all."""
+    entries = {entry.key: entry for entry in await store.list(BUCKET, "appliance/")}
+    return frozenset(
+        (spiffe_id, serial)
+        for spiffe_id, serial in certificates
+        if (entry := entries.get(key_of(spiffe_id))) is None or not _CertificatesOnly.read(entry).holds(serial)
+    )
 
 
 def hexadecimal(serial: int) -> str:

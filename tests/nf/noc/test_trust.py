@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from nf.control.errors import call
 from nf.control.v1 import fleet_pb2, fleet_pb2_grpc, noc_pb2_grpc
 from nf.control.v1 import noc_pb2 as pb
 from nf.errors import DeniedError, IdentityError, UnavailableError
+from nf.noc.daemon import open_store
 from nf.trust.authority import Authority
+from nf.trust.enrolment import Enrolment
 from nf.trust.identity import Identity, key_pem, new_key
 from nf.trust.roles import OperatorRole
 from nf.trust.spiffe import SpiffeId
@@ -135,6 +138,30 @@ async def test_a_revoked_appliance_is_refused_at_its_next_call(pair: InProcessFl
         error = await refused(stub.Telemetry(iter(())))
     assert isinstance(error, IdentityError)
     assert "revoked" in error.message
+
+
+async def test_calls_of_a_revoked_appliance_end_at_once(pair: InProcessFleet) -> None:
+    """Long before its connection is of age; whoever revokes may be another process on the same store."""
+    session, other = pair.node.sessions.get("pop"), pair.node.sessions.get("head")
+    identity = pair.agents["pop"].uplink._identity()
+
+    async def silent() -> AsyncIterator[fleet_pb2.TelemetryBatch]:
+        yield fleet_pb2.TelemetryBatch()
+        await asyncio.Event().wait()
+
+    async with noc_channel(address(pair), identity) as channel:
+        stub: Any = fleet_pb2_grpc.FleetStub(channel)
+        stream = asyncio.ensure_future(refused(stub.Telemetry(silent())))
+        await pair.until(lambda: len(pair.node.calls._calls) == 5)
+        store = await open_store(pair.config.state_dir, pair.node.clock)
+        await Enrolment(store, pair.node.authority, pair.node.clock).revoke("pop", pair.node.spiffe_id)
+        await store.close()
+        async with asyncio.timeout(10):
+            assert "revoked" in (await stream).message
+    await pair.until(lambda: "pop" not in pair.node.sessions.online())
+    assert session.closed.is_set()
+    assert pair.node.sessions.get("head") is other
+    assert not other.closed.is_set()
 
 
 async def test_a_token_works_once_and_on_its_own_machine(pair: InProcessFleet) -> None:
