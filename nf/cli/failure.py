@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -51,10 +52,11 @@ def problem_json(problem: Problem) -> JsonObject:
 def show_error(error: NfError, *, as_json: bool, code: ExitCode | None = None) -> ExitCode:
     """Print `error` on stderr and return the exit code that goes with it."""
     code = exit_code(error) if code is None else code
-    if as_json:
-        sys.stderr.write(json.dumps(error_json(error, code), ensure_ascii=False) + "\n")
-    else:
-        err().print(_block(error), soft_wrap=True)
+    with contextlib.suppress(OSError):  # where nobody can be told, the code still tells
+        if as_json:
+            sys.stderr.write(json.dumps(error_json(error, code), ensure_ascii=False) + "\n")
+        else:
+            err().print(_block(error), soft_wrap=True)
     return code
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
 from nf.cli import profile as profiles
 from nf.cli.exit_codes import Ended, ExitCode
 from nf.cli.plugins import RootGroup
-from nf.errors import InputError, NfError
+from nf.errors import InputError, NfError, StorageError
 
 _COMPLETION = "_NF_COMPLETE"  # set by the shell when it asks what could come next
 
@@ -39,20 +41,34 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. The exit code of the process; never raises, never prints a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # A closed stream is None in Python: its reader wants nothing, the command goes on all the same.
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file's name, or a foreign word, that the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(given)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # What is still buffered has no reader; without this, the interpreter complains when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = ExitCode.BROKEN_PIPE
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else ExitCode.OK
     except BaseException as error:  # noqa: BLE001  # the true boundary: nothing below may show a traceback to a person
         code = _failed(error, given)
     return int(code)
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w")  # open until the process ends, as the stream that it stands for
+
+
+def _drop_output() -> None:
+    """What is still buffered cannot be written; without this, the interpreter complains when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(given: list[str]) -> int:
@@ -79,6 +95,10 @@ def _failed(error: BaseException, given: list[str]) -> int:
     if isinstance(error, typer.TyperException):
         wrong = _usage(error)
         return ExitCode.INPUT if wrong is None else show_error(wrong, as_json=as_json)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _drop_output()
+        full = StorageError(str(error.strerror), where=str(error.filename or "output"), remedy="free space")
+        return show_error(full, as_json=as_json)
     ours: BaseException | None = error
     if isinstance(error, BaseExceptionGroup):
         ours = error.subgroup(NfError)

@@ -63,7 +63,11 @@ async def _opened(state_dir: Path) -> AsyncIterator[tuple[SqliteStore, Authority
     from nf.noc.daemon import open_store
     from nf.trust.authority import Authority
 
-    if not (state_dir / "ca").is_dir():
+    try:
+        there = (state_dir / "ca").is_dir()
+    except OSError as error:  # such as a name that is too long for any file
+        raise InputError(f"cannot be read: {error.strerror}", where=str(state_dir)[:200]) from error
+    if not there:
         raise NotFoundError(
             "there is no NOC here", where=str(state_dir), remedy="run `nf noc init` first, or name its --state-dir"
         )

@@ -24,8 +24,14 @@ def _console(stream: TextIO) -> Console:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or _PLAIN_WIDTH)
+    width = None if stream.isatty() else _piped_width()
     return PipedConsole(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+def _piped_width() -> int:
+    """`COLUMNS` where it is a width at all."""
+    columns = os.environ.get("COLUMNS", "")
+    return (int(columns) if columns.isdecimal() else 0) or _PLAIN_WIDTH
 
 
 def out() -> Console:

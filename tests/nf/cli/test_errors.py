@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nf import errors
 from nf.cli import main as main_module
@@ -208,3 +210,46 @@ def test_help_is_quick_because_it_loads_neither_grpc_nor_documents() -> None:
 
 def test_colours_only_where_a_person_looks(nf: Nf) -> None:
     assert "\x1b" not in nf("linup").err
+
+
+@pytest.mark.parametrize(
+    ("redirect", "command", "code"),
+    [
+        (">&-", "version", 0),
+        ("2>&-", "bogus", 2),
+        (">/dev/full", "version", 10),
+        (">/dev/full 2>/dev/full", "schema", 10),
+        (">/dev/null 2>/dev/full", "bogus", 2),
+    ],
+)
+def test_streams_that_are_closed_or_full_change_no_exit_code_and_show_no_traceback(
+    redirect: str, command: str, code: int
+) -> None:
+    shell = f'exec "$0" -m nf.cli.main {command} {redirect}'
+    done = subprocess.run(["sh", "-c", shell, sys.executable], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "internal error" not in done.stderr
+
+
+@pytest.mark.parametrize("columns", ["abc", "0", "-5", ""])
+def test_a_width_that_is_none_is_not_taken(nf: Nf, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert (nf("version").code, nf("version").err) == (0, "")
+
+
+WORDS = [
+    *("lineup", "check", "plan", "show", "diff", "history", "appliance", "list", "channel", "alarms", "audit"),
+    *("verify", "override", "end", "schema", "version", "operator", "--json", "--fleet", "--profile", "--state-dir"),
+    *("--", "-", "", "0", "-1", "99999999999999999999", "nan", "1e9", "{}", "pop1", "\u00df\u2603", "/dev/null", "/"),
+    *("/nonexistent", "a" * 5000, "-n", "--to", "--help", "--interval", "\udcff"),
+]
+
+
+@given(words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=6))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_words_end_with_a_documented_code_and_never_as_a_fault_of_ours(nf: Nf, words: list[str]) -> None:
+    answer = nf(*words)
+    assert answer.code in set(ExitCode)
+    assert "internal error" not in answer.err
+    assert "Traceback" not in answer.out + answer.err
