@@ -29,7 +29,7 @@ async def take_back(core: Core, active: Active, stage: int, *, final: bool) -> N
     try:
         await core.executor.undo(row.id, (step for step in active.steps if step.stage >= stage))
     except DriverError as error:
-        active.retry_at = core.clock.now() + core.timings.retry_s
+        active.retry_at = core.clock.monotonic() + core.timings.retry_s
         core.alarm(
             UNDO_FAILED, row.id, Severity.CRITICAL, str(error), error.remedy or "mend the function; it is tried again"
         )
@@ -68,7 +68,7 @@ async def _try_irreversible(core: Core, transaction: str, row: StepRow) -> bool:
         await core.executor.apply_irreversible(transaction, row)
     except NfError as error:
         remedy = error.remedy or "mend the function; it is tried again"
-        core.irreversible_at = core.clock.now() + core.timings.retry_s
+        core.irreversible_at = core.clock.monotonic() + core.timings.retry_s
         core.alarm(IRREVERSIBLE_FAILED, place, Severity.MAJOR, str(error), remedy)
         return False
     core.clear(IRREVERSIBLE_FAILED, place)

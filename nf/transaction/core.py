@@ -44,6 +44,7 @@ class Active:
 
     validating its drivers are being asked: the lock does not run out meanwhile
     stopping   an undo, an abort or the deadline has been asked for: nothing goes forward any more
+    retry_at   monotonic seconds: an end that failed is not tried again before
     """
 
     row: TransactionRow
@@ -91,7 +92,7 @@ class Core:
         self.wake = asyncio.Event()  # something changed that the timers of `run` depend on
         self.active: Active | None = None
         self.stuck: list[tuple[TransactionRow, list[StepRow]]] = []  # a local transaction that could not be taken back
-        self.irreversible_at = 0.0  # when what failed after a decision is tried again
+        self.irreversible_at = 0.0  # monotonic: when what failed after a decision is tried again
         self.confirmed = journal.confirmed()
         self.confirmed_config: ApplianceConfig | None = None
         self.last = journal.last()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,6 +56,7 @@ class Database:
         self._connection = self._guarded(self._open)
 
     def _open(self) -> sqlite3.Connection:
+        _make_private(self.path)
         connection = sqlite3.connect(self.path, timeout=0.5, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
@@ -134,6 +136,20 @@ class Database:
             where=str(self.path),
             remedy="free disk space or mend the disk there",
         )
+
+
+def _make_private(path: Path) -> None:
+    """SQLite gives its log the mode of the file itself. Raises StorageError."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StorageError(
+            f"the journal cannot be opened: {error.strerror}", where=str(path), remedy="see its directory and its owner"
+        ) from error
 
 
 def _damaged(path: Path, found: str) -> IntegrityError:

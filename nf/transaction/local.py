@@ -52,7 +52,10 @@ def _begin(
     core: Core, reason: str, steps: Sequence[PlannedStep], facts: frozenset[str]
 ) -> tuple[TransactionRow, list[StepRow]]:
     by_id = {planned.step.id: planned for planned in steps}
-    stages = order_stages({core.appliance: [planned.step for planned in steps]}, facts)
+    # What no step here provides, other appliances do: the commit that confirmed this configuration has seen to it.
+    elsewhere = frozenset(fact for planned in steps for fact in planned.step.requires)
+    elsewhere -= {fact for planned in steps for fact in planned.step.provides}
+    stages = order_stages({core.appliance: [planned.step for planned in steps]}, facts | elsewhere)
     order = [(number, step_id) for number, stage in enumerate(stages) for step_id in stage[core.appliance]]
     rows = [
         StepRow(seq, number, by_id[step_id].section, by_id[step_id].step) for seq, (number, step_id) in enumerate(order)

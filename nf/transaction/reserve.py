@@ -23,7 +23,7 @@ class Reserve:
         if not self.whole():
             temporary = self.path.with_suffix(".new")
             try:
-                with temporary.open("wb") as file:
+                with open(temporary, "wb", opener=_private) as file:
                     file.write(os.urandom(self._size))
                     file.flush()
                     os.fsync(file.fileno())
@@ -50,6 +50,10 @@ class Reserve:
             return False
         sync_directory(self.path.parent)
         return True
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _full(path: Path, reason: str) -> StorageError:

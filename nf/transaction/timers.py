@@ -45,16 +45,17 @@ class Timers:
         self._operations = operations
         self._jitter = jitter
         self._interval_s = core.timings.reconcile_s
+        # Monotonic seconds: a wall clock that is set back must not put off what is the engine's own.
         self._reconcile_at = 0.0
         self._settle_at = 0.0
 
     def set_reconcile_interval(self, seconds: float) -> None:
         self._interval_s = seconds
-        self._reconcile_at = min(self._reconcile_at, self._core.clock.now() + self._period())
+        self._reconcile_at = min(self._reconcile_at, self._core.clock.monotonic() + self._period())
         self._core.wake.set()
 
     async def run(self) -> None:
-        self._reconcile_at = self._core.clock.now() + self._period() / 2
+        self._reconcile_at = self._core.clock.monotonic() + self._period() / 2
         async with asyncio.TaskGroup() as group:
             group.create_task(self._operations.run(), name="operations")
             group.create_task(self._loop(), name="engine timers")
@@ -71,7 +72,7 @@ class Timers:
             core.wake.clear()
             for name, duty in duties.items():
                 await self._guarded(name, duty)
-            await self._wait(self._next_due() - core.clock.now())
+            await self._wait(self._next_due_s())
 
     async def _guarded(self, name: str, duty: Callable[[], Awaitable[None]]) -> None:
         """A duty that fails is tried again in its time; the others go on."""
@@ -86,8 +87,7 @@ class Timers:
     async def _commit(self) -> None:
         """The deadline, the end of an unprepared lock, and ends that failed and are due again."""
         core, active = self._core, self._core.active
-        now = core.clock.now()
-        if active is None or self._commit_due(active) > now:
+        if active is None or self._commit_due_s(active) > 0:
             return
         if active.row.state is TransactionState.VALIDATED:
             core.release()
@@ -98,21 +98,24 @@ class Timers:
         async with core.work:
             if core.active is not active:
                 return
-            active.retry_at = now + core.timings.retry_s
+            active.retry_at = core.clock.monotonic() + core.timings.retry_s
             if active.row.state is TransactionState.CONFIRMING:
                 await carry_out(core, active)
             else:
                 await take_back(core, active, 0, final=True)
 
-    def _commit_due(self, active: Active) -> float:
+    def _commit_due_s(self, active: Active) -> float:
+        """Seconds until the commit in flight needs the engine's own hand."""
         if active.validating:
             return math.inf
+        clock = self._core.clock
+        retry_s = active.retry_at - clock.monotonic()
         if active.row.state is TransactionState.CONFIRMING or active.row.undo_final:
-            return active.retry_at
-        return max(active.row.deadline, active.retry_at)
+            return retry_s
+        return max(active.row.deadline - clock.now(), retry_s)
 
     async def _settle(self) -> None:
-        now = self._core.clock.now()
+        now = self._core.clock.monotonic()
         self._overrides.expire()
         if self._overrides.may_settle() and self._overrides.unsettled() and self._settle_at <= now:
             self._settle_at = now + self._core.timings.retry_s
@@ -121,16 +124,20 @@ class Timers:
 
     async def _irreversible(self) -> None:
         core = self._core
-        if core.active is None and core.irreversible_at <= core.clock.now() and core.journal.pending_irreversible():
+        if (
+            core.active is None
+            and core.irreversible_at <= core.clock.monotonic()
+            and core.journal.pending_irreversible()
+        ):
             async with core.work:
                 if core.active is None:
                     await retry_irreversible(core)
 
     async def _reconcile(self) -> None:
         core = self._core
-        if core.active is not None or self._reconcile_at > core.clock.now():
+        if core.active is not None or self._reconcile_at > core.clock.monotonic():
             return
-        self._reconcile_at = core.clock.now() + self._period()
+        self._reconcile_at = core.clock.monotonic() + self._period()
         try:
             core.journal.ensure_room()
         finally:
@@ -149,18 +156,19 @@ class Timers:
             for wait in waits:
                 wait.cancel()
 
-    def _next_due(self) -> float:
-        core = self._core
-        due = [core.clock.now() + self._interval_s]
+    def _next_due_s(self) -> float:
+        """Seconds until something is due."""
+        core, now = self._core, self._core.clock.monotonic()
+        due_s = [self._interval_s]
         if core.active is not None:
-            due.append(self._commit_due(core.active))
+            due_s.append(self._commit_due_s(core.active))
         else:
-            due.append(self._reconcile_at)
+            due_s.append(self._reconcile_at - now)
             if core.journal.pending_irreversible():
-                due.append(core.irreversible_at)
+                due_s.append(core.irreversible_at - now)
         expiry = self._overrides.next_expiry()
         if expiry is not None:
-            due.append(expiry)
+            due_s.append(expiry - core.clock.now())
         if self._overrides.may_settle() and self._overrides.unsettled():
-            due.append(self._settle_at)
-        return min(due)
+            due_s.append(self._settle_at - now)
+        return min(due_s)

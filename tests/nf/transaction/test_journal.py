@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,3 +221,14 @@ async def test_the_journal_does_not_grow_for_ever(tmp_path: Path) -> None:
 
 def size_of(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.glob("journal.db*"))
+
+
+def test_only_its_owner_reads_the_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    path.touch(mode=0o644)
+    journal = Journal(path)
+    journal.ensure_room()
+    assert {file.name: stat.S_IMODE(file.stat().st_mode) & 0o077 for file in tmp_path.iterdir()} == {
+        "journal.db": 0, "journal.db-wal": 0, "journal.db.reserve": 0,
+    }  # fmt: skip
+    journal.close()

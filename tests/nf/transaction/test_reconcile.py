@@ -119,3 +119,13 @@ async def test_the_period_can_be_set_and_is_drawn_around_it(box: Box) -> None:
         assert "observe" not in box.drivers["alpha"].calls
         await box.clock.advance(20)
         assert "observe" in box.drivers["alpha"].calls
+
+
+async def test_a_wall_clock_that_is_set_back_puts_off_no_repair(box: Box) -> None:
+    assert isinstance(box.clock, VirtualClock)
+    async with running(box):
+        await box.clock.advance(6)
+        box.clock._start -= 86_400.0
+        box.drivers["alpha"]._set("a", "changed by hand")
+        await box.clock.advance(16)
+        assert box.live()["alpha"]["a"] == "1"
