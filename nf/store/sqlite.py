@@ -178,8 +178,11 @@ class _Worker:
 
 def _connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives its WAL the mode of the main file, so that one is made first, readable by its owner only.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    # SQLite gives its WAL the mode of the main file, so that one is made first, readable by its owner only. A file that
+    # is there is never opened here: closing it would drop the locks of this process's other connection (POSIX), and
+    # the next process to leave would take itself for the last and delete the WAL (sqlite.org/howtocorrupt.html, 2.2).
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
         _require_wal(str(db.execute("PRAGMA journal_mode = WAL").fetchone()[0]))

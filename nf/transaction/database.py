@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -139,13 +140,14 @@ class Database:
 
 
 def _make_private(path: Path) -> None:
-    """SQLite gives its log the mode of the file itself. Raises StorageError."""
+    """SQLite gives its log the mode of the file itself. Raises StorageError.
+
+    A file that is there is not opened: closing it would drop the locks that this process holds on it (POSIX).
+    """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.fchmod(descriptor, 0o600)
-        finally:
-            os.close(descriptor)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        path.chmod(0o600)
     except OSError as error:
         raise StorageError(
             f"the journal cannot be opened: {error.strerror}", where=str(path), remedy="see its directory and its owner"

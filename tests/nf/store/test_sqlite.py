@@ -209,6 +209,26 @@ async def test_two_processes_lose_no_update(tmp_path: Path) -> None:
         assert (report.intact, report.records) == (True, 2 * rounds)
 
 
+async def test_a_process_that_comes_and_goes_leaves_the_log_of_the_one_that_stays(tmp_path: Path) -> None:
+    """As `nf operator add` beside a running NOC: whoever leaves last deletes the log, and it is not the last."""
+    async with opened(tmp_path) as store:
+        await store.write([Put("things", "mine", b"1")], note())
+        assert await store.get("things", "mine")  # reading is a second connection of this process
+        for expected in (1, 2):
+            with _write(tmp_path, "increment", "1") as other:
+                assert await asyncio.to_thread(other.wait) == 0
+            entry = await store.get("things", "counter")
+            assert entry is not None
+            assert entry.value == str(expected).encode()
+            await store.write([Put("things", "mine", str(expected).encode())], note())
+    async with opened(tmp_path) as store:
+        entry = await store.get("things", "mine")
+        assert entry is not None
+        assert entry.value == b"2"
+        report = await store.audit_verify()
+        assert (report.intact, report.records) == (True, 5)
+
+
 @pytest.mark.parametrize("after", [1, 7, 23])
 async def test_killed_in_the_middle_of_writing_the_chain_verifies_and_nothing_acknowledged_is_lost(
     tmp_path: Path, after: int
