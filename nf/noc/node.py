@@ -27,6 +27,7 @@ from nf.noc.tasks import Tasks
 from nf.noc.telemetry import Telemetry
 from nf.store.contract import Store
 from nf.telemetry.alarms import Severity
+from nf.trust.allowance import Allowance
 from nf.trust.authority import Authority
 from nf.trust.enrolment import Enrolment
 from nf.trust.roles import OperatorRole, Operators
@@ -89,6 +90,7 @@ class Node:
         self.catchup.participates = self.coordinator.participates
         self._known: dict[str, ApplianceRecord] = {}
         self._kept: dict[str, ApplianceRecord] = {}  # of those, as the store has them
+        self._refusals = Allowance(clock)
         self._tasks = Tasks("noc")
 
     # ---- life ----
@@ -246,8 +248,14 @@ class Node:
         return None
 
     async def denied(self, actor: str, method: str, reason: str) -> None:
-        """The actor of a call that was refused may be nobody we know: then the record is the NOC's own."""
-        detail: JsonObject = {"method": method, "reason": reason[:1000]}
+        """The actor of a call that was refused may be nobody we know: then the record is the NOC's own.
+
+        Of one actor some are written and the rest counted: who is refused dials again, for ever if need be.
+        """
+        unrecorded = self._refusals.admit(actor[:200])
+        if unrecorded is None:
+            return
+        detail: JsonObject = {"method": method, "reason": reason[:1000], "unrecorded_before": unrecorded}
         try:
             SpiffeId.parse(actor)
         except NfError:
@@ -256,9 +264,10 @@ class Node:
         await self.book.audit(actor, "call", method.rpartition("/")[2] or method, "denied", detail)
 
     async def false_claim(self, actor: str, claimed: str) -> None:
-        await self.book.audit(
-            actor, "session.hello", f"appliance/{claimed[:100]}", "refused", {"claimed": claimed[:200]}
-        )
+        unrecorded = self._refusals.admit(actor)
+        if unrecorded is not None:
+            detail: JsonObject = {"claimed": claimed[:200], "unrecorded_before": unrecorded}
+            await self.book.audit(actor, "session.hello", f"appliance/{claimed[:100]}", "refused", detail)
 
 
 def _version() -> str:

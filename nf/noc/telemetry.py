@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from nf.clock import Clock
@@ -17,12 +18,19 @@ NOC: Final = ""
 
 _SUBJECTS: Final = 20_000
 _HISTORY: Final = 1_000
+_ALARMS: Final = 1_000  # of one appliance
+OVERFLOW: Final = "alarm-overflow"
 
 Subject = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 def _subject(appliance: str, sample: Sample) -> Subject:
     return appliance, sample.kind, tuple(sorted(sample.labels.items()))
+
+
+def _place(appliance: str, sample: Sample) -> tuple[str, str, str, str]:
+    labels = sample.labels
+    return appliance, labels.get("channel", ""), labels.get("path", ""), labels.get("point", "")
 
 
 class Telemetry:
@@ -49,16 +57,16 @@ class Telemetry:
                 self._keep(appliance, sample_from_proto(item.sample))
 
     def _keep(self, appliance: str, sample: Sample) -> None:
+        # One whose clock is ahead would be believed for as long after it fell silent.
+        sample = replace(sample, at=min(sample.at, self._clock.now()))
         subject = _subject(appliance, sample)
         self._latest[subject] = sample
         self._latest.move_to_end(subject)
         if sample.kind in {"path.hop", "path.probe"}:
-            labels = sample.labels
-            key = (appliance, labels.get("channel", ""), labels.get("path", ""), labels.get("point", ""))
-            self._hops[key] = subject
+            self._hops[_place(appliance, sample)] = subject
         while len(self._latest) > _SUBJECTS:
-            oldest, _ = self._latest.popitem(last=False)
-            for place in [place for place, known in self._hops.items() if known == oldest]:
+            oldest, gone = self._latest.popitem(last=False)
+            if self._hops.get(place := _place(oldest[0], gone)) == oldest:
                 del self._hops[place]
 
     def hop(self, appliance: str, channel: str, path: str, point: str) -> Sample | None:
@@ -75,9 +83,21 @@ class Telemetry:
                 self._apply(appliance, AlarmEvent(alarm.cause, alarm.object, Severity.CLEARED, self._clock.now()))
 
     def _apply(self, appliance: str, event: AlarmEvent) -> None:
-        changed = self._alarms.setdefault(appliance, AlarmTable()).take(event)
+        table = self._alarms.get(appliance)
+        if table is None:
+            table = self._alarms[appliance] = AlarmTable(_ALARMS)
+        changed = table.take(event)
+        if appliance != NOC:
+            self._tell_overflow(appliance, table)
         if changed is not None and changed.severity is Severity.CLEARED:
             self._cleared.appendleft((appliance, changed))
+
+    def _tell_overflow(self, appliance: str, table: AlarmTable) -> None:
+        if table.full:
+            text = f"{len(table)} alarms stand: what is raised beside them is not shown"
+            self.alarm(OVERFLOW, appliance, Severity.MINOR, text, "clear what causes most of them; see `nf alarms`")
+        else:
+            self.clear(OVERFLOW, appliance)
 
     def alarm(self, cause: str, subject: str, severity: Severity, text: str = "", remedy: str = "") -> None:
         """An alarm of the NOC itself: raised, changed or (CLEARED) ended."""

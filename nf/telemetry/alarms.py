@@ -46,9 +46,13 @@ class Alarm:
 
 
 class AlarmTable:
-    """The alarms that stand now. A repeat with nothing new only counts; a clear of nothing is nothing."""
+    """The alarms that stand now. A repeat with nothing new only counts; a clear of nothing is nothing.
 
-    def __init__(self) -> None:
+    `limit`: so many stand at most; what would be one more is not taken.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
         self._alarms: dict[tuple[str, str], Alarm] = {}
 
     def __iter__(self) -> Iterator[Alarm]:
@@ -56,6 +60,10 @@ class AlarmTable:
 
     def __len__(self) -> int:
         return len(self._alarms)
+
+    @property
+    def full(self) -> bool:
+        return self._limit is not None and len(self._alarms) >= self._limit
 
     def restore(self, alarm: Alarm) -> None:
         """Put back an alarm that was kept elsewhere, with its history."""
@@ -71,6 +79,8 @@ class AlarmTable:
             del self._alarms[key]
             return replace(known, severity=Severity.CLEARED, text=event.text or known.text, last_at=event.at)
         if known is None:
+            if self.full:
+                return None
             alarm = Alarm(event.cause, event.object, event.severity, event.text, event.remedy, event.at, event.at, 1)
             self._alarms[key] = alarm
             return alarm

@@ -20,6 +20,7 @@ from nf.control.v1 import fleet_pb2, fleet_pb2_grpc, noc_pb2_grpc
 from nf.control.v1 import noc_pb2 as pb
 from nf.errors import DeniedError, IdentityError, UnavailableError
 from nf.noc.daemon import open_store
+from nf.trust.allowance import REFUSALS_PER_NAME
 from nf.trust.authority import Authority
 from nf.trust.enrolment import Enrolment
 from nf.trust.identity import Identity, key_pem, new_key
@@ -138,6 +139,17 @@ async def test_a_revoked_appliance_is_refused_at_its_next_call(pair: InProcessFl
         error = await refused(stub.Telemetry(iter(())))
     assert isinstance(error, IdentityError)
     assert "revoked" in error.message
+
+
+async def test_who_is_refused_for_ever_does_not_fill_the_audit(pair: InProcessFleet) -> None:
+    identity = await pair.operator("vic", OperatorRole.VIEWER)
+    async with noc_channel(address(pair), identity) as channel:
+        noc = noc_pb2_grpc.NocStub(channel)
+        for _ in range(REFUSALS_PER_NAME + 5):
+            with pytest.raises(DeniedError):
+                await call(noc.ShowAudit(pb.ShowAuditRequest(), timeout=5))
+    denied = [action for action in await actions(pair) if action == (str(identity.spiffe_id), "call", "denied")]
+    assert len(denied) == REFUSALS_PER_NAME
 
 
 async def test_calls_of_a_revoked_appliance_end_at_once(pair: InProcessFleet) -> None:
