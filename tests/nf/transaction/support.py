@@ -185,6 +185,7 @@ class FileDriver:
             id=f"{self.section}-{key}",
             kind="set",
             arguments={"key": key, "value": value},
+            requires=frozenset({"headend.emits"} if key.startswith("fed") and value is not None else ()),
             provides=frozenset({f"{self.section}.{key}={value}"}),
             reversible=not (key.startswith("bucket") and value is None),
             disruption="drops viewers" if key.startswith("costly") else "",

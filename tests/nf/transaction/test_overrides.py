@@ -9,7 +9,7 @@ import pytest
 from nf.clock import VirtualClock
 from nf.errors import CommitRefused, DriverError, InputError, NfError, NotFoundError, RefusedError
 from nf.transaction.model import OverrideState
-from tests.nf.transaction.support import START, Box, commit, make_box, running
+from tests.nf.transaction.support import START, Box, commit, config, make_box, running
 from tests.nf.transaction.test_engine import NEW, OLD, alarms, is_new, is_old
 
 
@@ -55,6 +55,19 @@ async def test_an_override_ends_on_request_also_when_that_costs_something(box: B
     assert is_old(box)
     with pytest.raises(NotFoundError):
         await box.engine.end_override(name)
+
+
+async def test_an_override_ends_also_where_another_appliance_provides_what_comes_back(box: Box) -> None:
+    await commit(box, "t2", 2, config({"alpha": {"fed": "1"}, "beta": {}}))
+    async with running(box):
+        name = await add(box, {"fed": None})
+        assert box.live()["alpha"] == {}
+        await box.engine.end_override(name)
+        assert box.live()["alpha"] == {"fed": "1"}
+        await add(box, {"fed": None}, ttl_s=5)
+        await pass_time(box, 6)
+        assert box.live()["alpha"] == {"fed": "1"}
+    assert alarms(box) == set()
 
 
 async def test_overrides_lie_on_one_another_oldest_first(box: Box) -> None:

@@ -60,6 +60,15 @@ async def test_drift_whose_repair_costs_something_waits_and_says_what(box: Box) 
     assert alarms(box) == set()
 
 
+async def test_what_another_appliance_provides_does_not_keep_a_repair_from_it(box: Box) -> None:
+    """The commit that confirmed the configuration saw to it; alone, the appliance cannot know."""
+    await commit(box, "t2", 2, config({"alpha": {"fed": "1"}, "beta": {}}))
+    box.drivers["alpha"]._set("fed", "changed by hand")
+    await a_while(box)
+    assert box.live()["alpha"] == {"fed": "1"}
+    assert alarms(box) == set()
+
+
 async def test_a_repair_that_fails_is_undone_and_tried_again(box: Box) -> None:
     box.drivers["beta"]._set("c", "x")
     box.drivers["beta"].break_next("verify", DriverError("does not come up"), times=1)
