@@ -162,6 +162,8 @@ class Agent:
                     self._take(event)
             except (NfError, OSError, ValueError) as error:
                 _log.warning("events of %s: %s", driver.name, error)
+            except Exception:  # noqa: BLE001 - a driver may raise anything; the agent outlives it
+                _log.exception("events of %s", driver.name)
             await self._config.clock.sleep(_EVENTS_RETRY_S)
 
     def _take(self, event: Sample | AlarmEvent) -> None:

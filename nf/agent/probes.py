@@ -98,6 +98,9 @@ class ProbeRunner:
             except (NfError, OSError) as error:
                 _log.warning("probe %s: %s", target.id, error)
                 self._failed(running, str(error))
+            except Exception as error:  # noqa: BLE001 - a probe may raise anything, and reads what comes from anywhere
+                _log.exception("probe %s", target.id)
+                self._failed(running, f"{type(error).__name__}: {error}")
             await self._clock.sleep(_RESTART_S)
 
     def _take(self, running: _Running, sample: PathSample) -> None:

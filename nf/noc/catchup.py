@@ -119,7 +119,10 @@ class CatchUp:
         while True:
             self._wakeup.clear()
             if not self._quiet:
-                await self._round()
+                try:
+                    await self._round()
+                except Exception:  # noqa: BLE001 - one appliance's strange answer must not end this for the whole fleet
+                    _log.exception("a round of catching up failed")
             try:
                 async with asyncio.timeout(_LOOK_S):
                     await self._wakeup.wait()

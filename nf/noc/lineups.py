@@ -170,10 +170,10 @@ class LineUps:
     async def before_current(self) -> RevisionRecord:
         """The last confirmed revision before the current one. Raises RefusedError when there is none."""
         number = self.current.record.revision
-        older = [r for r in await self._book.revisions() if r.revision < number and r.outcome == "confirmed"]
-        if not older:
-            raise RefusedError("there is no revision before the current one", where=f"revision {number}")
-        return older[-1]
+        async for record in self._book.revisions(below=number):
+            if record.outcome == "confirmed":
+                return record
+        raise RefusedError("there is no revision before the current one", where=f"revision {number}")
 
     async def diff_draft(self, old: int, draft: Draft) -> tuple[Change, ...]:
         """What committing `draft` would change against revision `old`. Raises NotFoundError."""

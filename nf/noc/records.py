@@ -13,7 +13,7 @@ Enrolment and operators keep buckets of their own (nf.trust).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, cast
@@ -177,9 +177,10 @@ class Book:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    async def revisions(self) -> tuple[RevisionRecord, ...]:
-        """Oldest first."""
-        return tuple(_revision(entry.value) for entry in await self.store.list(REVISIONS))
+    async def revisions(self, below: int = 0) -> AsyncIterator[RevisionRecord]:
+        """Newest first, each read when it is asked for: all documents ever committed are many. `below`: only older."""
+        for number in range((below or await self.last_number() + 1) - 1, 0, -1):
+            yield await self.revision(number)
 
     async def revision(self, number: int) -> RevisionRecord:
         """Raises NotFoundError."""
@@ -194,8 +195,11 @@ class Book:
         return int(_load(entry.value)["revision"]) if entry else 0
 
     async def last_number(self) -> int:
-        entries = await self.store.list(REVISIONS)
-        return int(entries[-1].key) if entries else 0
+        """Numbers have no gaps, and few revisions come after the current one: those that were undone."""
+        number = await self.current_number()
+        while await self.store.get(REVISIONS, f"{number + 1:010d}") is not None:
+            number += 1
+        return number
 
     async def config(self, digest: str) -> JsonObject:
         """Raises NotFoundError."""

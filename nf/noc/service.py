@@ -185,9 +185,12 @@ class NocService(noc_pb2_grpc.NocServicer):
 
     async def ListRevisions(self, request: pb.ListRevisionsRequest, context: Context) -> pb.ListRevisionsResponse:
         current = self._node.lineups.current.record.revision
-        records = sorted(await self._node.book.revisions(), key=lambda record: -record.revision)
-        limit = request.limit or 50
-        return pb.ListRevisionsResponse(revisions=[_summary(record, current) for record in records[:limit]])
+        summaries: list[pb.RevisionSummary] = []
+        async for record in self._node.book.revisions():
+            summaries.append(_summary(record, current))
+            if len(summaries) >= (request.limit or 50):
+                break
+        return pb.ListRevisionsResponse(revisions=summaries)
 
     async def GetRevision(self, request: pb.GetRevisionRequest, context: Context) -> pb.GetRevisionResponse:
         current = self._node.lineups.current.record

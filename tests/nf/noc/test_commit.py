@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from nf.control.v1 import noc_pb2 as pb
 from nf.noc.events import Events
+from nf.noc.records import REVISIONS
 from nf.noc.rollout import Progress
-from tests.support.fleet import InProcessFleet, lineup_text
+from tests.support.fleet import InProcessFleet, collect, lineup_text
 
 
 async def test_a_commit_reaches_everybody(fleet: InProcessFleet) -> None:
@@ -70,3 +74,28 @@ async def test_two_who_plan_at_once_each_get_their_own_plan(fleet: InProcessFlee
         assert len(answer.appliances) == len(fleet.daemons)
         steps = {step.id for appliance in answer.appliances for step in appliance.steps}
         assert all(f"ch{number}" in step for step in steps), steps
+
+
+async def test_no_commit_reads_every_document_ever_committed(
+    fleet: InProcessFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fleet.node.book.store
+    listed: list[str] = []
+    before = store.list
+
+    async def watched(bucket: str, prefix: str = "") -> Any:
+        listed.append(bucket)
+        return await before(bucket, prefix)
+
+    monkeypatch.setattr(store, "list", watched)
+    await fleet.commit({"ch1": 101})
+    fleet.daemons["pop"].fail_apply = "no room"
+    await fleet.commit({"ch1": 101, "ch2": 102})
+    fleet.daemons["pop"].fail_apply = ""
+    await fleet.commit({"ch1": 101, "ch3": 103})
+    async with fleet.client() as noc:
+        history = await noc.ListRevisions(pb.ListRevisionsRequest(limit=3))
+        assert [(r.revision, r.outcome) for r in history.revisions] == [(4, "current"), (3, "undone"), (2, "confirmed")]
+        assert (await collect(noc.RollbackLineUp(pb.RollbackLineUpRequest())))[-1].outcome == pb.OUTCOME_CONFIRMED
+    assert fleet.rows("pop") == {"ch1": "101"}
+    assert REVISIONS not in listed

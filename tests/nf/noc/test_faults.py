@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from nf.contracts.driver import Event
 from nf.control.v1 import noc_pb2 as pb
 from nf.errors import NfError
 from nf.noc.records import TransactionRecord
 from nf.noc.rollout import Rollout
 from nf.noc.sessions import Sessions
 from nf.transaction.model import Timings
-from tests.support.fleet import InProcessFleet, in_process_fleet
+from tests.support.fleet import InProcessFleet, TableDriver, in_process_fleet
 
 ALL = {"ch1": "101"}
 
@@ -196,3 +197,41 @@ async def test_the_client_that_asked_may_go_away(fleet: InProcessFleet) -> None:
     gate.set()
     await fleet.current()
     await fleet.until(lambda: everywhere(fleet, ALL))
+
+
+async def test_a_mistake_in_one_round_of_catching_up_is_not_the_last_round(
+    fleet: InProcessFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, stumbled = fleet.node.catchup._bring, asyncio.Event()
+
+    async def bring(appliance: str) -> None:
+        if not stumbled.is_set():
+            stumbled.set()
+            raise KeyError("steps")
+        await before(appliance)
+
+    monkeypatch.setattr(fleet.node.catchup, "_bring", bring)
+    await fleet.kill_agent("pop")
+    (fleet.home("pop") / "state" / "journal.db").unlink()
+    await fleet.start_agent("pop")
+    await fleet.current()
+    assert stumbled.is_set()
+
+
+async def test_a_driver_whose_events_fail_still_takes_commits(
+    fleet: InProcessFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+
+    async def events(_: TableDriver) -> AsyncIterator[Event]:
+        failed.set()
+        raise KeyError("routes")
+        yield
+
+    monkeypatch.setattr(TableDriver, "events", events)
+    await fleet.kill_agent("pop")
+    await fleet.start_agent("pop")
+    await fleet.online("pop")
+    async with asyncio.timeout(10):
+        await failed.wait()
+    assert (await fleet.commit({"ch1": 101})).outcome == pb.OUTCOME_CONFIRMED
