@@ -16,13 +16,13 @@ from nf.control.v1 import fleet_pb2 as fleet
 from nf.control.v1 import noc_pb2
 from nf.errors import NfError
 from nf.noc.calls import Calls
-from nf.noc.catchup import CatchUp
+from nf.noc.catchup import FAILED, CatchUp
 from nf.noc.coordinator import Coordinator
 from nf.noc.ledger import Ledger
 from nf.noc.lineups import LineUps
 from nf.noc.records import ApplianceRecord, Book
 from nf.noc.sessions import Session, Sessions
-from nf.noc.settlement import Settlement
+from nf.noc.settlement import SPLIT, Settlement
 from nf.noc.tasks import Tasks
 from nf.noc.telemetry import Telemetry
 from nf.store.contract import Store
@@ -85,7 +85,7 @@ class Node:
             settlement=self.settlement,
             clock=clock,
             quiet=self.catchup.quiet,
-            wake=self.catchup.wake,
+            wake=self._fleet_changed,
         )
         self.catchup.participates = self.coordinator.participates
         self._known: dict[str, ApplianceRecord] = {}
@@ -155,6 +155,12 @@ class Node:
                 return
             self.telemetry.clear(UNWRITABLE, self.spiffe_id)
             self._kept[record.name] = record
+
+    def _fleet_changed(self) -> None:
+        """A commit came to an end: somebody may be behind now, and who left the fleet is nobody's alarm any more."""
+        self.catchup.wake()
+        for appliance in self._known.keys() - self.lineups.current.record.configs.keys() - self.sessions.online():
+            self.telemetry.forget(appliance, (OFFLINE, SPLIT, FAILED))
 
     def gone(self, session: Session) -> None:
         self._tasks.start(self._alarm_when_offline(session.appliance))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -91,6 +91,12 @@ class Telemetry:
             self._tell_overflow(appliance, table)
         if changed is not None and changed.severity is Severity.CLEARED:
             self._cleared.appendleft((appliance, changed))
+
+    def forget(self, appliance: str, causes: Sequence[str]) -> None:
+        """It is no longer of the fleet: its own alarms end, and of the NOC's about it those with these causes."""
+        self._only(appliance, set())
+        for cause in (*causes, OVERFLOW):
+            self.clear(cause, appliance)
 
     def _tell_overflow(self, appliance: str, table: AlarmTable) -> None:
         if table.full:

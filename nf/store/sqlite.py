@@ -1,6 +1,7 @@
 """The store of one NOC node: SQLite in WAL mode, synchronous FULL, so that a write that returned survives power loss.
 
-One writing and one reading connection, each on a thread of its own: a long verification never delays a write.
+One connection to write, one to read and one to verify, each on a thread of its own: a long verification of the audit
+chain delays neither a write nor the reading that every call depends on.
 Several processes may open the same file; they take turns for as long as `BUSY_TIMEOUT_S`.
 """
 
@@ -54,6 +55,7 @@ class SqliteStore:
         self._clock = clock
         self._writer = _Worker(path, "store-write")
         self._reader = _Worker(path, "store-read")
+        self._verifier = _Worker(path, "store-verify")
 
     @classmethod
     async def open(cls, path: Path, *, sign: Callable[[bytes], bytes] | None = None, clock: Clock) -> SqliteStore:
@@ -96,9 +98,10 @@ class SqliteStore:
         return tuple(AuditRecord(*row) for row in rows)
 
     async def audit_verify(self) -> AuditReport:
-        return await self._reader.run(self._verify)
+        return await self._verifier.run(self._verify)
 
     async def close(self) -> None:
+        await self._verifier.close()
         await self._reader.close()
         await self._writer.close()
 

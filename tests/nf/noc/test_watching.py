@@ -18,7 +18,7 @@ from nf.errors import InputError, NotFoundError, UnavailableError
 from nf.noc.coordinator import Order
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
-from tests.support.fleet import InProcessFleet, TablePlanner, in_process_fleet, lineup_text, refused
+from tests.support.fleet import InProcessFleet, TablePlanner, fleet_text, in_process_fleet, lineup_text, refused
 
 
 @pytest.fixture
@@ -209,3 +209,12 @@ async def test_connections_end_with_age_and_nothing_is_lost(tmp_path: Path) -> N
         await fleet.node.enrolment.revoke("recv", fleet.node.spiffe_id)
         await fleet.until(lambda: "recv" not in fleet.node.sessions.online())
         assert fleet.rows("recv") == {"ch1": "101"}
+
+
+async def test_an_appliance_that_left_the_fleet_is_no_alarm(fleet: InProcessFleet) -> None:
+    await fleet.kill_agent("recv")
+    await fleet.until(lambda: fleet.alarms("appliance-offline") == [("appliance-offline", "recv")])
+    text = fleet_text([place for place in fleet.places if place.id != "recv"], fleet.optional)
+    document = pb.DocumentText(file="fleet.yaml", text=text.encode())
+    assert (await fleet.commit({"ch1": 101}, fleet=document)).outcome == pb.OUTCOME_CONFIRMED
+    await fleet.until(lambda: not fleet.alarms())

@@ -10,14 +10,16 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nf.clock import RealClock, VirtualClock
 from nf.errors import BusyError, IntegrityError, RefusedError, StorageError
-from nf.store import sqlite
+from nf.store import audit, sqlite
 from nf.store.audit import AuditEntry
 from nf.store.contract import Put
 from nf.store.sqlite import SqliteStore
@@ -249,6 +251,26 @@ async def test_killed_in_the_middle_of_writing_the_chain_verifies_and_nothing_ac
         entry = await store.get("things", "counter")
         assert entry is not None
         assert int(entry.value) == report.records
+
+
+async def test_a_long_verification_delays_no_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, go_on = threading.Event(), threading.Event()
+    before = audit.verify
+
+    def long(*arguments: Any) -> Any:
+        began.set()
+        go_on.wait(20)
+        return before(*arguments)
+
+    monkeypatch.setattr(audit, "verify", long)
+    async with opened(tmp_path) as store:
+        verification = asyncio.create_task(store.audit_verify())
+        await asyncio.to_thread(began.wait, 10)
+        async with asyncio.timeout(5):
+            assert await store.get("things", "mine") is None
+        assert not verification.done()
+        go_on.set()
+        assert (await verification).intact
 
 
 @pytest.mark.root
