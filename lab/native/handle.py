@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from nf.errors import DriverError, InputError, NotFoundError, RefusedError, Unav
 
 # The log comes as standard input, kept as 3: the shell gives a background command /dev/null in its place.
 _SPAWN = 'exec 3>&0; setsid "$@" >&3 2>&3 3>&- </dev/null & echo $!'
+
+_HEARS_CTRL_C = ("env", "--default-signal=INT,QUIT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,11 @@ class Lab:
             wanted = known[0] if known else ""
         found = state.load(wanted) if wanted else None
         if found is None:
+            there = ", ".join(state.names())
             raise NotFoundError(
-                f"no lab {wanted} is up" if wanted else "no lab is up", where="nf lab", remedy="`nf lab up` makes one"
+                f"no lab {wanted} is up" if wanted else "no lab is up",
+                where="nf lab",
+                remedy=f"up now: {there}" if there else "`nf lab up` makes one",
             )
         return cls(found)
 
@@ -108,7 +114,9 @@ class Lab:
 
     def execute(self, node: str, argv: Sequence[str]) -> NoReturn:
         """Become the command: standard streams, terminal, working directory and exit code are its own."""
-        here = ["sh", "-c", 'cd -- "$0" 2>/dev/null || cd /; exec "$@"', str(Path.cwd())]
+        here = [*_HEARS_CTRL_C, "sh", "-c", 'cd -- "$0" 2>/dev/null || cd /; exec "$@"', str(Path.cwd())]
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)  # nsenter stays, and so the command may end in its own way
         os.execve(_nsenter(), self.command(node, [*here, *argv]), self.environment(node))  # noqa: S606  # no shell is wanted
 
     def spawn(self, node: str, argv: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> int:
