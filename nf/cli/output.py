@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_PROSE = frozenset({"COMMENT", "COSTS", "DETAIL", "DO", "INTERFACES", "PATCH", "PROCESSES", "REASON", "STEP", "TEXT"})
+_LEAST_WIDTH = 120  # on a narrower terminal the lines of a table go on in the next: nothing is cut off
 _PLAIN_WIDTH = 200  # wide enough that a table in a pipe never wraps or loses a column
 
 
-def _console(stream: TextIO) -> Console:
+def _console(stream: TextIO, least_width: int = 0) -> Console:
     from rich.console import Console
 
     class PipedConsole(Console):
@@ -25,7 +27,10 @@ def _console(stream: TextIO) -> Console:
             raise BrokenPipeError
 
     width = None if stream.isatty() else _piped_width()
-    return PipedConsole(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    console = PipedConsole(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    if stream.isatty() and console.width < least_width:
+        console.width = least_width
+    return console
 
 
 def _piped_width() -> int:
@@ -34,9 +39,9 @@ def _piped_width() -> int:
     return (int(columns) if columns.isdecimal() else 0) or _PLAIN_WIDTH
 
 
-def out() -> Console:
-    """Results. Honours NO_COLOR; plain text when stdout is no terminal."""
-    return _console(sys.stdout)
+def out(*, fits: bool = False) -> Console:
+    """Results. Honours NO_COLOR; plain text when stdout is no terminal. `fits`: no wider than the terminal."""
+    return _console(sys.stdout, 0 if fits else _LEAST_WIDTH)
 
 
 def err() -> Console:
@@ -66,11 +71,21 @@ def print_json(value: object, *, line: bool = False) -> None:
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """An empty table in the one style of `nf`; `right` names the columns of numbers."""
+    """An empty table in the one style of `nf`; `right` names the columns of numbers.
+
+    Where that is too wide, prose goes on in the next line, and what is one word ends with an ellipsis.
+    """
     from rich import box
     from rich.table import Table
 
     grid = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for column in columns:
-        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        prose = column.upper() in _PROSE
+        grid.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=not prose,
+            overflow="fold" if prose else "ellipsis",
+            min_width=len(column) if prose else None,
+        )
     return grid

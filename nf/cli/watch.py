@@ -34,7 +34,7 @@ def watch(
     """
     from rich.live import Live
 
-    console = out()
+    console = out(fits=True)  # what is redrawn in place must not wrap
     live = Live(console=console, auto_refresh=False) if render and sys.stdout.isatty() else None
     last: list[_Response] = []
 

@@ -21,7 +21,13 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 def add(
     appliance: Annotated[str, typer.Argument(metavar="APPLIANCE", autocompletion=complete.appliances)],
     section: Annotated[str, typer.Argument(metavar="SECTION", autocompletion=complete.sections)],
-    patch: Annotated[str, typer.Argument(metavar="PATCH-JSON", help="JSON merge patch (RFC 7396) on the section.")],
+    patch: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATCH-JSON",
+            help="JSON merge patch (RFC 7396) on the section, such as '{\"entries\": []}'; a list is replaced whole.",
+        ),
+    ],
     *,
     ttl: Annotated[str, typer.Option("--ttl", help="It ends after this, such as 1h.", show_default=False)],
     reason: Annotated[str, typer.Option("--reason", help="Why; it is shown and audited.", show_default=False)],
@@ -91,7 +97,7 @@ def _patch(text: str) -> bytes:
         value = json_module.loads(text)
     except ValueError as error:
         raise InputError(
-            f"no JSON: {error}", where="PATCH-JSON", remedy="write for example '{\"cost\": 20}'"
+            f"no JSON: {error}", where="PATCH-JSON", remedy="write for example '{\"entries\": []}'"
         ) from error
     if not isinstance(value, dict):
         raise InputError("a merge patch on a section is a JSON object", where="PATCH-JSON", remedy="put it into { }")
