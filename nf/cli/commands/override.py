@@ -25,7 +25,7 @@ def add(
         str,
         typer.Argument(
             metavar="PATCH-JSON",
-            help="JSON merge patch (RFC 7396) on the section, such as '{\"entries\": []}'; a list is replaced whole.",
+            help="JSON merge patch (RFC 7396) on the section as `nf appliance show` prints it; a list is replaced whole.",
         ),
     ],
     *,
@@ -97,7 +97,7 @@ def _patch(text: str) -> bytes:
         value = json_module.loads(text)
     except ValueError as error:
         raise InputError(
-            f"no JSON: {error}", where="PATCH-JSON", remedy="write for example '{\"entries\": []}'"
+            f"no JSON: {error}", where="PATCH-JSON", remedy='write an object in quotes, such as \'{"key": "value"}\''
         ) from error
     if not isinstance(value, dict):
         raise InputError("a merge patch on a section is a JSON object", where="PATCH-JSON", remedy="put it into { }")
