@@ -25,7 +25,7 @@ def add(
         str,
         typer.Argument(
             metavar="PATCH-JSON",
-            help="JSON merge patch (RFC 7396) on the section that `nf appliance show` prints; lists are replaced whole.",
+            help="JSON merge patch (RFC 7396) on the section that `nf appliance show` prints; a list is replaced.",
         ),
     ],
     *,
