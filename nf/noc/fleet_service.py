@@ -51,6 +51,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self._heard = heard
         self._gone = gone
         self._false_claim = false_claim
+        self._reading: set[asyncio.Task[Any]] = set()
 
     async def Session(
         self, request_iterator: AsyncIterator[pb.AgentMessage], context: Context
@@ -74,18 +75,26 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
             async for message in session.outgoing():
                 yield message
         finally:
-            reader.cancel()
+            self._let_end(reader)
             if self._sessions.detach(session):
                 self._gone(session)
-            await asyncio.gather(reader, return_exceptions=True)
+
+    def _let_end(self, reader: asyncio.Task[Any]) -> None:
+        """It ends with its call. A read that is cancelled leaves gRPC writing into memory that is freed."""
+        self._reading.add(reader)
+        reader.add_done_callback(self._ended)
+
+    def _ended(self, reader: asyncio.Task[Any]) -> None:
+        self._reading.discard(reader)
+        if not reader.cancelled():
+            reader.exception()  # of a stream that is over: nobody waits for it
 
     async def _hello(self, requests: AsyncIterator[pb.AgentMessage]) -> pb.Hello:
-        try:
-            async with asyncio.timeout(_HELLO_S):
-                first = await anext(aiter(requests))
-        except (TimeoutError, StopAsyncIteration):
-            raise InputError("a session begins with a hello", where="Session") from None
-        if first.WhichOneof("body") != "hello":
+        reading = asyncio.create_task(_first(requests), name="hello")
+        self._let_end(reading)
+        await asyncio.wait({reading}, timeout=_HELLO_S)
+        first = reading.result() if reading.done() else None
+        if first is None or first.WhichOneof("body") != "hello":
             raise InputError("a session begins with a hello", where="Session")
         peer = current_peer()
         if first.hello.appliance != peer.spiffe_id.name:
@@ -100,6 +109,8 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def _read(self, session: live.Session, requests: AsyncIterator[pb.AgentMessage]) -> None:
         try:
             async for message in requests:
+                if session.closed.is_set():
+                    return
                 self._sessions.seen(session.appliance)
                 if message.WhichOneof("body") == "progress":
                     self._sessions.progressed(session.appliance, message.progress)
@@ -110,22 +121,33 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
 
     async def Telemetry(self, request_iterator: AsyncIterator[pb.TelemetryBatch], context: Context) -> pb.TelemetryAck:
         """The name is the certificate's: nobody measures for another. Raises IdentityError (revoked meanwhile)."""
-        reading = asyncio.ensure_future(self._measured(current_peer().spiffe_id.name, request_iterator))
-        with self._calls.running(_certificate(), reading.cancel) as call:
+        cut = asyncio.Event()
+        cutting = asyncio.create_task(cut.wait(), name="cut of a telemetry stream")
+        reading = asyncio.create_task(self._measured(current_peer().spiffe_id.name, request_iterator, cut))
+        self._let_end(reading)
+        with self._calls.running(_certificate(), cut.set) as call:
             try:
-                return pb.TelemetryAck(items=await reading)
-            except asyncio.CancelledError:
+                await asyncio.wait({cutting, reading}, return_when=asyncio.FIRST_COMPLETED)
                 call.check()
-                raise
+                return pb.TelemetryAck(items=reading.result())
             finally:
-                reading.cancel()
+                cut.set()
+                cutting.cancel()
 
-    async def _measured(self, appliance: str, batches: AsyncIterator[pb.TelemetryBatch]) -> int:
+    async def _measured(self, appliance: str, batches: AsyncIterator[pb.TelemetryBatch], cut: asyncio.Event) -> int:
         items = 0
         async for batch in batches:
+            if cut.is_set():
+                break
             items += len(batch.items)
             self._telemetry.take(appliance, batch)
         return items
+
+
+async def _first(requests: AsyncIterator[pb.AgentMessage]) -> pb.AgentMessage | None:
+    async for message in requests:
+        return message
+    return None
 
 
 def _certificate() -> Certificate:
