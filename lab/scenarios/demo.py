@@ -242,7 +242,7 @@ def chapter_steady(console: Console, verdicts: Verdicts, since: float) -> None:
     good = errors == 0 and all(hop["verdict"] == "up" for hop in hops)
     verdicts.add(
         "continuity",
-        f"{errors} errors in {seconds:.0f} s, at least {packets} datagrams each",
+        f"{errors} errors in {seconds:.0f} s, at least {packets} TS packets each",
         f"0 errors over {SETTLED_S:.0f} s",
         good=good,
     )

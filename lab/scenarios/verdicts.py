@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console as Terminal
+from rich.markup import escape
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Verdicts:
         self.terminal.print(f"\n[bold]{title}[/bold]")
 
     def note(self, text: str) -> None:
-        self.terminal.print(f"  {text}", highlight=False)
+        self.terminal.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
 
     def add(self, step: str, figure: str, target: str, *, good: bool) -> bool:
         """Record and print one step; the file is written anew each time, so that a crash loses nothing."""
@@ -38,7 +39,8 @@ class Verdicts:
         self.rows.append(Verdict(step, figure, target, good, round(now - self._mark, 2)))
         self._mark = now
         mark = "[green]ok[/green] " if good else "[red]RED[/red]"
-        self.terminal.print(f"  {mark} {step}: {figure}  [dim](target: {target})[/dim]", highlight=False)
+        told = f"  {mark} {step}: {escape(figure)}  [dim](target: {escape(target)})[/dim]"
+        self.terminal.print(told, highlight=False, soft_wrap=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps([asdict(row) for row in self.rows], indent=2) + "\n")
         return good

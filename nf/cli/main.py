@@ -15,7 +15,7 @@ import typer
 from nf.cli import profile as profiles
 from nf.cli.exit_codes import Ended, ExitCode
 from nf.cli.plugins import RootGroup
-from nf.errors import InputError, NfError, StorageError
+from nf.errors import DeniedError, InputError, NfError, StorageError
 
 _COMPLETION = "_NF_COMPLETE"  # set by the shell when it asks what could come next
 
@@ -99,6 +99,9 @@ def _failed(error: BaseException, given: list[str]) -> int:
         _drop_output()
         full = StorageError(str(error.strerror), where=str(error.filename or "output"), remedy="free space")
         return show_error(full, as_json=as_json)
+    if isinstance(error, PermissionError):
+        denied = DeniedError("permission denied", where=str(error.filename or ""), remedy="run it as root (sudo)")
+        return show_error(denied, as_json=as_json)
     ours: BaseException | None = error
     if isinstance(error, BaseExceptionGroup):
         ours = error.subgroup(NfError)

@@ -168,7 +168,8 @@ class Authorizer:
             raise IdentityError(f"{spiffe_id} is of another trust domain", where=str(spiffe_id))
         serial = x509.load_pem_x509_certificate(_bytes(certificates[0])).serial_number
         if await self._directory.is_revoked(spiffe_id, serial):
-            raise IdentityError("this identity is revoked", where=str(spiffe_id), remedy="enrol anew")
+            anew = "`nf operator add` at the NOC" if spiffe_id.kind == "operator" else "enrol anew"
+            raise IdentityError("this identity is revoked", where=str(spiffe_id), remedy=anew)
         if spiffe_id.kind != "operator":
             return Peer(spiffe_id, serial)
         record = await self._directory.operator(spiffe_id.name)

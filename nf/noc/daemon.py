@@ -116,7 +116,8 @@ def _make_directory(state_dir: Path) -> None:
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise StorageError(str(error), where=str(state_dir), remedy="choose a directory that can be written") from error
+        remedy = "run it as root, or choose a directory that can be written"
+        raise StorageError(error.strerror or str(error), where=str(state_dir), remedy=remedy) from error
 
 
 class Certificate:

@@ -125,7 +125,7 @@ class SupervisorClient:
             except OSError as error:
                 if loop.time() + pause >= deadline:
                     raise UnavailableError(
-                        f"no supervisor answers: {error}",
+                        f"no supervisor answers: {error.strerror or error}",
                         where=str(self._socket),
                         remedy="start it: nf supervisor run",
                     ) from error

@@ -139,6 +139,16 @@ def test_wrong_use_with_json(nf: Nf) -> None:
     assert answer.error()["kind"] == "InputError"
 
 
+def test_what_needs_root_says_so(nf: Nf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/var/lib/nf")
+
+    monkeypatch.setattr("nf.cli.client.load_profile", closed)
+    answer = nf("lineup", "history")
+    assert answer.code == ExitCode.DENIED
+    assert answer.err.splitlines() == ["error: /var/lib/nf: permission denied", "  do: run it as root (sudo)"]
+
+
 def test_a_fault_of_ours_leaves_a_private_report_and_no_traceback(
     nf: Nf, noc: FakeNoc, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
