@@ -12,7 +12,7 @@ import pytest
 from lab.scenarios import bootstrap, demo, snapshot
 from lab.scenarios.console import Answer, Console, ScenarioError
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(240, func_only=True)]
 
 R1 = "10.3.1.10"
 GROUPS = {"ch1": "232.10.1.1", "ch2": "232.10.1.2"}
@@ -212,7 +212,9 @@ def _in_flight(network: Console) -> bool:
 def test_bad_documents_name_every_line_and_reach_no_appliance(two_channels: Console) -> None:
     text = demo.LINEUP.read_text()
     bad = (
-        text.replace("lcn: 101", "lcn: 102").replace("rate: 1M", "rate: 1MB", 1).replace("pop1, pop2", "pop1, pop9", 1)
+        text.replace("lcn: 101", "lcn: 102")
+        .replace(", rate: 1M", ", rate: 1MB", 1)
+        .replace("pop1, pop2", "pop1, pop9", 1)
     )
     bad = bad.replace("      source: studio-ch2\n", "      source: studio-ch2\n      colour: red\n")
     two_channels.must(two_channels.sh("noc", "sh", "-c", "cat > /etc/nf/bad.yaml", stdin=bad.encode()))
