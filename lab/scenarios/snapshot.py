@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lab.scenarios.console import Console
@@ -26,7 +27,9 @@ _ROUTER_READINGS = {"frr": f"vtysh --vty_socket {VTY} -c 'show running-config'"}
 
 def snapshot(console: Console) -> Snapshot:
     """Per appliance: nftables, routes, rules, addresses, multicast routes with an oif, units, FRR's configuration."""
-    return {node: _node(console, node) for node in ("headend", *ROUTERS)}
+    nodes = ("headend", *ROUTERS)
+    with ThreadPoolExecutor() as at_once:
+        return dict(zip(nodes, at_once.map(lambda node: _node(console, node), nodes), strict=True))
 
 
 def _node(console: Console, node: str) -> dict[str, Any]:
