@@ -14,7 +14,7 @@ from lab.scenarios import bootstrap
 from lab.scenarios.console import Console
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def network(require_root: Callable[[], None], require_programs: Callable[..., None]) -> Iterator[Console]:
     """Enrolled, on its underlay, no line-up. Its logs are left under build/network-logs."""
     require_programs("zebra", "ospfd", "pimd", "bfdd", "vtysh", "nft", "ip", "ffmpeg", "ffprobe", "tshark")
