@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -152,13 +153,20 @@ def confirmed(listing: dict[str, dict[str, Any]]) -> dict[str, int]:
     return {name: entry["confirmed_revision"] for name, entry in listing.items()}
 
 
+def left_over(console: Console, before: snapshot.Snapshot) -> list[str]:
+    """What still differs from the snapshot when OSPF has had its time to settle."""
+    with contextlib.suppress(ScenarioError):
+        console.wait("as before", lambda: not snapshot.differences(before, snapshot.snapshot(console)), 30.0)
+    return snapshot.differences(before, snapshot.snapshot(console))
+
+
 def chapter_undone(console: Console, verdicts: Verdicts) -> None:
     verdicts.chapter("5. A commit that fails on one appliance while it is applied is undone whole")
     before = snapshot.snapshot(console)
     break_nft(console, "pop2")
     answer, _ = commit(console, LINEUP_THREE, "--comment", "pop2 will fail")
     console.fault("mend-program", "pop2", "nft")
-    left = snapshot.differences(before, snapshot.snapshot(console))
+    left = left_over(console, before)
     verdicts.note(why(answer))
     verdicts.add(
         "pop2 fails in APPLY",
@@ -197,11 +205,7 @@ def agent_restarts(console: Console, appliance: str) -> int:
 def chapter_rollback(console: Console, verdicts: Verdicts, before: dict[str, dict[str, Any]]) -> None:
     verdicts.chapter("7. Rollback: every box as it was before the commit")
     answer = console.nf("lineup", "rollback", "--comment", "back to two channels")
-    try:
-        console.wait("every box as before", lambda: not snapshot.differences(before, snapshot.snapshot(console)), 20.0)
-        left = []
-    except ScenarioError:
-        left = snapshot.differences(before, snapshot.snapshot(console))
+    left = left_over(console, before)
     verdicts.add(
         "rollback",
         f"exit {answer.code}, {', '.join(left) or 'equal to the snapshot'}",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lab.scenarios.console import Console
 
-ROUTERS = ("c1", "c2", "pop1", "pop2")
+CORES = ("c1", "c2")
+ROUTERS = (*CORES, "pop1", "pop2")
 VTY = "/run/nf/frr/vty"
 
 Snapshot = dict[str, dict[str, Any]]
@@ -29,7 +31,16 @@ def snapshot(console: Console) -> Snapshot:
     """Per appliance: nftables, routes, rules, addresses, multicast routes with an oif, units, FRR's configuration."""
     nodes = ("headend", *ROUTERS)
     with ThreadPoolExecutor() as at_once:
-        return dict(zip(nodes, at_once.map(lambda node: _node(console, node), nodes), strict=True))
+        seen = dict(zip(nodes, at_once.map(lambda node: _node(console, node), nodes), strict=True))
+    _forget_the_choice(seen)
+    return seen
+
+
+def _forget_the_choice(seen: Snapshot) -> None:
+    """Which of two equal cores carries a tree is PIM's choice of the moment: of the cores, what both carry together."""
+    together = sorted({line.partition("Oifs:")[0].strip() for core in CORES for line in seen[core]["mroutes"]})
+    for core in CORES:
+        seen[core]["mroutes"] = together
 
 
 def _node(console: Console, node: str) -> dict[str, Any]:
@@ -46,9 +57,9 @@ def _digest(part: str, text: str) -> list[Any]:
     if part == "units":
         return sorted(unit["name"] for unit in json.loads(text))
     if part == "mroutes":
-        return sorted(line for line in text.splitlines() if "Oifs:" in line)
+        return sorted(re.sub(r"Iif: \S+\s+", "", line) for line in text.splitlines() if "Oifs:" in line)
     if part == "routes":
-        return [line for line in text.splitlines() if "multicast 232." not in line]
+        return sorted(re.sub(r" nhid \d+", "", line) for line in text.splitlines() if "multicast 232." not in line)
     return text.splitlines()
 
 

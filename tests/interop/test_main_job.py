@@ -25,6 +25,7 @@ def two_channels(network: Console) -> Iterator[Console]:
     def settle() -> None:
         network.must(network.nf("lineup", "commit", str(demo.LINEUP)))
         network.wait("both channels up at every receiver", lambda: demo.all_up_now(network), 30.0)
+        network.wait("routes settled", lambda: bootstrap.routed(network), 60.0)
 
     settle()
     yield network
@@ -33,7 +34,7 @@ def two_channels(network: Console) -> Iterator[Console]:
     settle()
 
 
-def assert_as_before(network: Console, before: dict[str, dict[str, Any]], timeout_s: float = 30.0) -> None:
+def assert_as_before(network: Console, before: dict[str, dict[str, Any]], timeout_s: float = 60.0) -> None:
     """Every box becomes what the snapshot says; if not, the failure names what differs."""
     with contextlib.suppress(ScenarioError):
         network.wait("as before", lambda: not snapshot.differences(before, snapshot.snapshot(network)), timeout_s)

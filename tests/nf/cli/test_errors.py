@@ -252,7 +252,7 @@ WORDS = [
     *("lineup", "check", "plan", "show", "diff", "history", "appliance", "list", "channel", "alarms", "audit"),
     *("verify", "override", "end", "schema", "version", "operator", "--json", "--fleet", "--profile", "--state-dir"),
     *("--", "-", "", "0", "-1", "99999999999999999999", "nan", "1e9", "{}", "pop1", "\u00df\u2603", "/dev/null", "/"),
-    *("/nonexistent", "a" * 5000, "-n", "--to", "--help", "--interval", "\udcff"),
+    *("/proc/nonexistent", "a" * 5000, "-n", "--to", "--help", "--interval", "\udcff"),
 ]
 
 

@@ -57,15 +57,32 @@ def _storm(port: int, over: threading.Event) -> None:
         if over.is_set():
             return
         try:
-            plain = socket.create_connection(("127.0.0.1", port), 0.2)
-            if number % 3 == 0:  # one that breaks off in the middle
-                plain.send(b"\x16\x03\x01")
-                plain.close()
-            else:
+            with socket.create_connection(("127.0.0.1", port), 0.2) as plain:
                 plain.settimeout(0.5)
-                context.wrap_socket(plain).close()
+                if number % 3 == 0:  # one that breaks off in the middle
+                    plain.send(b"\x16\x03\x01")
+                else:
+                    _shake_hands(context, plain)
         except OSError:
             over.wait(0.002)
+
+
+def _shake_hands(context: ssl.SSLContext, plain: socket.socket) -> None:
+    """By hand: a wrapped socket whose peer is gone at the wrong instant is left open."""
+    received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(received, to_send)
+    while True:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            plain.sendall(to_send.read())
+            data = plain.recv(16_384)
+            if not data:
+                return
+            received.write(data)
+        else:
+            plain.sendall(to_send.read())
+            return
 
 
 def test_a_storm_of_handshakes_over_many_lives_of_a_server_ends_no_process(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ async def test_a_unit_that_dies_at_once_backs_off_and_its_words_reach_the_caller
     spec = UnitSpec(
         "bad",
         ("sh", "-c", "echo cannot read configuration >&2; exit 3"),
-        ready=Readiness(ReadyKind.FILE, "/nonexistent", 20),
+        ready=Readiness(ReadyKind.FILE, "/proc/nonexistent", 20),
         backoff_first_s=0.02,
     )
     await running.client.define(spec)
@@ -99,7 +99,7 @@ async def test_a_program_that_does_not_exist_is_said_to_be_so(running: Bench) ->
 
 
 async def test_a_unit_that_never_gets_ready_is_ended_and_tried_again(running: Bench) -> None:
-    spec = UnitSpec("mute", SLEEP, ready=Readiness(ReadyKind.FILE, "/nonexistent", 0.2), backoff_first_s=0.05)
+    spec = UnitSpec("mute", SLEEP, ready=Readiness(ReadyKind.FILE, "/proc/nonexistent", 0.2), backoff_first_s=0.05)
     await running.client.define(spec)
     with pytest.raises(DriverError, match=r"not become ready within 0.2 s"):
         await running.client.start("mute")
@@ -191,7 +191,7 @@ async def test_a_new_definition_counts_from_the_next_start(running: Bench) -> No
 
 
 async def test_stop_interrupts_a_start(running: Bench) -> None:
-    await running.client.define(UnitSpec("slow", SLEEP, ready=Readiness(ReadyKind.FILE, "/nonexistent", 60)))
+    await running.client.define(UnitSpec("slow", SLEEP, ready=Readiness(ReadyKind.FILE, "/proc/nonexistent", 60)))
     starting = asyncio.create_task(running.client.start("slow"))
     await running.until_state("slow", UnitState.STARTING)
     await running.client.stop("slow")
