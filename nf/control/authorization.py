@@ -56,6 +56,7 @@ _OPERATE_SITE: Final = _operator(OperatorRole.OPERATOR, Scope.SITE)
 _HANDLE_ALARM: Final = _operator(OperatorRole.OPERATOR)  # its site is known only once the alarm is found
 
 _NOC: Final = "/streamverse.nf.v1.Noc/"
+_ADMIN: Final = "/streamverse.nf.v1.NocAdmin/"
 
 TABLE: Final[dict[str, Rule]] = {
     "/streamverse.nf.v1.Fleet/Session": _APPLIANCE,
@@ -93,6 +94,9 @@ TABLE: Final[dict[str, Rule]] = {
     _NOC + "AcknowledgeAlarm": _HANDLE_ALARM,
     _NOC + "ShelveAlarm": _HANDLE_ALARM,
     _NOC + "UnshelveAlarm": _HANDLE_ALARM,
+    _ADMIN + "GetStatus": _VIEW,
+    _ADMIN + "CollectSupport": _operator(OperatorRole.ENGINEER, Scope.FLEET),
+    _ADMIN + "AdoptLineUp": _operator(OperatorRole.ENGINEER),
     "/grpc.health.v1.Health/Check": _ANYBODY,
     "/grpc.health.v1.Health/Watch": _ANYBODY,
     "/grpc.health.v1.Health/List": _ANYBODY,
