@@ -168,10 +168,14 @@ class ShieldChannel(DocumentModel):
 
 
 class ShieldSection(DocumentModel):
-    """Section `cdn-shield`: the cache between origin and edges. `listen` is where the edges find it."""
+    """Section `cdn-shield`: the cache between origin and edges. `listen` is where the edges find it.
+
+    `requires`: the ordering facts that must hold before it can listen there.
+    """
 
     listen: Address
     port: HttpPort = 6081
+    requires: tuple[str, ...] = ()
     channels: tuple[ShieldChannel, ...] = ()
 
 
@@ -192,10 +196,14 @@ class EdgeChannel(DocumentModel):
 
 
 class EdgeSection(DocumentModel):
-    """Section `cdn-edge`: the cache that receivers ask. `shields` in the order in which they are preferred."""
+    """Section `cdn-edge`: the cache that receivers ask. `shields` in the order in which they are preferred.
+
+    `requires`: the ordering facts that must hold before it can listen there.
+    """
 
     listen: Annotated[tuple[Address, ...], Field(min_length=1)]
     port: HttpPort = 80
+    requires: tuple[str, ...] = ()
     shields: Annotated[tuple[Parent, ...], Field(min_length=1)]
     channels: tuple[EdgeChannel, ...] = ()
 
