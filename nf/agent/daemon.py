@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from nf.agent.enrolment import Keyring
+from nf.agent.hold import ReconcileHold
 from nf.agent.probes import ProbeRunner
 from nf.agent.requests import Requests
 from nf.agent.session import Commands
@@ -96,7 +97,8 @@ class Agent:
             faults=faults,
             timings=config.timings,
         )
-        requests = Requests(self.engine, self.drivers, self._units, self.probes.kinds)
+        self._hold = ReconcileHold(config.state_dir / "reconcile-hold.json", self.engine.hold_reconcile)
+        requests = Requests(self.engine, self.drivers, self._units, self.probes.kinds, self._hold.set)
         self.commands = Commands(self.engine, config.clock, config.load_config, requests.answer)
         self.uplink = Uplink(
             keyring=keyring,
@@ -122,6 +124,7 @@ class Agent:
     def _welcomed(self, welcome: pb.Welcome) -> None:
         if welcome.reconcile_interval_ms:
             self.engine.set_reconcile_interval(welcome.reconcile_interval_ms / 1000)
+        self._hold.set(welcome.reconcile_held_until)
 
     def _heard(self, event: EngineEvent) -> None:
         if isinstance(event, StandingChanged):
@@ -143,6 +146,7 @@ class Agent:
         """Recover, then serve until cancelled."""
         try:
             await self.engine.recover()
+            self._hold.load()
             self._prove()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.engine.run(), name="engine")

@@ -14,7 +14,7 @@ import grpc
 from nf.control.authorization import current_peer
 from nf.control.v1 import fleet_pb2 as pb
 from nf.control.v1 import fleet_pb2_grpc
-from nf.errors import DeniedError, InputError
+from nf.errors import DeniedError, IdentityError, InputError
 from nf.noc import sessions as live
 from nf.noc.sessions import Sessions
 from nf.noc.telemetry import Telemetry
@@ -33,13 +33,15 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         sessions: Sessions,
         telemetry: Telemetry,
         *,
-        welcome: Callable[[], pb.Welcome],
+        welcome: Callable[[str], pb.Welcome],
         came: Callable[[live.Session], Awaitable[None]],
         heard: Callable[[live.Session], Awaitable[None]],
         gone: Callable[[live.Session], None],
         false_claim: Refused,
     ) -> None:
-        """`came`: a new session; `heard`: an appliance stands elsewhere now; `gone`: no session of it is left."""
+        """`welcome`: what an appliance is told first; `came`: a new session; `heard`: it stands elsewhere now;
+        `gone`: no session of it is left.
+        """
         self._sessions = sessions
         self._telemetry = telemetry
         self._welcome = welcome
@@ -52,8 +54,11 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self, request_iterator: AsyncIterator[pb.AgentMessage], context: Context
     ) -> AsyncIterator[pb.NocMessage]:
         """Raises InputError (no hello), DeniedError (it claims another's name)."""
+        cut = self._sessions.cut_of(current_peer().spiffe_id.name)
         session = live.Session(await self._hello(request_iterator))
-        session.send(pb.NocMessage(welcome=self._welcome()))
+        if cut.is_set():
+            raise _revoked(session.appliance)
+        session.send(pb.NocMessage(welcome=self._welcome(session.appliance)))
         self._sessions.attach(session)
         reader = asyncio.create_task(self._read(session, request_iterator), name=f"session {session.appliance}")
         try:
@@ -96,11 +101,28 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Telemetry(self, request_iterator: AsyncIterator[pb.TelemetryBatch], context: Context) -> pb.TelemetryAck:
         """The name is the certificate's: nobody measures for another."""
         appliance = current_peer().spiffe_id.name
+        cut = asyncio.ensure_future(self._sessions.cut_of(appliance).wait())
+        taking = asyncio.ensure_future(self._take(appliance, request_iterator))
+        try:
+            await asyncio.wait({cut, taking}, return_when=asyncio.FIRST_COMPLETED)
+            if cut.done():
+                raise _revoked(appliance)
+            return pb.TelemetryAck(items=taking.result())
+        finally:
+            cut.cancel()
+            taking.cancel()
+            await asyncio.gather(cut, taking, return_exceptions=True)
+
+    async def _take(self, appliance: str, batches: AsyncIterator[pb.TelemetryBatch]) -> int:
         items = 0
-        async for batch in request_iterator:
+        async for batch in batches:
             items += len(batch.items)
             self._telemetry.take(appliance, batch)
-        return pb.TelemetryAck(items=items)
+        return items
+
+
+def _revoked(appliance: str) -> IdentityError:
+    return IdentityError("this identity is revoked", where=appliance, remedy="enrol anew")
 
 
 class EnrolmentService(fleet_pb2_grpc.EnrolmentServicer):

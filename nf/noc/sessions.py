@@ -167,6 +167,7 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         self._changed = asyncio.Event()
+        self._cuts: dict[str, asyncio.Event] = {}
         self.last_seen: dict[str, float] = {}
 
     def get(self, appliance: str) -> Session | None:
@@ -196,6 +197,19 @@ class Sessions:
         del self._sessions[session.appliance]
         self._notify()
         return True
+
+    def cut_of(self, appliance: str) -> asyncio.Event:
+        """Set when the identity that its streams began with counts no longer."""
+        return self._cuts.setdefault(appliance, asyncio.Event())
+
+    def cut(self, appliance: str) -> bool:
+        """End every stream of it at once. True when it had a session."""
+        if (cut := self._cuts.pop(appliance, None)) is not None:
+            cut.set()
+        session = self._sessions.get(appliance)
+        if session is not None:
+            session.close()
+        return session is not None
 
     def seen(self, appliance: str) -> None:
         self.last_seen[appliance] = self._clock.now()
