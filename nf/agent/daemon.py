@@ -36,6 +36,7 @@ from nf.transaction.journal import Journal
 from nf.transaction.killpoints import KillPoints
 from nf.transaction.model import EngineEvent, StandingChanged, StepProgress, Timings
 from nf.transaction.states import TransactionState
+from nf.trust.secrets import SECRETS_DIR, SecretFiles
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class AgentConfig:
 
     drivers, probes  None = every installed one (entry points)
     serial_file      None = `serial` beside the enrolment file
+    secrets_dir      a file for each secret that documents name
     delays           between attempts to reach the NOC
     """
 
@@ -57,6 +59,7 @@ class AgentConfig:
     drivers: Sequence[Driver] | None = None
     probes: Sequence[Probe] | None = None
     serial_file: Path | None = None
+    secrets_dir: Path = SECRETS_DIR
     clock: Clock = field(default_factory=RealClock)
     load_config: Callable[[JsonObject], ApplianceConfig] = load_config
     timings: Timings | None = None
@@ -96,6 +99,7 @@ class Agent:
             load_config=config.load_config,
             faults=faults,
             timings=config.timings,
+            resolve_secret=SecretFiles(config.secrets_dir),
         )
         self._hold = ReconcileHold(config.state_dir / "reconcile-hold.json", self.engine.hold_reconcile)
         requests = Requests(self.engine, self.drivers, self._units, self.probes.kinds, self._hold.set)

@@ -218,27 +218,28 @@ def render_media(playlist: MediaPlaylist) -> str:
 
 
 def continued(before: MediaPlaylist | None, now: MediaPlaylist, window_s: float) -> MediaPlaylist:
-    """What is to be published after `before`, when the packager says `now`; at most `window_s` long (but one segment).
+    """What is to be published after `before`, when the packager says `now`; at least `window_s` of it where there is.
 
-    A packager that was started again knows only its own segments, and marks the first one as a discontinuity. Those
-    published before it stay in the window as long as the numbers follow each other; every discontinuity that leaves
-    is counted, so that players stay in step (RFC 8216, 4.3.3.2, 4.3.3.3, 6.2.2).
+    Segments are known by their URI, and what is new gets the next sequence numbers: a packager that was started again
+    knows only its own segments and counts as it likes. Where none of `now` was published before, something is missing
+    in between, which is declared. Discontinuities that leave the window are counted, so that players stay in step
+    (RFC 8216, 4.3.3.2, 4.3.3.3, 6.2.2).
     """
-    known = {} if before is None else {segment.number: segment for segment in before.segments}
-    left = 0 if before is None else before.discontinuity_sequence
-    segments = [known.get(segment.number, segment) for segment in now.segments]
-    first = now.media_sequence
-    older = [segment for segment in known.values() if segment.number < first]
-    if segments and older and older[-1].number == first - 1:
-        segments = older + segments
-    else:
-        left += sum(segment.discontinuity for segment in older)
+    segments = [] if before is None else list(before.segments)
+    left = now.discontinuity_sequence if before is None else before.discontinuity_sequence
+    sequence = now.media_sequence if before is None else before.media_sequence
+    known = {segment.uri for segment in segments}
+    last = max((index for index, segment in enumerate(now.segments) if segment.uri in known), default=-1)
+    for segment in now.segments[last + 1 :]:
+        missing = last < 0 and bool(segments) and segment is now.segments[0]
+        number = sequence + len(segments)
+        segments.append(replace(segment, number=number, discontinuity=segment.discontinuity or missing))
     total = sum(segment.duration_s for segment in segments)
     while len(segments) > 1 and total - segments[0].duration_s >= window_s:
         gone = segments.pop(0)
         total -= gone.duration_s
         left += gone.discontinuity
+        sequence += 1
     longest = max((segment.duration_s for segment in segments), default=0.0)
     target = max(now.target_duration_s, before.target_duration_s if before else 0, ceil(longest))
-    sequence = segments[0].number if segments else now.media_sequence
     return MediaPlaylist(target, tuple(segments), sequence, left, now.ended)

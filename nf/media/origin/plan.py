@@ -115,7 +115,8 @@ def _deleted(standing: Mapping[str, Place], wanted: Mapping[str, Place], facts: 
         told = next(
             (fact.rpartition("=")[2] for fact in facts if fact.startswith(f"{key}.objects=")), "an unknown number of"
         )
-        what = f"about {told} objects" if told.isdigit() else f"{told} objects"
+        what = f"{told} object{'' if told == '1' else 's'}"
+        what = f"about {what}" if told.isdigit() else what
         bucket = place.bucket
         yield Step(
             id=f"delete {bucket.channel}/{bucket.path} from bucket {bucket.name}",

@@ -100,9 +100,8 @@ class Publisher:
 
     def next_number(self) -> int:
         """The first number that no segment has had, here or in the bucket."""
-        taken = [number for name in self._there | set(self._local()) if (number := number_of(name)) is not None]
-        following = [playlist.next_number for playlist in self._published.values()]
-        return max([0, *taken, *(number - 1 for number in following)]) + 1
+        names = self._there | set(self._local())
+        return max((number for name in names if (number := number_of(name)) is not None), default=0) + 1
 
     def _local(self) -> Iterator[str]:
         for rendition in RENDITIONS:
@@ -159,7 +158,8 @@ class Publisher:
         """Upload what is not there yet. What the packager dropped before it could be uploaded is a gap: the playlist
         begins after it."""
         kept: list[Segment] = []
-        for segment in playlist.segments:
+        for found in playlist.segments:
+            segment = replace(found, at=self._time_of(found, kept))
             there = [await self._upload(s3, uri, segment) for uri in (segment.init_uri, segment.uri) if uri]
             if all(there):
                 kept.append(segment)
@@ -168,6 +168,19 @@ class Publisher:
         if not kept:
             return None
         return replace(playlist, segments=tuple(kept), media_sequence=kept[0].number)
+
+    def _time_of(self, segment: Segment, before: list[Segment]) -> float | None:
+        """Continuous within a run, and the wall clock at its start. Shaka's own times are off by the time stamps of a
+        contribution that did not begin at zero."""
+        if before and before[-1].at is not None and not segment.discontinuity:
+            return before[-1].at + before[-1].duration_s
+        known = {s.uri: s.at for playlist in self._published.values() for s in playlist.segments}
+        if segment.uri in known:
+            return known[segment.uri]
+        try:
+            return (self._directory / segment.uri).stat().st_mtime - segment.duration_s
+        except FileNotFoundError:
+            return None
 
     async def _upload(self, s3: S3, uri: str, segment: Segment) -> bool:
         if uri in self._there:
@@ -191,7 +204,8 @@ class Publisher:
         if mpd is None or self._read.get(DASH_MANIFEST) == mpd:
             return
         last = last_number(mpd)
-        if last is not None and all(playlist.next_number > last for playlist in self._published.values()):
+        there = [number for name in self._there if (number := number_of(name)) is not None]
+        if last is not None and last <= max(there, default=0):
             await self._put(s3, DASH_MANIFEST, mpd.encode(), self._manifests)
             self._read[DASH_MANIFEST] = mpd
 
@@ -205,8 +219,9 @@ class Publisher:
         self.figures.octets += len(body)
 
     async def _remove_old(self, s3: S3) -> None:
-        first = min(playlist.media_sequence for playlist in self._published.values())
-        named = {s.init_uri for playlist in self._published.values() for s in playlist.segments}
+        segments = [segment for playlist in self._published.values() for segment in playlist.segments]
+        first = min((number for s in segments if (number := number_of(s.uri)) is not None), default=0)
+        named = {s.init_uri for s in segments}
         old = sorted(
             name
             for name in self._there - named
