@@ -10,11 +10,11 @@ from ipaddress import IPv4Address
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from nf.documents.lineup import DeliveryPath
 from nf.documents.model import Address, DocumentModel, Form, Name, Port, RuleError, Whole
-from nf.documents.quantities import BitRate, DurationMs
+from nf.documents.quantities import BitRate, DurationMs, format_duration, parse_duration_ms
 from nf.documents.registry import Extension
 
 HLS_MANIFEST = "master.m3u8"
@@ -53,6 +53,16 @@ SecretRef = Annotated[
     ),
 ]
 """The name of a secret. Its value is resolved on the appliance, inside `apply` only."""
+
+
+def _milliseconds(value: object) -> object:
+    return value if isinstance(value, int) and not isinstance(value, bool) else parse_duration_ms(value)
+
+
+Milliseconds = Annotated[
+    int, BeforeValidator(_milliseconds), Field(gt=0), PlainSerializer(format_duration, when_used="json")
+]
+"""A duration in a section. A program writes it as a number, JSON shows it with its unit: `2s`."""
 
 HttpPort = Annotated[Whole, Field(ge=1, le=65535)]
 
@@ -143,8 +153,8 @@ class PackagerChannel(DocumentModel):
     endpoint: Endpoint
     bucket: BucketName
     credentials: SecretRef
-    segment_ms: DurationMs = Field(alias="segment")
-    window_ms: DurationMs = Field(alias="window")
+    segment_ms: Milliseconds = Field(alias="segment")
+    window_ms: Milliseconds = Field(alias="window")
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 
@@ -162,7 +172,7 @@ class ShieldChannel(DocumentModel):
     path: Name
     bucket: BucketName
     endpoint: Endpoint
-    segment_ms: DurationMs = Field(alias="segment")
+    segment_ms: Milliseconds = Field(alias="segment")
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 
@@ -223,8 +233,8 @@ class HlsProbeArguments(DocumentModel):
 
     url: str
     host: HostName
-    segment_ms: DurationMs = Field(alias="segment")
-    window_ms: DurationMs = Field(alias="window")
+    segment_ms: Milliseconds = Field(alias="segment")
+    window_ms: Milliseconds = Field(alias="window")
     rate_bps: BitRate = Field(alias="rate")
 
 

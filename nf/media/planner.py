@@ -37,7 +37,7 @@ from nf.media.placement import ORIGIN, PACKAGER, Caches, find_caches
 
 E = TypeVar("E", Bucket, PackagerChannel, ShieldChannel, EdgeChannel)
 
-PROBE_BUDGET_MS = 40_000
+PROBE_BUDGET = "40s"
 """From the first packet of a contribution to a manifest that stands at the edge: several segments at least."""
 
 
@@ -348,13 +348,15 @@ class _Plan:
                 window_ms=way.path.window_ms,
                 rate_bps=way.path.rate_bps,
             )
-            target = ProbeTarget(
-                id=f"{way.name}/{receiver.id}",
-                kind="hls",
-                channel=way.channel.id,
-                path=way.path.id,
-                arguments=arguments.to_json(),
-                budget_ms=PROBE_BUDGET_MS,
+            target = ProbeTarget.model_validate(
+                {
+                    "id": f"{way.name}/{receiver.id}",
+                    "kind": "hls",
+                    "channel": way.channel.id,
+                    "path": way.path.id,
+                    "arguments": arguments.to_json(),
+                    "budget": PROBE_BUDGET,
+                }
             )
             self.probes[receiver.id].append(target)
             self._hop(way, 4, receiver.id, "receiver")

@@ -165,7 +165,7 @@ def _records(section: EdgeSection) -> str:
         "log.max_space_mb_headroom INT": 10,
         "net.poll_timeout INT": 10,
         "raw_stat_sync_interval_ms INT": 1000,
-        "config_update_interval_ms INT": 1000,
+        "config_update_interval_ms INT": 500,
     }
     return "".join(f"CONFIG proxy.config.{name} {value}\n" for name, value in values.items())
 
