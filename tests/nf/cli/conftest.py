@@ -25,7 +25,7 @@ from nf.trust.authority import Authority
 from nf.trust.identity import Identity, key_pem, new_key
 from nf.trust.spiffe import SpiffeId
 
-STREAMS = ("CommitLineUp", "ConfirmLineUp", "RollbackLineUp")
+STREAMS = ("CommitLineUp", "ConfirmLineUp", "RollbackLineUp", "DrainSite", "ReturnSite")
 
 
 @dataclass
