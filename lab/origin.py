@@ -3,8 +3,8 @@
 SeaweedFS opens more ports than it is asked for, and Unix sockets of fixed names in /tmp: it wants a network namespace
 of its own, and gets a /tmp of its own here.
 
-`python -m lab.origin --address 10.1.0.20 --directory /var/lib/nf/origin`; the credentials are those in `s3.json` there,
-made by `credentials_file`. SIGHUP makes it read them anew.
+`python -m lab.origin run --address 10.1.0.20 --directory /var/lib/nf/origin`; the credentials are those in `s3.json`
+there, made by `python -m lab.origin credentials ACCESS SECRET`. SIGHUP makes it read them anew.
 """
 
 from __future__ import annotations
@@ -60,17 +60,24 @@ def command(address: IPv4Address, directory: Path, *, volumes: int = 32, volume_
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="lab.origin", description="Run the lab's S3 origin.")
-    parser.add_argument("--address", type=IPv4Address, required=True)
-    parser.add_argument("--directory", type=Path, required=True)
+    parser = argparse.ArgumentParser(prog="lab.origin", description="The lab's S3 origin.")
+    acts = parser.add_subparsers(dest="act", required=True)
+    credentials = acts.add_parser("credentials", help=f"print what {CREDENTIALS} holds for one access key")
+    credentials.add_argument("access_key")
+    credentials.add_argument("secret_key")
+    run = acts.add_parser("run", help="become the origin")
+    run.add_argument("--address", type=IPv4Address, required=True)
+    run.add_argument("--directory", type=Path, required=True)
     options = parser.parse_args(arguments)
+    if options.act == "credentials":
+        sys.stdout.write(credentials_file({options.access_key: options.secret_key}) + "\n")
+        return 0
     try:
         argv = command(options.address, options.directory)
     except UnavailableError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    os.execvp(argv[0], argv)  # noqa: S606 - becomes the node's main process
-    return 0
+    return os.execvp(argv[0], argv)  # noqa: S606 - becomes the node's main process
 
 
 if __name__ == "__main__":
