@@ -45,6 +45,10 @@ class MulticastAdopter:
     def name(self) -> str:
         return "multicast"
 
+    @property
+    def sections(self) -> frozenset[str]:
+        return frozenset({"interfaces", "frr", "multicast-tree", "multicast-source"})
+
     def adopt(self, observed: Observed, known: Fleet) -> Adopted:
         reading = _Reading(observed)
         appliances = {

@@ -59,6 +59,10 @@ class Adopter(Protocol):
     def name(self) -> str:
         """Equals the name of its entry point (group `nf.adopters`)."""
 
+    @property
+    def sections(self) -> frozenset[str]:
+        """The sections that it describes. What is observed elsewhere is told to the operator as not described."""
+
     def adopt(self, observed: Observed, known: Fleet) -> Adopted:
         """Pure and deterministic: the inverse of the domain's planner.
 

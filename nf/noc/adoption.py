@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from typing import Final
@@ -73,7 +73,18 @@ class Adoption:
             )
         year = datetime.fromtimestamp(self._node.clock.now(), UTC).year
         uid = f"tag:{self._node.authority.domain},{year}:"
-        return compose(current.fleet, current.lineup, adopted, uid)
+        documents = compose(current.fleet, current.lineup, adopted, uid)
+        return replace(documents, doubts=(*documents.doubts, *self._undescribed(observed)))
+
+    def _undescribed(self, observed: Mapping[str, Mapping[str, JsonObject]]) -> list[str]:
+        """What runs beyond the reach of every adopter: a commit of the documents would take it away."""
+        described = {section for adopter in self._adopters for section in adopter.sections}
+        return [
+            f"{appliance}: section {section} holds something that no adopter describes"
+            for appliance, sections in sorted(observed.items())
+            for section, value in sorted(sections.items())
+            if section not in described and any(value.values())
+        ]
 
     async def _observe(self, appliance: str) -> dict[str, JsonObject]:
         session = self._node.sessions.get(appliance)
