@@ -91,7 +91,7 @@ def render(section: ShieldSection) -> str:
 
 def section_of(vcl: str) -> ShieldSection | None:
     """The section that the VCL names; None when it names none. The VCL may still differ from its rendering."""
-    for line in vcl.splitlines()[:3]:
+    for line in vcl.split("\n", 3)[:3]:
         if line.startswith(_HEAD):
             try:
                 return ShieldSection.model_validate(json.loads(line.removeprefix(_HEAD)))
