@@ -44,7 +44,7 @@ def credentials_file(keys: Mapping[str, str]) -> str:
     return json.dumps({"identities": identities})
 
 
-def command(address: IPv4Address, directory: Path, *, volumes: int = 32, volume_mb: int = _VOLUME_MB) -> list[str]:
+def command(address: IPv4Address, directory: Path, *, volumes: int = 100, volume_mb: int = _VOLUME_MB) -> list[str]:
     """How the origin is started; it holds at most `volumes` times `volume_mb`. Raises UnavailableError."""
     beside = Path(sys.executable).with_name("weed")
     weed = str(beside) if beside.exists() else shutil.which("weed")

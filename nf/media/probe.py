@@ -20,7 +20,7 @@ from nf.media.packager.telemetry import STALE_SEGMENTS, age_s
 
 SAMPLE_INTERVAL_S = 0.5
 _TIMEOUT_S = 2.0
-_ATS_CACHE = re.compile(r"\[[^\]]*c([A-Z ])")
+_ATS_CACHE = re.compile(r"\[[^\]]*?c([A-Z ])")
 _ATS_WORDS = {"H": "hit", "R": "hit", "M": "miss", "S": "stale", "E": "error"}
 
 
