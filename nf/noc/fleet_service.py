@@ -49,6 +49,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self._heard = heard
         self._gone = gone
         self._false_claim = false_claim
+        self._reading: set[asyncio.Task[Any]] = set()
 
     async def Session(
         self, request_iterator: AsyncIterator[pb.AgentMessage], context: Context
@@ -66,10 +67,19 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
             async for message in session.outgoing():
                 yield message
         finally:
-            reader.cancel()
+            self._let_end(reader)
             if self._sessions.detach(session):
                 self._gone(session)
-            await asyncio.gather(reader, return_exceptions=True)
+
+    def _let_end(self, reader: asyncio.Task[Any]) -> None:
+        """It ends with its call. A read that is cancelled leaves gRPC writing into memory that is freed."""
+        self._reading.add(reader)
+        reader.add_done_callback(self._ended)
+
+    def _ended(self, reader: asyncio.Task[Any]) -> None:
+        self._reading.discard(reader)
+        if not reader.cancelled():
+            reader.exception()  # of a stream that is over: nobody waits for it
 
     async def _hello(self, requests: AsyncIterator[pb.AgentMessage]) -> pb.Hello:
         try:
@@ -92,6 +102,8 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def _read(self, session: live.Session, requests: AsyncIterator[pb.AgentMessage]) -> None:
         try:
             async for message in requests:
+                if session.closed.is_set():
+                    return
                 self._sessions.seen(session.appliance)
                 if session.take(message):
                     await self._heard(session)
@@ -101,21 +113,23 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def Telemetry(self, request_iterator: AsyncIterator[pb.TelemetryBatch], context: Context) -> pb.TelemetryAck:
         """The name is the certificate's: nobody measures for another."""
         appliance = current_peer().spiffe_id.name
-        cut = asyncio.ensure_future(self._sessions.cut_of(appliance).wait())
-        taking = asyncio.ensure_future(self._take(appliance, request_iterator))
+        cut = self._sessions.cut_of(appliance)
+        cutting = asyncio.create_task(cut.wait(), name=f"cut of {appliance}")
+        taking = asyncio.create_task(self._take(appliance, request_iterator, cut), name=f"telemetry of {appliance}")
         try:
-            await asyncio.wait({cut, taking}, return_when=asyncio.FIRST_COMPLETED)
-            if cut.done():
+            await asyncio.wait({cutting, taking}, return_when=asyncio.FIRST_COMPLETED)
+            if cut.is_set():
                 raise _revoked(appliance)
             return pb.TelemetryAck(items=taking.result())
         finally:
-            cut.cancel()
-            taking.cancel()
-            await asyncio.gather(cut, taking, return_exceptions=True)
+            cutting.cancel()
+            self._let_end(taking)
 
-    async def _take(self, appliance: str, batches: AsyncIterator[pb.TelemetryBatch]) -> int:
+    async def _take(self, appliance: str, batches: AsyncIterator[pb.TelemetryBatch], cut: asyncio.Event) -> int:
         items = 0
         async for batch in batches:
+            if cut.is_set():
+                break
             items += len(batch.items)
             self._telemetry.take(appliance, batch)
         return items
