@@ -21,6 +21,7 @@ from pathlib import Path
 from lab.origin import CREDENTIALS, S3_PORT, command, credentials_file
 from nf.clock import RealClock
 from nf.contracts.driver import Context
+from nf.errors import UnavailableError
 from nf.supervisor.client import SupervisorClient
 from nf.trust.secrets import SecretFiles
 
@@ -142,7 +143,11 @@ async def supervisor(place: Path) -> AsyncIterator[SupervisorClient]:
     )
     try:
         units = SupervisorClient(run_dir / "supervisor.sock")
-        await units.list()
+        async with asyncio.timeout(60):
+            while child.returncode is None:
+                with contextlib.suppress(UnavailableError):
+                    await units.list()
+                    break
         yield units
     finally:
         child.terminate()
