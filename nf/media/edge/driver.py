@@ -19,7 +19,7 @@ from nf.media.edge.server import UNIT, Server
 from nf.media.edge.telemetry import EVENTS_S, EdgeWatch
 
 CONFIGURE, REMOVE, RESTORE = "edge.configure", "edge.remove", "edge.restore"
-BUDGET_S = 40.0
+BUDGET_S = 20.0
 _POLL_S = 0.2
 
 

@@ -84,7 +84,8 @@ class Server:
         new.replace(path)
 
     def check_place(self) -> None:
-        check_user(USER, "trafficserver", self.places.root)
+        for place in (self.places.root, self.places.cache):
+            check_user(USER, "trafficserver", place)
 
     def make_directories(self) -> None:
         """Raises DriverError."""

@@ -19,7 +19,7 @@ from nf.media.shield.telemetry import EVENTS_S, ShieldWatch
 from nf.media.shield.varnish import UNIT, Varnish, check_candidate
 
 CONFIGURE, REMOVE, RESTORE = "shield.configure", "shield.remove", "shield.restore"
-BUDGET_S = 40.0
+BUDGET_S = 15.0
 _POLL_S = 0.2
 
 
