@@ -35,11 +35,14 @@ _PRIVATE_TMP = (
 
 
 def credentials_file(keys: Mapping[str, str]) -> str:
-    """The text of `s3.json` for access keys and their secrets; all may do everything."""
+    """The text of `s3.json` for access keys and their secrets; all may do everything.
+
+    Identities are named by their place: one whose name is gone from the file would go on being accepted after a reload.
+    """
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     identities = [
-        {"name": access, "credentials": [{"accessKey": access, "secretKey": secret}], "actions": actions}
-        for access, secret in keys.items()
+        {"name": f"writer-{n}", "credentials": [{"accessKey": access, "secretKey": secret}], "actions": actions}
+        for n, (access, secret) in enumerate(keys.items())
     ]
     return json.dumps({"identities": identities})
 
