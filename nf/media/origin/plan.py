@@ -12,8 +12,8 @@ from nf.errors import InputError
 from nf.media.documents import Bucket, OriginSection
 
 ENSURE, DELETE = "origin.ensure", "origin.delete"
-_ENSURE_BUDGET_S = 20.0
-_UNDO_BUDGET_S = 30.0
+_ENSURE_BUDGET_S = 10.0
+_UNDO_BUDGET_S = 10.0
 _DELETE_BUDGET_S = 60.0
 
 
