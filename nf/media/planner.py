@@ -37,7 +37,7 @@ from nf.media.placement import ORIGIN, PACKAGER, Caches, find_caches
 
 E = TypeVar("E", Bucket, PackagerChannel, ShieldChannel, EdgeChannel)
 
-PROBE_BUDGET = "40s"
+PROBE_BUDGET = "30s"
 """From the first packet of a contribution to a manifest that stands at the edge: several segments at least."""
 
 

@@ -198,7 +198,7 @@ def test_a_probe_behind_no_edge_and_a_second_endpoint() -> None:
     assert "one appliance keeps those of one" in refused(lineup_data(None, path("ch2", origin=other)))[0][1]
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_lists_changes_nothing(random: Any) -> None:
     lineup, fleet = lineup_data(), fleet_data()

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nf.clock import VirtualClock
@@ -64,12 +64,14 @@ edges = st.builds(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(shields)
 def test_vcl_names_its_section(section: ShieldSection) -> None:
     assert shield.section_of(shield.render(section)) == section
     assert ShieldSection.model_validate(section.to_json()) == section
 
 
+@settings(max_examples=50, deadline=None)
 @given(edges)
 def test_remap_names_its_section_and_generation(section: EdgeSection) -> None:
     files = edge.render(section, PLACES)
@@ -78,6 +80,7 @@ def test_remap_names_its_section_and_generation(section: EdgeSection) -> None:
     assert edge.altered(files, section, PLACES) == ()
 
 
+@settings(max_examples=50, deadline=None)
 @given(edges, st.data())
 def test_one_changed_octet_is_noticed(section: EdgeSection, data: st.DataObject) -> None:
     files = edge.render(section, PLACES)
