@@ -25,7 +25,7 @@ from tests.nf.media.cdn import edge_section, shield_section
 PLACES = edge.Places(Path("/run/nf/cdn-edge"), Path("/var/lib/nf/cdn-edge"))
 
 names = st.text("az09-", max_size=5).map(lambda text: f"c{text}")
-buckets = st.text("az09-", max_size=5).map(lambda text: f"b{text}b")
+buckets = st.text("az09-", min_size=1, max_size=5).map(lambda text: f"b{text}b")
 addresses = st.ip_addresses(v=4)
 ports = st.integers(1, 65535)
 facts = st.lists(st.text(max_size=20), max_size=2).map(tuple)
