@@ -1,4 +1,4 @@
-"""One GET at a time, over a kept connection, in a thread: what probes and observers need of HTTP/1.1, and no more."""
+"""One request at a time, over a kept connection, in a thread: what drivers and probes need of HTTP/1.1, not more."""
 
 from __future__ import annotations
 
@@ -31,18 +31,22 @@ class Connection:
 
     async def get(self, target: str, headers: Mapping[str, str] | None = None) -> Response:
         """Raises UnavailableError when nothing answers in time or what answers is no HTTP."""
-        return await asyncio.to_thread(self._get, target, dict(headers or {}))
+        return await self.request("GET", target, headers)
 
-    def _get(self, target: str, headers: dict[str, str]) -> Response:
+    async def request(self, method: str, target: str, headers: Mapping[str, str] | None = None) -> Response:
+        """As `get`, for any method that may be repeated and has no body."""
+        return await asyncio.to_thread(self._request, method, target, dict(headers or {}))
+
+    def _request(self, method: str, target: str, headers: dict[str, str]) -> Response:
         kept = self._connection.sock is not None
         try:
             try:
-                return self._exchange(target, headers)
+                return self._exchange(method, target, headers)
             except (ConnectionError, http.client.BadStatusLine):
                 if not kept:
                     raise
                 self._connection.close()
-                return self._exchange(target, headers)
+                return self._exchange(method, target, headers)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._connection.close()
             text = str(error) or type(error).__name__
@@ -50,8 +54,8 @@ class Connection:
                 f"no answer: {text}", where=self._where, remedy="see whether the server runs and a route leads there"
             ) from None
 
-    def _exchange(self, target: str, headers: dict[str, str]) -> Response:
-        self._connection.request("GET", target, headers=headers)
+    def _exchange(self, method: str, target: str, headers: dict[str, str]) -> Response:
+        self._connection.request(method, target, headers=headers)
         answer = self._connection.getresponse()
         body = answer.read(MAX_BODY_OCTETS + 1)
         if len(body) > MAX_BODY_OCTETS:

@@ -14,9 +14,11 @@ from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError
 from nf.media.documents import EdgeSection
 from nf.media.edge.check import check_candidate
+from nf.media.edge.purge import EdgePurge
 from nf.media.edge.render import altered, generation, render, section_of
 from nf.media.edge.server import UNIT, Server
 from nf.media.edge.telemetry import EVENTS_S, EdgeWatch
+from nf.media.purge import PURGE
 
 CONFIGURE, REMOVE, RESTORE = "edge.configure", "edge.remove", "edge.restore"
 BUDGET_S = 20.0
@@ -33,7 +35,7 @@ class EdgeDriver:
         self._server = Server(context.run_dir, context.state_dir, context.units, context.clock)
         places = self._server.places
         self.owns = Ownership(paths=frozenset({places.root, places.cache}), units=frozenset({UNIT}))
-        self.operations: Mapping[str, Operation] = {}
+        self.operations: Mapping[str, Operation] = {PURGE: EdgePurge(self._server)}
 
     # -- reading ----------------------------------------------------------------------------------------------------
 

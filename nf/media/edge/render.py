@@ -27,6 +27,9 @@ RESTART_FILES = frozenset({"records.config", "storage.config", "plugin.config"})
 
 STATS = "stats_over_http.config"
 
+PURGE_ALL = ("NF-Purge", "channel")
+"""Header of a PURGE that takes out all that a map has served. No secret: ip_allow.yaml says who may send a PURGE."""
+
 _HEAD = "# section "
 _REDIRECT = re.compile(rf"^redirect http://{re.escape(CONFIG_HOST)}/ http://([0-9a-f]+)\.nf\.invalid/$", re.MULTILINE)
 _STALE_S = 10  # a manifest older than this is worse than none: the player goes to another path
@@ -65,7 +68,7 @@ def render(section: EdgeSection, places: Places) -> dict[str, str]:
     """File name -> text, for `places.config`."""
     return {
         "records.config": _records(section),
-        REMAP: _remap(section),
+        REMAP: _remap(section, places),
         "parent.config": _parent(section),
         "ip_allow.yaml": _ip_allow(section),
         "storage.config": f"{places.cache} {_CACHE_SIZE}\n",
@@ -170,24 +173,40 @@ def _records(section: EdgeSection) -> str:
     return "".join(f"CONFIG proxy.config.{name} {value}\n" for name, value in values.items())
 
 
-def _remap(section: EdgeSection) -> str:
+def _remap(section: EdgeSection, places: Places) -> str:
     lines = [
         f"{_HEAD}{canonical(section.to_json())}",
         f"redirect http://{CONFIG_HOST}/ http://{generation(section)}.nf.invalid/",
-        *(line for channel in section.channels for line in _maps(section, channel)),
+        *(line for channel in section.channels for line in _maps(section, channel, places)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _maps(section: EdgeSection, channel: EdgeChannel) -> list[str]:
+def hosts(section: EdgeSection, channel: EdgeChannel) -> tuple[str, ...]:
+    """What may stand in the Host header: a client names the port there unless it is 80 (RFC 9110 section 7.2)."""
+    return (channel.host,) if section.port == 80 else (channel.host, f"{channel.host}:{section.port}")
+
+
+def _maps(section: EdgeSection, channel: EdgeChannel, places: Places) -> list[str]:
     target = f"http://{SHIELD_HOST}{object_prefix(channel.bucket, channel.channel)}"
-    plugins = (
-        "@plugin=cachekey.so @pparam=--static-prefix=cdn @pparam=--remove-all-params=true "
-        f"@plugin=header_rewrite.so @pparam={counter_file(channel)}"
+    return [
+        f"map http://{host}/{channel.channel}/ {target} {_plugins(places, channel, number)}"
+        for number, host in enumerate(hosts(section, channel))
+    ]
+
+
+def _plugins(places: Places, channel: EdgeChannel, number: int) -> str:
+    """Each map counts its own generations, so what is stored under one must not be found under another.
+
+    The count lies beside what is cached: a purge that a restart forgot would be none.
+    """
+    name, value = PURGE_ALL
+    generations = places.cache / f"{channel.channel}.{channel.path}.{number}.generation"
+    return (
+        f"@plugin=cachekey.so @pparam=--static-prefix=cdn{number or ''} @pparam=--remove-all-params=true "
+        f"@plugin=header_rewrite.so @pparam={counter_file(channel)} "
+        f"@plugin=remap_purge.so @pparam=--header={name} @pparam=--secret={value} @pparam=--state-file={generations}"
     )
-    # A client names the port in its Host header unless it is 80 (RFC 9110 section 7.2).
-    hosts = [channel.host] if section.port == 80 else [channel.host, f"{channel.host}:{section.port}"]
-    return [f"map http://{host}/{channel.channel}/ {target} {plugins}" for host in hosts]
 
 
 def _parent(section: EdgeSection) -> str:

@@ -14,6 +14,8 @@ from nf.documents.model import DocumentModel
 from nf.errors import InputError
 from nf.media.documents import ShieldSection
 from nf.media.processes import check_user
+from nf.media.purge import PURGE
+from nf.media.shield.purge import ShieldPurge
 from nf.media.shield.render import render, section_of
 from nf.media.shield.telemetry import EVENTS_S, ShieldWatch
 from nf.media.shield.varnish import UNIT, Varnish, check_candidate
@@ -32,7 +34,7 @@ class ShieldDriver:
         self._clock = context.clock
         self._varnish = Varnish(context.run_dir, context.units)
         self.owns = Ownership(paths=frozenset({self._varnish.directory}), units=frozenset({UNIT}))
-        self.operations: Mapping[str, Operation] = {}
+        self.operations: Mapping[str, Operation] = {PURGE: ShieldPurge(self._varnish)}
 
     # -- reading ----------------------------------------------------------------------------------------------------
 

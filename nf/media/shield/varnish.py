@@ -120,6 +120,10 @@ class Varnish:
             if other != name and status == "available":
                 await self._ask("vcl.discard", other)
 
+    async def ban(self, pattern: str) -> None:
+        """Serve nothing that is stored now and whose URL matches the regular expression. Raises DriverError."""
+        await self._ask("ban", "req.url", "~", pattern)
+
     async def _loaded(self) -> dict[str, str]:
         """Name -> `active` or `available`, of every VCL that is loaded."""
         entries = json.loads(await self._ask("vcl.list", "-j"))
