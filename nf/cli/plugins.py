@@ -83,7 +83,9 @@ def _built_in(name: str) -> Any:
 
 def _domain(point: EntryPoint) -> Any:
     try:
-        group = get_group(point.load())
+        app: typer.Typer = point.load()
+        single = len(app.registered_commands) == 1 and not app.registered_groups and app.registered_callback is None
+        group = typer.main.get_command(app) if single else get_group(app)
     except Exception as error:  # noqa: BLE001  # a domain's fault of any kind must not take `nf` with it
         return _broken(point, f"{type(error).__name__}: {error}")
     group.name = point.name

@@ -57,6 +57,7 @@ _HANDLE_ALARM: Final = _operator(OperatorRole.OPERATOR)  # its site is known onl
 
 _NOC: Final = "/streamverse.nf.v1.Noc/"
 _ADMIN: Final = "/streamverse.nf.v1.NocAdmin/"
+_OPERATIONS: Final = "/streamverse.nf.v1.Operations/"
 
 TABLE: Final[dict[str, Rule]] = {
     "/streamverse.nf.v1.Fleet/Session": _APPLIANCE,
@@ -97,6 +98,8 @@ TABLE: Final[dict[str, Rule]] = {
     _ADMIN + "GetStatus": _VIEW,
     _ADMIN + "CollectSupport": _operator(OperatorRole.ENGINEER, Scope.FLEET),
     _ADMIN + "AdoptLineUp": _operator(OperatorRole.ENGINEER),
+    _OPERATIONS + "RunOperation": _operator(OperatorRole.OPERATOR, Scope.FLEET),
+    _OPERATIONS + "ListFleetOperations": _VIEW,
     "/grpc.health.v1.Health/Check": _ANYBODY,
     "/grpc.health.v1.Health/Watch": _ANYBODY,
     "/grpc.health.v1.Health/List": _ANYBODY,

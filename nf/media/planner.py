@@ -7,11 +7,11 @@ each edge on every link that any of its shields may send over, and once for each
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from nf.contracts.planner import Contribution, Hop, LinkLoad
+from nf.contracts.planner import Contribution, FleetOperation, Hop, LinkLoad
 from nf.documents.appliance import ProbeTarget
 from nf.documents.fleet import Fleet, Role
 from nf.documents.lineup import Channel, LineUp, Source
@@ -33,7 +33,8 @@ from nf.media.documents import (
     endpoint_address,
 )
 from nf.media.network import Direction, Network
-from nf.media.placement import ORIGIN, PACKAGER, Caches, find_caches
+from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD, Caches, find_caches
+from nf.media.purge import PURGE
 
 E = TypeVar("E", Bucket, PackagerChannel, ShieldChannel, EdgeChannel)
 
@@ -183,6 +184,19 @@ class _Plan:
             loads=tuple(sorted(self.loads, key=lambda load: (load.link, load.sender, load.channel, load.path))),
             hops=tuple(self.hops),
             problems=tuple(dict.fromkeys(self.problems)),
+            operations=self._purges(),
+        )
+
+    def _purges(self) -> tuple[FleetOperation, ...]:
+        """Shields first: an edge that is emptied before them fills itself with what they still have."""
+        channels = sorted({entry.channel for entries in self.edged.values() for entry in entries})
+        return tuple(
+            FleetOperation(
+                PURGE,
+                channel,
+                (_serving(self.shielded, channel, SHIELD), _serving(self.edged, channel, EDGE)),
+            )
+            for channel in channels
         )
 
     # -- where a path goes ------------------------------------------------------------------------------------------
@@ -363,6 +377,13 @@ class _Plan:
 
     def _hop(self, way: _Way, order: int, appliance: str, point: str) -> None:
         self.hops.append(Hop(way.channel.id, way.path.id, order, appliance, point))
+
+
+def _serving(
+    served: Mapping[str, Sequence[ShieldChannel | EdgeChannel]], channel: str, driver: str
+) -> tuple[tuple[str, str], ...]:
+    found = (name for name, entries in served.items() if any(entry.channel == channel for entry in entries))
+    return tuple((name, driver) for name in sorted(found))
 
 
 def _ordered(entries: list[E]) -> tuple[E, ...]:

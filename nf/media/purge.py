@@ -20,7 +20,7 @@ PURGE: Final = "purge"
 """Name of the operation, at the drivers and for the fleet."""
 
 ELAPSED: Final = "elapsed_s"
-"""Argument: how long the purge of the whole fleet has been going on when that of this cache begins."""
+"""Argument of every fleet operation: how long the purge has been going on elsewhere when that of this cache begins."""
 
 MAX_PROOFS: Final = 24
 _BEGAN_AT: Final = "began_at"

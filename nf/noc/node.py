@@ -18,6 +18,7 @@ from nf.noc.alarm_handling import AlarmHandling
 from nf.noc.catchup import CatchUp
 from nf.noc.coordinator import Coordinator
 from nf.noc.drains import Drains
+from nf.noc.fleet_operations import FleetOperations
 from nf.noc.hardware import Hardware
 from nf.noc.ledger import Ledger
 from nf.noc.lineups import LineUps
@@ -111,6 +112,7 @@ class Node:
             clock=clock,
             author=self.spiffe_id,
         )
+        self.operations = FleetOperations(book=self.book, lineups=self.lineups, sessions=self.sessions, clock=clock)
         self._known: dict[str, ApplianceRecord] = {}
         self._tasks = Tasks("noc")
 
@@ -133,6 +135,7 @@ class Node:
         self.sessions.close()
         for part in (self.schedule, self.drains, self.alarm_handling, self.maintenance):
             await part.close()
+        await self.operations.close()
         await self.coordinator.close()
         await self.catchup.close()
         await self.settlement.close()
