@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 from nf.clock import RealClock
 from nf.contracts.driver import Checkpoint
 from nf.contracts.json import JsonObject
-from nf.errors import InputError
+from nf.contracts.planner import Contribution, FleetOperation
+from nf.documents.fleet import Fleet
+from nf.documents.lineup import LineUp
+from nf.documents.loader import load_fleet, load_lineup
+from nf.errors import InputError, IntegrityError
 from nf.media.http import Response
 from nf.media.purge import ELAPSED, Proof, Scope, added, lead_of, listed, scope_of, scope_of_url
+from nf.planning.compiler import compile_lineup
+from tests.nf.media.test_planner import compiled, lineup_data, path
+from tests.support.fleet import SMALL, fleet_text, lineup_text
 
 _WORD = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=8)
 MASTER = b"""#EXTM3U
@@ -93,3 +100,27 @@ def test_an_interruption_counts() -> None:
     assert lead_of({ELAPSED: 2.0}, Checkpoint({}, saved.append), clock) == 2.0
     assert lead_of({ELAPSED: 2.0}, Checkpoint({"began_at": clock.now() - 60}, saved.append), clock) >= 60.0
     assert len(saved) == 1
+
+
+def test_shields_are_purged_before_the_edges_that_serve_the_channel() -> None:
+    shields = (("c1", "cdn-shield"), ("c2", "cdn-shield"))
+    edges = (("pop1", "cdn-edge"), ("pop2", "cdn-edge"))
+    found = compiled(lineup_data(second=path("ch2", sites=["pop2"]))).operations
+    assert [(one.name, one.object) for one in found] == [("purge", "ch1"), ("purge", "ch2")]
+    assert found[0].stages == (shields, edges)
+    assert found[1].stages[0] == shields
+    assert found[1].stages[1] == edges[1:]
+
+
+def test_two_planners_may_not_offer_the_same_operation() -> None:
+    class Twice:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def plan(self, lineup: LineUp, fleet: Fleet) -> Contribution:
+            return Contribution(operations=(FleetOperation("purge", "ch1", ()),))
+
+    lineup = load_lineup(lineup_text({}, "head"), file="lineup.yaml").document
+    fleet = load_fleet(fleet_text(SMALL), file="fleet.yaml").document
+    with pytest.raises(IntegrityError, match="purge of ch1"):
+        compile_lineup(lineup, fleet, [Twice("a"), Twice("b")])
