@@ -48,7 +48,7 @@ log = logging.getLogger("lab.contribution")
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A channel's contribution and where it goes."""
+    """A channel's contribution and where it goes. Feeds of one name carry the same programme."""
 
     name: str
     address: IPv4Address
@@ -129,7 +129,9 @@ class Studio:
 
     def run(self) -> None:
         """Returns after `stop`. Raises what `make_programme` raises."""
-        programmes = [make_programme(number, self._cache) for number in range(len(self._feeds))]
+        names = list(dict.fromkeys(feed.name for feed in self._feeds))
+        made = {name: make_programme(number, self._cache) for number, name in enumerate(names)}
+        programmes = [made[feed.name] for feed in self._feeds]
         threads = [
             threading.Thread(target=self._send, args=(feed, programme), name=feed.name)
             for feed, programme in zip(self._feeds, programmes, strict=True)

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 MODE=${1:-all}
 PACKAGES="frr frr-pythontools ffmpeg tshark tcpdump nftables iproute2 procps util-linux openssl ca-certificates make git
-          python3 python3-venv"
+          python3 python3-venv trafficserver varnish varnish-modules wrk"
 LOCK=requirements-dev.lock
 STAMP=.venv/.set-up
 POLICY=/usr/sbin/policy-rc.d
@@ -130,6 +130,7 @@ install_venv() {
     $PIP --require-hashes --only-binary :all: -r "$LOCK" ||
         fail "the Python packages of $LOCK could not be installed" \
             "check the network and pip's configuration, then run this again"
+    rm -rf ./*.egg-info # of an older set-up: it would hide the entry points of this one
     $PIP --no-index --no-deps --no-build-isolation --editable . ||
         fail "this package could not be installed into .venv" "is pyproject.toml sound?"
     venv_digest >"$STAMP"

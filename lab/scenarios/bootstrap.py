@@ -14,6 +14,8 @@ TOPOLOGY = HERE / "topologies" / "streamverse.clab.yml"
 DOCUMENTS = HERE / "documents"
 APPLIANCES = ("headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3")
 WARDEN = "/etc/nf/warden"
+# The access key that the topology gives the origin: for a lab that nobody reaches from outside.
+ORIGIN_WRITER = '{"access_key": "nf-writer", "secret_key": "lab-only-not-a-secret"}'
 
 Report = Callable[[str, float], None]
 
@@ -46,9 +48,16 @@ def noc_up(console: Console) -> float:
     return time.monotonic() - start
 
 
+def secrets(console: Console) -> None:
+    """What an operator's vault would bring: the credentials that the line-up only names."""
+    write = "umask 077; mkdir -p /etc/nf/secrets && cat > /etc/nf/secrets/origin-writer"
+    console.must(console.sh("headend", "sh", "-c", write, stdin=ORIGIN_WRITER.encode()))
+
+
 def enrol(console: Console, appliances: tuple[str, ...] = APPLIANCES) -> float:
     """One token for each appliance, carried to it as a technician would; then all of them on the underlay."""
     start = time.monotonic()
+    secrets(console)
     for appliance in appliances:
         token = console.must(console.nf("appliance", "enroll", appliance, "--profile", WARDEN)).stdout
         console.must(console.sh(appliance, "sh", "-c", "umask 077; cat > /etc/nf/enrolment.json", stdin=token.encode()))

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from lab.scenarios import bootstrap, snapshot
+from lab.scenarios import bootstrap, cdn, snapshot
 from lab.scenarios.console import Answer, Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
 
@@ -26,10 +26,16 @@ EXIT_UNDONE = 4
 SETTLED_S = 60.0
 
 
-def receivers(console: Console, channel: str) -> dict[str, dict[str, Any]]:
-    """Receiver -> its hop in the channel's chain."""
+def cells(console: Console, channel: str) -> list[dict[str, Any]]:
+    """The hops of a channel that are receivers, one for each path and receiver."""
     shown = console.nf("channel", "show", channel, "--json").json()
-    return {hop["appliance"]: hop for hop in shown["hops"] if hop["point"] == "receiver"}
+    found = [hop for hop in shown["hops"] if hop["point"] == "receiver"]
+    return sorted(found, key=lambda hop: (hop["path"], hop["appliance"]))
+
+
+def receivers(console: Console, channel: str, path: str = "iptv") -> dict[str, dict[str, Any]]:
+    """Receiver -> its hop in the channel's chain by one path."""
+    return {hop["appliance"]: hop for hop in cells(console, channel) if hop["path"] == path}
 
 
 def matrix(console: Console, verdicts: Verdicts, channels: tuple[str, ...] = CHANNELS) -> bool:
@@ -37,13 +43,13 @@ def matrix(console: Console, verdicts: Verdicts, channels: tuple[str, ...] = CHA
     table = Table("channel", "path", "receiver", "up", "Mbit/s", "continuity errors", "join ms", box=None)
     good = True
     for channel in channels:
-        for receiver, hop in sorted(receivers(console, channel).items()):
+        for hop in cells(console, channel):
             up = hop["verdict"] == "up"
             good &= up and hop["continuity_errors"] == 0
             table.add_row(
                 channel,
                 hop["path"],
-                receiver,
+                hop["appliance"],
                 "[green]up[/green]" if up else f"[red]{hop['verdict']}[/red]",
                 f"{hop['bitrate_bps'] / 1e6:.2f}",
                 str(hop["continuity_errors"]),
@@ -102,7 +108,7 @@ def chapter_up(console: Console, verdicts: Verdicts) -> None:
 
 def chapter_commit(console: Console, verdicts: Verdicts) -> None:
     verdicts.chapter("2. One line-up document, committed to every box at once")
-    answer, seconds = commit(console, LINEUP, "--comment", "two channels by multicast")
+    answer, seconds = commit(console, LINEUP, "--comment", "two channels by multicast and CDN")
     verdicts.add("commit", f"exit {answer.code} in {seconds:.1f} s", "confirmed (exit 0)", good=answer.code == 0)
     if answer.code != 0:
         raise ScenarioError(answer.text())
@@ -116,16 +122,17 @@ def chapter_commit(console: Console, verdicts: Verdicts) -> None:
     )
     codecs = judged_by_ffprobe(console, "r1", "10.3.1.10", "232.10.1.1")
     verdicts.add("ffprobe at r1", codecs or "nothing", "aac h264", good=codecs == "aac h264")
+    cdn.chapter_played(console, verdicts, CHANNELS)
 
 
 def all_up(console: Console, channels: tuple[str, ...] = CHANNELS) -> bool:
-    hops = [hop for channel in channels for hop in receivers(console, channel).values()]
+    hops = [hop for channel in channels for hop in cells(console, channel)]
     return bool(hops) and all(hop["verdict"] == "up" and hop["continuity_errors"] == 0 for hop in hops)
 
 
 def all_up_now(console: Console, channels: tuple[str, ...] = CHANNELS) -> bool:
     """Up at every receiver, whatever was lost before."""
-    hops = [hop for channel in channels for hop in receivers(console, channel).values()]
+    hops = [hop for channel in channels for hop in cells(console, channel)]
     return bool(hops) and all(hop["verdict"] == "up" for hop in hops)
 
 
@@ -215,7 +222,7 @@ def chapter_rollback(console: Console, verdicts: Verdicts, before: dict[str, dic
 
 
 def chapter_red(console: Console, verdicts: Verdicts) -> None:
-    verdicts.chapter("8. What is broken by hand shows red, and green again when mended")
+    verdicts.chapter("9. What is broken by hand shows red, and green again when mended")
     for end in ("pop1:eth1", "pop1:eth2"):
         console.fault("silence", end)
     seconds = console.wait("ch1 red at r1", lambda: receivers(console, "ch1")["r1"]["verdict"] != "up", 15.0)
@@ -235,7 +242,7 @@ def chapter_red(console: Console, verdicts: Verdicts) -> None:
 
 def chapter_steady(console: Console, verdicts: Verdicts, since: float) -> None:
     """r2 and r3 are behind pop2, whose links were never touched: they must have lost nothing since the first commit."""
-    verdicts.chapter("9. Meanwhile, at the receivers that nobody disturbed")
+    verdicts.chapter("10. Meanwhile, at the receivers that nobody disturbed")
     rest = SETTLED_S - (time.monotonic() - since)
     if rest > 0:
         time.sleep(rest)
@@ -276,6 +283,8 @@ def run(console: Console, verdicts: Verdicts) -> None:
     chapter_undone(console, verdicts)
     before = chapter_killed(console, verdicts)
     chapter_rollback(console, verdicts, before)
+    verdicts.chapter("8. A third channel by CDN comes, goes, and leaves nothing behind")
+    cdn.chapter_rollback(console, verdicts)
     chapter_red(console, verdicts)
     chapter_steady(console, verdicts, since)
 
@@ -300,7 +309,7 @@ def main() -> int:
     else:
         console.host("lab", "down", LAB)
         left = console.host("lab", "status", "--json")
-        verdicts.chapter("10. Everything taken down")
+        verdicts.chapter("11. Everything taken down")
         verdicts.add(
             "nf lab down",
             "no lab left" if LAB not in left.stdout else "SOMETHING LEFT",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from nf.agent.enrolment import Keyring
+from nf.agent.hold import ReconcileHold
 from nf.agent.probes import ProbeRunner
 from nf.agent.requests import Requests
 from nf.agent.session import Commands
@@ -35,6 +36,7 @@ from nf.transaction.journal import Journal
 from nf.transaction.killpoints import KillPoints
 from nf.transaction.model import EngineEvent, StandingChanged, StepProgress, Timings
 from nf.transaction.states import TransactionState
+from nf.trust.secrets import SECRETS_DIR, SecretFiles
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class AgentConfig:
 
     drivers, probes  None = every installed one (entry points)
     serial_file      None = `serial` beside the enrolment file
+    secrets_dir      a file for each secret that documents name
     delays           between attempts to reach the NOC
     """
 
@@ -56,6 +59,7 @@ class AgentConfig:
     drivers: Sequence[Driver] | None = None
     probes: Sequence[Probe] | None = None
     serial_file: Path | None = None
+    secrets_dir: Path = SECRETS_DIR
     clock: Clock = field(default_factory=RealClock)
     load_config: Callable[[JsonObject], ApplianceConfig] = load_config
     timings: Timings | None = None
@@ -95,8 +99,10 @@ class Agent:
             load_config=config.load_config,
             faults=faults,
             timings=config.timings,
+            resolve_secret=SecretFiles(config.secrets_dir),
         )
-        requests = Requests(self.engine, self.drivers, self._units, self.probes.kinds)
+        self._hold = ReconcileHold(config.state_dir / "reconcile-hold.json", self.engine.hold_reconcile)
+        requests = Requests(self.engine, self.drivers, self._units, self.probes.kinds, self._hold.set)
         self.commands = Commands(self.engine, config.clock, config.load_config, requests.answer)
         self.uplink = Uplink(
             keyring=keyring,
@@ -122,6 +128,7 @@ class Agent:
     def _welcomed(self, welcome: pb.Welcome) -> None:
         if welcome.reconcile_interval_ms:
             self.engine.set_reconcile_interval(welcome.reconcile_interval_ms / 1000)
+        self._hold.set(welcome.reconcile_held_until)
 
     def _heard(self, event: EngineEvent) -> None:
         if isinstance(event, StandingChanged):
@@ -143,6 +150,7 @@ class Agent:
         """Recover, then serve until cancelled."""
         try:
             await self.engine.recover()
+            self._hold.load()
             self._prove()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.engine.run(), name="engine")

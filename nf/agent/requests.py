@@ -1,10 +1,11 @@
-"""What the NOC may ask outside transactions: overrides, operations, status."""
+"""What the NOC may ask outside transactions: overrides, operations, a hold of reconcile, status."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from nf.agent.support import collect, observe
 from nf.contracts.driver import Driver
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.units import Units, UnitStatus
@@ -55,12 +56,19 @@ def _unit(status: UnitStatus) -> JsonObject:
 
 class Requests:
     def __init__(
-        self, engine: Engine, drivers: Sequence[Driver], units: Units | None, probe_kinds: Sequence[str]
+        self,
+        engine: Engine,
+        drivers: Sequence[Driver],
+        units: Units | None,
+        probe_kinds: Sequence[str],
+        hold: Callable[[float], None],
     ) -> None:
+        """`hold`: repair no drift until that time, in seconds since the epoch."""
         self._engine = engine
         self._drivers = tuple(drivers)
         self._units = units
         self._probe_kinds = tuple(probe_kinds)
+        self._hold = hold
 
     async def answer(self, method: str, arguments: Any) -> Json:
         """Raises InputError (unknown method, missing argument) and what the engine raises."""
@@ -89,6 +97,21 @@ class Requests:
         if method == "override.end":
             await engine.end_override(str(arguments["id"]))
             return None
+        if method.startswith("operation."):
+            return await self._operation(method, arguments)
+        if method == "reconcile.hold":
+            self._hold(float(arguments["until"]))
+            return None
+        if method == "status":
+            return await self._status()
+        if method == "observe":
+            return await observe(self._drivers)
+        if method == "support.collect":
+            return await collect(engine, self._drivers, self._units, await self._status())
+        raise _unknown(method)
+
+    async def _operation(self, method: str, arguments: Mapping[str, Any]) -> Json:
+        engine = self._engine
         if method == "operation.start":
             given = dict(arguments.get("arguments", {}))
             return await engine.start_operation(str(arguments["driver"]), str(arguments["name"]), given)
@@ -97,9 +120,7 @@ class Requests:
         if method == "operation.cancel":
             await engine.cancel_operation(str(arguments["id"]))
             return None
-        if method == "status":
-            return await self._status()
-        raise InputError("no such request", where=method, remedy="the NOC and the agent may differ in version")
+        raise _unknown(method)
 
     async def _status(self) -> JsonObject:
         standing = self._engine.standing
@@ -128,3 +149,7 @@ class Requests:
             return [_unit(status) for status in await self._units.list()]
         except NfError as error:
             return [{"name": "supervisor", "state": "unreachable", "error": str(error)}]
+
+
+def _unknown(method: str) -> InputError:
+    return InputError("no such request", where=method, remedy="the NOC and the agent may differ in version")

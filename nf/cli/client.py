@@ -14,6 +14,8 @@ from nf.cli.profile import Profile, load_profile
 from nf.errors import IdentityError, NfError, UnavailableError
 
 if TYPE_CHECKING:
+    import grpc
+
     from nf.control.v1.noc_pb2_grpc import NocAsyncStub
 
 CALL_TIMEOUT_S = 15.0
@@ -29,18 +31,26 @@ _T = TypeVar("_T")
 @asynccontextmanager
 async def noc(profile: Path | None = None) -> AsyncIterator[NocAsyncStub]:
     """The NOC's calls, for as long as the context lasts. RPC errors leave it as the error tree, with the address."""
+    async with connected(profile) as channel:
+        from nf.control.v1.noc_pb2_grpc import NocStub
+
+        yield NocStub(channel)
+
+
+@asynccontextmanager
+async def connected(profile: Path | None = None) -> AsyncIterator[grpc.aio.Channel]:
+    """The channel to the NOC, for whichever of its services. Errors as with `noc`."""
     # Failed handshakes would write log lines between ours; the error that follows says what matters.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from nf.control.channel import noc_channel
     from nf.control.errors import translated
-    from nf.control.v1.noc_pb2_grpc import NocStub
 
     found = load_profile(profile)
     _require_valid(found)
     async with noc_channel(found.noc, found.identity) as channel:
         try:
             with translated():
-                yield NocStub(channel)
+                yield channel
         except UnavailableError as error:
             where = error.where or f"NOC at {found.noc}"
             if any(sign in error.message for sign in _HANDSHAKE):

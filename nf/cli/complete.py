@@ -44,6 +44,43 @@ def sections(context: typer.Context, incomplete: str) -> list[str]:
     return sorted(name for name in found if name.startswith(incomplete))
 
 
+def windows(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Sites that are under maintenance."""
+    from nf.cli.client import quick
+    from nf.control.v1.noc_pb2 import ListMaintenanceRequest
+
+    answer = quick(_profile(context), lambda noc: noc.ListMaintenance, ListMaintenanceRequest())
+    found = [] if answer is None else [(one.site, one.reason) for one in answer.windows]
+    return [pair for pair in found if pair[0].startswith(incomplete)]
+
+
+def drained(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Sites that are drained."""
+    from nf.cli.client import quick
+    from nf.control.v1.noc_pb2 import ListDrainsRequest
+
+    answer = quick(_profile(context), lambda noc: noc.ListDrains, ListDrainsRequest())
+    found = [] if answer is None else [(one.site, one.reason) for one in answer.drains]
+    return [pair for pair in found if pair[0].startswith(incomplete)]
+
+
+def scheduled(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    from nf.cli.client import quick
+    from nf.control.v1.noc_pb2 import ListScheduledRequest
+
+    answer = quick(_profile(context), lambda noc: noc.ListScheduled, ListScheduledRequest())
+    found = [] if answer is None else [(one.id, one.comment or one.lineup_name) for one in answer.commits]
+    return [pair for pair in found if pair[0].startswith(incomplete)]
+
+
+def alarms(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    from nf.cli.client import quick
+    from nf.control.v1.noc_pb2 import ListAlarmsRequest
+
+    answer = quick(_profile(context), lambda noc: noc.ListAlarms, ListAlarmsRequest())
+    return [] if answer is None else [(one.id, one.text) for one in answer.alarms if one.id.startswith(incomplete)]
+
+
 def channels(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     from nf.cli.client import quick
     from nf.control.v1.noc_pb2 import ListChannelsRequest

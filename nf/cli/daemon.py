@@ -12,19 +12,21 @@ from contextlib import suppress
 from typing import Any
 
 from nf.errors import InputError
+from nf.telemetry.recent import RECENT
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def start_logging(level: str) -> None:
-    """One line for each event, UTC, on stderr. Raises InputError."""
+    """One line for each event, UTC, on stderr; the last of them stay in memory. Raises InputError."""
     if level.lower() not in _LEVELS:
         raise InputError("no such level", where=f"--log-level {level}", remedy=f"one of {', '.join(_LEVELS)}")
     formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
-    logging.basicConfig(level=_LEVELS[level.lower()], handlers=[handler], force=True)
+    RECENT.setFormatter(formatter)
+    logging.basicConfig(level=_LEVELS[level.lower()], handlers=[handler, RECENT], force=True)
 
 
 def serve(work: Coroutine[Any, Any, None]) -> None:

@@ -14,7 +14,9 @@ import typer
 
 from nf.cli import profile as profiles
 from nf.cli.exit_codes import Ended, ExitCode
+from nf.cli.operations import FleetClient
 from nf.cli.plugins import RootGroup
+from nf.contracts.noc_client import CLIENT
 from nf.errors import DeniedError, InputError, NfError, StorageError
 
 _COMPLETION = "_NF_COMPLETE"  # set by the shell when it asks what could come next
@@ -73,6 +75,7 @@ def _drop_output() -> None:
 
 def _run(given: list[str]) -> int:
     command = typer.main.get_command(app)
+    CLIENT.set(FleetClient())
     if _COMPLETION in os.environ:
         command.main(given, prog_name="nf", complete_var=_COMPLETION)
     try:

@@ -19,6 +19,8 @@ ProfileOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; errors too, on stderr.")]
 ApplianceArgument = Annotated[str, typer.Argument(metavar="ID", autocompletion=complete.appliances)]
 ChannelArgument = Annotated[str, typer.Argument(metavar="ID", autocompletion=complete.channels)]
+SiteArgument = Annotated[str, typer.Argument(metavar="SITE", autocompletion=complete.sites)]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is shown and audited.", show_default=False)]
 WithoutOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -16,20 +16,26 @@ from nf.errors import UnavailableError
 GROUP = "nf.commands"
 
 BUILT_IN = {
-    "lineup": "Line-ups: check, plan, commit, confirm, roll back.",
+    "lineup": "Line-ups: check, plan, commit, schedule, confirm, roll back.",
     "channel": "What reaches people, measured at each hop.",
-    "alarms": "The alarms that stand now.",
-    "appliance": "The boxes of the fleet: list, show, enroll.",
+    "alarms": "The alarms that stand now; acknowledge and shelve them.",
+    "maintenance": "Windows in which a site is worked on.",
+    "appliance": "The boxes of the fleet: list, show, enroll, replace, drain.",
     "override": "Bounded deviations from the line-up; each one ends by itself.",
     "audit": "Who did what; and whether the record is intact.",
     "schema": "JSON Schema of the documents, for editors.",
     "operator": "People who may command the fleet (on the NOC's machine).",
     "noc": "The NOC's own process.",
+    "backup": "Backup and restore of the NOC (on its machine).",
+    "support-bundle": "What is needed to find a fault, in one file without secrets.",
     "agent": "The appliance's own process.",
     "supervisor": "The process that runs an appliance's daemons.",
     "version": "The version of this software.",
 }
 """Name and help of each module in `nf.cli.commands` that has an `app`."""
+
+MODULES = {"support-bundle": "support"}
+"""Modules that are not called as their command."""
 
 
 class LazyCommand(TyperGroup):
@@ -67,7 +73,7 @@ class RootGroup(TyperGroup):
 
 
 def _built_in(name: str) -> Any:
-    app = import_module(f"nf.cli.commands.{name}").app
+    app = import_module(f"nf.cli.commands.{MODULES.get(name, name)}").app
     command = typer.main.get_command(app)
     command.name = name
     if isinstance(command, TyperGroup):
@@ -77,7 +83,9 @@ def _built_in(name: str) -> Any:
 
 def _domain(point: EntryPoint) -> Any:
     try:
-        group = get_group(point.load())
+        app: typer.Typer = point.load()
+        single = len(app.registered_commands) == 1 and not app.registered_groups and app.registered_callback is None
+        group = typer.main.get_command(app) if single else get_group(app)
     except Exception as error:  # noqa: BLE001  # a domain's fault of any kind must not take `nf` with it
         return _broken(point, f"{type(error).__name__}: {error}")
     group.name = point.name

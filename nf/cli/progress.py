@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from nf.control.v1.noc_pb2 import CommitEvent
+    from nf.control.v1.operations_pb2 import OperationEvent
 
 
 class CommitProgress:
@@ -70,3 +71,38 @@ def _bars() -> Progress:
         TextColumn("{task.fields[what]}", markup=False),
         console=err(),
     )
+
+
+class OperationProgress:
+    """As `CommitProgress`, fed with the events of a fleet operation: a bar for each appliance."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        if is_interactive():
+            self._bars = _bars()
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def take(self, event: OperationEvent) -> None:
+        if not event.appliance:
+            return
+        what = f"{event.state}: {event.text}" if event.text else event.state
+        if self._bars is None:
+            line = f"stage {event.stage + 1}/{event.stages}  {event.appliance:<12} {what}"
+            if self._last.get(event.appliance) != line:
+                note(line)
+            self._last[event.appliance] = line
+            return
+        if event.appliance not in self._tasks:
+            self._tasks[event.appliance] = self._bars.add_task(event.appliance, total=100, what="")
+        self._bars.update(self._tasks[event.appliance], completed=round(event.fraction * 100), what=what)

@@ -36,9 +36,25 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetOperation:
+    """Long work on several appliances in order: a stage begins when all of the one before it have acknowledged.
+
+    name    of the operation, the same at every driver; object: what it is done to, such as a channel's id
+    stages  of (appliance, driver)
+
+    Each driver gets the caller's arguments and `elapsed_s`: how long the operation has been going on elsewhere.
+    """
+
+    name: str
+    object: str
+    stages: tuple[tuple[tuple[str, str], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Contribution:
     """What a planner adds. Sections of the same name from two planners are an error.
 
+    Nor do two fleet operations share name and object.
     `problems` refuse the line-up; `keys` in them are document paths, so that line and column can be filled in.
     """
 
@@ -47,6 +63,7 @@ class Contribution:
     loads: tuple[LinkLoad, ...] = ()
     hops: tuple[Hop, ...] = ()
     problems: tuple[Problem, ...] = ()
+    operations: tuple[FleetOperation, ...] = ()
 
 
 class Planner(Protocol):

@@ -30,6 +30,7 @@ class Scope(Enum):
 
     READ = "read"  # everything may be read from every site
     APPLIANCE = "appliance"  # the site of the request's `appliance`
+    SITE = "site"  # the request's `site`
     FLEET = "fleet"  # only operators who are bound to no site
 
 
@@ -51,8 +52,12 @@ _ANYBODY: Final = Rule(frozenset({"appliance", "operator", "noc"}))
 _VIEW: Final = _operator(OperatorRole.VIEWER)
 _CHANGE_FLEET: Final = _operator(OperatorRole.ENGINEER, Scope.FLEET)
 _OPERATE: Final = _operator(OperatorRole.OPERATOR, Scope.APPLIANCE)
+_OPERATE_SITE: Final = _operator(OperatorRole.OPERATOR, Scope.SITE)
+_HANDLE_ALARM: Final = _operator(OperatorRole.OPERATOR)  # its site is known only once the alarm is found
 
 _NOC: Final = "/streamverse.nf.v1.Noc/"
+_ADMIN: Final = "/streamverse.nf.v1.NocAdmin/"
+_OPERATIONS: Final = "/streamverse.nf.v1.Operations/"
 
 TABLE: Final[dict[str, Rule]] = {
     "/streamverse.nf.v1.Fleet/Session": _APPLIANCE,
@@ -77,6 +82,24 @@ TABLE: Final[dict[str, Rule]] = {
     _NOC + "AddOverride": _OPERATE,
     _NOC + "ListOverrides": _VIEW,
     _NOC + "EndOverride": _OPERATE,
+    _NOC + "ScheduleLineUp": _CHANGE_FLEET,
+    _NOC + "ListScheduled": _VIEW,
+    _NOC + "UnscheduleLineUp": _CHANGE_FLEET,
+    _NOC + "OpenMaintenance": _OPERATE_SITE,
+    _NOC + "CloseMaintenance": _OPERATE_SITE,
+    _NOC + "ListMaintenance": _VIEW,
+    _NOC + "ReplaceAppliance": _operator(OperatorRole.SECURITY, Scope.APPLIANCE),
+    _NOC + "DrainSite": _OPERATE_SITE,
+    _NOC + "ReturnSite": _OPERATE_SITE,
+    _NOC + "ListDrains": _VIEW,
+    _NOC + "AcknowledgeAlarm": _HANDLE_ALARM,
+    _NOC + "ShelveAlarm": _HANDLE_ALARM,
+    _NOC + "UnshelveAlarm": _HANDLE_ALARM,
+    _ADMIN + "GetStatus": _VIEW,
+    _ADMIN + "CollectSupport": _operator(OperatorRole.ENGINEER, Scope.FLEET),
+    _ADMIN + "AdoptLineUp": _operator(OperatorRole.ENGINEER),
+    _OPERATIONS + "RunOperation": _operator(OperatorRole.OPERATOR, Scope.FLEET),
+    _OPERATIONS + "ListFleetOperations": _VIEW,
     "/grpc.health.v1.Health/Check": _ANYBODY,
     "/grpc.health.v1.Health/Watch": _ANYBODY,
     "/grpc.health.v1.Health/List": _ANYBODY,
@@ -187,6 +210,8 @@ class Authorizer:
             site = None
             if rule is not None and rule.scope is Scope.APPLIANCE and peer.sites:
                 site = await self._directory.site_of(getattr(request, "appliance", ""))
+            elif rule is not None and rule.scope is Scope.SITE:
+                site = getattr(request, "site", "")
             judge(self._table, method, peer, site)
         except (DeniedError, IdentityError) as error:
             await self._directory.denied(

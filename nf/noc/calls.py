@@ -15,10 +15,10 @@ Certificate = tuple[SpiffeId, int]
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """`end` makes it come to its end; it then asks `check` why."""
+    """`end` makes it come to its end; it then asks `check` why. One that has none yet asks before it goes on."""
 
     certificate: Certificate
-    end: Callable[[], object]
+    end: Callable[[], object] | None
     revoked: bool = False
 
     def check(self) -> None:
@@ -34,7 +34,7 @@ class Calls:
         self._calls: set[Call] = set()
 
     @contextmanager
-    def running(self, certificate: Certificate, end: Callable[[], object]) -> Iterator[Call]:
+    def running(self, certificate: Certificate, end: Callable[[], object] | None = None) -> Iterator[Call]:
         call = Call(certificate, end)
         self._calls.add(call)
         try:
@@ -50,4 +50,5 @@ class Calls:
         for call in tuple(self._calls):
             if call.certificate in revoked and not call.revoked:
                 call.revoked = True
-                call.end()
+                if call.end is not None:
+                    call.end()

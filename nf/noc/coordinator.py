@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from nf.clock import Clock
 from nf.contracts.json import JsonObject
 from nf.control.v1 import noc_pb2
+from nf.documents.fleet import Fleet
 from nf.errors import BusyError, CommitRefused, NfError, RefusedError
 from nf.noc.events import Events
 from nf.noc.ledger import Ledger
@@ -73,7 +74,10 @@ class Coordinator:
         quiet: Quiet,
         wake: Callable[[], None],
     ) -> None:
-        """`wake`: look again who has to."""
+        """`wake`: look again who has to.
+
+        `admit` may be set: it hears the fleet and the sites that are left out, and raises CommitRefused.
+        """
         self._ledger = ledger
         self._lineups = lineups
         self._sessions = sessions
@@ -81,6 +85,7 @@ class Coordinator:
         self._clock = clock
         self._quiet = quiet
         self._wake = wake
+        self.admit: Callable[[Fleet, tuple[str, ...]], None] = lambda _fleet, _without: None
         self._tasks = Tasks("commit")
         self._active: Active | None = None
         self._held: TransactionRecord | None = None
@@ -176,6 +181,7 @@ class Coordinator:
     async def _participants(self, draft: Draft, order: Order) -> dict[str, JsonObject]:
         """Everybody of the fleet but the sites left out. Raises CommitRefused when one of them is offline."""
         excluded = excluded_appliances(draft.fleet, order.without_sites)
+        self.admit(draft.fleet, order.without_sites)
         configs = {name: config for name, config in draft.configs.items() if name not in excluded}
         away = await asyncio.gather(*(self._sessions.wait_returned(name) for name in sorted(configs)))
         absent = {name: offline(name) for name, back in zip(sorted(configs), away, strict=True) if not back}
@@ -372,14 +378,18 @@ class Coordinator:
         return Rollout(proposal, sessions=self._sessions, clock=self._clock, log=self._ledger.log, progress=progress)
 
     def _occupy(self, active: Active) -> None:
-        held = self._active
-        if held is not None:
+        if doing := self.doing():
             raise BusyError(
-                f"transaction {held.transaction} of {held.author} is {held.doing}",
+                doing,
                 where="commit",
                 remedy="wait until it has ended, or confirm or roll back what is held",
             )
         self._active = active
+
+    def doing(self) -> str:
+        """Who has the fleet and for what, in words; empty when nobody has."""
+        held = self._active
+        return f"transaction {held.transaction} of {held.author} is {held.doing}" if held is not None else ""
 
     def _doing(self, what: str) -> None:
         if self._active is not None:

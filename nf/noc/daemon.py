@@ -14,20 +14,26 @@ from pathlib import Path
 from typing import Final
 
 from nf.clock import Clock, RealClock
+from nf.contracts.adopter import Adopter
 from nf.contracts.json import canonical
 from nf.contracts.planner import Planner
 from nf.control.authorization import Authorizer, GuardInterceptor, admit_anybody
 from nf.control.server import ControlServer, ServerLimits, server_credentials
-from nf.control.v1 import fleet_pb2_grpc, noc_pb2_grpc
+from nf.control.v1 import admin_pb2_grpc, fleet_pb2_grpc, noc_pb2_grpc, operations_pb2_grpc
 from nf.documents.fleet import Fleet
 from nf.documents.loader import Loaded
 from nf.documents.model import API_VERSION
 from nf.errors import NotFoundError, RefusedError, StorageError
+from nf.noc.admin import NocAdminService
+from nf.noc.adoption import Adoption, load_adopters
 from nf.noc.fleet_service import EnrolmentService, FleetService
 from nf.noc.lineups import draft
 from nf.noc.node import Node
+from nf.noc.operations_service import OperationsService
 from nf.noc.records import Book, put_configs, put_current, put_revision
+from nf.noc.replica import Replica
 from nf.noc.service import NocService
+from nf.noc.support import Support
 from nf.planning.compiler import load_planners
 from nf.store.audit import AuditEntry
 from nf.store.contract import Put
@@ -49,8 +55,9 @@ _DEFAULT_ENROLMENT: Final = "[::]:7444"
 class NocConfig:
     """`names`: DNS names and addresses in the NOC's certificate, which are also those that appliances dial.
 
-    planners   None = every installed one
+    planners   None = every installed one; adopters likewise
     limits     of connections; tests shorten them
+    replica    a second place, where a copy of the state is kept all the time; None = nowhere
     """
 
     state_dir: Path
@@ -58,9 +65,11 @@ class NocConfig:
     enrolment_address: str = _DEFAULT_ENROLMENT
     names: tuple[str, ...] = ()
     planners: tuple[Planner, ...] | None = None
+    adopters: tuple[Adopter, ...] | None = None
     clock: Clock = field(default_factory=RealClock)
     limits: ServerLimits = field(default_factory=ServerLimits)
     offline_after_s: float = 5.0
+    replica: Path | None = None
 
 
 async def open_store(state_dir: Path, clock: Clock) -> SqliteStore:
@@ -159,6 +168,7 @@ class RunningNoc:
     node: Node
     port: int
     enrolment_port: int
+    replica: Replica | None = None
 
 
 @asynccontextmanager
@@ -181,7 +191,8 @@ async def running_noc(config: NocConfig) -> AsyncIterator[RunningNoc]:
         )
         stack.push_async_callback(node.close)
         await node.start()
-        server, enrolment = _servers(config, node, certificate)
+        replica = await _replicating(config, node, stack)
+        server, enrolment = _servers(config, node, certificate, replica)
         renewing = asyncio.create_task(certificate.renew(), name="certificate")
         stack.push_async_callback(_cancel, renewing)
         stack.push_async_callback(server.stop)
@@ -190,10 +201,21 @@ async def running_noc(config: NocConfig) -> AsyncIterator[RunningNoc]:
         await enrolment.start()
         stack.callback(node.sessions.close)
         _log.info("serving on %s, enrolment on %s", config.address, config.enrolment_address)
-        yield RunningNoc(node, server.port, enrolment.port)
+        yield RunningNoc(node, server.port, enrolment.port, replica)
 
 
-def _servers(config: NocConfig, node: Node, certificate: Certificate) -> tuple[ControlServer, ControlServer]:
+async def _replicating(config: NocConfig, node: Node, stack: contextlib.AsyncExitStack) -> Replica | None:
+    """The continuous copy, when there is a second place. Raises RefusedError when it may not be used."""
+    if config.replica is None:
+        return None
+    replica = await asyncio.to_thread(Replica, config.state_dir, config.replica, config.clock, node.telemetry.alarm)
+    stack.push_async_callback(_cancel, asyncio.create_task(replica.run(), name="replica"))
+    return replica
+
+
+def _servers(
+    config: NocConfig, node: Node, certificate: Certificate, replica: Replica | None
+) -> tuple[ControlServer, ControlServer]:
     authorizer = Authorizer(node.authority.domain, node)
     server = ControlServer(
         config.address,
@@ -213,6 +235,10 @@ def _servers(config: NocConfig, node: Node, certificate: Certificate) -> tuple[C
     )
     fleet_pb2_grpc.add_FleetServicer_to_server(fleet_service, server.server)
     noc_pb2_grpc.add_NocServicer_to_server(NocService(node), server.server)
+    operations_pb2_grpc.add_OperationsServicer_to_server(OperationsService(node), server.server)
+    adoption = Adoption(node, load_adopters() if config.adopters is None else config.adopters)
+    admin = NocAdminService(node, replica, Support(node), adoption)
+    admin_pb2_grpc.add_NocAdminServicer_to_server(admin, server.server)
     enrolment = ControlServer(
         config.enrolment_address,
         server_credentials(lambda: certificate.identity, client_certificates=False),

@@ -36,13 +36,15 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         telemetry: Telemetry,
         calls: Calls,
         *,
-        welcome: Callable[[], pb.Welcome],
+        welcome: Callable[[str], pb.Welcome],
         came: Callable[[live.Session], Awaitable[None]],
         heard: Callable[[live.Session], Awaitable[None]],
         gone: Callable[[live.Session], None],
         false_claim: Refused,
     ) -> None:
-        """`came`: a new session; `heard`: an appliance stands elsewhere now; `gone`: no session of it is left."""
+        """`welcome`: what an appliance is told first; `came`: a new session; `heard`: it stands elsewhere now;
+        `gone`: no session of it is left.
+        """
         self._sessions = sessions
         self._telemetry = telemetry
         self._calls = calls
@@ -57,8 +59,10 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self, request_iterator: AsyncIterator[pb.AgentMessage], context: Context
     ) -> AsyncIterator[pb.NocMessage]:
         """Raises InputError (no hello), DeniedError (it claims another's name), IdentityError (revoked meanwhile)."""
-        session = live.Session(await self._hello(request_iterator))
-        with self._calls.running(_certificate(), session.close) as call:
+        with self._calls.running(_certificate()) as call:
+            session = live.Session(await self._hello(request_iterator))
+            call.check()
+            call.end = session.close
             async with aclosing(self._serve(session, request_iterator)) as messages:
                 async for message in messages:
                     yield message
@@ -67,7 +71,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     async def _serve(
         self, session: live.Session, request_iterator: AsyncIterator[pb.AgentMessage]
     ) -> AsyncGenerator[pb.NocMessage, None]:
-        session.send(pb.NocMessage(welcome=self._welcome()))
+        session.send(pb.NocMessage(welcome=self._welcome(session.appliance)))
         self._sessions.attach(session)
         reader = asyncio.create_task(self._read(session, request_iterator), name=f"session {session.appliance}")
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nf.clock import Clock
 from nf.contracts.json import JsonObject
-from nf.contracts.planner import Planner
+from nf.contracts.planner import FleetOperation, Planner
 from nf.control.v1 import noc_pb2
 from nf.documents.fleet import Appliance, Criticality, Fleet
 from nf.documents.lineup import LineUp
@@ -125,6 +125,7 @@ class LineUps:
         self._planners = tuple(planners)
         self._clock = clock
         self._current: Current | None = None
+        self._operations: tuple[int, tuple[FleetOperation, ...]] = (0, ())
 
     async def reload(self) -> None:
         """Read the current revision. Raises NotFoundError when the NOC was never initialised."""
@@ -166,6 +167,15 @@ class LineUps:
         if digest is None:
             raise NotFoundError("not in the current revision", where=appliance)
         return await self._book.config(digest)
+
+    async def operations(self) -> tuple[FleetOperation, ...]:
+        """What can be done to the fleet of the current revision. Raises DocumentError."""
+        record = self.current.record
+        known, operations = self._operations
+        if known != record.revision:
+            operations = (await self.draft_of(record)).compiled.operations
+            self._operations = (record.revision, operations)
+        return operations
 
     async def before_current(self) -> RevisionRecord:
         """The last confirmed revision before the current one. Raises RefusedError when there is none."""

@@ -15,12 +15,18 @@ from nf.contracts.planner import Planner
 from nf.control.v1 import fleet_pb2 as fleet
 from nf.control.v1 import noc_pb2
 from nf.errors import NfError
+from nf.noc.alarm_handling import AlarmHandling
 from nf.noc.calls import Calls
 from nf.noc.catchup import FAILED, CatchUp
 from nf.noc.coordinator import Coordinator
+from nf.noc.drains import Drains
+from nf.noc.fleet_operations import FleetOperations
+from nf.noc.hardware import Hardware
 from nf.noc.ledger import Ledger
 from nf.noc.lineups import LineUps
+from nf.noc.maintenance import Maintenance
 from nf.noc.records import ApplianceRecord, Book
+from nf.noc.schedule import Schedule
 from nf.noc.sessions import Session, Sessions
 from nf.noc.settlement import SPLIT, Settlement
 from nf.noc.tasks import Tasks
@@ -87,7 +93,34 @@ class Node:
             quiet=self.catchup.quiet,
             wake=self._fleet_changed,
         )
-        self.catchup.participates = self.coordinator.participates
+        self.maintenance = Maintenance(
+            book=self.book,
+            lineups=self.lineups,
+            sessions=self.sessions,
+            clock=clock,
+            author=self.spiffe_id,
+            doing=self.coordinator.doing,
+            ended=self.catchup.wake,
+        )
+        self.coordinator.admit = self.maintenance.admit
+        self.catchup.participates = self._left_alone
+        self.hardware = Hardware(self.book, self.enrolment, self.lineups)
+        self.alarm_handling = AlarmHandling(
+            book=self.book, telemetry=self.telemetry, maintenance=self.maintenance, clock=clock, author=self.spiffe_id
+        )
+        self.drains = Drains(
+            book=self.book, lineups=self.lineups, sessions=self.sessions, clock=clock, author=self.spiffe_id
+        )
+        self.schedule = Schedule(
+            book=self.book,
+            lineups=self.lineups,
+            coordinator=self.coordinator,
+            operators=self.operators,
+            telemetry=self.telemetry,
+            clock=clock,
+            author=self.spiffe_id,
+        )
+        self.operations = FleetOperations(book=self.book, lineups=self.lineups, sessions=self.sessions, clock=clock)
         self._known: dict[str, ApplianceRecord] = {}
         self._kept: dict[str, ApplianceRecord] = {}  # of those, as the store has them
         self._refusals = Allowance(clock)
@@ -100,15 +133,21 @@ class Node:
         await self.lineups.reload()
         self._kept = await self.book.appliances()
         self._known = dict(self._kept)
+        for part in (self.maintenance, self.hardware, self.alarm_handling, self.drains):
+            await part.start()
         await self.coordinator.recover()
         self.catchup.start()
         self._tasks.start(self._watch_identities())
+        await self.schedule.start()
         for appliance in self._known:
             self._tasks.start(self._alarm_when_offline(appliance))
 
     async def close(self) -> None:
         """Undecided transactions stay as they are in the store; the next start ends them."""
         self.sessions.close()
+        for part in (self.schedule, self.drains, self.alarm_handling, self.maintenance):
+            await part.close()
+        await self.operations.close()
         await self.coordinator.close()
         await self.catchup.close()
         await self.settlement.close()
@@ -117,12 +156,17 @@ class Node:
 
     # ---- appliances ----
 
-    def welcome(self) -> fleet.Welcome:
+    def _left_alone(self, appliance: str) -> bool:
+        """Bound by a held commit, or worked on: nobody brings it to the current revision now."""
+        return self.coordinator.participates(appliance) or self.maintenance.of_appliance(appliance) is not None
+
+    def welcome(self, appliance: str) -> fleet.Welcome:
         current = self.lineups.current
         return fleet.Welcome(
             noc=self.spiffe_id,
             current_revision=current.record.revision,
             reconcile_interval_ms=current.lineup.spec.policy.reconcile_ms,
+            reconcile_held_until=self.maintenance.held_until(appliance),
         )
 
     async def came(self, session: Session) -> None:
@@ -161,6 +205,14 @@ class Node:
         self.catchup.wake()
         for appliance in self._known.keys() - self.lineups.current.record.configs.keys() - self.sessions.online():
             self.telemetry.forget(appliance, (OFFLINE, SPLIT, FAILED))
+
+    def forget(self, appliance: str) -> bool:
+        """Its machine is another one now: end what the old one has open. True when that had a session."""
+        self._known.pop(appliance, None)
+        self._kept.pop(appliance, None)
+        theirs = ("appliance", appliance)
+        self.calls.end([it for it in self.calls.certificates() if (it[0].kind, it[0].name) == theirs])
+        return self.sessions.get(appliance) is not None
 
     def gone(self, session: Session) -> None:
         self._tasks.start(self._alarm_when_offline(session.appliance))
@@ -207,12 +259,12 @@ class Node:
             site=appliance.site,
             role=appliance.role.value,
             criticality=criticality.get(appliance.site, ""),
-            serial=appliance.serial,
+            serial=self.hardware.serial(appliance),
             management=str(appliance.management),
             enrolled=valid,
             online=session is not None,
             last_seen=last_seen,
-            alarms=sum(1 for _ in self.telemetry.alarms(name)),
+            alarms=sum(self.alarm_handling.raised(*found) for found in self.telemetry.alarms(name)),
             certificate_expires=enrolled.certificate_expires if enrolled is not None and valid else 0.0,
         )
         if known is not None:

@@ -6,6 +6,11 @@
     current        "revision"           {"revision": number}: what the fleet is to be
     transactions   transaction id       TransactionRecord: who takes part, what is decided; gone when carried out
     appliances     name                 ApplianceRecord: when it was last seen and what it said
+    maintenance    site                 an open maintenance window
+    schedule       id                   a commit that waits for its time, or was refused at it
+    hardware       appliance            which serial took the place of which
+    drains         site                 who drained it, until when
+    alarms         SHA-256 of its id    who acknowledged or shelved it
 
 Enrolment and operators keep buckets of their own (nf.trust).
 """
@@ -28,6 +33,11 @@ CONFIGS: Final = "configs"
 CURRENT: Final = "current"
 TRANSACTIONS: Final = "transactions"
 APPLIANCES: Final = "appliances"
+MAINTENANCE: Final = "maintenance"
+SCHEDULE: Final = "schedule"
+HARDWARE: Final = "hardware"
+DRAINS: Final = "drains"
+ALARMS: Final = "alarms"
 
 
 class Decision(Enum):

@@ -15,31 +15,26 @@ import grpc
 
 from nf.contracts.json import Json, JsonObject, canonical
 from nf.control.authorization import Peer, current_peer
-from nf.control.convert import alarm_to_proto
 from nf.control.errors import problem_to_proto
-from nf.control.v1 import common_pb2, noc_pb2_grpc
+from nf.control.v1 import common_pb2
 from nf.control.v1 import noc_pb2 as pb
 from nf.errors import DocumentError, InputError, NfError, NotFoundError, UnavailableError
 from nf.noc.channels import channel_state
 from nf.noc.coordinator import Order
+from nf.noc.daily_service import DailyService, order_of
 from nf.noc.events import Events
 from nf.noc.lineups import Draft, excluded_appliances
-from nf.noc.node import Node
 from nf.noc.records import RevisionRecord
 from nf.noc.rollout import Proposal, Rollout
 from nf.noc.sessions import Session, offline
 from nf.trust.enrolment import DEFAULT_TOKEN_TTL_S
 
 _STATUS_S: Final = 3.0
-_MAX_HOLD_S: Final = 86_400
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class NocService(noc_pb2_grpc.NocServicer):
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
+class NocService(DailyService):
     async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
         peer = current_peer()
         return pb.GetInfoResponse(
@@ -65,7 +60,7 @@ class NocService(noc_pb2_grpc.NocServicer):
         response = pb.GetApplianceResponse(
             summary=await self._node.summary(request.id),
             config_json=canonical(await self._node.lineups.config(request.id)).encode(),
-            alarms=[alarm_to_proto(alarm, name) for name, alarm in alarms],
+            alarms=[self._node.alarm_handling.message(name, alarm) for name, alarm in alarms],
         )
         if session is not None:
             try:
@@ -80,8 +75,9 @@ class NocService(noc_pb2_grpc.NocServicer):
     ) -> pb.IssueEnrolmentTokenResponse:
         appliance = self._node.lineups.current.appliance(request.appliance)
         ttl_s = request.ttl_s or DEFAULT_TOKEN_TTL_S
-        token = await self._node.enrolment.issue_token(appliance.id, appliance.serial, ttl_s, current_peer().spiffe_id)
-        content = self._node.enrolment_file(appliance.id, appliance.serial, token)
+        serial = self._node.hardware.serial(appliance)
+        token = await self._node.enrolment.issue_token(appliance.id, serial, ttl_s, current_peer().spiffe_id)
+        content = self._node.enrolment_file(appliance.id, serial, token)
         return pb.IssueEnrolmentTokenResponse(
             enrolment_json=json.dumps(content, indent=2).encode(), expires_at=self._node.clock.now() + ttl_s
         )
@@ -141,17 +137,7 @@ class NocService(noc_pb2_grpc.NocServicer):
         return await self._node.lineups.draft(request.lineup, fleet)
 
     async def CommitLineUp(self, request: pb.CommitLineUpRequest, context: Context) -> AsyncIterator[pb.CommitEvent]:
-        if request.confirm_within_s > _MAX_HOLD_S:
-            raise InputError("a commit is held for a day at most", where="confirm", remedy="choose a shorter time")
-        order = Order(
-            kind="commit",
-            author=str(current_peer()),
-            comment=request.comment,
-            hold_s=float(request.confirm_within_s),
-            without_sites=tuple(sorted(set(request.without_sites))),
-            accept_irreversible=request.accept_irreversible,
-        )
-        async for event in await self._node.coordinator.commit(order, lambda: self._draft(request)):
+        async for event in await self._node.coordinator.commit(order_of(request), lambda: self._draft(request)):
             yield event
 
     async def ConfirmLineUp(self, request: pb.ConfirmLineUpRequest, context: Context) -> AsyncIterator[pb.CommitEvent]:
@@ -214,7 +200,7 @@ class NocService(noc_pb2_grpc.NocServicer):
             changes=[pb.Change(key=change.key, before=change.before, after=change.after) for change in changes]
         )
 
-    # ---- channels, alarms, audit ----
+    # ---- channels, audit ----
 
     async def ListChannels(self, request: pb.ListChannelsRequest, context: Context) -> pb.ListChannelsResponse:
         current, now = self._node.lineups.current, self._node.clock.now()
@@ -232,10 +218,6 @@ class NocService(noc_pb2_grpc.NocServicer):
                 state = channel_state(channel, current.record.hops, self._node.telemetry, now)
                 return pb.GetChannelResponse(channel=state)
         raise NotFoundError("no such channel in the current line-up", where=request.id, remedy="see `nf lineup show`")
-
-    async def ListAlarms(self, request: pb.ListAlarmsRequest, context: Context) -> pb.ListAlarmsResponse:
-        alarms = self._node.telemetry.alarms(cleared=request.include_cleared)
-        return pb.ListAlarmsResponse(alarms=[alarm_to_proto(alarm, name) for name, alarm in alarms])
 
     async def ShowAudit(self, request: pb.ShowAuditRequest, context: Context) -> pb.ShowAuditResponse:
         records = await self._node.book.store.audit_records(request.limit or 100)

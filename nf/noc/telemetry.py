@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -34,7 +34,11 @@ def _place(appliance: str, sample: Sample) -> tuple[str, str, str, str]:
 
 
 class Telemetry:
-    """Bounded: the subject that was not measured for longest makes room for a new one."""
+    """Bounded: the subject that was not measured for longest makes room for a new one.
+
+    on_clear     hears (appliance, cause, object) of every alarm that is over, also of one that was not known here
+    on_complete  hears every (cause, object) that stands on an appliance, when it has told them all
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -43,13 +47,17 @@ class Telemetry:
         self._alarms: dict[str, AlarmTable] = {NOC: AlarmTable()}
         self._cleared: deque[tuple[str, Alarm]] = deque(maxlen=_HISTORY)
         self.dropped = 0
+        self.on_clear: Callable[[str, str, str], None] = lambda _appliance, _cause, _object: None
+        self.on_complete: Callable[[str, set[tuple[str, str]]], None] = lambda _appliance, _standing: None
 
     def take(self, appliance: str, batch: pb.TelemetryBatch) -> None:
         """One batch of an appliance. A first batch lists every alarm that stands; others it had are cleared."""
         self.dropped += batch.dropped
         events = [alarm_event_from_proto(item.alarm) for item in batch.items if item.HasField("alarm")]
         if batch.alarms_complete:
-            self._only(appliance, {(event.cause, event.object) for event in events})
+            standing = {(event.cause, event.object) for event in events}
+            self._only(appliance, standing)
+            self.on_complete(appliance, standing)
         for event in events:
             self._apply(appliance, event)
         for item in batch.items:
@@ -83,6 +91,8 @@ class Telemetry:
                 self._apply(appliance, AlarmEvent(alarm.cause, alarm.object, Severity.CLEARED, self._clock.now()))
 
     def _apply(self, appliance: str, event: AlarmEvent) -> None:
+        if event.severity is Severity.CLEARED:
+            self.on_clear(appliance, event.cause, event.object)
         table = self._alarms.get(appliance)
         if table is None:
             table = self._alarms[appliance] = AlarmTable(_ALARMS)

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from nf.contracts.json import digest
-from nf.contracts.planner import Contribution, Hop, Planner
+from nf.contracts.planner import Contribution, FleetOperation, Hop, Planner
 from nf.documents.appliance import ApplianceConfig, ProbeTarget
 from nf.documents.fleet import Fleet, FleetSpec
 from nf.documents.keys import parse_key
@@ -31,6 +31,7 @@ class Compiled:
     configs: Mapping[str, ApplianceConfig]
     hops: tuple[Hop, ...]
     links: tuple[LinkUse, ...]
+    operations: tuple[FleetOperation, ...] = ()
 
 
 def compile_lineup(lineup: LineUp, fleet: Fleet, planners: Sequence[Planner]) -> Compiled:
@@ -56,7 +57,7 @@ def compile_lineup(lineup: LineUp, fleet: Fleet, planners: Sequence[Planner]) ->
         (hop for _, contribution in contributions for hop in contribution.hops),
         key=lambda hop: (hop.channel, hop.path, hop.order, hop.appliance, hop.point),
     )
-    return Compiled(_configs(fleet, contributions), tuple(hops), links)
+    return Compiled(_configs(fleet, contributions), tuple(hops), links, _operations(contributions))
 
 
 def compile_documents(lineup: Loaded[LineUp], fleet: Loaded[Fleet], planners: Sequence[Planner]) -> Compiled:
@@ -91,6 +92,17 @@ def _place(problem: Problem, lineup: Loaded[LineUp], fleet: Loaded[Fleet]) -> Pr
     loc = parse_key(problem.key)
     in_fleet = len(loc) > 1 and loc[1] in FleetSpec.model_fields
     return fleet.place(problem) if in_fleet else lineup.place(problem)
+
+
+def _operations(contributions: Sequence[tuple[str, Contribution]]) -> tuple[FleetOperation, ...]:
+    found: dict[tuple[str, str], FleetOperation] = {}
+    for name, contribution in contributions:
+        for operation in contribution.operations:
+            key = (operation.name, operation.object)
+            if key in found:
+                raise IntegrityError(f"another planner has {operation.name} of {operation.object} too", where=name)
+            found[key] = operation
+    return tuple(found[key] for key in sorted(found))
 
 
 def _configs(fleet: Fleet, contributions: Sequence[tuple[str, Contribution]]) -> dict[str, ApplianceConfig]:

@@ -92,6 +92,7 @@ class Core:
         self.wake = asyncio.Event()  # something changed that the timers of `run` depend on
         self.active: Active | None = None
         self.stuck: list[tuple[TransactionRow, list[StepRow]]] = []  # a local transaction that could not be taken back
+        self.repair_held_until = 0.0  # seconds since the epoch; until then drift is told, not repaired
         self.irreversible_at = 0.0  # monotonic: when what failed after a decision is tried again
         self.confirmed = journal.confirmed()
         self.confirmed_config: ApplianceConfig | None = None

@@ -99,6 +99,10 @@ class Engine:
         """The mean period of reconcile from now on."""
         self._timers.set_reconcile_interval(seconds)
 
+    def hold_reconcile(self, until: float) -> None:
+        """Until then (seconds since the epoch; 0 = no longer) a drift is an alarm and is not repaired."""
+        self._core.repair_held_until = until
+
     def subscribe(self, listener: Callable[[EngineEvent], None]) -> None:
         """`listener` is called at once, on the loop; it must not block."""
         self._core.listeners.append(listener)

@@ -22,7 +22,7 @@ class Reconciler:
         self._core = core
 
     async def once(self) -> None:
-        """Look at every section once. A drift is an alarm; a plan that disrupts nothing is applied."""
+        """Every section once: a drift is an alarm; a plan that disrupts nothing is applied, unless that is held."""
         core = self._core
         async with core.work:
             if core.active is not None or core.confirmed_config is None:
@@ -35,7 +35,7 @@ class Reconciler:
             harmless = {
                 name: wants[name] for name, survey in zip(wants, surveys, strict=True) if self._judge(name, survey)
             }
-            if harmless:
+            if harmless and not self._held():
                 await self._repair(harmless)
 
     def _wants(self) -> dict[str, DocumentModel | None]:
@@ -67,8 +67,12 @@ class Reconciler:
             remedy = f"not repaired by itself, since it costs: {cost}. Commit the line-up again when that is acceptable"
             core.alarm(DRIFT, section, Severity.MAJOR, f"differs from what is wanted: {what}", remedy)
             return False
-        core.alarm(DRIFT, section, Severity.WARNING, f"differs from what is wanted: {what}", "it is being repaired")
+        doing = "repair is held until maintenance is over" if self._held() else "it is being repaired"
+        core.alarm(DRIFT, section, Severity.WARNING, f"differs from what is wanted: {what}", doing)
         return True
+
+    def _held(self) -> bool:
+        return self._core.repair_held_until > self._core.clock.now()
 
     def _unexpected(self, steps: Sequence[PlannedStep]) -> list[PlannedStep]:
         """Without the irreversible work that is decided and still to be done."""

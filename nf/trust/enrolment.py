@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -82,7 +82,7 @@ class Enrolment:
             raise RefusedError(
                 f"it is enrolled with serial {record.hardware_serial}; serial {serial} is other hardware",
                 where=appliance,
-                remedy="replacing hardware under the same name needs the replacement procedure of a later release",
+                remedy=f"if it takes the place of the other: nf appliance replace {appliance} --serial {serial}",
             )
         token, now = secrets.token_urlsafe(32), self._clock.now()
         kept = TokenRecord(
@@ -189,6 +189,25 @@ class Enrolment:
             with contextlib.suppress(ConflictError):
                 await self._store.write(changes, audit)
                 return
+        raise _contended(appliance)
+
+    async def replace(
+        self, appliance: str, author: SpiffeId | str, changes: Sequence[Change], detail: JsonObject
+    ) -> bool:
+        """Other hardware takes the name: its identity and a waiting token end in one write with `changes`.
+
+        From then on the name counts as never enrolled. True when it had an identity that was not revoked.
+        """
+        spiffe_id = self._id(appliance)
+        for _ in range(_ATTEMPTS):
+            entry, record = await self._read(spiffe_id)
+            audit = self._audit(author, "appliance.replace", spiffe_id, "done", detail)
+            gone: list[Change] = [Delete(TOKEN_BUCKET, appliance)]
+            if entry is not None:
+                gone.append(Delete(entry.bucket, entry.key, entry.revision))
+            with contextlib.suppress(ConflictError):
+                await self._store.write([*changes, *gone], audit)
+                return record is not None and record.revoked_at is None
         raise _contended(appliance)
 
     async def is_revoked(self, spiffe_id: SpiffeId, certificate_serial: int) -> bool:

@@ -184,12 +184,13 @@ def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
 def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
     topology = load_topology(REFERENCE)
     addresses = {n.name: n.management for n in topology.linux()}
-    order = ("noc", "headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", "studio")
+    order = ("noc", "headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", "studio", "origin")
     assert addresses == {name: IPv4Address(f"172.20.20.{10 + index}") for index, name in enumerate(order)}
     assert {(str(link.a), str(link.b)) for link in topology.links} == {
         ("headend:eth1", "br-hl:hl-headend"),
         ("c1:eth1", "br-hl:hl-c1"),
         ("c2:eth1", "br-hl:hl-c2"),
+        ("origin:eth1", "br-hl:hl-origin"),
         ("studio:eth1", "headend:eth2"),
         ("c1:eth2", "c2:eth2"),
         ("c1:eth3", "pop1:eth1"),
@@ -200,10 +201,13 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         ("pop2:eth3", "r2:eth1"),
         ("pop2:eth4", "r3:eth1"),
     }
-    appliances = [n for n in topology.linux() if n.name not in ("noc", "studio")]
+    appliances = [n for n in topology.linux() if n.name not in ("noc", "studio", "origin")]
     assert all(n.cmd[:3] == ("nf", "supervisor", "run") for n in appliances)
     assert all(f"SV-{n.name.upper()}-0001" in " ".join(n.exec[0]) for n in appliances)
-    assert {End("studio", "eth1", IPv4Interface("10.9.0.1/30"))} == {e for e in topology.ends() if e.ipv4}
+    assert {e for e in topology.ends() if e.ipv4} == {
+        End("studio", "eth1", IPv4Interface("10.9.0.1/30")),
+        End("origin", "eth1", IPv4Interface("10.1.0.20/24")),
+    }
 
 
 words = st.sampled_from([

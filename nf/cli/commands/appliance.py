@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nf.cli.commands import drain
 from nf.cli.options import ApplianceArgument, JsonOption, ProfileOption, seconds
 from nf.errors import InputError
 
@@ -75,6 +76,12 @@ def enroll(
         return
     _write_secret(Path(output), answer.enrolment_json)
     note(f"{output} enrols {appliance} once, until {when(answer.expires_at)}; carry it there as /etc/nf/enrolment.json")
+
+
+app.command("replace")(drain.replace)
+app.command("drain")(drain.drain)
+app.command("return")(drain.bring_back)
+app.command("drained")(drain.drained)
 
 
 def _write_secret(path: Path, data: bytes) -> None:

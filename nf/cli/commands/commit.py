@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nf.cli import complete
+from nf.cli.commands import schedule
 from nf.cli.options import FleetOption, JsonOption, LineupFile, ProfileOption, WithoutOption, read_file, seconds
 
 if TYPE_CHECKING:
@@ -32,6 +33,15 @@ def commit(
             show_default=False,
         ),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help="Later, by itself: RFC 3339 with its offset, or +30m. Refused then if the fleet has changed.",
+            show_default=False,
+        ),
+    ] = None,
     without: WithoutOption = None,
     accept: AcceptOption = False,
     comment: CommentOption = "",
@@ -49,6 +59,9 @@ def commit(
         accept_irreversible=accept,
         comment=comment,
     )
+    if at is not None:
+        schedule.schedule(profile, request, at, json=json)
+        return
     _follow(profile, lambda noc: noc.CommitLineUp(request), json=json)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nf.cli import complete
-from nf.cli.commands import commit
+from nf.cli.commands import adopt, commit, schedule
 from nf.cli.options import FleetOption, JsonOption, LineupFile, ProfileOption, WithoutOption, read_file
 from nf.errors import DocumentError, InputError
 
@@ -303,6 +303,9 @@ def _print_changes(changes: Any) -> None:
         console.print(line, soft_wrap=True)
 
 
+app.command("adopt")(adopt.adopt)
 app.command("commit")(commit.commit)
 app.command("confirm")(commit.confirm)
 app.command("rollback")(commit.rollback)
+app.command("scheduled")(schedule.scheduled)
+app.command("unschedule")(schedule.unschedule)

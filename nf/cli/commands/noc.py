@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nf.cli.options import LogLevelOption, NocStateOption, read_file
+from nf.cli.options import JsonOption, LogLevelOption, NocStateOption, ProfileOption, read_file
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -47,7 +47,17 @@ def init(
 
 
 @app.command("run")
-def run(*, state_dir: NocStateOption = Path("/var/lib/nf/noc"), log_level: LogLevelOption = "info") -> None:
+def run(
+    *,
+    state_dir: NocStateOption = Path("/var/lib/nf/noc"),
+    replica: Annotated[
+        Path | None,
+        typer.Option(
+            "--replica", metavar="DIR", help="Keep a copy of the state here, on another disk.", show_default=False
+        ),
+    ] = None,
+    log_level: LogLevelOption = "info",
+) -> None:
     """Serve appliances and operators until SIGTERM."""
     from nf.cli.client import run as wait
     from nf.cli.daemon import serve, start_logging
@@ -63,6 +73,34 @@ def run(*, state_dir: NocStateOption = Path("/var/lib/nf/noc"), log_level: LogLe
                 address=found.address,
                 enrolment_address=found.enrolment_address,
                 names=found.names,
+                replica=replica,
             )
         )
     )
+
+
+@app.command("status")
+def status(*, json: JsonOption = False, profile: ProfileOption = None) -> None:
+    """Version, revision, who is there, and how old the copy in the second place is."""
+    from nf.cli.admin import ask_admin
+    from nf.cli.output import print_json, say
+    from nf.cli.text import when
+    from nf.cli.wire import to_json
+    from nf.control.v1.admin_pb2 import GetStatusRequest
+
+    answer = ask_admin(profile, lambda noc: noc.GetStatus, GetStatusRequest())
+    if json:
+        print_json(to_json(answer))
+        return
+    say(f"version     {answer.software_version}")
+    say(f"revision    {answer.current_revision}")
+    say(f"appliances  {answer.online} of {answer.appliances} online")
+    say(f"alarms      {answer.alarms}")
+    if not answer.HasField("replica"):
+        say("replica     none: run the NOC with --replica DIR")
+        return
+    copy = answer.replica
+    say(f"replica     {copy.directory}, {copy.age_s:.0f} s old{', STALE' if copy.stale else ''}")
+    say(f"            last copy {when(copy.copied_at) if copy.copied_at else 'never'}")
+    if copy.error:
+        say(f"            {copy.error}")

@@ -269,6 +269,7 @@ class Alarm(_message.Message):
     LAST_AT_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     APPLIANCE_FIELD_NUMBER: _builtins.int
+    HANDLING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     cause: _builtins.str
     object: _builtins.str
@@ -282,6 +283,10 @@ class Alarm(_message.Message):
     count: _builtins.int
     appliance: _builtins.str
     """empty = raised by the NOC itself"""
+    @_builtins.property
+    def handling(self) -> Global___AlarmHandling:
+        """absent = nobody has taken it up, nothing holds it back"""
+
     def __init__(
         self,
         *,
@@ -295,14 +300,52 @@ class Alarm(_message.Message):
         last_at: _builtins.float = ...,
         count: _builtins.int = ...,
         appliance: _builtins.str = ...,
+        handling: Global___AlarmHandling | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["handling", b"handling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appliance", b"appliance", "cause", b"cause", "count", b"count", "first_at", b"first_at", "id", b"id", "last_at", b"last_at", "object", b"object", "remedy", b"remedy", "severity", b"severity", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appliance", b"appliance", "cause", b"cause", "count", b"count", "first_at", b"first_at", "handling", b"handling", "id", b"id", "last_at", b"last_at", "object", b"object", "remedy", b"remedy", "severity", b"severity", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Alarm: _TypeAlias = Alarm  # noqa: Y015
+
+@_typing.final
+class AlarmHandling(_message.Message):
+    """What people decided about an alarm (ISA-18.2 clause 11, ITU-T X.733 for the alarm itself)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    state: _builtins.str
+    """acknowledged, shelved, held (its site is under maintenance)"""
+    author: _builtins.str
+    """SPIFFE id"""
+    reason: _builtins.str
+    at: _builtins.float
+    """seconds since the Unix epoch"""
+    until: _builtins.float
+    """shelved and held: when it is raised again by itself; seconds since the Unix epoch"""
+    def __init__(
+        self,
+        *,
+        state: _builtins.str = ...,
+        author: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        at: _builtins.float = ...,
+        until: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "author", b"author", "reason", b"reason", "state", b"state", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlarmHandling: _TypeAlias = AlarmHandling  # noqa: Y015
 
 @_typing.final
 class Override(_message.Message):

@@ -544,20 +544,24 @@ class Welcome(_message.Message):
     NOC_FIELD_NUMBER: _builtins.int
     CURRENT_REVISION_FIELD_NUMBER: _builtins.int
     RECONCILE_INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    RECONCILE_HELD_UNTIL_FIELD_NUMBER: _builtins.int
     noc: _builtins.str
     """SPIFFE id of the NOC"""
     current_revision: _builtins.int
     reconcile_interval_ms: _builtins.int
+    reconcile_held_until: _builtins.float
+    """seconds since the Unix epoch; until then drift is told but not repaired; 0 = not held"""
     def __init__(
         self,
         *,
         noc: _builtins.str = ...,
         current_revision: _builtins.int = ...,
         reconcile_interval_ms: _builtins.int = ...,
+        reconcile_held_until: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_revision", b"current_revision", "noc", b"noc", "reconcile_interval_ms", b"reconcile_interval_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_revision", b"current_revision", "noc", b"noc", "reconcile_held_until", b"reconcile_held_until", "reconcile_interval_ms", b"reconcile_interval_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -795,7 +799,7 @@ class Request(_message.Message):
     ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     method: _builtins.str
-    """"override.add", "override.list", "override.end", "operation.start", "operation.list", "operation.cancel", "status" """
+    """"override.add", "override.list", "override.end", "operation.start", "operation.list", "operation.cancel", "reconcile.hold", "status" """
     arguments_json: _builtins.bytes
     def __init__(
         self,

@@ -136,6 +136,71 @@ class NocStub:
                 request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.EndOverrideRequest.SerializeToString,
                 response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.EndOverrideResponse.FromString,
                 _registered_method=True)
+        self.ScheduleLineUp = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/ScheduleLineUp',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ScheduleLineUpRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ScheduledCommit.FromString,
+                _registered_method=True)
+        self.ListScheduled = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/ListScheduled',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ListScheduledRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ListScheduledResponse.FromString,
+                _registered_method=True)
+        self.UnscheduleLineUp = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/UnscheduleLineUp',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.UnscheduleLineUpRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.UnscheduleLineUpResponse.FromString,
+                _registered_method=True)
+        self.OpenMaintenance = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/OpenMaintenance',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.OpenMaintenanceRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.MaintenanceWindow.FromString,
+                _registered_method=True)
+        self.CloseMaintenance = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/CloseMaintenance',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.CloseMaintenanceRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.CloseMaintenanceResponse.FromString,
+                _registered_method=True)
+        self.ListMaintenance = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/ListMaintenance',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ListMaintenanceRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ListMaintenanceResponse.FromString,
+                _registered_method=True)
+        self.ReplaceAppliance = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/ReplaceAppliance',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceResponse.FromString,
+                _registered_method=True)
+        self.DrainSite = channel.unary_stream(
+                '/streamverse.nf.v1.Noc/DrainSite',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.DrainSiteRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.DrainEvent.FromString,
+                _registered_method=True)
+        self.ReturnSite = channel.unary_stream(
+                '/streamverse.nf.v1.Noc/ReturnSite',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ReturnSiteRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.DrainEvent.FromString,
+                _registered_method=True)
+        self.ListDrains = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/ListDrains',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ListDrainsRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ListDrainsResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeAlarm = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/AcknowledgeAlarm',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.AcknowledgeAlarmRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_common__pb2.Alarm.FromString,
+                _registered_method=True)
+        self.ShelveAlarm = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/ShelveAlarm',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ShelveAlarmRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_common__pb2.Alarm.FromString,
+                _registered_method=True)
+        self.UnshelveAlarm = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/UnshelveAlarm',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.UnshelveAlarmRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.UnshelveAlarmResponse.FromString,
+                _registered_method=True)
 
 
 class NocServicer:
@@ -263,6 +328,85 @@ class NocServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScheduleLineUp(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListScheduled(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnscheduleLineUp(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenMaintenance(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseMaintenance(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMaintenance(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplaceAppliance(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainSite(self, request, context):
+        """Ends with an event whose `drain` is set; an error status means that what was begun is taken back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReturnSite(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDrains(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeAlarm(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShelveAlarm(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnshelveAlarm(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NocServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -365,6 +509,71 @@ def add_NocServicer_to_server(servicer, server):
                     servicer.EndOverride,
                     request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.EndOverrideRequest.FromString,
                     response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.EndOverrideResponse.SerializeToString,
+            ),
+            'ScheduleLineUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScheduleLineUp,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ScheduleLineUpRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ScheduledCommit.SerializeToString,
+            ),
+            'ListScheduled': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListScheduled,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ListScheduledRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ListScheduledResponse.SerializeToString,
+            ),
+            'UnscheduleLineUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnscheduleLineUp,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.UnscheduleLineUpRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.UnscheduleLineUpResponse.SerializeToString,
+            ),
+            'OpenMaintenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenMaintenance,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.OpenMaintenanceRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.MaintenanceWindow.SerializeToString,
+            ),
+            'CloseMaintenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseMaintenance,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.CloseMaintenanceRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.CloseMaintenanceResponse.SerializeToString,
+            ),
+            'ListMaintenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMaintenance,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ListMaintenanceRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ListMaintenanceResponse.SerializeToString,
+            ),
+            'ReplaceAppliance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceAppliance,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceResponse.SerializeToString,
+            ),
+            'DrainSite': grpc.unary_stream_rpc_method_handler(
+                    servicer.DrainSite,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.DrainSiteRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.DrainEvent.SerializeToString,
+            ),
+            'ReturnSite': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReturnSite,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ReturnSiteRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.DrainEvent.SerializeToString,
+            ),
+            'ListDrains': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDrains,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ListDrainsRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ListDrainsResponse.SerializeToString,
+            ),
+            'AcknowledgeAlarm': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeAlarm,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.AcknowledgeAlarmRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_common__pb2.Alarm.SerializeToString,
+            ),
+            'ShelveAlarm': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShelveAlarm,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ShelveAlarmRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_common__pb2.Alarm.SerializeToString,
+            ),
+            'UnshelveAlarm': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnshelveAlarm,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.UnshelveAlarmRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.UnshelveAlarmResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -908,6 +1117,357 @@ class Noc:
             '/streamverse.nf.v1.Noc/EndOverride',
             nf_dot_control_dot_v1_dot_noc__pb2.EndOverrideRequest.SerializeToString,
             nf_dot_control_dot_v1_dot_noc__pb2.EndOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScheduleLineUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/ScheduleLineUp',
+            nf_dot_control_dot_v1_dot_noc__pb2.ScheduleLineUpRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.ScheduledCommit.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListScheduled(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/ListScheduled',
+            nf_dot_control_dot_v1_dot_noc__pb2.ListScheduledRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.ListScheduledResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnscheduleLineUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/UnscheduleLineUp',
+            nf_dot_control_dot_v1_dot_noc__pb2.UnscheduleLineUpRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.UnscheduleLineUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenMaintenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/OpenMaintenance',
+            nf_dot_control_dot_v1_dot_noc__pb2.OpenMaintenanceRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.MaintenanceWindow.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseMaintenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/CloseMaintenance',
+            nf_dot_control_dot_v1_dot_noc__pb2.CloseMaintenanceRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.CloseMaintenanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMaintenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/ListMaintenance',
+            nf_dot_control_dot_v1_dot_noc__pb2.ListMaintenanceRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.ListMaintenanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaceAppliance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/ReplaceAppliance',
+            nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/DrainSite',
+            nf_dot_control_dot_v1_dot_noc__pb2.DrainSiteRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.DrainEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReturnSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/ReturnSite',
+            nf_dot_control_dot_v1_dot_noc__pb2.ReturnSiteRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.DrainEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDrains(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/ListDrains',
+            nf_dot_control_dot_v1_dot_noc__pb2.ListDrainsRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.ListDrainsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeAlarm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/AcknowledgeAlarm',
+            nf_dot_control_dot_v1_dot_noc__pb2.AcknowledgeAlarmRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_common__pb2.Alarm.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShelveAlarm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/ShelveAlarm',
+            nf_dot_control_dot_v1_dot_noc__pb2.ShelveAlarmRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_common__pb2.Alarm.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnshelveAlarm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/UnshelveAlarm',
+            nf_dot_control_dot_v1_dot_noc__pb2.UnshelveAlarmRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.UnshelveAlarmResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,20 @@ class NocStub:
     AddOverride: _grpc.UnaryUnaryMultiCallable[_noc_pb2.AddOverrideRequest, _common_pb2.Override]
     ListOverrides: _grpc.UnaryUnaryMultiCallable[_noc_pb2.ListOverridesRequest, _noc_pb2.ListOverridesResponse]
     EndOverride: _grpc.UnaryUnaryMultiCallable[_noc_pb2.EndOverrideRequest, _noc_pb2.EndOverrideResponse]
+    ScheduleLineUp: _grpc.UnaryUnaryMultiCallable[_noc_pb2.ScheduleLineUpRequest, _noc_pb2.ScheduledCommit]
+    ListScheduled: _grpc.UnaryUnaryMultiCallable[_noc_pb2.ListScheduledRequest, _noc_pb2.ListScheduledResponse]
+    UnscheduleLineUp: _grpc.UnaryUnaryMultiCallable[_noc_pb2.UnscheduleLineUpRequest, _noc_pb2.UnscheduleLineUpResponse]
+    OpenMaintenance: _grpc.UnaryUnaryMultiCallable[_noc_pb2.OpenMaintenanceRequest, _noc_pb2.MaintenanceWindow]
+    CloseMaintenance: _grpc.UnaryUnaryMultiCallable[_noc_pb2.CloseMaintenanceRequest, _noc_pb2.CloseMaintenanceResponse]
+    ListMaintenance: _grpc.UnaryUnaryMultiCallable[_noc_pb2.ListMaintenanceRequest, _noc_pb2.ListMaintenanceResponse]
+    ReplaceAppliance: _grpc.UnaryUnaryMultiCallable[_noc_pb2.ReplaceApplianceRequest, _noc_pb2.ReplaceApplianceResponse]
+    DrainSite: _grpc.UnaryStreamMultiCallable[_noc_pb2.DrainSiteRequest, _noc_pb2.DrainEvent]
+    """Ends with an event whose `drain` is set; an error status means that what was begun is taken back."""
+    ReturnSite: _grpc.UnaryStreamMultiCallable[_noc_pb2.ReturnSiteRequest, _noc_pb2.DrainEvent]
+    ListDrains: _grpc.UnaryUnaryMultiCallable[_noc_pb2.ListDrainsRequest, _noc_pb2.ListDrainsResponse]
+    AcknowledgeAlarm: _grpc.UnaryUnaryMultiCallable[_noc_pb2.AcknowledgeAlarmRequest, _common_pb2.Alarm]
+    ShelveAlarm: _grpc.UnaryUnaryMultiCallable[_noc_pb2.ShelveAlarmRequest, _common_pb2.Alarm]
+    UnshelveAlarm: _grpc.UnaryUnaryMultiCallable[_noc_pb2.UnshelveAlarmRequest, _noc_pb2.UnshelveAlarmResponse]
 
 @_typing.type_check_only
 class NocAsyncStub(NocStub):
@@ -82,6 +96,20 @@ class NocAsyncStub(NocStub):
     AddOverride: _aio.UnaryUnaryMultiCallable[_noc_pb2.AddOverrideRequest, _common_pb2.Override]  # type: ignore[assignment]
     ListOverrides: _aio.UnaryUnaryMultiCallable[_noc_pb2.ListOverridesRequest, _noc_pb2.ListOverridesResponse]  # type: ignore[assignment]
     EndOverride: _aio.UnaryUnaryMultiCallable[_noc_pb2.EndOverrideRequest, _noc_pb2.EndOverrideResponse]  # type: ignore[assignment]
+    ScheduleLineUp: _aio.UnaryUnaryMultiCallable[_noc_pb2.ScheduleLineUpRequest, _noc_pb2.ScheduledCommit]  # type: ignore[assignment]
+    ListScheduled: _aio.UnaryUnaryMultiCallable[_noc_pb2.ListScheduledRequest, _noc_pb2.ListScheduledResponse]  # type: ignore[assignment]
+    UnscheduleLineUp: _aio.UnaryUnaryMultiCallable[_noc_pb2.UnscheduleLineUpRequest, _noc_pb2.UnscheduleLineUpResponse]  # type: ignore[assignment]
+    OpenMaintenance: _aio.UnaryUnaryMultiCallable[_noc_pb2.OpenMaintenanceRequest, _noc_pb2.MaintenanceWindow]  # type: ignore[assignment]
+    CloseMaintenance: _aio.UnaryUnaryMultiCallable[_noc_pb2.CloseMaintenanceRequest, _noc_pb2.CloseMaintenanceResponse]  # type: ignore[assignment]
+    ListMaintenance: _aio.UnaryUnaryMultiCallable[_noc_pb2.ListMaintenanceRequest, _noc_pb2.ListMaintenanceResponse]  # type: ignore[assignment]
+    ReplaceAppliance: _aio.UnaryUnaryMultiCallable[_noc_pb2.ReplaceApplianceRequest, _noc_pb2.ReplaceApplianceResponse]  # type: ignore[assignment]
+    DrainSite: _aio.UnaryStreamMultiCallable[_noc_pb2.DrainSiteRequest, _noc_pb2.DrainEvent]  # type: ignore[assignment]
+    """Ends with an event whose `drain` is set; an error status means that what was begun is taken back."""
+    ReturnSite: _aio.UnaryStreamMultiCallable[_noc_pb2.ReturnSiteRequest, _noc_pb2.DrainEvent]  # type: ignore[assignment]
+    ListDrains: _aio.UnaryUnaryMultiCallable[_noc_pb2.ListDrainsRequest, _noc_pb2.ListDrainsResponse]  # type: ignore[assignment]
+    AcknowledgeAlarm: _aio.UnaryUnaryMultiCallable[_noc_pb2.AcknowledgeAlarmRequest, _common_pb2.Alarm]  # type: ignore[assignment]
+    ShelveAlarm: _aio.UnaryUnaryMultiCallable[_noc_pb2.ShelveAlarmRequest, _common_pb2.Alarm]  # type: ignore[assignment]
+    UnshelveAlarm: _aio.UnaryUnaryMultiCallable[_noc_pb2.UnshelveAlarmRequest, _noc_pb2.UnshelveAlarmResponse]  # type: ignore[assignment]
 
 class NocServicer(metaclass=_abc_1.ABCMeta):
     """What the `nf` command calls. Peer identity: spiffe://<domain>/operator/<name>."""
@@ -226,5 +254,97 @@ class NocServicer(metaclass=_abc_1.ABCMeta):
         request: _noc_pb2.EndOverrideRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_noc_pb2.EndOverrideResponse, _abc.Awaitable[_noc_pb2.EndOverrideResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ScheduleLineUp(
+        self,
+        request: _noc_pb2.ScheduleLineUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_noc_pb2.ScheduledCommit, _abc.Awaitable[_noc_pb2.ScheduledCommit]]: ...
+
+    @_abc_1.abstractmethod
+    def ListScheduled(
+        self,
+        request: _noc_pb2.ListScheduledRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_noc_pb2.ListScheduledResponse, _abc.Awaitable[_noc_pb2.ListScheduledResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def UnscheduleLineUp(
+        self,
+        request: _noc_pb2.UnscheduleLineUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_noc_pb2.UnscheduleLineUpResponse, _abc.Awaitable[_noc_pb2.UnscheduleLineUpResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def OpenMaintenance(
+        self,
+        request: _noc_pb2.OpenMaintenanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_noc_pb2.MaintenanceWindow, _abc.Awaitable[_noc_pb2.MaintenanceWindow]]: ...
+
+    @_abc_1.abstractmethod
+    def CloseMaintenance(
+        self,
+        request: _noc_pb2.CloseMaintenanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_noc_pb2.CloseMaintenanceResponse, _abc.Awaitable[_noc_pb2.CloseMaintenanceResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListMaintenance(
+        self,
+        request: _noc_pb2.ListMaintenanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_noc_pb2.ListMaintenanceResponse, _abc.Awaitable[_noc_pb2.ListMaintenanceResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReplaceAppliance(
+        self,
+        request: _noc_pb2.ReplaceApplianceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_noc_pb2.ReplaceApplianceResponse, _abc.Awaitable[_noc_pb2.ReplaceApplianceResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DrainSite(
+        self,
+        request: _noc_pb2.DrainSiteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_noc_pb2.DrainEvent], _abc.AsyncIterator[_noc_pb2.DrainEvent]]:
+        """Ends with an event whose `drain` is set; an error status means that what was begun is taken back."""
+
+    @_abc_1.abstractmethod
+    def ReturnSite(
+        self,
+        request: _noc_pb2.ReturnSiteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_noc_pb2.DrainEvent], _abc.AsyncIterator[_noc_pb2.DrainEvent]]: ...
+
+    @_abc_1.abstractmethod
+    def ListDrains(
+        self,
+        request: _noc_pb2.ListDrainsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_noc_pb2.ListDrainsResponse, _abc.Awaitable[_noc_pb2.ListDrainsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def AcknowledgeAlarm(
+        self,
+        request: _noc_pb2.AcknowledgeAlarmRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_common_pb2.Alarm, _abc.Awaitable[_common_pb2.Alarm]]: ...
+
+    @_abc_1.abstractmethod
+    def ShelveAlarm(
+        self,
+        request: _noc_pb2.ShelveAlarmRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_common_pb2.Alarm, _abc.Awaitable[_common_pb2.Alarm]]: ...
+
+    @_abc_1.abstractmethod
+    def UnshelveAlarm(
+        self,
+        request: _noc_pb2.UnshelveAlarmRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_noc_pb2.UnshelveAlarmResponse, _abc.Awaitable[_noc_pb2.UnshelveAlarmResponse]]: ...
 
 def add_NocServicer_to_server(servicer: NocServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -19,13 +19,13 @@ from nf.cli.main import main
 from nf.cli.profile import given, save_profile
 from nf.clock import RealClock
 from nf.control.errors import to_status
-from nf.control.v1 import noc_pb2, noc_pb2_grpc
+from nf.control.v1 import admin_pb2, admin_pb2_grpc, noc_pb2, noc_pb2_grpc
 from nf.errors import NfError
 from nf.trust.authority import Authority
 from nf.trust.identity import Identity, key_pem, new_key
 from nf.trust.spiffe import SpiffeId
 
-STREAMS = ("CommitLineUp", "ConfirmLineUp", "RollbackLineUp")
+STREAMS = ("CommitLineUp", "ConfirmLineUp", "RollbackLineUp", "DrainSite", "ReturnSite", "CollectSupport")
 
 
 @dataclass
@@ -55,17 +55,15 @@ class FakeNoc:
             yield event
 
 
-def _servicer(noc: FakeNoc) -> noc_pb2_grpc.NocServicer:
+def _servicer(noc: FakeNoc, service: Any, base: type) -> Any:
     def unary(name: str) -> Callable[..., Any]:
         return lambda _self, request, context: noc.answer(name, request, context)
 
     def stream(name: str) -> Callable[..., Any]:
         return lambda _self, request, context: noc.stream(name, request, context)
 
-    methods = noc_pb2.DESCRIPTOR.services_by_name["Noc"].methods_by_name
-    members = {name: stream(name) if name in STREAMS else unary(name) for name in methods}
-    servicer: noc_pb2_grpc.NocServicer = type("Servicer", (noc_pb2_grpc.NocServicer,), members)()
-    return servicer
+    members = {name: stream(name) if name in STREAMS else unary(name) for name in service.methods_by_name}
+    return type("Servicer", (base,), members)()
 
 
 def issue(authority: Authority, kind: Any, name: str, dns: tuple[str, ...] = ()) -> Identity:
@@ -84,7 +82,10 @@ def _serving(authority: Authority) -> Iterator[FakeNoc]:
     noc = FakeNoc()
     identity = issue(authority, "noc", "noc", ("localhost",))
     server = grpc.server(ThreadPoolExecutor(4))
-    noc_pb2_grpc.add_NocServicer_to_server(_servicer(noc), server)
+    service = noc_pb2.DESCRIPTOR.services_by_name["Noc"]
+    noc_pb2_grpc.add_NocServicer_to_server(_servicer(noc, service, noc_pb2_grpc.NocServicer), server)
+    admin = admin_pb2.DESCRIPTOR.services_by_name["NocAdmin"]
+    admin_pb2_grpc.add_NocAdminServicer_to_server(_servicer(noc, admin, admin_pb2_grpc.NocAdminServicer), server)
     credentials = grpc.ssl_server_credentials(
         [(identity.key_pem, identity.certificate_pem)], identity.ca_pem, require_client_auth=True
     )

@@ -75,7 +75,7 @@ def changed(old: str, new: str) -> list[Found]:
 
 def test_the_samples_load() -> None:
     for name in ("lineup.yaml", "lineup-overload.yaml"):
-        document = load_lineup((DOCUMENTS / name).read_bytes(), file=name, extensions=REGISTRY).document
+        document = load_lineup((DOCUMENTS / name).read_bytes(), file=name).document
         assert isinstance(document.spec.channels[0].delivery[0], SsmPath)
     fleet = load_fleet((DOCUMENTS / "fleet.yaml").read_bytes(), file="fleet.yaml", extensions=REGISTRY).document
     assert isinstance(fleet, Fleet)

@@ -33,12 +33,21 @@ def _data(name: str) -> Any:
 
 
 def fleet_data() -> dict[str, Any]:
+    """With the functions of IPTV only."""
     data: dict[str, Any] = copy.deepcopy(_data("fleet.yaml"))
+    functions = ("ingest", "multicast-source")
+    data["spec"]["placement"] = [p for p in data["spec"]["placement"] if p["function"] in functions]
     return data
 
 
 def lineup_data() -> dict[str, Any]:
+    """With the paths of IPTV only, and the sources that they take."""
     data: dict[str, Any] = copy.deepcopy(_data("lineup.yaml"))
+    spec = data["spec"]
+    for channel in spec["channels"]:
+        channel["delivery"] = [path for path in channel["delivery"] if path["type"] in REGISTRY.path_types]
+    taken = {channel["source"] for channel in spec["channels"]}
+    spec["sources"] = [source for source in spec["sources"] if source["id"] in taken]
     return data
 
 

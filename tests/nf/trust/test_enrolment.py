@@ -297,7 +297,7 @@ async def test_other_hardware_under_an_enrolled_name_is_refused(pop1: Machine, e
     await pop1.enrol(await pop1.token())
     with pytest.raises(RefusedError, match="other hardware") as caught:
         await enrolment.issue_token("pop1", "SV-OTHER-0001", 60, ALICE)
-    assert "replacement" in caught.value.remedy
+    assert "nf appliance replace" in caught.value.remedy
     await pop1.token()
 
 

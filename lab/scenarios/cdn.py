@@ -1,0 +1,93 @@
+"""The chapters of the demo that are about the CDN path."""
+
+from __future__ import annotations
+
+import json
+
+from lab.scenarios import bootstrap
+from lab.scenarios.console import Answer, Console, ScenarioError
+from lab.scenarios.verdicts import Verdicts
+
+LINEUP_OTT = bootstrap.DOCUMENTS / "lineup-ott.yaml"
+HOST = "cdn.streamverse.test"
+ORIGIN = "http://10.1.0.20:8333/media"
+# PoP -> a receiver behind it, and the address at which that receiver finds the PoP's edge.
+EDGES = {"pop1": ("r1", "10.3.1.1"), "pop2": ("r2", "10.3.2.1")}
+EDGE_PORT = 80
+EXIT_REFUSED = 3
+_CONFIGURATIONS = {
+    "c1": "/run/nf/cdn-shield",
+    "c2": "/run/nf/cdn-shield",
+    "pop1": "/run/nf/cdn-edge",
+    "pop2": "/run/nf/cdn-edge",
+}
+
+
+def played(console: Console, receiver: str, edge: str, channel: str) -> str:
+    """Codecs that ffprobe sees when it plays HLS from an edge, such as `aac h264`; empty when it saw none."""
+    answer = console.sh(
+        receiver,
+        *("ffprobe", "-v", "error", "-rw_timeout", "8000000", "-headers", f"Host: {HOST}\r\n"),
+        *("-show_entries", "stream=codec_name", "-of", "json", f"http://{edge}:{EDGE_PORT}/{channel}/master.m3u8"),
+        timeout_s=40.0,
+    )
+    try:
+        streams = json.loads(answer.stdout).get("streams", [])
+    except ValueError:
+        return ""
+    return " ".join(sorted({stream["codec_name"] for stream in streams}))
+
+
+def chapter_played(console: Console, verdicts: Verdicts, channels: tuple[str, ...]) -> None:
+    for pop, (receiver, edge) in EDGES.items():
+        for channel in channels:
+            codecs = played(console, receiver, edge, channel)
+            verdicts.add(
+                f"ffprobe plays {channel} from the edge of {pop}",
+                codecs or "nothing",
+                "aac h264",
+                good=codecs == "aac h264",
+            )
+
+
+def standing(console: Console) -> dict[str, str]:
+    """Remap rules of the edges, VCL of the shields, and which channels the bucket holds, as they stand now."""
+    found = {}
+    for node, directory in _CONFIGURATIONS.items():
+        read = f"find {directory} -name remap.config -o -name shield.vcl | sort | xargs cat | grep -v '^#'"
+        found[node] = console.must(console.sh(node, "sh", "-c", read)).stdout
+    for channel in ("ch1", "ch2", "ch3"):
+        url = f"{ORIGIN}/{channel}/.streamverse-nf"
+        ask = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url)
+        found[f"bucket/{channel}"] = console.sh("headend", *ask).stdout.strip()
+    return found
+
+
+def chapter_rollback(console: Console, verdicts: Verdicts) -> None:
+    """A third channel by CDN comes and goes; nothing of it is left, and nothing of the others is touched."""
+    before = standing(console)
+    committed = console.nf("lineup", "commit", str(LINEUP_OTT), "--comment", "a third channel, also by CDN")
+    verdicts.add(
+        "ch3 by multicast and by CDN", f"exit {committed.code}", "confirmed (exit 0)", good=committed.code == 0
+    )
+    if committed.code != 0:
+        raise ScenarioError(committed.text()[-2000:])
+    refused = console.nf("lineup", "rollback")
+    told = "--accept" in refused.text()
+    verdicts.add(
+        "rollback that deletes from the bucket",
+        f"exit {refused.code}, {'names --accept' if told else 'DOES NOT NAME --accept'}",
+        "refused, names --accept",
+        good=refused.code == EXIT_REFUSED and told,
+    )
+    accepted: Answer = console.nf("lineup", "rollback", "--accept")
+    verdicts.add("the same with --accept", f"exit {accepted.code}", "confirmed (exit 0)", good=accepted.code == 0)
+    console.wait("the objects of ch3 are gone", lambda: standing(console)["bucket/ch3"] == before["bucket/ch3"], 30.0)
+    after = standing(console)
+    changed = [part for part in before if before[part] != after[part]]
+    verdicts.add(
+        "remap, VCL and bucket",
+        f"changed: {', '.join(changed)}" if changed else "as before",
+        "as before the commit",
+        good=not changed,
+    )

@@ -1,0 +1,98 @@
+"""Fleet operations as the commands of domains run them (`nf.contracts.noc_client`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nf.contracts.json import Json, JsonObject, canonical
+from nf.contracts.noc_client import NodeOutcome, OperationOutcome
+from nf.errors import NfError, UnavailableError
+
+if TYPE_CHECKING:
+    from nf.control.v1.operations_pb2 import OperationEvent, RunOperationRequest
+    from nf.control.v1.operations_pb2 import OperationOutcome as OutcomeMessage
+
+_COMPLETION_S = 1.0
+
+
+class FleetClient:
+    """Implements the contract on the NOC of the operator's profile."""
+
+    def run_operation(
+        self, name: str, target: str, arguments: JsonObject, *, past_failures: bool, profile: Path | None
+    ) -> OperationOutcome:
+        from nf.cli.client import run
+        from nf.cli.output import note
+        from nf.control.v1.operations_pb2 import RunOperationRequest
+
+        request = RunOperationRequest(
+            name=name, object=target, arguments_json=canonical(arguments).encode(), past_failures=past_failures
+        )
+        try:
+            return _outcome(run(_follow(profile, request)))
+        except KeyboardInterrupt:
+            note("stopped watching; it goes on: `nf audit` says how it ended")
+            raise
+
+    def operation_objects(self, name: str) -> tuple[str, ...]:
+        from nf.cli.client import connected, run
+        from nf.control.v1.operations_pb2 import ListFleetOperationsRequest
+        from nf.control.v1.operations_pb2_grpc import OperationsStub
+
+        async def ask() -> tuple[str, ...]:
+            async with connected() as channel:
+                stub = OperationsStub(channel)
+                answer = await stub.ListFleetOperations(ListFleetOperationsRequest(name=name), timeout=_COMPLETION_S)
+                return tuple(operation.object for operation in answer.operations)
+
+        try:
+            return run(ask())
+        except (NfError, OSError, ValueError):
+            return ()
+
+    def print_json(self, value: Json) -> None:
+        from nf.cli.output import print_json
+
+        print_json(value)
+
+    def print_table(self, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> None:
+        from nf.cli.output import out, table
+
+        grid = table(*columns)
+        for row in rows:
+            grid.add_row(*row)
+        out().print(grid)
+
+    def say(self, text: str) -> None:
+        from nf.cli.output import say
+
+        say(text)
+
+
+async def _follow(profile: Path | None, request: RunOperationRequest) -> OutcomeMessage:
+    from nf.cli.client import connected
+    from nf.cli.progress import OperationProgress
+    from nf.control.v1.operations_pb2_grpc import OperationsStub
+
+    last: OperationEvent | None = None
+    async with connected(profile) as channel:
+        with OperationProgress() as progress:
+            async for event in OperationsStub(channel).RunOperation(request):
+                last = event
+                progress.take(event)
+    if last is None or not last.HasField("outcome"):
+        raise UnavailableError("the answer ended too early", remedy="`nf audit` says how it ended")
+    return last.outcome
+
+
+def _outcome(message: OutcomeMessage) -> OperationOutcome:
+    import json
+
+    from nf.cli.wire import to_json
+
+    nodes = tuple(
+        NodeOutcome(one.appliance, one.driver, one.stage, one.state, one.text, json.loads(one.result_json or b"{}"))
+        for one in message.nodes
+    )
+    return OperationOutcome(message.complete, nodes, message.duration_s, to_json(message))

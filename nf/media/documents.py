@@ -1,0 +1,249 @@
+"""What the CDN adds to the documents: the path type `cdn`, the sections of its drivers, the arguments of its probe.
+
+One rule places every object: the key is `CHANNEL/NAME` in the bucket of the path. The origin and the shields serve it
+as `/BUCKET/CHANNEL/NAME`, the edges as `http://HOST/CHANNEL/NAME`.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
+
+from nf.documents.lineup import DeliveryPath
+from nf.documents.model import Address, DocumentModel, Form, Name, Port, RuleError, Whole
+from nf.documents.quantities import BitRate, DurationMs, format_duration, parse_duration_ms
+from nf.documents.registry import Extension
+
+HLS_MANIFEST = "master.m3u8"
+"""Name of the multivariant playlist (RFC 8216) of a channel."""
+
+DASH_MANIFEST = "manifest.mpd"
+"""Name of the media presentation description (ISO/IEC 23009-1) of a channel."""
+
+CACHE_KEY_HEADER = "xkey"
+"""Header of a response by which a shield knows the channel an object belongs to."""
+
+HostName = Annotated[
+    str,
+    Form(
+        r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+",
+        "a host is a DNS name of two labels or more, in lower case",
+        "write it as cdn.streamverse.test",
+    ),
+]
+
+BucketName = Annotated[
+    str,
+    Form(
+        r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
+        "a bucket's name has 3 to 63 lower-case letters, digits and hyphens, and no hyphen at its ends",
+        "choose a name such as media or media-west",
+    ),
+]
+
+SecretRef = Annotated[
+    str,
+    Form(
+        r"secret:[a-z][a-z0-9-]{0,38}",
+        "credentials are never written into a document: they are named",
+        "write it as secret:origin-writer",
+    ),
+]
+"""The name of a secret. Its value is resolved on the appliance, inside `apply` only."""
+
+
+def _milliseconds(value: object) -> object:
+    return value if isinstance(value, int) and not isinstance(value, bool) else parse_duration_ms(value)
+
+
+Milliseconds = Annotated[
+    int, BeforeValidator(_milliseconds), Field(gt=0), PlainSerializer(format_duration, when_used="json")
+]
+"""A duration in a section. A program writes it as a number, JSON shows it with its unit: `2s`."""
+
+HttpPort = Annotated[Whole, Field(ge=1, le=65535)]
+
+
+def _endpoint(url: str) -> str:
+    rule = RuleError("the endpoint of an S3 API is http://ADDRESS:PORT", "write it as http://10.0.9.10:8333")
+    try:
+        parts = urlsplit(url)
+        IPv4Address(parts.hostname or "")
+        port = parts.port
+    except ValueError:
+        raise rule from None
+    if port is None or port == 0 or url != f"http://{parts.hostname}:{port}":
+        raise rule
+    return url
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+"""`http://ADDRESS:PORT` of an S3 API. An address, since the data plane has no resolver that a cache may wait for."""
+
+
+def endpoint_address(endpoint: str) -> tuple[IPv4Address, int]:
+    """Address and TCP port of an endpoint."""
+    parts = urlsplit(endpoint)
+    return IPv4Address(parts.hostname or ""), parts.port or 80
+
+
+def object_prefix(bucket: str, channel: str) -> str:
+    """How the origin and the shields name all that belongs to a channel: `/BUCKET/CHANNEL/`."""
+    return f"/{bucket}/{channel}/"
+
+
+class Origin(DocumentModel):
+    """Where the packager writes and the shields read. `credentials` are the writer's; reading needs none."""
+
+    endpoint: Endpoint
+    bucket: BucketName
+    credentials: SecretRef
+
+
+class CdnPath(DeliveryPath):
+    """Over-the-top: the channel as CMAF with HLS and DASH, from the origin through shields to the edges at `sites`.
+
+    source    a source of the line-up with a port of its own, since one port has one reader
+    rate      total bit rate of all renditions
+    segment   duration of a media segment; window: how much of the programme a manifest lists
+    """
+
+    type: Literal["cdn"]
+    host: HostName
+    sites: Annotated[tuple[Name, ...], Field(min_length=1)]
+    source: Name
+    segment_ms: Annotated[DurationMs, Field(ge=1_000, le=10_000)] = Field(alias="segment", default=2_000)
+    window_ms: Annotated[DurationMs, Field(ge=4_000, le=3_600_000)] = Field(alias="window", default=30_000)
+    origin: Origin
+
+    @model_validator(mode="after")
+    def _window_of_segments(self) -> Self:
+        if self.window_ms < 4 * self.segment_ms:
+            raise RuleError("the window is shorter than four segments (RFC 8216 section 6.2.2)", "widen the window")
+        return self
+
+
+class Bucket(DocumentModel):
+    """The bucket `name` with the objects of one channel in it; anyone may read it, `credentials` may write it."""
+
+    name: BucketName
+    channel: Name
+    path: Name
+    credentials: SecretRef
+    provides: tuple[str, ...] = ()
+
+
+class OriginSection(DocumentModel):
+    """Section `s3-origin`: the buckets at one S3 API. Several entries may share a bucket, one for each channel."""
+
+    endpoint: Endpoint
+    buckets: tuple[Bucket, ...] = ()
+
+
+class PackagerChannel(DocumentModel):
+    """MPEG-TS on UDP `contribution_port` becomes CMAF with HLS and DASH at `endpoint`/`bucket`/`channel`/."""
+
+    channel: Name
+    path: Name
+    contribution_port: Port
+    rate_bps: BitRate = Field(alias="rate")
+    endpoint: Endpoint
+    bucket: BucketName
+    credentials: SecretRef
+    segment_ms: Milliseconds = Field(alias="segment")
+    window_ms: Milliseconds = Field(alias="window")
+    requires: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+
+
+class PackagerSection(DocumentModel):
+    """Section `packager`: the channels that this appliance packages and uploads."""
+
+    channels: tuple[PackagerChannel, ...] = ()
+
+
+class ShieldChannel(DocumentModel):
+    """What a shield serves below `/BUCKET/CHANNEL/`, from which origin, and how long a manifest stays fresh there."""
+
+    channel: Name
+    path: Name
+    bucket: BucketName
+    endpoint: Endpoint
+    segment_ms: Milliseconds = Field(alias="segment")
+    requires: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+
+
+class ShieldSection(DocumentModel):
+    """Section `cdn-shield`: the cache between origin and edges. `listen` is where the edges find it.
+
+    `requires`: the ordering facts that must hold before it can listen there.
+    """
+
+    listen: Address
+    port: HttpPort = 6081
+    requires: tuple[str, ...] = ()
+    channels: tuple[ShieldChannel, ...] = ()
+
+
+class Parent(DocumentModel):
+    address: Address
+    port: HttpPort = 6081
+
+
+class EdgeChannel(DocumentModel):
+    """`http://HOST/CHANNEL/` as the edge maps it to `/BUCKET/CHANNEL/` at the shields."""
+
+    channel: Name
+    path: Name
+    host: HostName
+    bucket: BucketName
+    requires: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+
+
+class EdgeSection(DocumentModel):
+    """Section `cdn-edge`: the cache that receivers ask. `shields` in the order in which they are preferred.
+
+    `requires`: the ordering facts that must hold before it can listen there.
+    """
+
+    listen: Annotated[tuple[Address, ...], Field(min_length=1)]
+    port: HttpPort = 80
+    requires: tuple[str, ...] = ()
+    shields: Annotated[tuple[Parent, ...], Field(min_length=1)]
+    channels: tuple[EdgeChannel, ...] = ()
+
+    @model_validator(mode="after")
+    def _distinct_shields(self) -> Self:
+        # Traffic Server knows a parent's state by its host, without the port.
+        if len({shield.address for shield in self.shields}) != len(self.shields):
+            raise RuleError("two shields share an address", "give every shield an address of its own")
+        return self
+
+
+class HlsProbeArguments(DocumentModel):
+    """Arguments of a probe target of kind `hls`.
+
+    url    of the multivariant playlist, with the edge's address; `host` goes into the Host header
+    """
+
+    url: str
+    host: HostName
+    segment_ms: Milliseconds = Field(alias="segment")
+    window_ms: Milliseconds = Field(alias="window")
+    rate_bps: BitRate = Field(alias="rate")
+
+
+EXTENSION = Extension(
+    path_types={"cdn": CdnPath},
+    sections={
+        "s3-origin": OriginSection,
+        "packager": PackagerSection,
+        "cdn-shield": ShieldSection,
+        "cdn-edge": EdgeSection,
+    },
+)

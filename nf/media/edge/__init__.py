@@ -1,0 +1,1 @@
+"""The cache that receivers ask: Apache Traffic Server 9."""

@@ -1,0 +1,249 @@
+"""Traffic Server's configuration files from the section `cdn-edge`, and the section from the files.
+
+Requests never go to an address that stands in remap.config: they go to a name that has parents (parent.config), which
+keeps name resolution out of the way of every request. The loaded remap table says which configuration it belongs to:
+a request for CONFIG_HOST is answered with a redirect to a name that holds its digest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nf.contracts.json import canonical, digest
+from nf.media.documents import EdgeChannel, EdgeSection, object_prefix
+
+CONFIG_HOST = "config.nf.invalid"
+SHIELD_HOST = "shield.nf.invalid"
+USER = GROUP = "trafficserver"
+PROGRAMS = Path("/usr/bin")
+MODULES = Path("/usr/lib/trafficserver/modules")
+REMAP = "remap.config"
+RESTART_FILES = frozenset({"records.config", "storage.config", "plugin.config"})
+"""Files that Traffic Server reads when it starts, and not at a reload."""
+
+STATS = "stats_over_http.config"
+
+PURGE_ALL = ("NF-Purge", "channel")
+"""Header of a PURGE that takes out all that a map has served. No secret: ip_allow.yaml says who may send a PURGE."""
+
+_HEAD = "# section "
+_REDIRECT = re.compile(rf"^redirect http://{re.escape(CONFIG_HOST)}/ http://([0-9a-f]+)\.nf\.invalid/$", re.MULTILINE)
+_STALE_S = 10  # a manifest older than this is worse than none: the player goes to another path
+_CACHE_SIZE = "256M"
+_RAM_CACHE_OCTETS = 64 * 1024 * 1024
+_LOG_FORMAT = (
+    '{"ts":%<cqtq>,"client":"%<chi>","method":"%<cqhm>","url":"%<cquuc>","status":%<pssc>,"octets":%<psql>,'
+    '"cache":"%<crc>","hierarchy":"%<phr>","ttms":%<ttms>}'
+)
+
+
+def generation(section: EdgeSection) -> str:
+    """What the loaded remap table of `section` answers with."""
+    return digest(section.to_json())[:24]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a Traffic Server has its files: everything below `root`, and what it caches in `cache`."""
+
+    root: Path
+    cache: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "etc"
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        # Traffic Server ends at once when a plugin finds no var/trafficserver.
+        names = ("etc", "run", "log", "var", "var/trafficserver", "data")
+        return (self.root, *(self.root / name for name in names), self.cache)
+
+
+def render(section: EdgeSection, places: Places) -> dict[str, str]:
+    """File name -> text, for `places.config`."""
+    return {
+        "records.config": _records(section),
+        REMAP: _remap(section, places),
+        "parent.config": _parent(section),
+        "ip_allow.yaml": _ip_allow(section),
+        "storage.config": f"{places.cache} {_CACHE_SIZE}\n",
+        "plugin.config": (
+            f"stats_over_http.so --integer-counters --wrap-counters {places.config / STATS}\nxdebug.so\n"
+        ),
+        STATS: _stats(section),
+        "logging.yaml": _logging(),
+        **{counter_file(channel): _counters(channel) for channel in section.channels},
+    }
+
+
+def counter_file(channel: EdgeChannel) -> str:
+    """Rules of the plugin header_rewrite that count what is served of a channel. A dot is in neither name."""
+    return f"count.{channel.channel}.{channel.path}.config"
+
+
+def counter(channel: str, path: str, what: str) -> str:
+    """Name of a counter in the statistics; `what`: requests or hits."""
+    return f"nf.{channel}.{path}.{what}"
+
+
+def section_of(files: Mapping[str, str]) -> EdgeSection | None:
+    """The section that remap.config names; None when it names none."""
+    first, _, _ = files.get(REMAP, "").partition("\n")
+    if not first.startswith(_HEAD):
+        return None
+    try:
+        return EdgeSection.model_validate(json.loads(first.removeprefix(_HEAD)))
+    except ValueError:
+        return None
+
+
+def altered(files: Mapping[str, str], section: EdgeSection, places: Places) -> tuple[str, ...]:
+    """The files that are not, down to the byte, what `section` is rendered to."""
+    wanted = render(section, places)
+    return tuple(sorted(name for name in wanted.keys() | files.keys() if wanted.get(name) != files.get(name)))
+
+
+def generation_of(files: Mapping[str, str]) -> str | None:
+    """The generation that remap.config announces, also one that was edited by hand."""
+    found = _REDIRECT.search(files.get(REMAP, ""))
+    return found[1] if found else None
+
+
+def runroot(places: Places) -> str:
+    """runroot.yaml: where Traffic Server finds and puts everything."""
+    root = places.root
+    entries = {
+        "prefix": root,
+        "exec_prefix": root,
+        "bindir": PROGRAMS,
+        "sbindir": PROGRAMS,
+        "sysconfdir": places.config,
+        "datadir": root / "data",
+        "includedir": root / "data",
+        "libdir": MODULES.parent,
+        "libexecdir": MODULES,
+        "localstatedir": root / "var",
+        "runtimedir": root / "run",
+        "logdir": root / "log",
+        "cachedir": places.cache,
+    }
+    return "".join(f"{name}: {path}\n" for name, path in entries.items())
+
+
+def _records(section: EdgeSection) -> str:
+    ports = " ".join(f"{section.port}:ip-in={address}" for address in section.listen)
+    values = {
+        "admin.user_id STRING": USER,
+        "exec_thread.autoconfig INT": 1,
+        "cache.ram_cache.size INT": _RAM_CACHE_OCTETS,
+        "reverse_proxy.enabled INT": 1,
+        "url_remap.remap_required INT": 1,
+        "url_remap.pristine_host_hdr INT": 0,
+        "http.server_ports STRING": ports,
+        "http.cache.http INT": 1,
+        "http.cache.required_headers INT": 2,
+        "http.cache.max_stale_age INT": _STALE_S,
+        "http.insert_response_via_str INT": 2,
+        # One request fills, the others wait for it (collapsed forwarding).
+        "http.cache.open_write_fail_action INT": 5,
+        "http.cache.max_open_read_retries INT": 5,
+        "http.cache.open_read_retry_time INT": 10,
+        "http.connect_attempts_timeout INT": 2,
+        "http.parent_proxy.self_detect INT": 0,
+        "http.parent_proxy.retry_time INT": 5,
+        "http.parent_proxy.fail_threshold INT": 2,
+        "http.parent_proxy.connect_attempts_timeout INT": 1,
+        "http.transaction_no_activity_timeout_out INT": 2,
+        "http.push_method_enabled INT": 0,
+        "diags.output.error STRING": "L",
+        "diags.output.warning STRING": "L",
+        "output.logfile STRING": "traffic.out",
+        "log.logging_enabled INT": 3,
+        "log.max_space_mb_for_logs INT": 100,
+        "log.max_space_mb_headroom INT": 10,
+        "net.poll_timeout INT": 10,
+        "raw_stat_sync_interval_ms INT": 1000,
+        "config_update_interval_ms INT": 500,
+    }
+    return "".join(f"CONFIG proxy.config.{name} {value}\n" for name, value in values.items())
+
+
+def _remap(section: EdgeSection, places: Places) -> str:
+    lines = [
+        f"{_HEAD}{canonical(section.to_json())}",
+        f"redirect http://{CONFIG_HOST}/ http://{generation(section)}.nf.invalid/",
+        *(line for channel in section.channels for line in _maps(section, channel, places)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def hosts(section: EdgeSection, channel: EdgeChannel) -> tuple[str, ...]:
+    """What may stand in the Host header: a client names the port there unless it is 80 (RFC 9110 section 7.2)."""
+    return (channel.host,) if section.port == 80 else (channel.host, f"{channel.host}:{section.port}")
+
+
+def _maps(section: EdgeSection, channel: EdgeChannel, places: Places) -> list[str]:
+    target = f"http://{SHIELD_HOST}{object_prefix(channel.bucket, channel.channel)}"
+    return [
+        f"map http://{host}/{channel.channel}/ {target} {_plugins(places, channel, number)}"
+        for number, host in enumerate(hosts(section, channel))
+    ]
+
+
+def _plugins(places: Places, channel: EdgeChannel, number: int) -> str:
+    """Each map counts its own generations, so what is stored under one must not be found under another.
+
+    The count lies beside what is cached: a purge that a restart forgot would be none.
+    """
+    name, value = PURGE_ALL
+    generations = places.cache / f"{channel.channel}.{channel.path}.{number}.generation"
+    return (
+        f"@plugin=cachekey.so @pparam=--static-prefix=cdn{number or ''} @pparam=--remove-all-params=true "
+        f"@plugin=header_rewrite.so @pparam={counter_file(channel)} "
+        f"@plugin=remap_purge.so @pparam=--header={name} @pparam=--secret={value} @pparam=--state-file={generations}"
+    )
+
+
+def _parent(section: EdgeSection) -> str:
+    first, *others = [f"{shield.address}:{shield.port}|1.0" for shield in section.shields]
+    secondary = f'secondary_parent="{";".join(others)}" ' if others else ""
+    return (
+        f'dest_domain={SHIELD_HOST} scheme=http parent="{first}" {secondary}'
+        "round_robin=consistent_hash go_direct=false parent_is_proxy=false parent_retry=both "
+        'unavailable_server_retry_responses="502,503" max_simple_retries=1 max_unavailable_server_retries=1\n'
+    )
+
+
+def _ip_allow(section: EdgeSection) -> str:
+    own = ", ".join(["127.0.0.1", *map(str, section.listen)])
+    return (
+        "ip_allow:\n"
+        f"- {{apply: in, ip_addrs: [{own}], action: allow, methods: ALL}}\n"
+        "- {apply: in, ip_addrs: 0/0, action: allow, methods: [GET, HEAD, OPTIONS]}\n"
+    )
+
+
+def _stats(section: EdgeSection) -> str:
+    own = ",".join(f"{address}/32" for address in ["127.0.0.1", *section.listen])
+    return f"path=_stats\nallow_ip={own}\nallow_ip6=::1/128\n"
+
+
+def _counters(channel: EdgeChannel) -> str:
+    requests, hits = (counter(channel.channel, channel.path, what) for what in ("requests", "hits"))
+    return (
+        f"cond %{{SEND_RESPONSE_HDR_HOOK}}\ncounter {requests}\n\n"
+        f'cond %{{SEND_RESPONSE_HDR_HOOK}}\ncond %{{CACHE}} ="hit-fresh"\ncounter {hits}\n'
+    )
+
+
+def _logging() -> str:
+    return (
+        "logging:\n  formats:\n  - name: nf\n"
+        f"    format: '{_LOG_FORMAT}'\n"
+        "  logs:\n  - {mode: ascii, filename: access, format: nf, rolling_enabled: size, rolling_size_mb: 10}\n"
+    )

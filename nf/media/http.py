@@ -1,0 +1,80 @@
+"""One request at a time, over a kept connection, in a thread: what drivers and probes need of HTTP/1.1, not more."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from nf.errors import UnavailableError
+
+MAX_BODY_OCTETS = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """`headers` by lower-case name; one that came twice is joined by commas (RFC 9110, 5.3)."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connection:
+    """To one host and port. Not for two calls at a time. Opens anew when the peer closed it meanwhile."""
+
+    def __init__(self, host: str, port: int, *, timeout_s: float) -> None:
+        self._where = f"{host}:{port}"
+        self._connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+
+    async def get(self, target: str, headers: Mapping[str, str] | None = None) -> Response:
+        """Raises UnavailableError when nothing answers in time or what answers is no HTTP."""
+        return await self.request("GET", target, headers)
+
+    async def request(self, method: str, target: str, headers: Mapping[str, str] | None = None) -> Response:
+        """As `get`, for any method that may be repeated and has no body."""
+        return await asyncio.to_thread(self._request, method, target, dict(headers or {}))
+
+    def _request(self, method: str, target: str, headers: dict[str, str]) -> Response:
+        kept = self._connection.sock is not None
+        try:
+            try:
+                return self._exchange(method, target, headers)
+            except (ConnectionError, http.client.BadStatusLine):
+                if not kept:
+                    raise
+                self._connection.close()
+                return self._exchange(method, target, headers)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._connection.close()
+            text = str(error) or type(error).__name__
+            raise UnavailableError(
+                f"no answer: {text}", where=self._where, remedy="see whether the server runs and a route leads there"
+            ) from None
+
+    def _exchange(self, method: str, target: str, headers: dict[str, str]) -> Response:
+        self._connection.request(method, target, headers=headers)
+        answer = self._connection.getresponse()
+        body = answer.read(MAX_BODY_OCTETS + 1)
+        if len(body) > MAX_BODY_OCTETS:
+            raise ValueError(f"more than {MAX_BODY_OCTETS} octets")
+        joined: dict[str, str] = {}
+        for name, value in answer.getheaders():
+            key = name.lower()
+            joined[key] = f"{joined[key]}, {value}" if key in joined else value
+        return Response(answer.status, joined, body)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+async def get_once(url: str, headers: Mapping[str, str] | None = None, *, timeout_s: float = 3.0) -> Response:
+    """GET an absolute http URL. Raises UnavailableError."""
+    parts = urlsplit(url)
+    connection = Connection(parts.hostname or "", parts.port or 80, timeout_s=timeout_s)
+    try:
+        return await connection.get(parts.path + (f"?{parts.query}" if parts.query else ""), headers)
+    finally:
+        connection.close()

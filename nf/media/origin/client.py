@@ -1,0 +1,238 @@
+"""The S3 API of an origin, with credentials: few calls, each bounded, errors in the house's words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from nf.contracts.json import Json
+from nf.errors import DeniedError, DriverError, NfError, RefusedError, StorageError, UnavailableError
+from nf.trust.secrets import Credentials
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S: Final = 2.0
+READ_TIMEOUT_S: Final = 5.0
+OWNER_TAG: Final = "streamverse-nf"
+_BATCH: Final = 1000
+"""Keys in one request for deletion or of one listing (S3 API, DeleteObjects and ListObjectsV2)."""
+
+_DENIED: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "403"})
+_FULL: Final = frozenset({"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge", "507"})
+_ABSENT: Final = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchBucketPolicy", "NoSuchTagSet", "404"})
+_CORS: Final[dict[str, Json]] = {
+    "AllowedMethods": ["GET", "HEAD"],
+    "AllowedOrigins": ["*"],
+    "AllowedHeaders": ["*"],
+    "ExposeHeaders": ["Date", "ETag", "Content-Length", "Content-Range"],
+    "MaxAgeSeconds": 86_400,
+}
+
+
+class AbsentError(NfError):
+    """There is no such bucket, object or setting. Stays inside this domain."""
+
+
+def read_policy(bucket: str) -> str:
+    """The bucket policy by which anybody may read objects, and nobody may list them."""
+    statement = {
+        "Sid": "AnybodyReads",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": ["s3:GetObject"],
+        "Resource": [f"arn:aws:s3:::{bucket}/*"],
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def mapped(endpoint: str, code: str, message: str, status: int, *, storing: bool = False) -> NfError:
+    """The error of the tree for what S3 said. Never quotes a key.
+
+    `storing`: an object was to be written; an origin without space often says no more than 500 to that.
+    """
+    if code in _ABSENT:
+        return AbsentError(message, where=endpoint)
+    if code in _DENIED or status in (401, 403):
+        remedy = "give the appliance valid credentials (the file of the secret), or let this key write the bucket"
+        return DeniedError(f"the origin refuses the credentials: {code}", where=endpoint, remedy=remedy)
+    if code in _FULL or status == 507 or (storing and status == 500):
+        return StorageError(
+            f"the origin stores nothing more: {status} {code}", where=endpoint, remedy="free or add space at the origin"
+        )
+    return DriverError(
+        f"the origin answered {status} {code}: {message}", where=endpoint, remedy="read the origin's log"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    key: str
+    body: bytes
+    content_type: str
+    cache_control: str
+
+
+class S3:
+    """One endpoint with one access key. Every call runs in a thread, since boto3 blocks.
+
+    Raises DeniedError (wrong or revoked credentials), StorageError (full), UnavailableError (no answer), DriverError.
+    """
+
+    def __init__(self, endpoint: str, credentials: Credentials) -> None:
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._client: Any = None
+
+    def _made(self) -> Any:
+        if self._client is None:
+            import boto3
+            from botocore.config import Config
+
+            config = Config(
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=READ_TIMEOUT_S,
+                retries={"total_max_attempts": 1},
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                proxies={},
+            )
+            # A session of its own: the default one reads the user's files and cannot be shared by threads.
+            self._client = boto3.session.Session(
+                aws_access_key_id=self._credentials.access_key,
+                aws_secret_access_key=self._credentials.secret_key,
+                region_name="us-east-1",
+            ).client("s3", endpoint_url=self._endpoint, config=config)
+        return self._client
+
+    async def _call(self, work: Callable[[Any], T], *, storing: bool = False) -> T:
+        return await asyncio.to_thread(self._bounded, work, storing)
+
+    def _bounded(self, work: Callable[[Any], T], storing: bool) -> T:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return work(self._made())
+        except ClientError as error:
+            said = error.response.get("Error", {})
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            raise mapped(
+                self._endpoint, str(said.get("Code", "")), str(said.get("Message", "")), status, storing=storing
+            ) from None
+        except BotoCoreError as error:
+            raise UnavailableError(
+                f"the origin does not answer: {type(error).__name__}",
+                where=self._endpoint,
+                remedy="see whether the origin runs and a route leads there",
+            ) from None
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await asyncio.to_thread(self._client.close)
+            self._client = None
+
+    # ---- buckets ----
+
+    async def owner(self, bucket: str) -> str | None:
+        """Whose bucket it is by its tag: "" = nobody's. None = there is no such bucket."""
+        try:
+            answer = await self._call(lambda s3: s3.get_bucket_tagging(Bucket=bucket))
+        except AbsentError:
+            return "" if await self.exists(bucket) else None
+        tags = {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
+        return str(tags.get(OWNER_TAG, ""))
+
+    async def exists(self, bucket: str) -> bool:
+        try:
+            await self._call(lambda s3: s3.head_bucket(Bucket=bucket))
+        except AbsentError:
+            return False
+        return True
+
+    async def create(self, bucket: str) -> None:
+        await self._call(lambda s3: s3.create_bucket(Bucket=bucket))
+
+    async def tag(self, bucket: str, owner: str) -> None:
+        tags = {"TagSet": [{"Key": OWNER_TAG, "Value": owner}]}
+        await self._call(lambda s3: s3.put_bucket_tagging(Bucket=bucket, Tagging=tags))
+
+    async def open_for_players(self, bucket: str) -> None:
+        """Anybody reads (policy), from any web page (CORS)."""
+        policy, cors = read_policy(bucket), {"CORSRules": [_CORS]}
+        await self._call(lambda s3: s3.put_bucket_policy(Bucket=bucket, Policy=policy))
+        await self._call(lambda s3: s3.put_bucket_cors(Bucket=bucket, CORSConfiguration=cors))
+
+    async def delete_bucket_if_empty(self, bucket: str) -> bool:
+        """Looks first, since not every S3 refuses to delete a bucket with objects in it."""
+        try:
+            if await self.keys(bucket, limit=1):
+                return False
+            await self._call(lambda s3: s3.delete_bucket(Bucket=bucket))
+        except AbsentError:
+            pass
+        return True
+
+    # ---- objects ----
+
+    async def keys(self, bucket: str, prefix: str = "", *, limit: int | None = None) -> list[str]:
+        """In the order of the names; at most `limit`. Raises AbsentError when there is no such bucket."""
+        return await self._call(lambda s3: _keys(s3, bucket, prefix, limit))
+
+    async def get(self, bucket: str, key: str) -> bytes | None:
+        """None when there is no such object."""
+        try:
+            return await self._call(lambda s3: bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read()))
+        except AbsentError:
+            return None
+
+    async def put(self, bucket: str, upload: Upload) -> None:
+        given: Mapping[str, Any] = {
+            "Bucket": bucket,
+            "Key": upload.key,
+            "Body": upload.body,
+            "ContentType": upload.content_type,
+            "CacheControl": upload.cache_control,
+        }
+        await self._call(lambda s3: s3.put_object(**given), storing=True)
+
+    async def delete(self, bucket: str, keys: Iterable[str]) -> int:
+        """How many keys were named; absent ones are no error."""
+        named = list(keys)
+        for start in range(0, len(named), _BATCH):
+            batch = {"Objects": [{"Key": key} for key in named[start : start + _BATCH]], "Quiet": True}
+            answer = await self._call(partial(_delete, bucket=bucket, batch=batch))
+            failed = [error for error in answer.get("Errors", ()) if error.get("Code") not in _ABSENT]
+            if failed:
+                raise mapped(self._endpoint, str(failed[0].get("Code")), str(failed[0].get("Message")), 200)
+        return len(named)
+
+
+def _delete(s3: Any, bucket: str, batch: dict[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = s3.delete_objects(Bucket=bucket, Delete=batch)
+    return answer
+
+
+def _keys(s3: Any, bucket: str, prefix: str, limit: int | None) -> list[str]:
+    found: list[str] = []
+    more: dict[str, str] = {}
+    while limit is None or len(found) < limit:
+        size = _BATCH if limit is None else min(_BATCH, limit - len(found))
+        page = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=size, **more)
+        found += [entry["Key"] for entry in page.get("Contents", ())]
+        if not page.get("IsTruncated"):
+            break
+        more = {"ContinuationToken": page["NextContinuationToken"]}
+    return found
+
+
+def refuse_foreign(bucket: str, endpoint: str) -> RefusedError:
+    """A bucket that exists and was not made by an appliance is nobody's to change."""
+    return RefusedError(
+        f"the bucket {bucket} exists and is not StreamVerse's",
+        where=endpoint,
+        remedy=f"choose another name, or tag it {OWNER_TAG} when it may be used, and emptied later",
+    )

@@ -1,0 +1,256 @@
+"""Driver `s3-origin`: buckets of an S3 API that anybody may read and the packager writes.
+
+A channel's part of a bucket is there when its marker object can be read without credentials, from a web page: that is
+what players need, so that it is what `observe` asks. Credentials are resolved in `apply` and `undo` only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
+from nf.documents.model import DocumentModel
+from nf.errors import DriverError, InputError, NfError, Problem, RefusedError, UnavailableError
+from nf.media.documents import HLS_MANIFEST
+from nf.media.hls import parse_media, parse_multivariant
+from nf.media.http import get_once
+from nf.media.origin import plan as planning
+from nf.media.origin.client import S3, AbsentError, Upload, refuse_foreign
+from nf.media.origin.plan import Place
+from nf.media.origin.register import Register
+from nf.telemetry.alarms import AlarmEvent, Severity
+from nf.trust.secrets import Credentials
+
+MARKER = ".streamverse-nf"
+_Work: TypeAlias = Callable[[S3, Place], Awaitable[None]]
+_WEB_PAGE = {"Origin": "http://player.invalid"}
+_RESTORE = "origin.restore"
+_POLL_S = 0.5
+_EVENT_INTERVAL_S = 5.0
+_UNREACHABLE = "origin-unreachable"
+
+
+def _url(place: Place, name: str) -> str:
+    return f"{place.endpoint}/{place.bucket.name}/{place.prefix}{name}"
+
+
+async def is_open(place: Place) -> bool:
+    """Whether anybody, also a script in a web page, can read the marker. Raises UnavailableError."""
+    answer = await get_once(_url(place, MARKER), _WEB_PAGE)
+    if answer.status >= 500:
+        raise UnavailableError(f"the origin answers {answer.status}", where=place.endpoint, remedy="read its log")
+    return answer.status == 200 and "access-control-allow-origin" in answer.headers
+
+
+async def count_objects(place: Place) -> int:
+    """How many objects the manifests name, themselves included: what needs no credentials to be known."""
+    names = {MARKER}
+    try:
+        master = await get_once(_url(place, HLS_MANIFEST))
+        if master.status != 200:
+            return len(names)
+        found = parse_multivariant(master.body.decode(errors="replace"))
+        names |= {HLS_MANIFEST, *found.media_uris}
+        for uri in found.media_uris:
+            media = await get_once(_url(place, uri))
+            if media.status == 200:
+                segments = parse_media(media.body.decode(errors="replace")).segments
+                names |= {uri for segment in segments for uri in (segment.uri, segment.init_uri) if uri}
+    except InputError:
+        pass  # what stands there is no playlist: it still is an object
+    return len(names)
+
+
+class S3Origin:
+    name = "s3-origin"
+    section = "s3-origin"
+
+    def __init__(self, context: DriverContext) -> None:
+        self._appliance = context.appliance
+        self._clock = context.clock
+        self._directory = context.state_dir / "s3-origin"
+        self._register = Register(self._directory / "buckets.json")
+
+    @property
+    def owns(self) -> Ownership:
+        return Ownership(paths=frozenset({self._directory}))
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        return {}
+
+    async def observe(self) -> State:
+        """Raises DriverError when an origin does not answer."""
+        standing: dict[str, Place] = {}
+        objects: dict[str, int] = {}
+        try:
+            for key, entry in self._register.read().items():
+                if await is_open(entry.place):
+                    standing[key] = entry.place
+                    objects[key] = await count_objects(entry.place)
+        except UnavailableError as error:
+            raise DriverError(
+                f"the origin cannot be read: {error.message}", where=error.where, remedy=error.remedy
+            ) from None
+        return planning.state_of(standing, objects)
+
+    def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
+        return planning.plan(have, planning.section(want))
+
+    async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:  # noqa: ARG002 - the contract's
+        """Raises RefusedError when an origin does not answer. Only `apply` has credentials, and tries them."""
+        problems = []
+        for endpoint in sorted({Place.from_json(step.arguments).endpoint for step in steps}):
+            try:
+                await get_once(f"{endpoint}/")
+            except UnavailableError as error:
+                rule = f"the origin does not answer: {error.message}"
+                problems.append(Problem(rule, error.remedy, key="endpoint", value=endpoint))
+        if problems:
+            raise RefusedError("an origin is not there", where=self.name, problems=problems)
+
+    async def prepare(self, step: Step) -> Undo:
+        """What this appliance knows of the place before the step: undo never deletes what was there before."""
+        place = Place.from_json(step.arguments)
+        before = self._register.read().get(place.key)
+        return Undo(_RESTORE, {"place": place.to_json(), "before": before.place.to_json() if before else None})
+
+    async def apply(self, step: Step, context: Context) -> None:
+        """Raises DeniedError, StorageError, UnavailableError, RefusedError (a foreign bucket), DriverError."""
+        place = Place.from_json(step.arguments)
+        match (step.kind, step.version):
+            case (planning.ENSURE, 1):
+                await self._with_s3(place, context, self._ensure)
+            case (planning.DELETE, 1):
+                await self._with_s3(place, context, self._delete)
+            case _:
+                raise InputError(f"unknown step {step.kind} version {step.version}", where=self.name)
+
+    async def undo(self, undo: Undo, context: Context) -> None:
+        if undo.kind != _RESTORE:
+            raise InputError(f"unknown undo {undo.kind}", where=self.name)
+        place = Place.from_json(undo.data["place"])
+        if undo.data["before"] is not None:
+            self._register.mark(Place.from_json(undo.data["before"]))
+        elif place.key in self._register.read():
+            await self._with_s3(place, context, self._take_back)
+
+    async def _with_s3(self, place: Place, context: Context, work: _Work) -> None:
+        if context.resolve_secret is None:
+            raise DriverError("no credentials can be had here", where=place.bucket.credentials)
+        reference = place.bucket.credentials
+        text = await asyncio.to_thread(context.resolve_secret, reference)
+        s3 = S3(place.endpoint, Credentials.parse(text, reference))
+        try:
+            await work(s3, place)
+        finally:
+            await s3.close()
+
+    async def _ensure(self, s3: S3, place: Place) -> None:
+        """The bucket is ours, is open to readers, and has the marker. Repeats what a crash left half done."""
+        name = place.bucket.name
+        entry = self._register.read().get(place.key)
+        owner = await s3.owner(name)
+        if owner is None:
+            self._register.mark(place, created=True)  # before it is made: a crash between leaves no stranger
+            await s3.create(name)
+            owner = ""
+        elif owner == "" and not (entry is not None and entry.created):
+            raise refuse_foreign(name, place.endpoint)
+        if owner == "":
+            await s3.tag(name, self._appliance)
+        if await s3.get(name, place.prefix + MARKER) is None:
+            await self._mark(s3, place)
+        self._register.mark(place)
+        await s3.open_for_players(name)
+
+    async def _mark(self, s3: S3, place: Place) -> None:
+        name = place.bucket.name
+        if await s3.keys(name, place.prefix, limit=1):
+            raise RefusedError(
+                f"objects stand below {place.prefix} in bucket {name} that no appliance put there",
+                where=place.endpoint,
+                remedy="move them away, or choose another bucket",
+            )
+        self._register.mark(place, marked=True)
+        body = json.dumps({"appliance": self._appliance, "channel": place.bucket.channel, "path": place.bucket.path})
+        await s3.put(name, Upload(place.prefix + MARKER, body.encode(), "application/json", "no-store"))
+
+    async def _delete(self, s3: S3, place: Place) -> None:
+        """All objects of the channel, the marker last; then the bucket, when it is empty and an appliance made it."""
+        name = place.bucket.name
+        marker = place.prefix + MARKER
+        try:
+            keys = await s3.keys(name, place.prefix)
+            if keys and marker not in keys:
+                raise refuse_foreign(name, place.endpoint)
+            await s3.delete(name, [key for key in keys if key != marker])
+            await s3.delete(name, [marker])
+            if await s3.owner(name):
+                await s3.delete_bucket_if_empty(name)
+        except AbsentError:
+            pass
+        self._register.drop(place)
+
+    async def _take_back(self, s3: S3, place: Place) -> None:
+        """Only what came since: the marker was put after nothing had been found, so that all below it came later."""
+        entry = self._register.read()[place.key]
+        if entry.marked:
+            await self._delete(s3, place)
+        elif entry.created:
+            await s3.delete_bucket_if_empty(place.bucket.name)
+        self._register.drop(place)
+
+    async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
+        """Buckets that are still to be deleted are no drift."""
+        wanted = planning.places(planning.section(want))
+        while True:
+            closed = await self._closed(wanted)
+            if not closed or context.remaining() <= 0 or context.cancel.is_set():
+                return Drift(closed)
+            await self._clock.sleep(_POLL_S)
+
+    async def _closed(self, wanted: Mapping[str, Place]) -> tuple[str, ...]:
+        lines = []
+        for key, place in sorted(wanted.items()):
+            try:
+                if not await is_open(place):
+                    lines.append(f"{key}: cannot be read by players")
+            except UnavailableError as error:
+                lines.append(f"{key}: {error.message}")
+        return tuple(lines)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """The alarm `origin-unreachable`, one for each endpoint; said once each way."""
+        said: dict[str, bool] = {}
+        while True:
+            endpoints: dict[str, Place] = {}
+            for entry in self._register.read().values():
+                endpoints.setdefault(entry.place.endpoint, entry.place)
+            for endpoint, place in endpoints.items():
+                problem = await _problem(place)
+                if said.get(endpoint) != bool(problem):
+                    said[endpoint] = bool(problem)
+                    severity = Severity.MAJOR if problem else Severity.CLEARED
+                    remedy = "see whether the origin runs and a route leads there" if problem else ""
+                    yield AlarmEvent(_UNREACHABLE, endpoint, severity, self._clock.now(), problem, remedy)
+            for endpoint in [known for known in said if known not in endpoints]:
+                if said.pop(endpoint):
+                    yield AlarmEvent(_UNREACHABLE, endpoint, Severity.CLEARED, self._clock.now(), "no longer used")
+            await self._clock.sleep(_EVENT_INTERVAL_S)
+
+
+async def _problem(place: Place) -> str:
+    try:
+        await is_open(place)
+    except NfError as error:
+        return error.message
+    return ""
+
+
+def create(context: DriverContext) -> S3Origin:
+    """Entry point of `nf.drivers`."""
+    return S3Origin(context)

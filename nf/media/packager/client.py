@@ -1,0 +1,51 @@
+"""Asks a running packager what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+_ANSWER_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PackagerStatus:
+    """`arguments`: what the packager says it is for. Ages in seconds, None when nothing has come yet.
+
+    runs    how often Shaka was started in the life of the process; fault: probable cause of an alarm, "" = none
+    """
+
+    arguments: dict[str, Any]
+    uptime_s: float
+    runs: int
+    packager_pid: int | None
+    last_exit: str
+    segment_age_s: float | None
+    published_age_s: float | None
+    sequence: int
+    uploads: int
+    rate_bps: float
+    fault: str
+    fault_text: str
+    fault_remedy: str
+
+
+async def ask(path: Path) -> PackagerStatus | None:
+    """None when no packager answers there within a second."""
+    try:
+        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            try:
+                line = await reader.readline()
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+        data = json.loads(line)
+        return PackagerStatus(**{field.name: data[field.name] for field in fields(PackagerStatus)})
+    except (OSError, TimeoutError, ValueError, KeyError, TypeError):
+        return None

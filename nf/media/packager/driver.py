@@ -1,0 +1,197 @@
+"""Driver `packager`: one packager for each committed channel, as units of the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
+from nf.contracts.json import JsonObject
+from nf.contracts.units import UnitState, UnitStatus
+from nf.documents.model import DocumentModel
+from nf.errors import InputError, NfError, Problem, RefusedError, UnavailableError
+from nf.media.documents import PackagerChannel, PackagerSection
+from nf.media.packager import plan as planning
+from nf.media.packager.client import PackagerStatus, ask
+from nf.media.packager.command import PLAYLISTS, program
+from nf.media.packager.telemetry import PackagerWatch, playlist_age_s
+from nf.media.packager.units import UNIT_PREFIX, channel_of, directory, key, status_socket, unit_name, unit_spec
+from nf.trust.secrets import SECRETS_DIR
+
+_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
+_POLL_S = 0.25
+_EVENT_INTERVAL_S = 1.0
+_RESTORE = "packager.restore"
+
+
+def _section(want: DocumentModel | None) -> PackagerSection | None:
+    if want is not None and not isinstance(want, PackagerSection):
+        raise InputError(f"not a packager section: {type(want).__name__}", where="packager")
+    return want
+
+
+def _channel(data: object) -> PackagerChannel:
+    return PackagerChannel.model_validate(data)
+
+
+class Packager:
+    """`secrets`: where the units read the credentials that their arguments name."""
+
+    name = "packager"
+    section = "packager"
+
+    def __init__(self, context: DriverContext, secrets: Path = SECRETS_DIR) -> None:
+        self._units = context.units
+        self._run_dir = context.run_dir
+        self._clock = context.clock
+        self._secrets = secrets
+
+    @property
+    def owns(self) -> Ownership:
+        return Ownership(paths=frozenset({directory(self._run_dir)}), units=frozenset({f"{UNIT_PREFIX}*"}))
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        return {}
+
+    async def _running(self) -> dict[str, tuple[PackagerChannel, UnitStatus]]:
+        found = {}
+        for status in await self._units.list():
+            channel = channel_of(status.spec) if status.spec is not None and status.state not in _GONE else None
+            if channel is not None:
+                found[key(channel)] = (channel, status)
+        return found
+
+    async def _ask(self, channel: PackagerChannel) -> PackagerStatus | None:
+        """What the packager says; None when it is silent or is for something else than its unit."""
+        status = await ask(status_socket(self._run_dir, unit_name(channel)))
+        meant = {
+            "channel": channel.channel,
+            "path": channel.path,
+            "port": channel.contribution_port,
+            "rate_bps": channel.rate_bps,
+            "endpoint": channel.endpoint,
+            "bucket": channel.bucket,
+            "credentials": channel.credentials,
+            "segment_ms": channel.segment_ms,
+            "window_ms": channel.window_ms,
+        }
+        return status if status is not None and status.arguments == meant else None
+
+    async def observe(self) -> State:
+        running = await self._running()
+        channels = [channel for _, (channel, _) in sorted(running.items())]
+        answers = await asyncio.gather(*map(self._ask, channels))
+        facts = {fact for channel, answer in zip(channels, answers, strict=True) if answer for fact in channel.provides}
+        return State(PackagerSection(channels=tuple(channels)).to_json(), frozenset(facts))
+
+    def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
+        return planning.plan(have, _section(want))
+
+    async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:  # noqa: ARG002 - the contract's
+        """Raises RefusedError when there is no packager on this machine."""
+        if not any(step.kind != planning.STOP for step in steps):
+            return
+        try:
+            program()
+        except UnavailableError as error:
+            problem = Problem(error.message, error.remedy, key=error.where)
+            raise RefusedError("nothing can be packaged here", where=self.name, problems=[problem]) from None
+
+    async def prepare(self, step: Step) -> Undo:
+        """What the unit of this channel is before the step: a packager that runs, or nothing."""
+        touched = _channel(step.arguments["channel"])
+        before = (await self._running()).get(key(touched))
+        data: JsonObject = {"unit": unit_name(touched), "channel": before[0].to_json() if before else None}
+        return Undo(_RESTORE, data)
+
+    async def apply(self, step: Step, context: Context) -> None:  # noqa: ARG002 - the contract's
+        """Raises DriverError when the packager does not come up, InputError for a step of another version."""
+        channel = _channel(step.arguments["channel"])
+        match (step.kind, step.version):
+            case (planning.START | planning.REPLACE, 1):
+                await self._ensure(channel)
+            case (planning.STOP, 1):
+                await self._units.remove(unit_name(channel))
+            case _:
+                raise InputError(f"unknown step {step.kind} version {step.version}", where=self.name)
+
+    async def _ensure(self, channel: PackagerChannel) -> None:
+        spec = unit_spec(channel, self._run_dir, self._secrets)
+        now = await self._units.status(spec.name)
+        if (
+            now is not None
+            and now.state is UnitState.READY
+            and now.spec is not None
+            and channel_of(now.spec) == channel
+        ):
+            return
+        await self._units.define(spec)
+        if now is None or now.state in _GONE:
+            await self._units.start(spec.name)
+        else:
+            await self._units.restart(spec.name)
+
+    async def undo(self, undo: Undo, context: Context) -> None:  # noqa: ARG002 - the contract's
+        if undo.kind != _RESTORE:
+            raise InputError(f"unknown undo {undo.kind}", where=self.name)
+        before = undo.data["channel"]
+        if before is None:
+            await self._units.remove(str(undo.data["unit"]))
+        else:
+            await self._ensure(_channel(before))
+
+    async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
+        """A silent contribution is no drift (it has an alarm); an origin that refuses what is packaged is."""
+        wanted = planning.channels_of(_section(want))
+        while True:
+            differences = await self._differences(wanted)
+            if not differences or context.remaining() <= 0 or context.cancel.is_set():
+                return Drift(differences)
+            await self._clock.sleep(_POLL_S)
+
+    async def _differences(self, wanted: Mapping[str, PackagerChannel]) -> tuple[str, ...]:
+        running = await self._running()
+        lines = [f"{name}: still packaged, though no longer committed" for name in running.keys() - wanted.keys()]
+        for name, channel in wanted.items():
+            found = running.get(name)
+            if found is None:
+                lines.append(f"{name}: its packager is not there")
+            elif found[0] != channel:
+                lines.append(f"{name}: its packager runs with other settings")
+            elif found[1].state is not UnitState.READY:
+                lines.append(f"{name}: its packager is {found[1].state.value} {found[1].last_exit}".rstrip())
+            else:
+                lines += _upload_differences(name, await self._ask(channel))
+        return tuple(sorted(lines))
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Every second, for each channel: samples of the points `packager` and `origin`; alarms as they change."""
+        watches: dict[str, PackagerWatch] = {}
+        while True:
+            now = self._clock.now()
+            try:
+                running = {name: channel for name, (channel, _) in (await self._running()).items()}
+            except NfError:
+                running = {}  # no supervisor: its own alarm says so
+            for name in [known for known in watches if running.get(known) != watches[known].channel]:
+                for event in watches.pop(name).end(now):
+                    yield event
+            for name, channel in running.items():
+                watch = watches.setdefault(name, PackagerWatch(channel))
+                status, age = await asyncio.gather(self._ask(channel), playlist_age_s(channel, PLAYLISTS[0]))
+                for event in watch.take(status, age, now):
+                    yield event
+            await self._clock.sleep(_EVENT_INTERVAL_S)
+
+
+def _upload_differences(name: str, status: PackagerStatus | None) -> list[str]:
+    if status is None:
+        return [f"{name}: its packager does not answer"]
+    return [f"{name}: {status.fault_text}"] if status.fault else []
+
+
+def create(context: DriverContext) -> Packager:
+    """Entry point of `nf.drivers`."""
+    return Packager(context)

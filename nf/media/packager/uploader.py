@@ -1,0 +1,263 @@
+"""A channel's packager: runs Shaka, and uploads what it writes. A process of its own.
+
+`python -m nf.media.packager.uploader --channel ch1 --path ott --port 6011 --rate 1000000 --endpoint http://10.1.0.20:8333
+--bucket media --credentials secret:origin-writer --segment-ms 2000 --window-ms 30000 --directory DIR --status SOCKET`.
+A connection to its status socket is answered by one line of JSON. Shaka that ends is started again with the next number
+and a declared discontinuity; an origin that refuses is asked again and again, with growing pauses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nf.errors import DeniedError, IntegrityError, NfError, NotFoundError, StorageError, UnavailableError
+from nf.media.origin.client import S3
+from nf.media.packager.command import Packaging, program
+from nf.media.packager.publish import Publisher
+from nf.trust.secrets import SECRETS_DIR, Credentials, SecretFiles
+
+_PAUSE_FIRST_S, _PAUSE_LAST_S = 0.5, 8.0
+_RESTART_PAUSE_S = 0.5
+_STALLED_SEGMENTS, _STALLED_LEAST_S = 4, 8.0
+_STOP_S = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    channel: str
+    path: str
+    port: int
+    rate_bps: int
+    endpoint: str
+    bucket: str
+    credentials: str
+    segment_ms: int
+    window_ms: int
+    directory: Path
+    status: Path
+    secrets: Path
+
+    @property
+    def stream(self) -> dict[str, object]:
+        """What it is for, as its status says it; paths of this machine left out."""
+        return {k: v for k, v in asdict(self).items() if not isinstance(v, Path)}
+
+
+def parse_arguments(argv: Sequence[str]) -> Arguments:
+    """Of the command line after the module's name. Raises SystemExit with a usage text."""
+    parser = argparse.ArgumentParser(prog="packager", description=__doc__)
+    for name in ("channel", "path", "endpoint", "bucket", "credentials"):
+        parser.add_argument(f"--{name}", required=True)
+    for name in ("port", "segment-ms", "window-ms"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--rate", type=int, required=True, dest="rate_bps", help="bit/s")
+    for name in ("directory", "status"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--secrets", type=Path, default=SECRETS_DIR)
+    return Arguments(**vars(parser.parse_args(argv)))
+
+
+def fault_of(error: NfError) -> str:
+    """The probable cause that an alarm is given."""
+    if isinstance(error, DeniedError | NotFoundError | IntegrityError):
+        return "origin-refuses"
+    if isinstance(error, StorageError):
+        return "origin-full"
+    return "origin-unreachable" if isinstance(error, UnavailableError) else "origin-fails"
+
+
+class Uploader:
+    """Shaka, the publisher, and what is known of both."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self._given = arguments
+        self._publisher = Publisher(
+            arguments.directory,
+            arguments.bucket,
+            arguments.channel,
+            segment_ms=arguments.segment_ms,
+            window_ms=arguments.window_ms,
+        )
+        self._started_at = time.time()
+        self._published_at: float | None = None
+        self._error: NfError | None = None
+        self._runs = 0
+        self._last_exit = ""
+        self._shaka: asyncio.subprocess.Process | None = None
+        self._s3: S3 | None = None
+
+    def status(self) -> dict[str, object]:
+        """JSON. Ages in seconds, null when there is nothing yet. `runs`: how often Shaka was started."""
+        now, figures = time.time(), self._publisher.figures
+        newest = self._publisher.newest_at()
+        error = self._error
+        return {
+            "version": 1,
+            "pid": os.getpid(),
+            "packager_pid": self._shaka.pid if self._shaka is not None and self._shaka.returncode is None else None,
+            "uptime_s": now - self._started_at,
+            "arguments": self._given.stream,
+            "runs": self._runs,
+            "last_exit": self._last_exit,
+            "segment_age_s": None if newest is None else max(0.0, now - newest),
+            "published_age_s": None if self._published_at is None else now - self._published_at,
+            "sequence": figures.sequence,
+            "uploads": figures.uploads,
+            "octets": figures.octets,
+            "deleted": figures.deleted,
+            "rate_bps": figures.rate_bps,
+            "fault": "" if error is None else fault_of(error),
+            "fault_text": "" if error is None else error.message,
+            "fault_remedy": "" if error is None else error.remedy,
+        }
+
+    async def run(self) -> None:
+        """Until cancelled. Raises UnavailableError when there is no packager on this machine."""
+        packager = program()
+        try:
+            await self._until_done(self._publisher.recover)
+            while True:
+                await self._one_run(packager)
+                self._last_exit = f"exit {self._shaka.returncode}" if self._shaka is not None else ""
+                sys.stderr.write(f"the packager ended: {self._last_exit}\n")
+                await asyncio.sleep(_RESTART_PAUSE_S)
+        finally:
+            await self._stop_shaka()
+            await self._forget_client()
+
+    async def _one_run(self, packager: str) -> None:
+        """Shaka from its start until it ends or produces nothing any more; all that it made is published."""
+        given = self._given
+        first = self._publisher.next_number()
+        self._publisher.clear()
+        packaging = Packaging(given.port, given.segment_ms, given.window_ms, given.directory, first)
+        # Tied to this process: one that is killed and started again must not package twice.
+        tied = ("setpriv", "--pdeathsig", "KILL", "--")
+        self._shaka = await asyncio.create_subprocess_exec(
+            *tied, *packaging.argv(packager), stdin=asyncio.subprocess.DEVNULL
+        )
+        self._runs += 1
+        while self._shaka.returncode is None and not self._stalled():
+            await self._until_done(self._publish)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._shaka.wait(), given.segment_ms / 4000)
+        await self._stop_shaka()
+        await self._until_done(self._publish)
+
+    def _stalled(self) -> bool:
+        """A contribution that stopped: when it comes again its time stamps may be others, so that it is a new run."""
+        newest = self._publisher.newest_at()
+        limit_s = max(_STALLED_SEGMENTS * self._given.segment_ms / 1000, _STALLED_LEAST_S)
+        return newest is not None and time.time() - newest > limit_s
+
+    async def _publish(self, s3: S3) -> None:
+        if await self._publisher.publish(s3):
+            self._published_at = time.time()
+
+    async def _until_done(self, work: Callable[[S3], Awaitable[None]]) -> None:
+        """Repeat `work` until the origin has taken it. Credentials are read anew after each refusal."""
+        pause_s = _PAUSE_FIRST_S
+        while True:
+            try:
+                await work(self._client())
+            except NfError as error:
+                if self._error is None or self._error.message != error.message:
+                    sys.stderr.write(f"{error}\n")
+                self._error = error
+                await self._forget_client()
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _PAUSE_LAST_S)
+            else:
+                self._error = None
+                return
+
+    def _client(self) -> S3:
+        if self._s3 is None:
+            reference = self._given.credentials
+            text = SecretFiles(self._given.secrets)(reference)
+            self._s3 = S3(self._given.endpoint, Credentials.parse(text, reference))
+        return self._s3
+
+    async def _forget_client(self) -> None:
+        s3, self._s3 = self._s3, None
+        if s3 is not None:
+            await s3.close()
+
+    async def _stop_shaka(self) -> None:
+        shaka = self._shaka
+        if shaka is None or shaka.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            shaka.terminate()
+        try:
+            await asyncio.wait_for(shaka.wait(), _STOP_S)
+        except TimeoutError:
+            shaka.kill()
+            await shaka.wait()
+
+
+async def _answer(uploader: Uploader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        writer.write(json.dumps(uploader.status()).encode() + b"\n")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+
+def _status_socket(path: Path) -> socket.socket:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+        path.chmod(0o600)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+async def serve(arguments: Arguments) -> None:
+    """Until SIGTERM or SIGINT. Raises NfError or OSError when it cannot go on."""
+    loop = asyncio.get_running_loop()
+    uploader = Uploader(arguments)
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _answer(uploader, writer)
+
+    server = await asyncio.start_unix_server(answer, sock=_status_socket(arguments.status))
+    running = asyncio.create_task(uploader.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await asyncio.wait([running])
+    finally:
+        server.close()
+        arguments.status.unlink(missing_ok=True)
+    if not running.cancelled():
+        running.result()
+
+
+def main() -> int:
+    arguments = parse_arguments(sys.argv[1:])
+    try:
+        asyncio.run(serve(arguments))
+    except (NfError, OSError) as error:
+        sys.stderr.write(f"packager: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,390 @@
+"""The CDN's share of a compilation: packager, bucket, shields and edges, the load between them, probes.
+
+An edge draws from one shield at a time, and which one is not known beforehand: the rate of a path is planned once for
+each edge on every link that any of its shields may send over, and once for each shield towards the origin.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from nf.contracts.planner import Contribution, FleetOperation, Hop, LinkLoad
+from nf.documents.appliance import ProbeTarget
+from nf.documents.fleet import Fleet, Role
+from nf.documents.lineup import Channel, LineUp, Source
+from nf.documents.model import DocumentModel
+from nf.documents.rules import unique, unknown
+from nf.errors import Problem
+from nf.media.documents import (
+    HLS_MANIFEST,
+    Bucket,
+    CdnPath,
+    EdgeChannel,
+    EdgeSection,
+    HlsProbeArguments,
+    OriginSection,
+    PackagerChannel,
+    PackagerSection,
+    ShieldChannel,
+    ShieldSection,
+    endpoint_address,
+)
+from nf.media.network import Direction, Network
+from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD, Caches, find_caches
+from nf.media.purge import PURGE
+
+E = TypeVar("E", Bucket, PackagerChannel, ShieldChannel, EdgeChannel)
+
+PROBE_BUDGET = "30s"
+"""From the first packet of a contribution to a manifest that stands at the edge: several segments at least."""
+
+
+def bucket_fact(endpoint: str, bucket: str) -> str:
+    """Holds while the bucket is there and may be read."""
+    return f"s3.bucket={endpoint}/{bucket}"
+
+
+def packaged_fact(channel: str, path: str) -> str:
+    """Holds while the packager of the path runs."""
+    return f"cdn.packaged={channel}/{path}"
+
+
+def shield_fact(channel: str, path: str, appliance: str) -> str:
+    """Holds while the shield serves the path."""
+    return f"cdn.shield={channel}/{path}@{appliance}"
+
+
+def edge_fact(channel: str, path: str, appliance: str) -> str:
+    """Holds while the edge serves the path."""
+    return f"cdn.edge={channel}/{path}@{appliance}"
+
+
+class MediaPlanner:
+    """Planner of the path type `cdn`."""
+
+    @property
+    def name(self) -> str:
+        return "media"
+
+    def plan(self, lineup: LineUp, fleet: Fleet) -> Contribution:
+        network = Network(fleet)
+        caches = find_caches(fleet, network)
+        plan = _Plan(fleet, network, caches, {site.id for site in fleet.spec.sites}, list(caches.problems))
+        ways = list(_ways(lineup))
+        plan.problems += _shared_problems(lineup, ways)
+        for way in ways:
+            plan.add(way)
+        return plan.contribution()
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One delivery path of type cdn, with where it stands."""
+
+    key: str
+    channel: Channel
+    path: CdnPath
+    source: Source | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.channel.id}/{self.path.id}"
+
+
+def _ways(lineup: LineUp) -> Iterator[_Way]:
+    sources = {source.id: source for source in lineup.spec.sources}
+    for number, channel in enumerate(lineup.spec.channels):
+        for index, path in enumerate(channel.delivery):
+            if isinstance(path, CdnPath):
+                key = f"spec.channels[{number}].delivery[{index}]"
+                yield _Way(key, channel, path, sources.get(path.source))
+
+
+def _shared_problems(lineup: LineUp, ways: list[_Way]) -> Iterator[Problem]:
+    """What two paths may not have in common: a contribution, a place in a bucket, a place at the edges."""
+    taken = {channel.source: f"channel {channel.id}" for channel in lineup.spec.channels}
+    for way in ways:
+        if way.path.source in taken:
+            yield Problem(
+                f"the source feeds {taken[way.path.source]} already, and a contribution port has one reader",
+                "add a source on a port of its own that gets the same programme",
+                key=f"{way.key}.source",
+                value=way.path.source,
+            )
+        else:
+            taken[way.path.source] = way.name
+    yield from unique(
+        "its objects would lie where those of another path lie: {first}",
+        "choose another bucket",
+        (
+            (f"{w.key}.origin.bucket", (w.path.origin.endpoint, w.path.origin.bucket, w.channel.id), w.name)
+            for w in ways
+        ),
+    )
+    yield from unique(
+        "the host serves this channel already: {first}",
+        "choose another host, or add the sites to that path",
+        ((f"{w.key}.host", (w.path.host, w.channel.id), w.path.host) for w in ways),
+    )
+
+
+@dataclass(slots=True)
+class _Plan:
+    fleet: Fleet
+    network: Network
+    caches: Caches
+    sites: set[str]
+    problems: list[Problem]
+    packaged: dict[str, list[PackagerChannel]] = field(default_factory=lambda: defaultdict(list))
+    buckets: dict[tuple[str, str], list[Bucket]] = field(default_factory=lambda: defaultdict(list))
+    shielded: dict[str, list[ShieldChannel]] = field(default_factory=lambda: defaultdict(list))
+    edged: dict[str, list[EdgeChannel]] = field(default_factory=lambda: defaultdict(list))
+    probes: dict[str, list[ProbeTarget]] = field(default_factory=lambda: defaultdict(list))
+    loads: list[LinkLoad] = field(default_factory=list)
+    hops: list[Hop] = field(default_factory=list)
+
+    def add(self, way: _Way) -> None:
+        """Plan one path; a path with a problem of its own adds the problem only."""
+        edges = self._edges(way)
+        packager = self._packager(way)
+        loads = self._loads(way, packager, edges) if edges and packager else None
+        if packager is None or edges is None or loads is None or way.source is None:
+            return
+        self._add_origin(way, way.source, packager)
+        self._add_caches(way, edges)
+        self._add_receivers(way, edges)
+        for link, sender in loads:
+            self.loads.append(LinkLoad(link, sender, way.path.rate_bps, way.channel.id, way.path.id))
+
+    def contribution(self) -> Contribution:
+        """Packagers and caches stand also without a channel: they are what the channels are put upon."""
+        sections: dict[str, dict[str, DocumentModel]] = defaultdict(dict)
+        for appliance in sorted(self.caches.packagers & self.network.appliances.keys()):
+            sections[appliance]["packager"] = PackagerSection(channels=_ordered(self.packaged[appliance]))
+        for (appliance, endpoint), buckets in sorted(self.buckets.items()):
+            sections[appliance]["s3-origin"] = OriginSection(endpoint=endpoint, buckets=_ordered(buckets))
+        for name, shield in self.caches.shields.items():
+            sections[name]["cdn-shield"] = ShieldSection(
+                listen=shield.address, requires=shield.requires, channels=_ordered(self.shielded[name])
+            )
+        if self.caches.parents:
+            for name, edge in self.caches.edges.items():
+                sections[name]["cdn-edge"] = EdgeSection(
+                    listen=edge.listen,
+                    requires=edge.requires,
+                    shields=self.caches.parents,
+                    channels=_ordered(self.edged[name]),
+                )
+        return Contribution(
+            sections=sections,
+            probes={name: tuple(sorted(found, key=lambda t: t.id)) for name, found in self.probes.items()},
+            loads=tuple(sorted(self.loads, key=lambda load: (load.link, load.sender, load.channel, load.path))),
+            hops=tuple(self.hops),
+            problems=tuple(dict.fromkeys(self.problems)),
+            operations=self._purges(),
+        )
+
+    def _purges(self) -> tuple[FleetOperation, ...]:
+        """Shields first: an edge that is emptied before them fills itself with what they still have."""
+        channels = sorted({entry.channel for entries in self.edged.values() for entry in entries})
+        return tuple(
+            FleetOperation(
+                PURGE,
+                channel,
+                (_serving(self.shielded, channel, SHIELD), _serving(self.edged, channel, EDGE)),
+            )
+            for channel in channels
+        )
+
+    # -- where a path goes ------------------------------------------------------------------------------------------
+
+    def _edges(self, way: _Way) -> tuple[str, ...] | None:
+        """The edges at the path's sites; None when a site has none."""
+        found = list(
+            unique(
+                "the site is listed twice: {first}",
+                "list it once",
+                ((f"{way.key}.sites[{index}]", site, site) for index, site in enumerate(way.path.sites)),
+            )
+        )
+        edges: list[str] = []
+        for index, site in enumerate(way.path.sites):
+            key = f"{way.key}.sites[{index}]"
+            here = [name for name in self.caches.edges if self.network.appliances[name].site == site]
+            edges += here
+            if site not in self.sites:
+                found.append(unknown("site in the fleet", key, site, self.sites))
+            elif not here:
+                remedy = "place cdn-edge on an appliance of the site in the fleet, or remove the site"
+                found.append(Problem("the site has no edge cache", remedy, key=key, value=site))
+        if not self.caches.shields:
+            remedy = "place cdn-shield on an appliance of the fleet"
+            found.append(Problem("the fleet has no shield cache", remedy, key=f"{way.key}.type", value="cdn"))
+        self.problems += found
+        return None if found else tuple(edges)
+
+    def _packager(self, way: _Way) -> str | None:
+        key, source = f"{way.key}.source", way.source
+        if source is None:
+            self.problems.append(Problem("no such source in spec.sources", "add it", key=key, value=way.path.source))
+            return None
+        if source.appliance not in self.network.appliances:
+            return None
+        if source.appliance not in self.caches.packagers:
+            rule = f"the source arrives at {source.appliance}, which does not have the function {PACKAGER}"
+            remedy = f"place {PACKAGER} there in the fleet, or take a source that arrives at one that has it: "
+            known = ", ".join(sorted(self.caches.packagers)) or "none yet"
+            self.problems.append(Problem(rule, remedy + known, key=key, value=source.id))
+            return None
+        return source.appliance
+
+    def _loads(self, way: _Way, packager: str, edges: tuple[str, ...]) -> list[Direction] | None:
+        """The directions that carry the path, one entry for each time; None when a way is missing."""
+        endpoint = way.path.origin.endpoint
+        at_origin = self.network.routers_at(endpoint_address(endpoint)[0])
+        key = f"{way.key}.origin.endpoint"
+        if not at_origin:
+            remedy = "give a router of the fleet an interface in its subnet, or correct the address"
+            self.problems.append(Problem("no router reaches the origin", remedy, key=key, value=endpoint))
+            return None
+        carried: list[Direction] = []
+        gateways = self.network.gateways(packager)
+        upload = self.network.ways(gateways, at_origin)
+        found = [] if upload is not None else [f"{packager} has no path to the origin"]
+        carried += sorted({way_out for way_out in gateways.values() if way_out is not None} | (upload or frozenset()))
+        for shield in self.caches.shields:
+            fill = self.network.ways(at_origin, self.network.gateways(shield))
+            found += [] if fill is not None else [f"the shield {shield} has no path to the origin"]
+            carried += sorted(fill or ())
+        for edge in edges:
+            fills = [
+                self.network.ways(self.network.gateways(shield), self.network.gateways(edge))
+                for shield in self.caches.shields
+            ]
+            found += [f"the edge {edge} has no path to a shield"] if None in fills else []
+            carried += sorted({direction for fill in fills for direction in fill or ()})
+        remedy = "add the missing link to the fleet"
+        self.problems += [Problem(rule, remedy, key=key, value=endpoint) for rule in found]
+        return None if found else carried
+
+    # -- what each appliance gets -----------------------------------------------------------------------------------
+
+    def _add_origin(self, way: _Way, source: Source, packager: str) -> None:
+        origin = way.path.origin
+        there = bucket_fact(origin.endpoint, origin.bucket)
+        administrator = self.caches.origin or packager
+        self.buckets[administrator, origin.endpoint].append(
+            Bucket(
+                name=origin.bucket,
+                channel=way.channel.id,
+                path=way.path.id,
+                credentials=origin.credentials,
+                provides=(there,),
+            )
+        )
+        self.packaged[packager].append(
+            PackagerChannel(
+                channel=way.channel.id,
+                path=way.path.id,
+                contribution_port=source.port,
+                rate_bps=way.path.rate_bps,
+                endpoint=origin.endpoint,
+                bucket=origin.bucket,
+                credentials=origin.credentials,
+                segment_ms=way.path.segment_ms,
+                window_ms=way.path.window_ms,
+                requires=(there,),
+                provides=(packaged_fact(way.channel.id, way.path.id),),
+            )
+        )
+        self._one_endpoint(way, administrator)
+        self._hop(way, 0, packager, "packager")
+        self._hop(way, 1, administrator, "origin")
+
+    def _one_endpoint(self, way: _Way, administrator: str) -> None:
+        others = {endpoint for name, endpoint in self.buckets if name == administrator} - {way.path.origin.endpoint}
+        if others:
+            self.problems.append(
+                Problem(
+                    f"{administrator} keeps the buckets of {min(others)} already, and one appliance keeps those of one",
+                    f"use that endpoint, or let the other's sources arrive elsewhere ({ORIGIN} in the fleet)",
+                    key=f"{way.key}.origin.endpoint",
+                    value=way.path.origin.endpoint,
+                )
+            )
+
+    def _add_caches(self, way: _Way, edges: tuple[str, ...]) -> None:
+        channel, path, origin = way.channel.id, way.path.id, way.path.origin
+        for shield in self.caches.shields:
+            self.shielded[shield].append(
+                ShieldChannel(
+                    channel=channel,
+                    path=path,
+                    bucket=origin.bucket,
+                    endpoint=origin.endpoint,
+                    segment_ms=way.path.segment_ms,
+                    requires=(bucket_fact(origin.endpoint, origin.bucket),),
+                    provides=(shield_fact(channel, path, shield),),
+                )
+            )
+            self._hop(way, 2, shield, "shield")
+        for edge in edges:
+            self.edged[edge].append(
+                EdgeChannel(
+                    channel=channel,
+                    path=path,
+                    host=way.path.host,
+                    bucket=origin.bucket,
+                    requires=tuple(shield_fact(channel, path, shield) for shield in self.caches.shields),
+                    provides=(edge_fact(channel, path, edge),),
+                )
+            )
+            self._hop(way, 3, edge, "edge")
+
+    def _add_receivers(self, way: _Way, edges: tuple[str, ...]) -> None:
+        for number, receiver in enumerate(self.fleet.spec.appliances):
+            if receiver.role is not Role.PROBE or receiver.site not in way.path.sites:
+                continue
+            near = [edge for edge in edges if self.network.appliances[edge].site == receiver.site]
+            asked = next((i for e in near if (i := self.network.shared_interface(e, {receiver.id})) is not None), None)
+            if asked is None:
+                rule = f"the probe {receiver.id} is on no link with an edge of its site {receiver.site}"
+                key = f"spec.appliances[{number}].interfaces"
+                self.problems.append(Problem(rule, "add the link to the fleet", key=key))
+                continue
+            arguments = HlsProbeArguments(
+                url=f"http://{asked.address.ip}/{way.channel.id}/{HLS_MANIFEST}",
+                host=way.path.host,
+                segment_ms=way.path.segment_ms,
+                window_ms=way.path.window_ms,
+                rate_bps=way.path.rate_bps,
+            )
+            target = ProbeTarget.model_validate(
+                {
+                    "id": f"{way.name}/{receiver.id}",
+                    "kind": "hls",
+                    "channel": way.channel.id,
+                    "path": way.path.id,
+                    "arguments": arguments.to_json(),
+                    "budget": PROBE_BUDGET,
+                }
+            )
+            self.probes[receiver.id].append(target)
+            self._hop(way, 4, receiver.id, "receiver")
+
+    def _hop(self, way: _Way, order: int, appliance: str, point: str) -> None:
+        self.hops.append(Hop(way.channel.id, way.path.id, order, appliance, point))
+
+
+def _serving(
+    served: Mapping[str, Sequence[ShieldChannel | EdgeChannel]], channel: str, driver: str
+) -> tuple[tuple[str, str], ...]:
+    found = (name for name, entries in served.items() if any(entry.channel == channel for entry in entries))
+    return tuple((name, driver) for name in sorted(found))
+
+
+def _ordered(entries: list[E]) -> tuple[E, ...]:
+    return tuple(sorted(entries, key=lambda entry: (entry.channel, entry.path)))

@@ -1,0 +1,1 @@
+"""The cache between origin and edges: Varnish 7."""

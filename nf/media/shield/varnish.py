@@ -1,0 +1,178 @@
+"""Varnish as a unit, and what is asked of it by `varnishadm`: which VCL is live, its text, another one in its place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from nf.contracts.units import Readiness, ReadyKind, Units, UnitSpec, UnitState, UnitStatus
+from nf.errors import DriverError
+from nf.media.documents import ShieldSection
+from nf.media.processes import ask_program
+from nf.media.shield.render import vcl_name
+
+UNIT = "varnishd"
+VARNISHD = Path("/usr/sbin/varnishd")
+STORAGE = "malloc,128m"
+_ASK_TIMEOUT_S = 20.0
+
+
+class Varnish:
+    def __init__(self, run_dir: Path, units: Units) -> None:
+        self.directory = run_dir / "cdn-shield"
+        self._units = units
+
+    @property
+    def work(self) -> Path:
+        return self.directory / "work"
+
+    @property
+    def file(self) -> Path:
+        """What a start reads: the VCL that was last put to use."""
+        return self.directory / "shield.vcl"
+
+    # -- the unit ---------------------------------------------------------------------------------------------------
+
+    def spec(self, section: ShieldSection) -> UnitSpec:
+        listen = f"{section.listen}:{section.port}"
+        return UnitSpec(
+            name=UNIT,
+            argv=(
+                *(str(VARNISHD), "-F", "-n", str(self.work), "-a", listen),
+                *("-f", str(self.file), "-s", STORAGE),
+            ),
+            ready=Readiness(ReadyKind.TCP, listen, 30.0),
+            stop_timeout_s=5.0,
+        )
+
+    async def status(self) -> UnitStatus | None:
+        return await self._units.status(UNIT)
+
+    async def ready(self) -> bool:
+        status = await self.status()
+        return status is not None and status.state is UnitState.READY
+
+    async def activate(self, section: ShieldSection, vcl: str) -> None:
+        """Bring Varnish to `vcl` on the addresses of `section`; a running one keeps its cache unless it must move.
+
+        Raises DriverError with Varnish's own words when it does not take it.
+        """
+        self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        spec, status = self.spec(section), await self.status()
+        if status is not None and status.spec == spec and status.state is UnitState.READY:
+            if await self.live() != vcl:
+                await self._use(vcl)
+            self.write(vcl)
+            return
+        self.write(vcl)
+        await self._units.define(spec)
+        if status is None or status.state in {UnitState.STOPPED, UnitState.FAILED}:
+            await self._units.start(UNIT)
+        else:
+            await self._units.restart(UNIT)
+
+    async def remove(self) -> None:
+        await self._units.remove(UNIT)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # -- the file ---------------------------------------------------------------------------------------------------
+
+    def read(self) -> str | None:
+        try:
+            return self.file.read_text()
+        except FileNotFoundError:
+            return None
+
+    def write(self, vcl: str) -> None:
+        """Replace it atomically. Raises DriverError."""
+        new = self.file.with_suffix(".new")
+        try:
+            new.write_text(vcl)
+            new.replace(self.file)
+        except OSError as error:
+            raise DriverError(f"cannot write {self.file}: {error}") from error
+
+    # -- what lives -------------------------------------------------------------------------------------------------
+
+    async def live(self) -> str | None:
+        """The text of the VCL that is in use; None when Varnish does not answer."""
+        try:
+            active = next((name for name, status in (await self._loaded()).items() if status == "active"), None)
+            return None if active is None else (await self._ask("vcl.show", active)).strip() + "\n"
+        except DriverError:
+            return None
+
+    async def _use(self, vcl: str) -> None:
+        """Put `vcl` to use beside the running requests. The one before stays loaded, so that it is back at once."""
+        before = await self._loaded()
+        name = vcl_name(vcl)
+        if name not in before:
+            candidate = self.directory / f"{name}.vcl"
+            candidate.write_text(vcl)
+            try:
+                await self._ask("vcl.load", name, str(candidate))
+            finally:
+                candidate.unlink()
+        await self._ask("vcl.use", name)
+        for other, status in before.items():
+            if other != name and status == "available":
+                await self._ask("vcl.discard", other)
+
+    async def ban(self, pattern: str) -> None:
+        """Serve nothing that is stored now and whose URL matches the regular expression. Raises DriverError."""
+        await self._ask("ban", "req.url", "~", pattern)
+
+    async def _loaded(self) -> dict[str, str]:
+        """Name -> `active` or `available`, of every VCL that is loaded."""
+        entries = json.loads(await self._ask("vcl.list", "-j"))
+        return {entry["name"]: entry["status"] for entry in entries if isinstance(entry, dict) and "name" in entry}
+
+    async def _ask(self, *words: str) -> str:
+        status, output = await ask_program(
+            ("varnishadm", "-n", str(self.work), "-t", "10", *words), timeout_s=_ASK_TIMEOUT_S
+        )
+        if status != 0:
+            raise DriverError(f"varnishadm {words[0]}: {_told(output)}", where=f"unit {UNIT}")
+        return output
+
+    async def statistics(self) -> dict[str, int]:
+        """All counters by name. Raises DriverError."""
+        status, output = await ask_program(("varnishstat", "-n", str(self.work), "-j"), timeout_s=5.0)
+        if status != 0:
+            raise DriverError(f"varnishstat: {_told(output)}", where=f"unit {UNIT}")
+        return parse_statistics(output)
+
+
+def parse_statistics(text: str) -> dict[str, int]:
+    """The counters of `varnishstat -j`, version 1. Raises DriverError."""
+    try:
+        counters = json.loads(text)["counters"]
+        return {name: int(entry["value"]) for name, entry in counters.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DriverError(f"varnishstat says what is no statistics: {text[:60]}", where=f"unit {UNIT}") from error
+
+
+async def check_candidate(vcl: str) -> None:
+    """Let Varnish compile `vcl` aside of everything that runs. Raises DriverError with the compiler's complaint."""
+    with tempfile.TemporaryDirectory(prefix="nf-shield-") as name:
+        candidate = _candidate(Path(name), vcl)
+        status, output = await ask_program(
+            (str(VARNISHD), "-C", "-n", str(candidate.parent / "work"), "-f", str(candidate)),
+            timeout_s=_ASK_TIMEOUT_S,
+        )
+    if status != 0:
+        raise DriverError(f"Varnish would not take the configuration: {_told(output)}", where="varnishd -C")
+
+
+def _candidate(place: Path, vcl: str) -> Path:
+    place.chmod(0o755)  # the compiler runs as its own user
+    candidate = place / "shield.vcl"
+    candidate.write_text(vcl)
+    return candidate
+
+
+def _told(output: str) -> str:
+    """The first lines of a complaint: the rest shows the place again."""
+    return " | ".join(line.strip() for line in output.splitlines()[:6] if line.strip())

@@ -1,0 +1,221 @@
+"""Operations of the fleet: what drivers of several appliances do in order, each stage acknowledged before the next.
+
+The appliances have the durable records, and go on after a crash; here is the audit, and the order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from nf.clock import Clock
+from nf.contracts.json import Json, JsonObject
+from nf.contracts.planner import FleetOperation
+from nf.control.queue import CoalescingQueue, QueueClosed
+from nf.errors import DeadlineError, NfError, NotFoundError
+from nf.noc.lineups import LineUps
+from nf.noc.records import Book
+from nf.noc.sessions import Session, SessionLost, Sessions, offline
+from nf.noc.tasks import Tasks
+
+DONE, FAILED, OFFLINE, WITHHELD, RUNNING = "done", "failed", "offline", "withheld", "running"
+NODE_S: Final = 300.0
+"""Longest time for one appliance."""
+RETURN_S: Final = 20.0
+"""So long an appliance whose session ends meanwhile may be away."""
+REQUEST: Final = "request"
+"""Argument by which the operation of one call is found again."""
+ELAPSED: Final = "elapsed_s"
+"""Argument that says how long the operation has been going on elsewhere."""
+_POLL_S: Final = 0.2
+_EVENTS: Final = 8192
+
+
+Tell = Callable[[str, str, float, str], None]
+"""Appliance, state, fraction of its work, text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it at one appliance: done, failed, offline or withheld."""
+
+    appliance: str
+    driver: str
+    stage: int
+    state: str
+    text: str = ""
+    result: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`outcomes` in the last one: one for each appliance, in the order of the stages."""
+
+    stage: int = 0
+    stages: int = 0
+    appliance: str = ""
+    state: str = RUNNING
+    fraction: float = 0.0
+    done: int = 0
+    total: int = 0
+    text: str = ""
+    outcomes: tuple[Outcome, ...] = ()
+    duration_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Run:
+    operation: FleetOperation
+    arguments: JsonObject
+    past_failures: bool
+    author: str
+    began: float
+    events: CoalescingQueue[Event]
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+class FleetOperations:
+    def __init__(self, *, book: Book, lineups: LineUps, sessions: Sessions, clock: Clock) -> None:
+        self._book = book
+        self._lineups = lineups
+        self._sessions = sessions
+        self._clock = clock
+        self._tasks = Tasks("fleet operation")
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    async def find(self, name: str, target: str) -> FleetOperation:
+        """Raises NotFoundError."""
+        known = [operation for operation in await self._lineups.operations() if operation.name == name]
+        for operation in known:
+            if operation.object == target:
+                return operation
+        if not known:
+            raise NotFoundError(f"nothing in the current line-up can be asked for {name}", where=target)
+        objects = ", ".join(operation.object for operation in known)
+        raise NotFoundError(f"{name} does not know it", where=target, remedy=f"one of: {objects}")
+
+    async def run(
+        self, name: str, target: str, arguments: JsonObject, author: str, *, past_failures: bool = False
+    ) -> AsyncIterator[Event]:
+        """Begin, and watch; it goes on when nobody watches any more. Raises NotFoundError."""
+        operation = await self.find(name, target)
+        events: CoalescingQueue[Event] = CoalescingQueue(_EVENTS)
+        run = _Run(operation, dict(arguments), past_failures, author, self._clock.monotonic(), events)
+        await self._audit(run, "begun", {"arguments": arguments})
+        task = self._tasks.start(self._stages(run))
+        try:
+            while True:
+                for event in (await events.take(64)).items:
+                    yield event
+        except QueueClosed:
+            await task  # its failure, if it has one, is the caller's too
+
+    async def _stages(self, run: _Run) -> None:
+        try:
+            stages = run.operation.stages
+            for number, stage in enumerate(stages):
+                failed = any(outcome.state != DONE for outcome in run.outcomes)
+                if failed and not run.past_failures:
+                    run.outcomes += [Outcome(*member, number, WITHHELD, "a stage before failed") for member in stage]
+                    continue
+                await self._stage(run, number, stage)
+            bad = [outcome for outcome in run.outcomes if outcome.state != DONE]
+            detail: JsonObject = {outcome.appliance: f"{outcome.state}: {outcome.text}"[:300] for outcome in bad}
+            await self._audit(run, FAILED if bad else DONE, {"arguments": run.arguments, "not_done": detail})
+            took_s = self._clock.monotonic() - run.began
+            run.events.put(
+                Event(
+                    stages=len(stages),
+                    state=FAILED if bad else DONE,
+                    outcomes=tuple(run.outcomes),
+                    duration_s=took_s,
+                )
+            )
+        finally:
+            run.events.close()
+
+    async def _stage(self, run: _Run, number: int, stage: tuple[tuple[str, str], ...]) -> None:
+        """All of a stage side by side; one that fails stops no other."""
+        ended: list[Outcome] = []
+
+        def tell(appliance: str, state: str, fraction: float, text: str) -> None:
+            count = len(ended)
+            stages = len(run.operation.stages)
+            run.events.put(Event(number, stages, appliance, state, fraction, count, len(stage), text))
+
+        async def member(appliance: str, driver: str) -> Outcome:
+            state, text, result = await self._member(run, appliance, driver, tell)
+            outcome = Outcome(appliance, driver, number, state, text, result)
+            ended.append(outcome)
+            tell(appliance, state, 1.0, text)
+            return outcome
+
+        run.outcomes += await asyncio.gather(*(member(*one) for one in stage))
+
+    async def _member(self, run: _Run, appliance: str, driver: str, tell: Tell) -> tuple[str, str, JsonObject]:
+        if self._sessions.get(appliance) is None:
+            return OFFLINE, offline(appliance).message + ": it was not asked, and keeps what it has", {}
+        try:
+            async with asyncio.timeout(NODE_S):
+                return await self._follow(run, appliance, driver, tell)
+        except TimeoutError:
+            return FAILED, f"it has not ended after {NODE_S:.0f} s; see nf appliance show {appliance}", {}
+        except NfError as error:
+            return FAILED, str(error), {}
+
+    async def _follow(self, run: _Run, appliance: str, driver: str, tell: Tell) -> tuple[str, str, JsonObject]:
+        """Start it once, also when the session ends between question and answer, and wait for its end."""
+        started = False
+        while True:
+            session = await self._sessions.wait_online(appliance, RETURN_S)
+            try:
+                record = await self._record(session, run.id)
+                if record is None and started:
+                    return FAILED, "it has forgotten the operation", {}
+                if record is None:
+                    elapsed_s = self._clock.monotonic() - run.began
+                    arguments: JsonObject = {**run.arguments, REQUEST: run.id, ELAPSED: elapsed_s}
+                    question: JsonObject = {"driver": driver, "name": run.operation.name, "arguments": arguments}
+                    await session.request("operation.start", question)
+                    started = True
+                    continue
+                started = True
+                if record.get("state") not in {"running", "cancelling"}:
+                    return _ended(record)
+                tell(appliance, RUNNING, _fraction(record), str(record.get("text", "")))
+                await self._clock.sleep(_POLL_S)
+            except (SessionLost, DeadlineError):
+                tell(appliance, RUNNING, 0.0, "its session ended; waiting for it")
+
+    @staticmethod
+    async def _record(session: Session, request: str) -> JsonObject | None:
+        answer = await session.request("operation.list", {})
+        for record in answer if isinstance(answer, list) else ():
+            if isinstance(record, dict):
+                arguments = record.get("arguments")
+                if isinstance(arguments, dict) and arguments.get(REQUEST) == request:
+                    return record
+        return None
+
+    async def _audit(self, run: _Run, outcome: str, detail: JsonObject) -> None:
+        operation = run.operation
+        await self._book.audit(run.author, f"operation.{operation.name}", operation.object, outcome, detail)
+
+
+def _fraction(record: JsonObject) -> float:
+    value = record.get("fraction")
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _ended(record: JsonObject) -> tuple[str, str, JsonObject]:
+    found: Json = record.get("result")
+    result = found if isinstance(found, dict) else {}
+    if record.get("state") == DONE:
+        return DONE, str(result.get("text", "")), result
+    return FAILED, str(record.get("error") or record.get("state")), result

@@ -1,0 +1,106 @@
+"""A CDN on one node: an origin, a shield and an edge on loopback addresses of a network namespace of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from nf.media.documents import EdgeChannel, EdgeSection, Parent, ShieldChannel, ShieldSection
+from nf.media.http import Response, get_once
+
+ORIGIN, SHIELD, OTHER_SHIELD, EDGE, STRANGER = (f"127.0.1.{number}" for number in (10, 11, 12, 13, 14))
+ORIGIN_PORT, SHIELD_PORT, EDGE_PORT = 8333, 6081, 8080
+HOST = "cdn.streamverse.test"
+BODY = b"x" * 1000
+
+
+@dataclass
+class Origin:
+    """Answers every GET with BODY, after `header`, and remembers what it was asked for."""
+
+    asked: list[str] = field(default_factory=list)
+    cache_control: str = "public, max-age=3600"
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    async def serve(self, address: str, port: int) -> asyncio.Server:
+        return await asyncio.start_server(self._client, address, port)
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.add(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                self.asked.append(head.split(" ")[1])
+                found = "missing" not in self.asked[-1]
+                status = "200 OK" if found else "404 Not Found"
+                lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(BODY)}", f"Cache-Control: {self.cache_control}"]
+                writer.write("\r\n".join([*lines, "", ""]).encode() + BODY)
+                await writer.drain()
+        self.writers.discard(writer)
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def origin(address: str = ORIGIN, port: int = ORIGIN_PORT) -> AsyncIterator[Origin]:
+    made = Origin()
+    server = await made.serve(address, port)
+    try:
+        yield made
+    finally:
+        server.close()
+        for writer in tuple(made.writers):  # a kept connection would outlive the origin
+            writer.close()
+
+
+def shield_section(*channels: str) -> ShieldSection:
+    return ShieldSection(
+        listen=IPv4Address(SHIELD),
+        port=SHIELD_PORT,
+        channels=tuple(
+            ShieldChannel(
+                channel=channel,
+                path="ott",
+                bucket="media",
+                endpoint=f"http://{ORIGIN}:{ORIGIN_PORT}",
+                segment_ms=2000,
+                provides=(f"shield {channel}",),
+            )
+            for channel in channels
+        ),
+    )
+
+
+def edge_section(*channels: str, shields: tuple[str, ...] = (SHIELD, OTHER_SHIELD)) -> EdgeSection:
+    return EdgeSection(
+        listen=(IPv4Address(EDGE),),
+        port=EDGE_PORT,
+        shields=tuple(Parent(address=IPv4Address(address), port=SHIELD_PORT) for address in shields),
+        channels=tuple(
+            EdgeChannel(channel=channel, path="ott", host=HOST, bucket="media", provides=(f"edge {channel}",))
+            for channel in channels
+        ),
+    )
+
+
+async def from_shield(path: str) -> Response:
+    return await get_once(f"http://{SHIELD}:{SHIELD_PORT}{path}")
+
+
+async def from_edge(path: str) -> Response:
+    return await get_once(f"http://{EDGE}:{EDGE_PORT}{path}", {"Host": HOST, "X-Debug": "X-Cache"})
+
+
+async def ask(method: str, address: str, port: int, path: str, source: str, **headers: str) -> int:
+    """The status of a request of any method, sent from the address `source`."""
+    reader, writer = await asyncio.open_connection(address, port, local_addr=(source, 0))
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    try:
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        return int((await reader.readline()).split()[1])
+    finally:
+        writer.close()
+        await writer.wait_closed()

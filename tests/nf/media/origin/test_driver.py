@@ -1,0 +1,235 @@
+"""The driver with a real S3 origin in a namespace of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nf.clock import RealClock
+from nf.contracts.driver import DriverContext, Step, Undo
+from nf.errors import DeniedError, DriverError, InputError, NotFoundError, RefusedError, StorageError
+from nf.media.documents import OriginSection
+from nf.media.origin.client import S3, Upload
+from nf.media.origin.driver import MARKER, S3Origin, create
+from nf.telemetry.alarms import AlarmEvent, Severity
+from nf.trust.secrets import Credentials
+from tests.nf.media.live import KEYS, REFERENCE, LiveOrigin, fetch, live_origin, own_namespace, supervisor
+
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
+
+CREDENTIALS = Credentials(*next(iter(KEYS.items())))
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveOrigin]:
+    with own_namespace(), live_origin(tmp_path_factory.mktemp("origin")) as live:
+        yield live
+
+
+@dataclass
+class Box:
+    """An appliance: `again` is the same one after a restart of its agent."""
+
+    origin: LiveOrigin
+    place: Path
+
+    def driver(self) -> S3Origin:
+        units = supervisor(self.place)  # never started: the driver has no units
+        return create(DriverContext("headend", self.place / "run", self.place / "state", units, RealClock()))  # type: ignore[arg-type]
+
+    async def commit(self, want: OriginSection | None) -> list[tuple[Step, Undo]]:
+        driver, done = self.driver(), []
+        for step in driver.plan(await driver.observe(), want):
+            await driver.check([step], want)
+            done.append((step, await driver.prepare(step)))
+            await driver.apply(step, self.origin.context())
+        return done
+
+    async def undo(self, done: list[tuple[Step, Undo]]) -> None:
+        for _, undo in reversed(done):
+            await self.driver().undo(undo, self.origin.context())
+
+
+@pytest.fixture
+def box(origin: LiveOrigin, tmp_path: Path) -> Box:
+    origin.secret(CREDENTIALS.access_key, CREDENTIALS.secret_key)
+    return Box(origin, tmp_path)
+
+
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest) -> str:
+    """One for each test."""
+    return "t-" + request.node.name.removeprefix("test_").replace("_", "-")[:50].strip("-")
+
+
+def section(origin: LiveOrigin, bucket: str, *channels: str) -> OriginSection:
+    buckets = [
+        {"name": bucket, "channel": c, "path": "ott", "credentials": REFERENCE, "provides": [f"bucket={c}"]}
+        for c in channels
+    ]
+    return OriginSection.model_validate({"endpoint": origin.endpoint, "buckets": buckets})
+
+
+async def put(origin: LiveOrigin, bucket: str, key: str) -> None:
+    s3 = S3(origin.endpoint, CREDENTIALS)
+    await s3.put(bucket, Upload(key, b"x", "text/plain", "no-store"))
+    await s3.close()
+
+
+async def exists(origin: LiveOrigin, bucket: str) -> bool:
+    s3 = S3(origin.endpoint, CREDENTIALS)
+    try:
+        return await s3.exists(bucket)
+    finally:
+        await s3.close()
+
+
+async def test_a_bucket_is_made_open_to_readers_and_taken_back(box: Box, bucket: str) -> None:
+    driver, want = box.driver(), section(box.origin, bucket, "ch1")
+    assert (await driver.observe()).value is None
+    done = await box.commit(want)
+    for step, _ in done:
+        await driver.apply(step, box.origin.context())  # a crash can repeat it
+    assert not await driver.verify(want, box.origin.context())
+    have = await box.driver().observe()
+    assert OriginSection.model_validate(have.value) == want
+    assert "bucket=ch1" in have.facts
+    assert driver.plan(have, want) == ()
+
+    url = f"{box.origin.endpoint}/{bucket}/ch1/{MARKER}"
+    status, headers, _ = fetch(url, {"Origin": "http://player.test"})
+    assert (status, "access-control-allow-origin" in headers) == (200, True)
+    preflight = {"Origin": "http://player.test", "Access-Control-Request-Method": "GET"}
+    assert fetch(url, preflight, "OPTIONS")[0] == 200
+    assert fetch(f"{box.origin.endpoint}/{bucket}")[0] == 403  # nobody lists
+    assert fetch(f"{box.origin.endpoint}/{bucket}/ch1/x", method="PUT")[0] == 403
+
+    await put(box.origin, bucket, "ch1/video/1.m4s")  # what a packager would have done until then
+    await box.undo(done)
+    await box.undo(done)
+    assert not await exists(box.origin, bucket)
+    assert (await box.driver().observe()).value is None
+
+
+async def test_a_step_that_never_ran_is_undone_to_nothing(box: Box, bucket: str) -> None:
+    driver, want = box.driver(), section(box.origin, bucket, "ch1")
+    (step,) = driver.plan(await driver.observe(), want)
+    await driver.undo(await driver.prepare(step), box.origin.context())
+    assert not await exists(box.origin, bucket)
+
+
+async def test_deletion_is_irreversible_says_what_goes_and_leaves_the_other_channel(box: Box, bucket: str) -> None:
+    both = section(box.origin, bucket, "ch1", "ch2")
+    await box.commit(both)
+    for channel in ("ch1", "ch2"):
+        await put(box.origin, bucket, f"{channel}/video/1.m4s")
+    driver, one = box.driver(), section(box.origin, bucket, "ch2")
+    (step,) = driver.plan(await driver.observe(), one)
+    assert not step.reversible
+    assert "object" in step.summary
+    assert "gone for ever" in step.disruption
+    assert not await driver.verify(one, box.origin.context(0))  # still to be deleted is no drift
+    await driver.apply(step, box.origin.context())
+    await driver.apply(step, box.origin.context())
+    assert fetch(f"{box.origin.endpoint}/{bucket}/ch1/{MARKER}")[0] == 404
+    assert fetch(f"{box.origin.endpoint}/{bucket}/ch2/video/1.m4s")[0] == 200
+    await box.commit(None)
+    assert not await exists(box.origin, bucket)
+
+
+async def test_what_others_made_is_refused(box: Box, bucket: str) -> None:
+    s3 = S3(box.origin.endpoint, CREDENTIALS)
+    await s3.create(bucket)
+    with pytest.raises(RefusedError, match="is not StreamVerse's"):
+        await box.commit(section(box.origin, bucket, "ch1"))
+    await s3.tag(bucket, "headend")
+    await put(box.origin, bucket, "ch1/holiday.jpg")
+    with pytest.raises(RefusedError, match="no appliance put there"):
+        await box.commit(section(box.origin, bucket, "ch1"))
+    assert await s3.keys(bucket) == ["ch1/holiday.jpg"]
+    await s3.close()
+
+
+async def test_settings_lost_at_the_origin_are_mended_without_a_disruption(box: Box, bucket: str) -> None:
+    want = section(box.origin, bucket, "ch1")
+    await box.commit(want)
+    s3 = S3(box.origin.endpoint, CREDENTIALS)
+    await s3._call(lambda client: client.delete_bucket_policy(Bucket=bucket))
+    await s3.close()
+    driver = box.driver()
+    assert "cannot be read by players" in (await driver.verify(want, box.origin.context(0))).differences[0]
+    (step,) = driver.plan(await driver.observe(), want)
+    assert (step.disruption, step.reversible) == ("", True)
+    undo = await driver.prepare(step)
+    await driver.apply(step, box.origin.context())
+    assert not await driver.verify(want, box.origin.context())
+    await driver.undo(undo, box.origin.context())
+    assert fetch(f"{box.origin.endpoint}/{bucket}/ch1/{MARKER}")[0] == 200  # it was there before
+
+
+async def test_credentials_wrong_revoked_or_absent(box: Box, bucket: str) -> None:
+    want = section(box.origin, bucket, "ch1")
+    box.origin.secret("writer", "wrong-secret-12")
+    with pytest.raises(DeniedError, match="SignatureDoesNotMatch") as wrong:
+        await box.commit(want)
+    assert wrong.value.remedy
+    assert "wrong-secret-12" not in str(wrong.value)
+    box.origin.secret("stranger", "x")
+    with pytest.raises(DeniedError, match="InvalidAccessKeyId"):
+        await box.commit(want)
+    (box.origin.secrets / "origin-writer").unlink()
+    with pytest.raises(NotFoundError, match="secret:origin-writer"):
+        await box.commit(want)
+
+
+async def test_no_secret_in_steps_undo_records_or_files(box: Box, bucket: str) -> None:
+    done = await box.commit(section(box.origin, bucket, "ch1"))
+    told = str(done) + "".join(path.read_text() for path in (box.place / "state").rglob("*.json"))
+    assert REFERENCE in told
+    assert CREDENTIALS.secret_key not in told
+
+
+async def test_an_origin_that_is_not_there(box: Box, bucket: str) -> None:
+    want = section(box.origin, bucket, "ch1").model_copy(update={"endpoint": "http://127.0.0.1:9"})
+    driver = box.driver()
+    steps = driver.plan(await driver.observe(), want)
+    with pytest.raises(RefusedError) as refused:
+        await driver.check(steps, want)
+    assert "does not answer" in refused.value.problems[0].rule
+    driver._register.mark(next(iter(_places(want))))
+    with pytest.raises(DriverError, match="cannot be read"):
+        await driver.observe()
+    events = driver.events()
+    event = await anext(events)
+    assert isinstance(event, AlarmEvent)
+    assert (event.cause, event.severity) == ("origin-unreachable", Severity.MAJOR)
+    await events.aclose()  # type: ignore[attr-defined]  # it is an async generator
+
+
+def _places(want: OriginSection) -> list[object]:
+    from nf.media.origin.plan import places
+
+    return list(places(want).values())
+
+
+async def test_records_of_another_kind_are_refused(box: Box) -> None:
+    with pytest.raises(InputError):
+        await box.driver().undo(Undo("other", {}), box.origin.context())
+
+
+async def fill(s3: S3, bucket: str) -> None:
+    for number in range(20):
+        await s3.put(bucket, Upload(str(number), bytes(700_000), "video/mp4", "no-store"))
+
+
+async def test_an_origin_that_is_full_says_so(tmp_path: Path) -> None:
+    with own_namespace(), live_origin(tmp_path, volumes=2, volume_mb=1) as origin:
+        s3 = S3(origin.endpoint, CREDENTIALS)
+        await s3.create("small")
+        with pytest.raises(StorageError, match="stores nothing more") as full:
+            await fill(s3, "small")
+        assert "space" in full.value.remedy
+        await s3.close()

@@ -1,0 +1,232 @@
+"""The packager with a real supervisor, Shaka, a feed and an origin, in a namespace of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nf.clock import RealClock
+from nf.contracts.driver import DriverContext, Event, Undo
+from nf.errors import InputError
+from nf.media.documents import OriginSection, PackagerSection
+from nf.media.hls import MediaPlaylist, parse_media
+from nf.media.origin.driver import create as create_origin
+from nf.media.packager.client import PackagerStatus
+from nf.media.packager.driver import Packager
+from nf.supervisor.client import SupervisorClient
+from nf.telemetry.alarms import AlarmEvent, Severity
+from nf.telemetry.samples import Sample
+from tests.nf.media.live import KEYS, REFERENCE, LiveOrigin, fetch, live_origin, own_namespace, supervisor
+
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
+
+PORT = 6011
+BUCKET = "media"
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveOrigin]:
+    with own_namespace(), live_origin(tmp_path_factory.mktemp("origin")) as live:
+        yield live
+
+
+@contextlib.contextmanager
+def feeding() -> Iterator[None]:
+    """A contribution: one-second groups of pictures, so that a segment of a second is possible."""
+    argv = [
+        *("ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25"),
+        *("-re", "-f", "lavfi", "-i", "sine=sample_rate=48000", "-c:v", "libx264", "-preset", "ultrafast", "-g", "25"),
+        *("-pix_fmt", "yuv420p", "-b:v", "150k", "-c:a", "aac", "-b:a", "48k", "-output_ts_offset", "1000"),
+        *("-f", "mpegts", f"udp://127.0.0.1:{PORT}?pkt_size=1316"),
+    ]
+    with subprocess.Popen(argv) as sender:
+        try:
+            yield
+        finally:
+            sender.kill()
+
+
+def section(origin: LiveOrigin, channel: str) -> PackagerSection:
+    return PackagerSection.model_validate(
+        {
+            "channels": [
+                {
+                    "channel": channel,
+                    "path": "ott",
+                    "contribution_port": PORT,
+                    "rate": "1M",
+                    "endpoint": origin.endpoint,
+                    "bucket": BUCKET,
+                    "credentials": REFERENCE,
+                    "segment": "1s",
+                    "window": "6s",
+                    "requires": ["bucket"],
+                    "provides": ["packaged"],
+                }
+            ]
+        }
+    )
+
+
+@dataclass
+class Node:
+    origin: LiveOrigin
+    driver: Packager
+    units: SupervisorClient
+    channel: str
+
+    @property
+    def want(self) -> PackagerSection:
+        return section(self.origin, self.channel)
+
+    def url(self, name: str) -> str:
+        return f"{self.origin.endpoint}/{BUCKET}/{self.channel}/{name}"
+
+    async def commit(self, want: PackagerSection | None) -> list[Undo]:
+        steps = self.driver.plan(await self.driver.observe(), want)
+        await self.driver.check(steps, want)
+        undos = []
+        for step in steps:
+            undos.append(await self.driver.prepare(step))
+            await self.driver.apply(step, self.origin.context())
+        return undos
+
+    async def status(self) -> PackagerStatus:
+        status = await self.driver._ask(self.want.channels[0])
+        assert status is not None
+        return status
+
+    async def playlist(self, name: str = "video.m3u8") -> MediaPlaylist | None:
+        status, _, body = await asyncio.to_thread(fetch, self.url(name))
+        return parse_media(body.decode()) if status == 200 else None
+
+    async def playlist_when(self, ready: Callable[[MediaPlaylist], bool]) -> MediaPlaylist:
+        async with asyncio.timeout(40):
+            while True:
+                playlist = await self.playlist()
+                if playlist is not None and ready(playlist):
+                    return playlist
+                await asyncio.sleep(0.2)
+
+
+@pytest.fixture
+async def node(origin: LiveOrigin, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Node]:
+    channel = f"c{len(request.node.name)}"
+    buckets = [{"name": BUCKET, "channel": channel, "path": "ott", "credentials": REFERENCE}]
+    async with supervisor(tmp_path) as units:
+        context = DriverContext("headend", tmp_path / "run", tmp_path / "state", units, RealClock())
+        keeper = create_origin(context)
+        want = OriginSection.model_validate({"endpoint": origin.endpoint, "buckets": buckets})
+        # The bucket was made by another test's appliance, whose register this one does not have.
+        for step in keeper.plan(await keeper.observe(), want):
+            await keeper.apply(step, origin.context())
+        yield Node(origin, Packager(context, origin.secrets), units, channel)
+        for unit in await units.list():
+            await units.remove(unit.name)
+
+
+async def until(events: AsyncIterator[Event], cause: str, severity: Severity) -> AlarmEvent:
+    async with asyncio.timeout(40):
+        async for event in events:
+            if isinstance(event, AlarmEvent) and (event.cause, event.severity) == (cause, severity):
+                return event
+    raise AssertionError(cause)
+
+
+async def test_a_channel_is_packaged_played_and_goes_on_when_the_packager_dies(
+    node: Node, require_programs: Callable[..., None]
+) -> None:
+    require_programs("ffmpeg", "ffprobe")
+    driver = node.driver
+    assert (await driver.observe()).value == {"channels": []}
+    with feeding():
+        undos = await node.commit(node.want)
+        have = await driver.observe()
+        assert PackagerSection.model_validate(have.value) == node.want
+        assert have.facts == {"packaged"}
+        assert driver.plan(have, node.want) == ()
+        before = await node.playlist_when(lambda playlist: len(playlist.segments) >= 3)
+        assert not await driver.verify(node.want, node.origin.context())
+
+        probed = await asyncio.to_thread(
+            subprocess.run,
+            ["ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "json", node.url("master.m3u8")],
+            capture_output=True,
+            check=True,
+            timeout=30,
+        )
+        assert {stream["codec_name"] for stream in json.loads(probed.stdout)["streams"]} == {"h264", "aac"}
+        assert fetch(node.url("video.m3u8"))[1]["cache-control"] == "public, max-age=0"
+        assert "immutable" in fetch(node.url(before.segments[-1].uri))[1]["cache-control"]
+        assert fetch(node.url("manifest.mpd"))[0] == 200
+
+        status = await node.status()
+        assert status.packager_pid is not None
+        os.kill(status.packager_pid, signal.SIGKILL)
+        after = await node.playlist_when(lambda playlist: any(s.discontinuity for s in playlist.segments[1:]))
+        _follows(before, after)
+        (unit,) = await node.units.list()
+        assert unit.pid is not None
+        os.kill(unit.pid, signal.SIGKILL)
+        last = await node.playlist_when(
+            lambda playlist: (
+                playlist.next_number > after.next_number + 2 and len({s.init_uri for s in playlist.segments}) == 2
+            )
+        )
+        _follows(after, last)
+    for undo in undos:
+        await driver.undo(undo, node.origin.context())
+        await driver.undo(undo, node.origin.context())
+    assert await node.units.list() == ()
+
+
+def _follows(before: MediaPlaylist, after: MediaPlaylist) -> None:
+    """Numbers go on, and what both list has one number."""
+    assert after.media_sequence >= before.media_sequence
+    numbers = {segment.uri: segment.number for segment in before.segments}
+    assert all(numbers.get(segment.uri, segment.number) == segment.number for segment in after.segments)
+    assert after.next_number > before.next_number
+    assert after.discontinuity_sequence >= before.discontinuity_sequence
+
+
+async def test_alarms_of_a_revoked_key_and_of_a_silent_contribution(
+    node: Node, require_programs: Callable[..., None]
+) -> None:
+    require_programs("ffmpeg")
+    events = node.driver.events()
+    await node.commit(node.want)
+    with feeding():
+        await node.playlist_when(lambda playlist: len(playlist.segments) >= 2)
+        async with asyncio.timeout(20):
+            async for event in events:
+                if isinstance(event, Sample) and event.labels["point"] == "origin" and event.values["up"] == 1:
+                    break
+        node.origin.keys({"another": "key"})
+        refused = await until(events, "origin-refuses", Severity.MAJOR)
+        assert "refuses the credentials" in refused.text
+        assert refused.remedy
+        drift = await node.driver.verify(node.want, node.origin.context(0))
+        assert "refuses the credentials" in drift.differences[0]
+        node.origin.keys(KEYS)
+        await until(events, "origin-refuses", Severity.CLEARED)
+        await node.playlist_when(lambda playlist: len(playlist.segments) >= 2)
+    stale = await until(events, "manifest-stale", Severity.MAJOR)
+    assert f"{node.channel}/ott" in stale.text
+    told = json.dumps([unit.spec.argv for unit in await node.units.list() if unit.spec is not None])
+    assert REFERENCE in told
+    assert not any(secret in told for secret in KEYS.values())
+    await events.aclose()  # type: ignore[attr-defined]  # it is an async generator
+
+
+async def test_records_of_another_kind_are_refused(node: Node) -> None:
+    with pytest.raises(InputError):
+        await node.driver.undo(Undo("other", {}), node.origin.context())

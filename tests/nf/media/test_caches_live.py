@@ -1,0 +1,281 @@
+"""Shield and edge as they run: Varnish and Traffic Server in front of a tiny origin, changed, broken and taken back."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from nf.clock import RealClock
+from nf.errors import DriverError
+from nf.media.edge.check import verify_config
+from nf.media.edge.driver import EdgeDriver
+from nf.media.edge.driver import create as create_edge
+from nf.media.edge.render import REMAP, Places, render
+from nf.media.edge.server import UNIT as EDGE_UNIT
+from nf.media.edge.server import make_directories
+from nf.media.edge.telemetry import EdgeWatch
+from nf.media.shield.driver import ShieldDriver
+from nf.media.shield.driver import create as create_shield
+from nf.media.shield.render import render as render_vcl
+from nf.media.shield.telemetry import ShieldWatch
+from nf.media.shield.varnish import UNIT as SHIELD_UNIT
+from nf.media.shield.varnish import check_candidate
+from nf.telemetry.samples import Sample
+from tests.headend.multicast.tree.network import Node, commit, context, nodes, take_back, until
+from tests.nf.media.cdn import (
+    BODY,
+    EDGE,
+    EDGE_PORT,
+    OTHER_SHIELD,
+    SHIELD,
+    SHIELD_PORT,
+    STRANGER,
+    ask,
+    edge_section,
+    from_edge,
+    from_shield,
+    origin,
+    shield_section,
+)
+
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def node(require_programs: Callable[..., None]) -> Iterator[Node]:
+    require_programs("varnishd", "traffic_manager", "gcc")
+    with nodes("pop1") as made:
+        made["pop1"].supervise()
+        yield made["pop1"]
+
+
+@pytest.fixture(scope="module")
+def shield(node: Node) -> ShieldDriver:
+    return create_shield(node.context())
+
+
+@pytest.fixture(scope="module")
+def edge(node: Node) -> EdgeDriver:
+    return create_edge(node.context())
+
+
+@pytest.fixture
+def base(node: Node, shield: ShieldDriver, edge: EdgeDriver) -> None:
+    """One channel stands, whatever a former test left."""
+
+    async def stand() -> None:
+        await commit(shield, shield_section("ch1"))
+        await commit(edge, edge_section("ch1"))
+
+    node.call(stand)
+
+
+def test_the_first_request_fills_and_the_next_is_a_hit(node: Node, base: None) -> None:
+    async def play() -> None:
+        async with origin() as source:
+            first, second = await from_edge("/ch1/first.m4s"), await from_edge("/ch1/first.m4s?session=1")
+            assert (first.status, first.body) == (200, BODY)
+            assert first.headers["x-cache"] == "miss"
+            assert second.headers["x-cache"] == "hit-fresh"
+            assert source.asked == ["/media/ch1/first.m4s"]
+            # What the edge filled, the shield has too.
+            assert (await from_shield("/media/ch1/first.m4s")).headers["x-shield"] == "hit"
+
+    node.call(play)
+
+
+def test_a_manifest_is_fresh_for_half_a_segment_and_an_error_never_stays(node: Node, base: None) -> None:
+    async def play() -> None:
+        async with origin() as source:
+            manifest = await from_shield("/media/ch1/master.m3u8")
+            assert manifest.headers["cache-control"] == "public, max-age=1"
+            assert (await from_shield("/media/ch1/missing.m4s")).status == 404
+            assert (await from_shield("/media/other/x.m4s")).status == 404
+            assert (await from_edge("/other/x.m4s")).status == 404
+            assert source.asked == ["/media/ch1/master.m3u8", "/media/ch1/missing.m4s"]
+
+    node.call(play)
+
+
+def test_only_the_appliance_itself_may_purge(node: Node, base: None) -> None:
+    async def play() -> None:
+        async with origin() as source:
+            await from_edge("/ch1/purged.m4s")
+            path = "/media/ch1/purged.m4s"
+            assert await ask("PURGE", SHIELD, SHIELD_PORT, path, STRANGER) == 403
+            assert await ask("PURGEKEYS", SHIELD, SHIELD_PORT, "/", STRANGER, xkey="ch1") == 403
+            assert await ask("PURGE", EDGE, EDGE_PORT, "/ch1/purged.m4s", STRANGER) == 403
+            assert (await from_shield(path)).headers["x-shield"] == "hit"
+            assert await ask("PURGEKEYS", SHIELD, SHIELD_PORT, "/", SHIELD, xkey="ch1") == 200
+            assert (await from_shield(path)).headers["x-shield"] == "miss"
+            assert await ask("PURGE", SHIELD, SHIELD_PORT, path, SHIELD) == 200
+            assert await ask("PURGE", EDGE, EDGE_PORT, "/ch1/purged.m4s", EDGE) == 200
+            assert (await from_edge("/ch1/purged.m4s")).headers["x-cache"] == "miss"
+            assert source.asked == [path] * 3
+
+    node.call(play)
+
+
+def test_a_channel_is_added_and_taken_back_to_the_byte(
+    node: Node, base: None, shield: ShieldDriver, edge: EdgeDriver
+) -> None:
+    async def play() -> None:
+        files, vcl = edge._server.read_files(), await shield._varnish.live()
+        pids = [status.pid for status in await node.context().units.list()]
+        states = await shield.observe(), await edge.observe()
+        assert states[0].facts == {"shield ch1"}
+        assert states[1].facts == {"edge ch1"}
+        undos = await commit(shield, shield_section("ch1", "ch2")), await commit(edge, edge_section("ch1", "ch2"))
+        async with origin():
+            assert (await from_edge("/ch2/new.m4s")).status == 200
+        assert (await edge.observe()).facts == {"edge ch1", "edge ch2"}
+        await take_back(edge, undos[1])
+        await take_back(shield, undos[0])
+        assert edge._server.read_files() == files
+        assert await shield._varnish.live() == vcl == shield._varnish.read()
+        assert (await shield.observe(), await edge.observe()) == states
+        assert (await from_edge("/ch2/new.m4s")).status == 404
+        assert [status.pid for status in await node.context().units.list()] == pids  # none was restarted
+
+    node.call(play)
+
+
+def test_a_dead_shield_is_passed_over(node: Node, base: None, shield: ShieldDriver) -> None:
+    async def play() -> None:
+        async with origin(), origin(OTHER_SHIELD, SHIELD_PORT) as other:
+            await node.context().units.stop(SHIELD_UNIT)
+            assert (await shield.observe()).value != shield_section("ch1").to_json()
+            answer = await from_edge("/ch1/elsewhere.m4s")
+            assert (answer.status, answer.body) == (200, BODY)
+            assert other.asked == ["/media/ch1/elsewhere.m4s"]
+        assert "Varnish is stopped" in (await shield.verify(shield_section("ch1"), context(0.0))).differences
+        await commit(shield, shield_section("ch1"))
+
+    node.call(play)
+
+
+def test_a_bad_remap_is_found_although_the_reload_reports_success(node: Node, base: None, edge: EdgeDriver) -> None:
+    async def play() -> None:
+        server = edge._server
+        section = edge_section("ch1", "ch3")
+        good = server.read_files()
+        bad = render(section, server.places)
+        bad[REMAP] += "map this is no rule\n"
+        with pytest.raises(DriverError, match=r"did not take its configuration.*failed to add remap rule"):
+            await server.activate(bad, 30.0)
+        state = await edge.observe()
+        assert state.value is not None
+        assert state.value["altered"] == [REMAP]
+        assert state.facts == frozenset()
+        async with origin():
+            assert (await from_edge("/ch1/still.m4s")).status == 200  # the old table is kept
+        await server.activate(good, 30.0)
+        assert (await edge.observe()).facts == {"edge ch1"}
+
+    node.call(play)
+
+
+def test_candidates_are_refused_with_the_programs_own_words(node: Node) -> None:
+    async def play() -> None:
+        place = node.run_dir.parent / "candidate"  # pytest's own directories are closed to the program's user
+        places = Places(place / "edge", place / "cache")
+        make_directories(places)
+        files = render(edge_section("ch1"), places)
+        await verify_config(places, files)
+        with pytest.raises(DriverError, match="would not take"):
+            await verify_config(places, {**files, REMAP: files[REMAP].replace("cachekey.so", "absent.so")})
+        with pytest.raises(DriverError, match=r"would not take.*Expected"):
+            await check_candidate(render_vcl(shield_section("ch1")).replace("return (hash);", "return (nowhere)"))
+
+    node.call(play)
+
+
+def test_changes_by_hand_are_drift_and_are_put_right(
+    node: Node, base: None, shield: ShieldDriver, edge: EdgeDriver
+) -> None:
+    async def play() -> None:
+        server = edge._server
+        path = server.places.config / REMAP
+        path.write_text(path.read_text().replace("http://cdn.", "http://other."))
+        vcl = render_vcl(shield_section("ch1")).replace("1h", "2h")
+        await shield._varnish.activate(shield_section("ch1"), vcl)
+        assert (await edge.verify(edge_section("ch1"), context(0.0))).differences == (
+            "remap.config was changed by hand",
+        )
+        assert (await shield.verify(shield_section("ch1"), context(0.0))).differences == (
+            "the live VCL was changed by hand",
+        )
+        undo = await commit(shield, shield_section("ch1"))
+        await take_back(shield, undo)
+        assert await shield._varnish.live() == vcl
+        await commit(shield, shield_section("ch1"))
+        await commit(edge, edge_section("ch1"))
+        async with origin():
+            assert (await from_edge("/ch1/again.m4s")).status == 200
+
+    node.call(play)
+
+
+def test_a_killed_cache_comes_back_with_its_configuration(node: Node, base: None, shield: ShieldDriver) -> None:
+    async def play() -> None:
+        before = await node.context().units.status(SHIELD_UNIT)
+        assert before is not None
+        assert before.pid is not None
+        os.kill(before.pid, signal.SIGKILL)
+
+        async def back() -> bool:
+            now = await node.context().units.status(SHIELD_UNIT)
+            return now is not None and now.pid != before.pid and (await shield.observe()).facts == {"shield ch1"}
+
+        await until(back)
+
+    node.call(play)
+
+
+def test_counters_become_samples_of_the_channel(node: Node, base: None, shield: ShieldDriver, edge: EdgeDriver) -> None:
+    async def play() -> None:
+        clock = RealClock()
+        at_shield, at_edge = ShieldWatch("c1", clock), EdgeWatch("pop1", clock)
+        await at_shield.take(shield_section("ch1"), shield._varnish)
+        first = (await at_edge.take(edge_section("ch1")))[-1]
+        assert isinstance(first, Sample)
+        async with origin():
+            for _ in range(3):
+                await from_edge("/ch1/counted.m4s")
+
+            async def counted() -> bool:
+                sample = (await at_edge.take(edge_section("ch1")))[-1]
+                assert isinstance(sample, Sample)
+                return sample.values["packets"] == first.values["packets"] + 3 and sample.values["wanted"] == 1.0
+
+            await until(counted)
+        sample = (await at_shield.take(shield_section("ch1"), shield._varnish))[-1]
+        assert isinstance(sample, Sample)
+        assert sample.labels == {"channel": "ch1", "path": "ott", "point": "shield"}
+        assert sample.values["wanted"] == 1.0
+        assert sample.values["bitrate_bps"] > 0
+
+    node.call(play)
+
+
+def test_what_was_never_there_leaves_nothing(node: Node, base: None, shield: ShieldDriver, edge: EdgeDriver) -> None:
+    async def play() -> None:
+        for driver, unit in ((edge, EDGE_UNIT), (shield, SHIELD_UNIT)):
+            undos = await commit(driver, None)
+            assert (await driver.observe()).value is None
+            assert await node.context().units.status(unit) is None
+            await take_back(driver, undos)
+        assert (await edge.observe()).facts == {"edge ch1"}
+        assert (await shield.observe()).facts == {"shield ch1"}
+        await commit(edge, None)
+        await commit(shield, None)
+        undos = await commit(shield, shield_section("ch1")), await commit(edge, edge_section())
+        await take_back(edge, undos[1])
+        await take_back(shield, undos[0])
+        assert not edge._server.places.root.exists()
+        assert not shield._varnish.directory.exists()
+
+    node.call(play)
