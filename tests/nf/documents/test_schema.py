@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 
-from headend.multicast.documents import EXTENSION, SsmPath
-from nf.documents.registry import Registry
+from headend.multicast.documents import EXTENSION as MULTICAST
+from headend.multicast.documents import SsmPath
+from nf.documents.lineup import DeliveryPath
+from nf.documents.registry import registry
 from nf.documents.schema import FILES, schema_files, schemas
+from nf.media.documents import EXTENSION as MEDIA
+from nf.media.documents import CdnPath
 from tests.nf.planning.samples import DOCUMENTS
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schema"
-INSTALLED = Registry([EXTENSION])
+INSTALLED = registry()
 
 
 def test_the_published_files_are_up_to_date() -> None:
@@ -31,21 +35,24 @@ def test_the_editor_hint_of_a_sample_points_at_the_schema_of_its_kind(name: str)
     assert target.name == FILES[kind]
 
 
-def test_a_delivery_path_is_judged_by_the_schema_of_its_type() -> None:
+@pytest.mark.parametrize(("kind", "model"), [("cdn", CdnPath), ("ssm", SsmPath)])
+def test_a_delivery_path_is_judged_by_the_schema_of_its_type(kind: str, model: type[DeliveryPath]) -> None:
     schema: dict[str, Any] = schemas(INSTALLED)["LineUp"]
     items = schema["$defs"]["Channel"]["properties"]["delivery"]["items"]
-    assert items["properties"]["type"]["enum"] == ["ssm"]
-    assert items["allOf"][0]["then"] == {"$ref": "#/$defs/SsmPath"}
-    path = schema["$defs"]["SsmPath"]
+    assert items["properties"]["type"]["enum"] == ["cdn", "ssm"]
+    (judged,) = [rule["then"] for rule in items["allOf"] if rule["if"]["properties"]["type"]["const"] == kind]
+    assert judged == {"$ref": f"#/$defs/{model.__name__}"}
+    path = schema["$defs"][model.__name__]
     assert path["additionalProperties"] is False
-    assert set(path["properties"]) == {f.alias or name for name, f in SsmPath.model_fields.items()}
+    assert set(path["properties"]) == {f.alias or name for name, f in model.model_fields.items()}
 
 
 def test_sections_are_closed_and_typed() -> None:
     schema: dict[str, Any] = schemas(INSTALLED)["ApplianceConfig"]
     sections = schema["properties"]["sections"]
     assert sections["additionalProperties"] is False
-    assert set(sections["properties"]) == set(EXTENSION.sections)
+    assert set(sections["properties"]) == set(INSTALLED.sections)
+    assert set(MULTICAST.sections) | set(MEDIA.sections) <= set(INSTALLED.sections)
 
 
 @pytest.mark.parametrize("kind", sorted(FILES))
