@@ -59,9 +59,12 @@ class OverridePolicy(DocumentModel):
 
 
 class Policy(DocumentModel):
-    """`deadline`: the whole of a commit, undo included, fits into it or the commit is refused."""
+    """`deadline`: the whole of a commit at its slowest, undo included, fits into it or the commit is refused.
 
-    deadline_ms: DurationMs = Field(alias="deadline", default=120_000)
+    A box with routing, caches, packager and sources takes less than 200 s at its slowest.
+    """
+
+    deadline_ms: DurationMs = Field(alias="deadline", default=300_000)
     reconcile_ms: DurationMs = Field(alias="reconcile", default=10_000)
     overrides: OverridePolicy = OverridePolicy()
 
