@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from nf.documents.model import Address, Document, DocumentModel, Form, InterfaceAddress, InterfaceName, Name, Whole
 from nf.documents.quantities import BitRate
@@ -79,10 +80,13 @@ class Placement(DocumentModel):
 
 
 class FleetSpec(DocumentModel):
+    """`equipment`: what stands beside the appliances, such as a headend's devices; domains register its parts."""
+
     sites: tuple[Site, ...] = ()
     appliances: tuple[Appliance, ...] = ()
     links: tuple[Link, ...] = ()
     placement: tuple[Placement, ...] = ()
+    equipment: Mapping[str, SerializeAsAny[DocumentModel]] = Field(default_factory=dict)
 
 
 class Fleet(Document):

@@ -29,11 +29,13 @@ class Extension:
 
     path_types   `type:` in a channel's delivery -> model (fixes `type` with a Literal)
     sections     section of an appliance's configuration -> model
+    equipment    part of a fleet's `equipment` -> model
     kinds        `kind:` at the head of a document of the domain's own -> model (fixes `kind` with a Literal)
     """
 
     path_types: Mapping[str, type[DeliveryPath]] = field(default_factory=dict)
     sections: Mapping[str, type[DocumentModel]] = field(default_factory=dict)
+    equipment: Mapping[str, type[DocumentModel]] = field(default_factory=dict)
     kinds: Mapping[str, type[Document]] = field(default_factory=dict)
 
 
@@ -43,6 +45,7 @@ class Registry:
     def __init__(self, extensions: Iterable[Extension]) -> None:
         path_types: dict[str, type[DeliveryPath]] = {}
         sections: dict[str, type[DocumentModel]] = {}
+        equipment: dict[str, type[DocumentModel]] = {}
         kinds: dict[str, type[Document]] = dict(CORE_KINDS)
         for extension in extensions:
             for name, path_model in extension.path_types.items():
@@ -52,12 +55,16 @@ class Registry:
             for name, section_model in extension.sections.items():
                 _refuse_second("section", name, sections.get(name), section_model)
                 sections[name] = section_model
+            for name, part_model in extension.equipment.items():
+                _refuse_second("equipment", name, equipment.get(name), part_model)
+                equipment[name] = part_model
             for name, kind_model in extension.kinds.items():
                 _refuse_second("kind", name, kinds.get(name), kind_model)
                 _check_literal(name, kind_model, "kind")
                 kinds[name] = kind_model
         self.path_types: Mapping[str, type[DeliveryPath]] = MappingProxyType(dict(sorted(path_types.items())))
         self.sections: Mapping[str, type[DocumentModel]] = MappingProxyType(dict(sorted(sections.items())))
+        self.equipment: Mapping[str, type[DocumentModel]] = MappingProxyType(dict(sorted(equipment.items())))
         self.kinds: Mapping[str, type[Document]] = MappingProxyType(kinds)
 
 

@@ -32,7 +32,7 @@ def schemas(extensions: Registry | None = None) -> dict[str, JsonObject]:
     """Kind -> JSON Schema (draft 2020-12). `extensions` defaults to what is installed."""
     known = extensions or registry()
     own = {kind: _root(model, {})[0] for kind, model in known.kinds.items() if kind not in CORE_KINDS}
-    return {"LineUp": _lineup(known), "Fleet": _root(Fleet, {})[0], "ApplianceConfig": _config(known), **own}
+    return {"LineUp": _lineup(known), "Fleet": _fleet(known), "ApplianceConfig": _config(known), **own}
 
 
 def file_name(kind: str) -> str:
@@ -90,6 +90,14 @@ def _one_of(references: Mapping[str, JsonObject]) -> JsonObject:
         "properties": {"type": {"enum": list(references)}},
         "allOf": choices,
     }
+
+
+def _fleet(known: Registry) -> JsonObject:
+    schema, references = _root(Fleet, known.equipment)
+    schema["$defs"].pop(DocumentModel.__name__, None)
+    equipment = {"type": "object", "additionalProperties": False, "properties": references}
+    schema["$defs"]["FleetSpec"]["properties"]["equipment"] = equipment
+    return schema
 
 
 def _config(known: Registry) -> JsonObject:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nf.documents.appliance import ApplianceConfig
+from nf.documents.fleet import Fleet
 from nf.documents.keys import Loc
 from nf.documents.lineup import LineUp
 from nf.documents.model import API_VERSION, Document, DocumentModel, RuleError
@@ -41,7 +42,12 @@ def validate(model: type[D], data: object, registry: Registry) -> tuple[D | None
     if issubclass(model, LineUp):
         data = _type_deliveries(cast("dict[str, Any]", data), registry, found)
     elif issubclass(model, ApplianceConfig):
-        data = _type_sections(cast("dict[str, Any]", data), registry, found)
+        data = _type_parts(cast("dict[str, Any]", data), "sections", (), registry.sections, found)
+    elif issubclass(model, Fleet) and isinstance(spec := cast("dict[str, Any]", data).get("spec"), dict):
+        data = {
+            **cast("dict[str, Any]", data),
+            "spec": _type_parts(spec, "equipment", ("spec",), registry.equipment, found),
+        }
     document = _validate(model, data, (), found)
     return (None if found else document), found
 
@@ -125,20 +131,24 @@ def _typed_path(entry: object, loc: Loc, registry: Registry, found: list[Violati
     return _validate(known[name], entry, loc, found)
 
 
-def _type_sections(data: dict[str, Any], registry: Registry, found: list[Violation]) -> dict[str, Any]:
-    sections = data.get("sections")
-    if not isinstance(sections, dict):
+def _type_parts(
+    data: dict[str, Any], key: str, above: Loc, known: Mapping[str, type[DocumentModel]], found: list[Violation]
+) -> dict[str, Any]:
+    """Replace each value of the mapping at `key` by its model; those that are wrong are reported and left out."""
+    parts = data.get(key)
+    if not isinstance(parts, dict):
         return data
     typed: dict[str, DocumentModel] = {}
-    for name, value in sections.items():
-        if name not in registry.sections:
-            remedy = nearest(str(name), registry.sections)
-            found.append(Violation(("sections", name), "no such section", remedy, at_key=True))
+    for name, value in parts.items():
+        loc = (*above, key, name)
+        if name not in known:
+            what = "no such section" if key == "sections" else f"no such {key}"
+            found.append(Violation(loc, what, nearest(str(name), known), at_key=True))
             continue
-        section = _validate(registry.sections[name], value, ("sections", name), found)
-        if section is not None:
-            typed[name] = section
-    return {**data, "sections": typed}
+        part = _validate(known[name], value, loc, found)
+        if part is not None:
+            typed[name] = part
+    return {**data, key: typed}
 
 
 _BOUNDS = {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Any, Literal
 
 import pytest
 from pydantic import Field
@@ -8,7 +9,7 @@ from pydantic import Field
 from headend.multicast.documents import EXTENSION, SsmPath
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import DeliveryPath, LineUp
-from nf.documents.loader import load_document, load_lineup
+from nf.documents.loader import load_document, load_fleet, load_lineup
 from nf.documents.model import Document, DocumentModel
 from nf.documents.quantities import DurationMs
 from nf.documents.registry import Extension, Registry, registry
@@ -121,3 +122,48 @@ def test_a_kind_is_registered_once_names_itself_and_is_none_of_the_house() -> No
         Registry([Extension(kinds={"Fleet": TimeTable})])
     with pytest.raises(IntegrityError, match="`kind` must be Literal"):
         Registry([Extension(kinds={"Other": TimeTable})])
+
+
+class Rack(DocumentModel):
+    units: int
+
+
+WITH_RACK = Registry([EXTENSION, Extension(equipment={"rack": Rack})])
+FLEET_WITH_RACK = """\
+apiVersion: streamverse.nf/v1
+kind: Fleet
+metadata: {name: lab}
+spec:
+  equipment:
+    rack: {units: 42}
+"""
+
+
+def test_a_part_of_the_fleets_equipment_is_typed_and_goes_through_json() -> None:
+    fleet = load_fleet(FLEET_WITH_RACK, file="fleet.yaml", extensions=WITH_RACK).document
+    assert fleet.spec.equipment == {"rack": Rack(units=42)}
+    again = load_fleet(json.dumps(fleet.to_json()), file="fleet.json", extensions=WITH_RACK).document
+    assert again == fleet
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule", "key"),
+    [
+        ("rakc: {units: 42}", "no such equipment", "spec.equipment.rakc"),
+        ("rack: {units: many}", "must be a whole number", "spec.equipment.rack.units"),
+        ("rack: {units: 42, height: 1}", "unknown key", "spec.equipment.rack.height"),
+    ],
+)
+def test_equipment_that_is_wrong_is_refused_where_it_stands(wrong: str, rule: str, key: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        load_fleet(FLEET_WITH_RACK.replace("rack: {units: 42}", wrong), file="fleet.yaml", extensions=WITH_RACK)
+    (problem,) = caught.value.problems
+    assert (problem.rule, problem.key, problem.line) == (rule, key, 6)
+    assert problem.remedy
+
+
+def test_equipment_is_registered_once_and_published() -> None:
+    with pytest.raises(IntegrityError, match="two extensions register the equipment 'rack'"):
+        Registry([Extension(equipment={"rack": Rack}), Extension(equipment={"rack": Section})])
+    schema: dict[str, Any] = schemas(WITH_RACK)["Fleet"]
+    assert set(schema["$defs"]["FleetSpec"]["properties"]["equipment"]["properties"]) == {"rack"}
