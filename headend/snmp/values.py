@@ -1,0 +1,71 @@
+"""What an agent's variable bindings are here: plain values with their wire type, quality and age."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+Wire = int | str | bytes | None
+"""A value as it came: int for every number, str for OBJECT IDENTIFIER ("1.3.6.1") and IpAddress ("10.1.1.31"), bytes
+for OCTET STRING and Opaque, None for NULL and for what is not there. Floating point in Opaque comes as its text."""
+
+
+class Syntax(Enum):
+    """Wire types of SMIv2 (RFC 2578 clause 7.1). INTEGER is Integer32 too, GAUGE32 is Unsigned32 too."""
+
+    INTEGER = "integer"
+    GAUGE32 = "gauge32"
+    COUNTER32 = "counter32"
+    COUNTER64 = "counter64"
+    TIMETICKS = "timeticks"
+    OCTETS = "octets"
+    OID = "oid"
+    IPADDRESS = "ipaddress"
+    NULL = "null"
+    OPAQUE = "opaque"
+
+
+class Quality(Enum):
+    """How far a value may be believed."""
+
+    GOOD = "good"
+    STALE = "stale"  # it was good; it is older than its polls should let it be
+    MISSING = "missing"  # noSuchObject, noSuchInstance: this agent does not have it
+    UNREADABLE = "unreadable"  # there is a value, and it has the wrong form
+    UNREACHABLE = "unreachable"  # the agent did not answer, or does not accept us
+
+
+@dataclass(frozen=True, slots=True)
+class Varbind:
+    """One variable binding; `oid` without a leading dot."""
+
+    oid: str
+    value: Wire
+    syntax: Syntax
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A value, whether it may be believed, and when it was read (monotonic seconds of the clock in use)."""
+
+    value: Wire
+    quality: Quality
+    at: float
+
+    def age(self, now: float) -> float:
+        """Seconds since it was read."""
+        return max(0.0, now - self.at)
+
+    @property
+    def good(self) -> bool:
+        return self.quality is Quality.GOOD
+
+
+def oid_key(oid: str) -> tuple[int, ...]:
+    """An OID as the numbers that order it; ValueError where it is none."""
+    return tuple(int(part) for part in oid.strip().removeprefix(".").split("."))
+
+
+def beneath(oid: str, root: str) -> bool:
+    """Whether `oid` is `root` or lies beneath it."""
+    return oid == root or oid.startswith(root + ".")
