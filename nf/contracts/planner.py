@@ -56,6 +56,7 @@ class Contribution:
 
     Nor do two fleet operations share name and object.
     `problems` refuse the line-up; `keys` in them are document paths, so that line and column can be filled in.
+    `warnings` are told and refuse nothing.
     """
 
     sections: Mapping[str, Mapping[str, DocumentModel]] = field(default_factory=dict)  # appliance -> section -> value
@@ -63,6 +64,7 @@ class Contribution:
     loads: tuple[LinkLoad, ...] = ()
     hops: tuple[Hop, ...] = ()
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     operations: tuple[FleetOperation, ...] = ()
 
 

@@ -14,7 +14,8 @@ from nf.documents.quantities import DurationMs
 class ProbeTarget(DocumentModel):
     """One delivery path to be proved by the appliance that is given it.
 
-    `budget`: how long `verify` of a commit waits for the probe to be up.
+    `budget`: how long `verify` of a commit waits for the probe to be up. One that is not `required` is measured and
+    shown, and no commit waits for it: what it proves takes an act of its own, such as enabling transmission.
     """
 
     id: str
@@ -23,6 +24,7 @@ class ProbeTarget(DocumentModel):
     path: Name
     arguments: Mapping[str, Any] = Field(default_factory=dict)
     budget_ms: DurationMs = Field(alias="budget", default=15_000)
+    required: bool = True
 
 
 class ApplianceConfig(Document):
@@ -33,3 +35,8 @@ class ApplianceConfig(Document):
     site: Name
     sections: Mapping[str, SerializeAsAny[DocumentModel]] = Field(default_factory=dict)
     probes: tuple[ProbeTarget, ...] = ()
+
+    @property
+    def required_probes(self) -> tuple[ProbeTarget, ...]:
+        """Those that `verify` of a commit waits for."""
+        return tuple(target for target in self.probes if target.required)

@@ -95,7 +95,10 @@ class NocService(DailyService):
             for use in draft.compiled.links
         ]
         return pb.CheckLineUpResponse(
-            channels=len(draft.lineup.spec.channels), appliances=len(draft.compiled.configs), links=links
+            channels=len(draft.lineup.spec.channels),
+            appliances=len(draft.compiled.configs),
+            links=links,
+            warnings=[problem_to_proto(warning) for warning in draft.compiled.warnings],
         )
 
     async def PlanLineUp(self, request: pb.PlanLineUpRequest, context: Context) -> pb.PlanLineUpResponse:

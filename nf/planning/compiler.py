@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -32,6 +32,7 @@ class Compiled:
     hops: tuple[Hop, ...]
     links: tuple[LinkUse, ...]
     operations: tuple[FleetOperation, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 def compile_lineup(lineup: LineUp, fleet: Fleet, planners: Sequence[Planner]) -> Compiled:
@@ -57,17 +58,19 @@ def compile_lineup(lineup: LineUp, fleet: Fleet, planners: Sequence[Planner]) ->
         (hop for _, contribution in contributions for hop in contribution.hops),
         key=lambda hop: (hop.channel, hop.path, hop.order, hop.appliance, hop.point),
     )
-    return Compiled(_configs(fleet, contributions), tuple(hops), links, _operations(contributions))
+    warnings = tuple(warning for _, contribution in contributions for warning in contribution.warnings)
+    return Compiled(_configs(fleet, contributions), tuple(hops), links, _operations(contributions), warnings)
 
 
 def compile_documents(lineup: Loaded[LineUp], fleet: Loaded[Fleet], planners: Sequence[Planner]) -> Compiled:
-    """`compile_lineup` with file, line and column in every problem."""
+    """`compile_lineup` with file, line and column in every problem and every warning."""
     try:
-        return compile_lineup(lineup.document, fleet.document, planners)
+        compiled = compile_lineup(lineup.document, fleet.document, planners)
     except DocumentError as error:
         placed = [_place(problem, lineup, fleet) for problem in error.problems]
         placed.sort(key=lambda p: (p.file != lineup.file, p.file, p.line, p.column, p.key, p.rule))
         raise DocumentError(placed, where=lineup.file) from None
+    return replace(compiled, warnings=tuple(_place(warning, lineup, fleet) for warning in compiled.warnings))
 
 
 @cache

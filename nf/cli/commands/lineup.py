@@ -41,6 +41,7 @@ def check(
 
 
 def _check_here(file: Path, fleet: Path) -> dict[str, Any]:
+    from nf.cli.failure import problem_json
     from nf.documents.loader import load_fleet, load_lineup
     from nf.planning.compiler import compile_documents, load_planners
 
@@ -61,11 +62,13 @@ def _check_here(file: Path, fleet: Path) -> dict[str, Any]:
             {"link": use.link, "sender": use.sender, "used_bps": use.used_bps, "capacity_bps": use.capacity_bps}
             for use in compiled.links
         ],
+        "warnings": [problem_json(warning) for warning in compiled.warnings],
     }
 
 
 def _check_at_noc(file: Path, profile: Path | None) -> dict[str, Any]:
     from nf.cli.client import PLAN_TIMEOUT_S, ask
+    from nf.cli.failure import problem_json
     from nf.cli.wire import to_json
     from nf.control.errors import problem_from_proto
     from nf.control.v1.noc_pb2 import CheckLineUpRequest
@@ -78,6 +81,7 @@ def _check_at_noc(file: Path, profile: Path | None) -> dict[str, Any]:
         "channels": answer.channels,
         "appliances": answer.appliances,
         "links": [to_json(link) for link in answer.links],
+        "warnings": [problem_json(problem_from_proto(warning)) for warning in answer.warnings],
     }
 
 
@@ -91,6 +95,9 @@ def _print_check(file: Path, result: dict[str, Any]) -> None:
             load = f"{100 * use['used_bps'] / use['capacity_bps']:.0f} %" if use["capacity_bps"] else "-"
             grid.add_row(use["link"], use["sender"], rate(use["used_bps"]), rate(use["capacity_bps"]), load)
         out().print(grid)
+    for warning in result["warnings"]:
+        place = f"{warning['file']}:{warning['line']}:{warning['column']}  {warning['key']}"
+        say(f"warning: {place}\n  {warning['rule']}\n  do: {warning['remedy']}")
     say(f"{file}: good, {plural(result['channels'], 'channel')} on {plural(result['appliances'], 'appliance')}")
 
 

@@ -365,6 +365,7 @@ class CheckLineUpResponse(_message.Message):
     CHANNELS_FIELD_NUMBER: _builtins.int
     APPLIANCES_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     channels: _builtins.int
     appliances: _builtins.int
     @_builtins.property
@@ -373,6 +374,10 @@ class CheckLineUpResponse(_message.Message):
 
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkUse]: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Problem]:
+        """refuse nothing"""
+
     def __init__(
         self,
         *,
@@ -380,10 +385,11 @@ class CheckLineUpResponse(_message.Message):
         channels: _builtins.int = ...,
         appliances: _builtins.int = ...,
         links: _abc.Iterable[Global___LinkUse] | None = ...,
+        warnings: _abc.Iterable[_common_pb2.Problem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appliances", b"appliances", "channels", b"channels", "links", b"links", "problems", b"problems"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appliances", b"appliances", "channels", b"channels", "links", b"links", "problems", b"problems", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

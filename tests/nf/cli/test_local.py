@@ -49,7 +49,7 @@ def test_a_check_with_both_documents_needs_nobody(nf: Nf, fleet: Path, lineup: P
     answer = nf("lineup", "check", str(lineup), "--fleet", str(fleet))
     assert (answer.code, answer.out, answer.err) == (0, f"{lineup}: good, 0 channels on 1 appliance\n", "")
     shown = nf("lineup", "check", str(lineup), "--fleet", str(fleet), "--json")
-    assert shown.json() == {"channels": 0, "appliances": 1, "links": []}
+    assert shown.json() == {"channels": 0, "appliances": 1, "links": [], "warnings": []}
 
 
 def test_problems_of_both_documents_come_together(nf: Nf, fleet: Path, lineup: Path) -> None:

@@ -201,6 +201,12 @@ def test_a_check_at_the_noc_lists_its_problems_as_one_error(nf: Nf, noc: FakeNoc
     assert nf("lineup", "check", str(file), "--json").json()["links"] == [
         {"link": "c1-pop1", "sender": "c1", "used_bps": 2_000_000, "capacity_bps": 10_000_000}
     ]
+    warned = noc_pb2.CheckLineUpResponse(channels=2, appliances=8, warnings=[problem])
+    noc.answers["CheckLineUp"] = warned
+    told = nf("lineup", "check", str(file))
+    assert told.code == 0
+    assert f"warning: {file}:3:5  k\n  is full\n  do: widen it" in told.out
+    assert nf("lineup", "check", str(file), "--json").json()["warnings"][0]["rule"] == "is full"
 
 
 def test_a_file_that_is_not_there_is_found_before_anything_is_asked(nf: Nf, noc: FakeNoc) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -198,3 +199,17 @@ spec:
 
 def test_planners_are_found_by_entry_point() -> None:
     assert any(isinstance(planner, MulticastPlanner) for planner in load_planners())
+
+
+class Warner:
+    name = "warner"
+
+    def plan(self, lineup: LineUp, fleet: Fleet) -> Contribution:
+        return Contribution(warnings=(Problem("hardly any room", "think of it", key="spec.channels[0].lcn"),))
+
+
+def test_a_warning_refuses_nothing_and_says_where() -> None:
+    lineup = load_lineup(json.dumps(lineup_data()), file="lineup.json", extensions=REGISTRY)
+    fleet = load_fleet(json.dumps(fleet_data()), file="fleet.json", extensions=REGISTRY)
+    (warning,) = compile_documents(lineup, fleet, [*PLANNERS, Warner()]).warnings
+    assert (warning.rule, warning.file, warning.line) == ("hardly any room", "lineup.json", 1)
