@@ -168,6 +168,8 @@ _SHAPES = {
     "int_type": ("must be a whole number", "write digits only, without quotes"),
     "int_parsing": ("must be a whole number", "write digits only, without quotes"),
     "int_from_float": ("must be a whole number", "write digits only, without quotes"),
+    "float_type": ("must be a number", "write digits, with a point if need be, without quotes"),
+    "float_parsing": ("must be a number", "write digits, with a point if need be, without quotes"),
     "tuple_type": ("must be a list", "write each item on a line of its own, after a hyphen"),
     "model_type": ("must be a mapping", "write `key: value` lines below it"),
     "dict_type": ("must be a mapping", "write `key: value` lines below it"),

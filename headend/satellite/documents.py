@@ -1,0 +1,312 @@
+"""What the satellite link adds to the documents: transponders and carriers, the path type `dvb-s2x`, its sections."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+
+from headend.devices.documents import SnmpDevice
+from headend.multicast.documents import SsmGroup
+from headend.satellite.modcod import modcod
+from nf.documents.lineup import DeliveryPath
+from nf.documents.model import Address, DocumentModel, Name, Port, RuleError, Whole
+from nf.documents.quantities import BitRate, DurationMs
+from nf.documents.registry import Extension
+from nf.errors import InputError
+
+_PREFIX = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+
+
+def _parse(text: object, unit: str, what: str, example: str) -> int:
+    """`36MHz`, `36M` or a whole number of the base unit."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        return text
+    rule = RuleError(f"{what} is a number with k, M or G ({unit})", f"write it as {example}")
+    if not isinstance(text, str):
+        raise rule
+    bare = text.strip().removesuffix(unit)
+    prefix = bare[-1:] if bare[-1:] in ("k", "M", "G") else ""
+    try:
+        value = Decimal(bare[: len(bare) - len(prefix)]) * _PREFIX[prefix]
+    except InvalidOperation:
+        raise rule from None
+    if not value.is_finite() or value != value.to_integral_value() or not 0 < value < 10**12:
+        raise rule
+    return int(value)
+
+
+def _show(value: int) -> str:
+    for prefix in ("G", "M", "k"):
+        if value % _PREFIX[prefix] == 0:
+            return f"{value // _PREFIX[prefix]}{prefix}"
+    return str(value)
+
+
+def _quantity(unit: str, what: str, example: str) -> tuple[object, ...]:
+    return (
+        BeforeValidator(lambda text: _parse(text, unit, what, example)),
+        Field(gt=0),
+        PlainSerializer(_show, when_used="json"),
+        WithJsonSchema({"type": ["string", "integer"], "description": f"{what} ({unit}), such as {example}"}),
+    )
+
+
+Frequency = Annotated[int, *_quantity("Hz", "a frequency", "11.7G")]
+"""Hz. Written with its prefix: `36M`, `11.7G`, `36MHz`."""
+
+SymbolRate = Annotated[int, *_quantity("Bd", "a symbol rate", "27.5M")]
+"""Symbols per second. Written with its prefix: `27.5M`."""
+
+
+def _modcod(name: str) -> str:
+    try:
+        return modcod(name).name
+    except InputError as error:
+        raise RuleError(error.message, error.remedy) from None
+
+
+_ROLL_OFFS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35)
+
+
+def _roll_off(value: float) -> float:
+    if value not in _ROLL_OFFS:
+        raise RuleError(
+            "a roll-off is 0.35, 0.25 or 0.20 (EN 302 307-1), or 0.15, 0.10 or 0.05 (EN 302 307-2)", "write one of them"
+        )
+    return value
+
+
+RollOff = Annotated[float, AfterValidator(_roll_off)]
+
+ModcodName = Annotated[str, AfterValidator(_modcod)]
+
+
+class Transponder(DocumentModel):
+    """`centre` is its downlink centre frequency; `guard` lies between two carriers and at both edges."""
+
+    id: Name
+    satellite: str = ""
+    centre_hz: Frequency = Field(alias="centre")
+    bandwidth_hz: Frequency = Field(alias="bandwidth")
+    guard_hz: Annotated[Whole, Field(ge=0)] = Field(alias="guard", default=0)
+
+
+class Power(DocumentModel):
+    """Transmit level of the modem, in dBm. `clear`: in clear sky; `cap`: never more (EIRP density of the licence)."""
+
+    clear_dbm: float = Field(alias="clear", ge=-60, le=10)
+    cap_dbm: float = Field(alias="cap", ge=-60, le=10)
+    slew_db_s: float = Field(alias="slew", default=0.5, gt=0, le=2)
+
+    @model_validator(mode="after")
+    def _cap_above(self) -> Self:
+        if self.cap_dbm < self.clear_dbm:
+            raise RuleError("the cap is below the level in clear sky", "raise the cap or lower the clear level")
+        return self
+
+
+class Margins(DocumentModel):
+    """dB above the ideal threshold of a MODCOD. `implementation`: what real receivers lose; `down`: below that much
+    margin the carrier steps down; `up`: with that much margin over the next better MODCOD, for `hold`, it steps up."""
+
+    implementation_db: float = Field(alias="implementation", default=0.5, ge=0, le=4)
+    down_db: float = Field(alias="down", default=0.5, ge=0, le=4)
+    up_db: float = Field(alias="up", default=1.2, gt=0, le=6)
+    hold_ms: DurationMs = Field(alias="hold", default=30_000)
+    dwell_ms: DurationMs = Field(alias="dwell", default=10_000)
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> Self:
+        if self.up_db <= self.down_db:
+            raise RuleError("`up` is not more than `down`: the carrier would go to and fro", "raise `up`")
+        return self
+
+
+class ReceiveSite(DocumentModel):
+    """`device`: the receiver there; `clear_es_n0`: what it sees in clear sky, in dB. `output`: where it sends the
+    transport stream to, an address of the site's PoP."""
+
+    site: Name
+    device: Name
+    output: Address
+    output_port: Port = 5100
+    clear_es_n0_db: float = Field(alias="clear_es_n0", ge=-5, le=40)
+
+
+class Carrier(DocumentModel):
+    """A broadcast carrier (CCM) in a transponder, and the chain of devices that makes it.
+
+    modcods   that it may use, the best first; it is at the first in clear sky
+    reserve   share of the net rate that services never use; `si_rate`: PSI/SI tables
+    cid       DVB-CID (TS 103 129) is on unless a licence says otherwise
+    """
+
+    id: Name
+    transponder: Name
+    appliance: Name
+    encoder: Name
+    mux: Name
+    modem: Name
+    centre_hz: Frequency = Field(alias="centre")
+    symbol_rate_baud: SymbolRate = Field(alias="symbol_rate")
+    roll_off: RollOff = 0.2
+    pilots: bool = True
+    modcods: Annotated[tuple[ModcodName, ...], Field(min_length=1, max_length=16)]
+    reserve: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    si_rate_bps: BitRate = Field(alias="si_rate", default=50_000)
+    transport_stream_id: Annotated[Whole, Field(ge=1, le=65535)] = 1
+    cid: bool = True
+    power: Power
+    margins: Margins = Margins()
+    beacon_clear_dbm: float = Field(alias="beacon_clear", default=-60.0)
+    receivers: tuple[ReceiveSite, ...] = ()
+
+    @property
+    def occupied_hz(self) -> float:
+        """Symbol rate x (1 + roll-off)."""
+        return self.symbol_rate_baud * (1 + self.roll_off)
+
+
+class SatelliteEquipment(DocumentModel):
+    """Part `satellite` of a fleet's equipment."""
+
+    transponders: tuple[Transponder, ...] = ()
+    carriers: tuple[Carrier, ...] = ()
+
+
+class SatelliteOutput(DocumentModel):
+    """Where a PoP gives the programme to its receivers: `group` with the PoP's own address on their LAN as source."""
+
+    group: SsmGroup
+    port: Port = 5000
+
+
+class SatellitePath(DeliveryPath):
+    """DVB-S2X broadcast: the channel as a service of a carrier's transport stream, given out by the PoPs at `sites`.
+
+    rate        of the service in clear sky; `min_rate`: the least that it is still worth sending at
+    priority    who leaves first when the MODCOD carries less: 9 before 1
+    input       UDP port of the carrier's encoder at which the contribution arrives
+    pmt_pid     the service has this PID and the 15 after it; 16 x service_id when not given
+    fallback    the path that a PoP takes while its reception is bad, of the same channel
+    """
+
+    type: Literal["dvb-s2x"]
+    carrier: Name
+    service_id: Annotated[Whole, Field(ge=1, le=65535)]
+    pmt_pid: Annotated[Whole, Field(ge=32, le=8175)] | None = None
+    min_rate_bps: BitRate | None = Field(alias="min_rate", default=None)
+    input: Port
+    output: SatelliteOutput
+    fallback: Name | None = None
+    sites: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _rates_and_pids(self) -> Self:
+        if self.min_rate_bps is not None and self.min_rate_bps > self.rate_bps:
+            raise RuleError("min_rate is more than rate", "lower min_rate")
+        if self.pmt_pid is None and not 32 <= 16 * self.service_id <= 8175:
+            raise RuleError("the service id gives no PID of its own", "write pmt_pid, 32 to 8175")
+        return self
+
+    @property
+    def first_pid(self) -> int:
+        return self.pmt_pid if self.pmt_pid is not None else 16 * self.service_id
+
+
+# ---- sections -------------------------------------------------------------------------------------------------------
+
+
+class UplinkService(DocumentModel):
+    """A service of the carrier. `row`: its row in the encoder's and the mux's tables, from 1."""
+
+    channel: Name
+    path: Name
+    name: str
+    service_id: Whole
+    pmt_pid: Whole
+    row: Whole
+    input_port: Port
+    mux_port: Port
+
+
+class RungService(DocumentModel):
+    channel: Name
+    path: Name
+    rate_bps: BitRate = Field(alias="rate")
+
+
+class UplinkRung(DocumentModel):
+    """One operating point: what is sent at a MODCOD. `net_rate`: of the carrier; `ts_rate`: of the multiplex."""
+
+    modcod: ModcodName
+    net_rate_bps: BitRate = Field(alias="net_rate")
+    ts_rate_bps: BitRate = Field(alias="ts_rate")
+    services: tuple[RungService, ...] = ()
+
+
+class UplinkReceiver(DocumentModel):
+    site: Name
+    device: SnmpDevice
+    clear_es_n0_db: float = Field(alias="clear_es_n0")
+
+
+class UplinkCarrier(DocumentModel):
+    """A carrier with its devices and every operating point that it may come to, the best first."""
+
+    carrier: Carrier
+    encoder: SnmpDevice
+    mux: SnmpDevice
+    modem: SnmpDevice
+    services: tuple[UplinkService, ...] = ()
+    ladder: tuple[UplinkRung, ...]
+    receivers: tuple[UplinkReceiver, ...] = ()
+    provides: tuple[str, ...] = ()
+
+
+class UplinkSection(DocumentModel):
+    """Section `satellite-uplink`: the carriers that an appliance keeps on the air."""
+
+    carriers: tuple[UplinkCarrier, ...] = ()
+
+
+class ReceivedService(DocumentModel):
+    """`outputs`: the PoP's addresses on its receivers' LANs. `fallback`: the same programme as (S, G), if there is one."""
+
+    channel: Name
+    path: Name
+    service_id: Whole
+    group: SsmGroup
+    port: Port
+    outputs: tuple[Address, ...]
+    fallback_source: Address | None = None
+    fallback_group: SsmGroup | None = None
+    fallback_port: Port | None = None
+
+
+class ReceivedCarrier(DocumentModel):
+    """What a PoP takes from one receiver. `input`: where the receiver's transport stream arrives."""
+
+    carrier: Name
+    device: SnmpDevice
+    input: Address
+    input_port: Port
+    transport_stream_id: Whole
+    margins: Margins
+    services: tuple[ReceivedService, ...] = ()
+    requires: tuple[str, ...] = ()
+
+
+class ReceiverSection(DocumentModel):
+    """Section `satellite-receiver`: the carriers that a PoP receives, and what it gives to its receivers of them."""
+
+    carriers: tuple[ReceivedCarrier, ...] = ()
+
+
+EXTENSION = Extension(
+    path_types={"dvb-s2x": SatellitePath},
+    sections={"satellite-receiver": ReceiverSection, "satellite-uplink": UplinkSection},
+    equipment={"satellite": SatelliteEquipment},
+)
