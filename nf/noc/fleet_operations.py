@@ -28,6 +28,8 @@ RETURN_S: Final = 20.0
 """So long an appliance whose session ends meanwhile may be away."""
 REQUEST: Final = "request"
 """Argument by which the operation of one call is found again."""
+AUTHOR: Final = "author"
+"""Argument that says who asked, as the NOC knows it; what a caller writes there does not count."""
 ELAPSED: Final = "elapsed_s"
 """Argument that says how long the operation has been going on elsewhere."""
 _POLL_S: Final = 0.2
@@ -180,7 +182,7 @@ class FleetOperations:
                     return FAILED, "it has forgotten the operation", {}
                 if record is None:
                     elapsed_s = self._clock.monotonic() - run.began
-                    arguments: JsonObject = {**run.arguments, REQUEST: run.id, ELAPSED: elapsed_s}
+                    arguments: JsonObject = {**run.arguments, REQUEST: run.id, ELAPSED: elapsed_s, AUTHOR: run.author}
                     question: JsonObject = {"driver": driver, "name": run.operation.name, "arguments": arguments}
                     await session.request("operation.start", question)
                     started = True
