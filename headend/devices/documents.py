@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
+from pydantic import Field
+
 from nf.documents.model import Address, DocumentModel, Form, Name, Port
 from nf.documents.registry import Extension
 
