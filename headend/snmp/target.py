@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from nf.errors import InputError
 
+NO_KEY: Final = SecretStr("")
 SHORTEST_KEY: Final = 8
 """Characters of a USM password at least (RFC 3414 clause 11.2)."""
 
@@ -51,9 +52,9 @@ class Usm:
 
     user: str
     auth_protocol: AuthProtocol | None = None
-    auth_key: SecretStr = SecretStr("")
+    auth_key: SecretStr = NO_KEY
     privacy_protocol: PrivacyProtocol | None = None
-    privacy_key: SecretStr = SecretStr("")
+    privacy_key: SecretStr = NO_KEY
     context: str = ""
 
     def __post_init__(self) -> None:
