@@ -166,9 +166,8 @@ class Stack:
 
     def _drop(self, credentials: Credentials, engine: SnmpEngine) -> None:
         """An engine that lost touch may never find it again; what else waits for it ends by `_patience_s`."""
-        if self._engines.get(credentials) is engine:
-            del self._engines[credentials]
-            engine.close_dispatcher()
+        if credentials in self._engines and self._engines[credentials] is engine:
+            self._engines.pop(credentials).close_dispatcher()
 
     @staticmethod
     async def _transport(target: Target, timeout_s: float, retries: int) -> Any:

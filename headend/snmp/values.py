@@ -7,7 +7,7 @@ from enum import Enum
 
 Wire = int | str | bytes | None
 """A value as it came: int for every number, str for OBJECT IDENTIFIER ("1.3.6.1") and IpAddress ("10.1.1.31"), bytes
-for OCTET STRING and Opaque, None for NULL and for what is not there. Floating point in Opaque comes as its text."""
+for OCTET STRING and Opaque, None for NULL and for what is not there. Floating point comes as the octets of its text."""
 
 
 class Syntax(Enum):
