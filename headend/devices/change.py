@@ -52,7 +52,7 @@ class Setting:
         self._model = device.model
         self._clock = device.clock
         self._wanted = plan(device, changes)
-        self._effects = tuple(self._model.spec.effects if confirm is None else confirm)
+        self._effects = tuple(self._model.standing_effects if confirm is None else confirm)
         self._before: dict[str, _Before] = {}
         self._written: list[Wanted] = []
 

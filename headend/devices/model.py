@@ -14,6 +14,7 @@ from pydantic import Field, Strict
 from headend.devices.rows import IndexKind
 from headend.snmp.values import Syntax
 from nf.documents.model import Document, DocumentModel, Form, Name, Whole
+from nf.errors import NotFoundError
 from nf.telemetry.alarms import Severity
 
 Oid = Annotated[
@@ -166,9 +167,11 @@ class Effect(DocumentModel):
     """What in the world confirms a set of one of `parameters` (empty: of any): `watch` comes to `expect` in time.
 
     `when`: only if these hold after the change (a muted modulator locks no receiver). `watch` in the same table as the
-    parameter that was set means the same row.
+    parameter that was set means the same row. `always`: part of every set; else one that is asked for by its `name`.
     """
 
+    name: Word | None = None
+    always: bool = True
     parameters: tuple[ParameterName, ...] = ()
     watch: ParameterName
     expect: Condition
@@ -204,12 +207,16 @@ class TelemetryGroup(DocumentModel):
 
 
 class AlarmRule(DocumentModel):
-    """`clear_when`: what has to hold before it clears, where that is not just the opposite (hysteresis)."""
+    """`clear_when`: what has to hold before it clears, where that is not just the opposite (hysteresis).
+
+    `when`: only while these hold (a channel that is off misses no input); else it is clear.
+    """
 
     cause: Name
     parameter: ParameterName
     raise_when: Condition
     clear_when: Condition | None = None
+    when: dict[ParameterName, Scalar] = Field(default_factory=dict)
     severity: Severity
     text: str
     remedy: str = ""
@@ -278,6 +285,18 @@ class Model(Document):
     def columns(self, table: str) -> Iterator[str]:
         """The parameters of a table, in the file's order."""
         return (name for name in self.spec.parameters if name.startswith(f"{table}."))
+
+    @property
+    def standing_effects(self) -> tuple[Effect, ...]:
+        """Those that confirm every set."""
+        return tuple(effect for effect in self.spec.effects if effect.always)
+
+    def effect(self, name: str) -> Effect:
+        """One that is asked for by name. Raises NotFoundError."""
+        for effect in self.spec.effects:
+            if effect.name == name:
+                return effect
+        raise NotFoundError("no such effect", where=f"{self.name} {name}", remedy="see `effects` in the model's file")
 
     def rows_column(self, table: str) -> str:
         """The parameter that is walked to list the rows of a table."""

@@ -152,7 +152,10 @@ def _check_effects(model: Model) -> Iterator[Problem]:
     proved: set[str] = set()
     for number, effect in enumerate(model.spec.effects):
         key = f"spec.effects[{number}]"
-        proved.update(effect.parameters or model.parameters)
+        if effect.always:
+            proved.update(effect.parameters or model.parameters)
+        elif effect.name is None:
+            yield Problem("nobody can ask for it", "give it a name, or remove `always: false`", key=key)
         for place, name in enumerate(effect.parameters):
             yield from _known(model, name, f"{key}.parameters[{place}]", writable=True)
         yield from _beside(model, effect.parameters, effect.watch, f"{key}.watch")
@@ -184,6 +187,8 @@ def _check_references(model: Model) -> Iterator[Problem]:
         yield from _condition(model, rule.raise_when, f"{key}.raise_when", (rule.parameter,))
         if rule.clear_when is not None:
             yield from _condition(model, rule.clear_when, f"{key}.clear_when", (rule.parameter,))
+        for name in rule.when:
+            yield from _beside(model, (rule.parameter,), name, format_key(("spec", "alarms", number, "when", name)))
 
 
 def _beside(model: Model, parameters: Sequence[str], name: str, key: str) -> Iterator[Problem]:
