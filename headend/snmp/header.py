@@ -15,7 +15,7 @@ from headend.snmp.ber import BerError, Reader
 V1, V2C, V3 = 0, 1, 3
 USM_MODEL: Final = 3
 AUTH_FLAG, PRIV_FLAG, REPORTABLE_FLAG = 0x01, 0x02, 0x04
-GET_REQUEST, INFORM, TRAP_V2, REPORT = 0xA0, 0xA6, 0xA7, 0xA8
+GET_REQUEST, TRAP_V1, INFORM, TRAP_V2, REPORT = 0xA0, 0xA4, 0xA6, 0xA7, 0xA8
 _LARGEST: Final = 65_507
 _COUNT_MAX: Final = 2**31 - 1
 
