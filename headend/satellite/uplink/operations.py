@@ -1,0 +1,142 @@
+"""Operations on a carrier: putting it on the air takes two people; taking it off takes one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from headend.satellite.uplink.memory import Transmission
+from nf.contracts.driver import Checkpoint, Context
+from nf.contracts.json import JsonObject
+from nf.errors import InputError, NotFoundError, RefusedError
+
+if TYPE_CHECKING:
+    from headend.satellite.documents import UplinkCarrier
+    from headend.satellite.uplink.driver import SatelliteUplink
+
+APPROVE_WITHIN_S: Final = 900.0
+"""So long a request to transmit waits for a second person."""
+ASK, APPROVE, MUTE = "ask", "approve", "mute"
+
+
+def _carrier(driver: SatelliteUplink, arguments: JsonObject) -> UplinkCarrier:
+    name = str(arguments.get("carrier", ""))
+    found = next((one for one in driver.carriers() if one.carrier.id == name), None)
+    if found is None:
+        known = ", ".join(one.carrier.id for one in driver.carriers()) or "none"
+        raise NotFoundError("no such carrier here", where=name, remedy=f"known: {known}")
+    return found
+
+
+class Transmit:
+    """Arguments: carrier, act (ask, approve, mute), reason, author (set by the NOC)."""
+
+    def __init__(self, driver: SatelliteUplink) -> None:
+        self._driver = driver
+
+    async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002
+        """Raises NotFoundError, InputError, RefusedError (one person twice, too late, nothing asked), DriverError."""
+        carrier = _carrier(self._driver, arguments)
+        author, reason = str(arguments.get("author", "")), str(arguments.get("reason", "")).strip()
+        if not author:
+            raise InputError("nobody is named who wants it", where="transmit", remedy="ask through the NOC")
+        match arguments.get("act"):
+            case "ask":
+                return self._ask(carrier, author, reason, context)
+            case "approve":
+                return await self._approve(carrier, author, context)
+            case "mute":
+                return await self._mute(carrier, author)
+        raise InputError("a transmission is asked for, approved or muted", where="transmit")
+
+    def _ask(self, carrier: UplinkCarrier, author: str, reason: str, context: Context) -> JsonObject:
+        name = carrier.carrier.id
+        if not reason:
+            raise InputError("a request to transmit has a reason", where=name, remedy="add --reason")
+        until = context.clock.now() + APPROVE_WITHIN_S
+        self._keep(name, Transmission(asked_by=author, until=until, reason=reason))
+        return {"state": "asked", "by": author, "until": until, "text": "waits for a second person's --approve"}
+
+    async def _approve(self, carrier: UplinkCarrier, author: str, context: Context) -> JsonObject:
+        name = carrier.carrier.id
+        standing = self._driver.memory.of(name)
+        if not standing.asked_by or standing.on_air:
+            state = "is on the air already" if standing.on_air else "nobody has asked for it"
+            raise RefusedError(state, where=name, remedy=f"ask first: nf link transmit {name} --reason WHY")
+        if standing.asked_by == author:
+            raise RefusedError(
+                f"{author} asked for it and may not approve it too", where=name, remedy="let another person approve it"
+            )
+        if context.clock.now() > standing.until:
+            self._keep(name, Transmission())
+            raise RefusedError("the request is too old", where=name, remedy="ask anew")
+        power = carrier.carrier.power
+        async with self._driver.lock(name):
+            chain = await self._driver.chain(carrier)
+            await chain.modem.set({"tx_level": power.clear_dbm})
+            await chain.transmit()
+        self._keep(name, replace(standing, on_air=True, approved_by=author))
+        return {"state": "on the air", "asked_by": standing.asked_by, "approved_by": author, "text": "on the air"}
+
+    async def _mute(self, carrier: UplinkCarrier, author: str) -> JsonObject:
+        name = carrier.carrier.id
+        async with self._driver.lock(name):
+            await (await self._driver.chain(carrier)).mute()
+        self._keep(name, Transmission())
+        return {"state": "muted", "by": author, "text": "muted"}
+
+    def _keep(self, name: str, transmission: Transmission) -> None:
+        self._driver.memory.transmission[name] = transmission
+        self._driver.memory.save()
+
+
+class LinkStatus:
+    """What `nf link show` shows of a carrier. Arguments: carrier."""
+
+    def __init__(self, driver: SatelliteUplink) -> None:
+        self._driver = driver
+
+    async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002
+        """Raises NotFoundError."""
+        carrier = _carrier(self._driver, arguments)
+        name = carrier.carrier.id
+        control = self._driver.controls.get(name)
+        standing = await (await self._driver.chain(carrier)).standing()
+        rung = carrier.ladder[standing.rung or 0]
+        transmission = self._driver.memory.of(name)
+        sites: JsonObject = {}
+        if control is not None:
+            for site, values in control.seen.receivers.items():
+                sites[site] = {key: value.value for key, value in values.items() if value.good}
+        modem: JsonObject = (
+            {key: value.value for key, value in control.seen.modem.items() if value.good} if control else {}
+        )
+        return {
+            "carrier": name,
+            "on_air": bool(standing.transmitting),
+            "asked_by": transmission.asked_by,
+            "approved_by": transmission.approved_by,
+            "modcod": rung.modcod,
+            "rung": standing.rung,
+            "rungs": len(carrier.ladder),
+            "net_bitrate_bps": rung.net_rate_bps,
+            "ts_bitrate_bps": rung.ts_rate_bps,
+            "reserve": carrier.carrier.reserve,
+            "si_bitrate_bps": carrier.carrier.si_rate_bps,
+            "margin_db": control.adaptation.margin_db if control is not None else None,
+            "services": [
+                {
+                    "channel": service.channel,
+                    "path": service.path,
+                    "service_id": service.service_id,
+                    "bitrate_bps": next(
+                        (s.rate_bps for s in rung.services if (s.channel, s.path) == (service.channel, service.path)), 0
+                    ),
+                }
+                for service in carrier.services
+            ],
+            "modem": modem,
+            "sites": sites,
+            "silent": list(standing.silent),
+            "deviations": list(standing.deviations),
+        }
