@@ -49,31 +49,71 @@ class _Pid:
         self.repeated = False
 
 
+class CounterCheck:
+    """The continuity counters of any number of PIDs (clause 2.4.3.3): `errors` that were seen."""
+
+    __slots__ = ("_pids", "errors")
+
+    def __init__(self) -> None:
+        self.errors = 0
+        self._pids: dict[int, _Pid] = {}
+
+    def check(self, pid: int, datagram: bytes, offset: int) -> bool:
+        """Whether the packet at `offset`, of a PID other than the null packets', is the one expected."""
+        control = datagram[offset + 3]
+        if not control & 0x30:
+            return True  # reserved: decoders discard it (table 2-5)
+        counter = control & 0x0F
+        known = self._pids.get(pid)
+        if known is None:
+            self._pids[pid] = _Pid(counter, datagram, offset)
+            return True
+        if not control & 0x10:
+            good = counter == known.counter or _discontinuity(datagram, offset)
+            known.counter = counter
+            self.errors += not good
+            return good
+        good = True
+        if counter == (known.counter + 1) & 0x0F or _discontinuity(datagram, offset):
+            known.repeated = False
+        elif counter == known.counter and not known.repeated and _same_packet(known, datagram, offset):
+            known.repeated = True
+        else:
+            good = False
+            self.errors += 1
+            known.repeated = False
+        known.counter, known.datagram, known.offset = counter, datagram, offset
+        return good
+
+
 class ContinuityMonitor:
     """Feed it every datagram in order: `receive(datagram, now)`. Times are seconds on any clock that goes forward."""
 
     def __init__(self, window_s: float = 1.0) -> None:
         self.packets = 0
         self.bytes = 0
-        self.continuity_errors = 0
         self.sync_errors = 0
         self.transport_errors = 0
         self.in_sync = True
         self._bad_in_row = 0
         self._good_in_row = 0
-        self._pids: dict[int, _Pid] = {}
+        self._counters = CounterCheck()
         self._window_s = window_s
         self._recent: deque[tuple[float, int]] = deque()
         self._recent_bytes = 0
         self._first_at: float | None = None
         self._last_at: float | None = None
 
+    @property
+    def continuity_errors(self) -> int:
+        return self._counters.errors
+
     def receive(self, datagram: bytes, now: float) -> int:
         """Count what one datagram carries; the number of continuity errors in it."""
         size = len(datagram)
         self.bytes += size
         self._arrived(size, now)
-        errors_before = self.continuity_errors
+        errors_before, check = self._counters.errors, self._counters.check
         for offset in range(0, size - PACKET_SIZE + 1, PACKET_SIZE):
             if datagram[offset] != SYNC_BYTE:
                 self._bad_sync()
@@ -87,10 +127,10 @@ class ContinuityMonitor:
                 continue
             pid = (flags & 0x1F) << 8 | datagram[offset + 2]
             if pid != NULL_PID:
-                self._check(pid, datagram, offset)
+                check(pid, datagram, offset)
         if size % PACKET_SIZE or not size:
             self._bad_sync()
-        return self.continuity_errors - errors_before
+        return self._counters.errors - errors_before
 
     def counters(self, now: float) -> StreamCounters:
         return StreamCounters(
@@ -141,32 +181,6 @@ class ContinuityMonitor:
         if self._good_in_row >= _SYNC_FOUND_AFTER:
             self.in_sync = True
             self._good_in_row = 0
-
-    def _check(self, pid: int, datagram: bytes, offset: int) -> None:
-        control = datagram[offset + 3]
-        if not control & 0x30:
-            return  # reserved: decoders discard it (table 2-5)
-        counter = control & 0x0F
-        known = self._pids.get(pid)
-        if known is None:
-            self._pids[pid] = _Pid(counter, datagram, offset)
-            return
-        if not control & 0x10:
-            self._check_without_payload(known, counter, datagram, offset)
-            return
-        if counter == (known.counter + 1) & 0x0F or _discontinuity(datagram, offset):
-            known.repeated = False
-        elif counter == known.counter and not known.repeated and _same_packet(known, datagram, offset):
-            known.repeated = True
-        else:
-            self.continuity_errors += 1
-            known.repeated = False
-        known.counter, known.datagram, known.offset = counter, datagram, offset
-
-    def _check_without_payload(self, known: _Pid, counter: int, datagram: bytes, offset: int) -> None:
-        if counter != known.counter and not _discontinuity(datagram, offset):
-            self.continuity_errors += 1
-        known.counter = counter
 
 
 def _discontinuity(datagram: bytes, offset: int) -> bool:

@@ -1,0 +1,190 @@
+"""The sockets of a feed: the receiver's multiplex, fallbacks as (S, G), the outputs. Each opens when it can."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
+
+from headend.multicast.receive import IP_MULTICAST_ALL, bind_to_interface, drain, open_receiver, open_sender
+from headend.satellite.feed.config import Fallback
+from headend.satellite.feed.programme import SILENCE_S, Multiplex
+from headend.satellite.feed.route import interfaces_towards, join_source_by
+
+OUTPUT_TTL = 4
+"""Enough for a home gateway behind the LAN; the outputs are no part of the routed tree."""
+
+Selector = selectors.BaseSelector
+
+
+def _text(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+class _Reader:
+    """A socket that is drained into `take` whenever it can be read."""
+
+    def __init__(self, selector: Selector, sock: socket.socket, take: Callable[[bytes, float], None]) -> None:
+        self._selector = selector
+        self._socket = sock
+        self._take = take
+        selector.register(sock, selectors.EVENT_READ, self.drain)
+
+    def drain(self) -> None:
+        if self._socket.fileno() >= 0:  # closed by what was read a moment before
+            drain(self._socket, time.monotonic(), self._take)
+
+    def close(self) -> None:
+        self._selector.unregister(self._socket)
+        self._socket.close()
+
+
+class CarrierInput:
+    """Where the receiver's transport stream arrives."""
+
+    def __init__(self, selector: Selector, address: IPv4Address, port: int, multiplex: Multiplex) -> None:
+        self.place = (address, port)
+        self.problem = ""
+        self._selector = selector
+        self._multiplex = multiplex
+        self._reader: _Reader | None = None
+        self.check()
+
+    def check(self) -> None:
+        """Opens it, unless it is open."""
+        if self._reader is not None:
+            return
+        address, port = self.place
+        try:
+            sock = open_receiver(str(address), port)
+        except OSError as error:
+            self.problem = f"cannot listen on {address}:{port}: {_text(error)}"
+            return
+        self._reader, self.problem = _Reader(self._selector, sock, self._multiplex.receive), ""
+
+    def drain(self) -> None:
+        if self._reader is not None:
+            self._reader.drain()
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+
+class FallbackInput:
+    """An (S, G), asked for by IGMPv3 on every interface by which S is reached.
+
+    One socket an interface, each of which hears that interface alone: where two of them bring the stream, one is
+    taken for as long as it comes, since both together would show every packet twice.
+    """
+
+    def __init__(self, selector: Selector, fallback: Fallback) -> None:
+        self.multiplex = Multiplex()
+        self.problem = ""
+        self._selector = selector
+        self._fallback = fallback
+        self._readers: dict[int, _Reader] = {}
+        self._heard: int | None = None
+        self.check()
+
+    def check(self) -> None:
+        """Follows the route to the source."""
+        try:
+            wanted = interfaces_towards(self._fallback.source)
+        except OSError as error:
+            self.problem = f"no route to {self._fallback.source} can be read: {_text(error)}"
+            return
+        self.problem = "" if wanted else f"no route to {self._fallback.source}"
+        for number in self._readers.keys() - wanted:
+            self._readers.pop(number).close()
+        for number in wanted - self._readers.keys():
+            self._join(number)
+
+    def _join(self, number: int) -> None:
+        given = self._fallback
+        try:
+            sock = open_receiver(str(given.group), given.port, shared=True)
+        except OSError as error:
+            self.problem = f"cannot listen on {given.group}:{given.port}: {_text(error)}"
+            return
+        try:
+            sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
+            join_source_by(sock, given.group, given.source, number)
+        except OSError as error:
+            sock.close()
+            self.problem = f"cannot join {given}: {_text(error)}"
+            return
+
+        def take(datagram: bytes, arrival: float) -> None:
+            if number != self._heard:
+                last = self.multiplex.last_at
+                if last is not None and arrival - last <= SILENCE_S:
+                    return
+                self._heard = number
+            self.multiplex.receive(datagram, arrival)
+
+        self._readers[number] = _Reader(self._selector, sock, take)
+
+    def drain(self) -> None:
+        for reader in self._readers.values():
+            reader.drain()
+
+    def close(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        self._readers = {}
+
+
+class Outputs:
+    """A group, sent to out of every address in use."""
+
+    def __init__(self, group: IPv4Address, port: int) -> None:
+        self.send_errors = 0
+        self.last_error = ""
+        self._target = (str(group), port)
+        self._sockets: dict[IPv4Address, socket.socket | None] = {}
+        self._failed: set[IPv4Address] = set()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(f"cannot send from {address}" for address, sock in sorted(self._sockets.items()) if sock is None)
+
+    def use(self, addresses: Iterable[IPv4Address]) -> None:
+        """Send from these from now on."""
+        wanted = set(addresses)
+        for address in self._sockets.keys() - wanted:
+            sock = self._sockets.pop(address)
+            if sock is not None:
+                sock.close()
+        for address in wanted - self._sockets.keys():
+            self._sockets[address] = None
+        self.check()
+
+    def check(self) -> None:
+        """Opens what could not be opened before, and finds interfaces again that were made anew."""
+        for address, sock in self._sockets.items():
+            try:
+                if sock is None:
+                    self._sockets[address] = open_sender(address, OUTPUT_TTL)
+                elif address in self._failed:
+                    bind_to_interface(sock, address)
+            except OSError as error:
+                self.last_error = f"{address}: {_text(error)}"
+        self._failed.clear()
+
+    def send(self, datagram: bytes) -> None:
+        for address, sock in self._sockets.items():
+            if sock is None:
+                continue
+            try:
+                sock.sendto(datagram, self._target)
+            except OSError as error:  # a link may be down for a while: the stream goes on when it is back
+                self.send_errors += 1
+                self.last_error = f"{address}: {_text(error)}"
+                self._failed.add(address)
+
+    def close(self) -> None:
+        self.use(())

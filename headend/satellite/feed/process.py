@@ -1,0 +1,253 @@
+"""The process: sockets, time and the services of one carrier, in one loop of its own.
+
+Its directory has two unix sockets. A connection to `status.sock` is answered by one line of JSON. A datagram of JSON
+to `control.sock` tells it something: `{"reception": "good"}` or `"bad"`, `{"reload": true}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from headend.satellite.feed.config import FeedConfig, ServiceConfig, load
+from headend.satellite.feed.inputs import CarrierInput, FallbackInput, Outputs
+from headend.satellite.feed.programme import Multiplex
+from headend.satellite.feed.service import Service
+from nf.errors import InputError
+
+STATUS_SOCKET, CONTROL_SOCKET = "status.sock", "control.sock"
+_TICK_S = 0.05
+_CHECK_S = 1.0
+_CONTROL_BYTES = 4096
+
+
+class _Channel:
+    """A service with its sockets."""
+
+    def __init__(self, selector: selectors.BaseSelector, config: ServiceConfig, now: float) -> None:
+        self.outputs = Outputs(config.group, config.port)
+        self.service = Service(config, self.outputs.send, now)
+        self.fallback: FallbackInput | None = None
+        if config.fallback is not None and self.service.fallback is not None:
+            self.fallback = FallbackInput(selector, config.fallback)
+            self.fallback.multiplex.follow([self.service.fallback])
+
+    def check(self) -> None:
+        self.outputs.check()
+        if self.fallback is not None:
+            self.fallback.check()
+
+    def close(self, now: float) -> None:
+        self.service.output.flush(now)
+        self.outputs.close()
+        if self.fallback is not None:
+            self.fallback.close()
+
+    def status(self, now: float) -> dict[str, object]:
+        service, output = self.service, self.service.output
+        at = service.switched_at
+        return {
+            "channel": service.config.channel,
+            "path": service.config.path,
+            "service_id": service.config.service_id,
+            "state": service.state.value,
+            "input": "fallback" if service.on_fallback else "satellite",
+            "packets": output.packets,
+            "continuity_errors": output.continuity_errors,
+            "age_ms": None if output.last_at is None else max(0.0, now - output.last_at) * 1000,
+            "switches": service.switches,
+            "switched_ago_ms": None if at is None else (now - at) * 1000,
+            "send_errors": self.outputs.send_errors,
+            "last_send_error": self.outputs.last_error,
+            "satellite": asdict(service.satellite.counters(now)),
+            "fallback": None if service.fallback is None else asdict(service.fallback.counters(now)),
+            "fallback_problem": "" if self.fallback is None else self.fallback.problem,
+        }
+
+
+class Feed:
+    """One carrier. Raises InputError when its first configuration is none."""
+
+    def __init__(self, path: Path, selector: selectors.BaseSelector) -> None:
+        self._path = path
+        self._selector = selector
+        self._multiplex = Multiplex()
+        self._input: CarrierInput | None = None
+        self._channels: dict[str, _Channel] = {}
+        self._reception = True
+        self._started_at = time.monotonic()
+        self._next_check = self._started_at + _CHECK_S
+        self._refused = ""
+        self._config = load(path)
+        self._apply(self._config)
+
+    def reload(self) -> None:
+        """Take the file as it is now; services that it leaves alone go on without a break."""
+        try:
+            config = load(self._path)
+        except InputError as error:
+            self._refused = str(error)
+            return
+        self._refused = ""
+        self._apply(config)
+
+    def _apply(self, config: FeedConfig) -> None:
+        now = time.monotonic()
+        place = (config.address, config.port)
+        if self._input is None or self._input.place != place:
+            if self._input is not None:
+                self._input.close()
+            self._input = CarrierInput(self._selector, *place, self._multiplex)
+        wanted = {_stream(service): service for service in config.services}
+        for key, channel in list(self._channels.items()):
+            if channel.service.config not in wanted:
+                self._channels.pop(key).close(now)
+        for stream, service in wanted.items():
+            if service.key not in self._channels:
+                self._channels[service.key] = _Channel(self._selector, stream, now)
+            self._channels[service.key].outputs.use(service.outputs)
+        self._multiplex.follow(channel.service.satellite for channel in self._channels.values())
+        self._config = config
+        self._tell()
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        for channel in self._channels.values():
+            channel.service.reception(good=self._reception, now=now)
+
+    def command(self, data: bytes) -> None:
+        """One datagram of the control socket. Raises ValueError when it is none of ours."""
+        told = json.loads(data)
+        if not isinstance(told, dict) or not told.keys() <= {"reception", "reload"}:
+            raise ValueError("neither `reception` nor `reload`")
+        if told.get("reception") in ("good", "bad"):
+            self._reception = told["reception"] == "good"
+            self._tell()
+        if told.get("reload") is True:
+            self.reload()
+
+    def tick(self, now: float) -> None:
+        """Whatever has arrived is counted before anything is called silent."""
+        self._drain()
+        for channel in self._channels.values():
+            channel.service.tick(now)
+        if now >= self._next_check:
+            self._next_check = now + _CHECK_S
+            if self._input is not None:
+                self._input.check()
+            for channel in self._channels.values():
+                channel.check()
+
+    def _drain(self) -> None:
+        if self._input is not None:
+            self._input.drain()
+        for channel in self._channels.values():
+            if channel.fallback is not None:
+                channel.fallback.drain()
+
+    def status(self) -> dict[str, object]:
+        """JSON. `problems`: what keeps it from doing what `config`, the digest of its configuration, says."""
+        self._drain()
+        now = time.monotonic()
+        last = self._multiplex.last_at
+        problems = [] if self._input is None or not self._input.problem else [self._input.problem]
+        problems += [self._refused] if self._refused else []
+        for key, channel in self._channels.items():
+            problems += [f"{key}: {problem}" for problem in channel.outputs.problems]
+        return {
+            "version": 1,
+            "pid": os.getpid(),
+            "uptime_s": now - self._started_at,
+            "carrier": self._config.carrier,
+            "config": self._config.digest,
+            "problems": problems,
+            "reception": "good" if self._reception else "bad",
+            "datagrams": self._multiplex.datagrams,
+            "sync_errors": self._multiplex.sync_errors,
+            "transport_errors": self._multiplex.transport_errors,
+            "age_ms": None if last is None else max(0.0, now - last) * 1000,
+            "services": [channel.status(now) for _, channel in sorted(self._channels.items())],
+        }
+
+    def close(self) -> None:
+        now = time.monotonic()
+        if self._input is not None:
+            self._input.close()
+        for channel in self._channels.values():
+            channel.close(now)
+
+
+def _stream(service: ServiceConfig) -> ServiceConfig:
+    """What makes it another stream when it changes: all but the addresses it is sent from."""
+    return replace(service, outputs=())
+
+
+def _unix_socket(path: Path, kind: socket.SocketKind) -> socket.socket:
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, kind)
+    try:
+        sock.setblocking(False)
+        sock.bind(str(path))
+        path.chmod(0o600)
+        if kind is socket.SOCK_STREAM:
+            sock.listen(16)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _answer(listener: socket.socket, feed: Feed) -> None:
+    with suppress(OSError):  # who asked is gone
+        connection, _ = listener.accept()
+        with connection:
+            connection.setblocking(False)
+            connection.sendall(json.dumps(feed.status()).encode() + b"\n")
+
+
+def _obey(control: socket.socket, feed: Feed) -> None:
+    with suppress(BlockingIOError, ValueError):  # what nobody can read is not for us
+        feed.command(control.recv(_CONTROL_BYTES))
+
+
+def run(config: Path, directory: Path) -> None:
+    """Until SIGTERM or SIGINT. Raises InputError, and OSError when the unix sockets cannot be had."""
+    stopped = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    waker, woken = socket.socketpair()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    with waker, woken, selectors.DefaultSelector() as selector:
+        waker.setblocking(False)
+        woken.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno())
+        selector.register(woken, selectors.EVENT_READ, lambda: woken.recv(64))
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        feed = Feed(config, selector)
+        control = _unix_socket(directory / CONTROL_SOCKET, socket.SOCK_DGRAM)
+        listener = _unix_socket(directory / STATUS_SOCKET, socket.SOCK_STREAM)  # last: it says that all is there
+        with control, listener:
+            selector.register(control, selectors.EVENT_READ, lambda: _obey(control, feed))
+            selector.register(listener, selectors.EVENT_READ, lambda: _answer(listener, feed))
+            due = time.monotonic() + _TICK_S
+            while not stopped:
+                for key, _ in selector.select(max(0.0, due - time.monotonic())):
+                    key.data()
+                now = time.monotonic()
+                if now >= due:
+                    due = now + _TICK_S
+                    feed.tick(now)
+        feed.close()
+        for name in (STATUS_SOCKET, CONTROL_SOCKET):
+            (directory / name).unlink(missing_ok=True)
