@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from headend.devices import values
 from headend.devices.change import Setting
 from headend.devices.instances import Instance, batches, parsed_name, refused, resolve
 from headend.devices.model import Effect, Model, Range
-from headend.devices.rows import Name, decode_row, format_row, suffix_of
+from headend.devices.rows import Name, decode_row, format_row, parse_name, suffix_of
 from headend.devices.transport import Reader, Writer
 from headend.devices.values import ParameterValue
 from headend.devices.wanted import SetOutcome
@@ -18,6 +19,14 @@ from headend.snmp.values import Quality, Reading, Varbind
 from nf.clock import Clock
 from nf.documents.rules import nearest
 from nf.errors import InputError, UnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Objects that are polled together: by OID, what they are."""
+
+    every_s: float
+    instances: Mapping[str, Instance]
 
 
 class Device:
@@ -101,7 +110,11 @@ class Device:
         return ParameterValue(decoded.value, unit, quality, reading.at, decoded.bound)
 
     async def _read_column(self, key: str) -> dict[str, ParameterValue]:
-        parameter = self.model.parameters[key]
+        parameter, place = self.model.parameters[key], self.model.table_of(key)
+        if place is not None and place[1].subtrees is not None:
+            table, _, column = key.partition(".")
+            rows = (f"{table}[{row}].{column}" for row in range(1, place[1].subtrees + 1))
+            return await self.read_instances(resolve(self.model, name) for name in rows)
         try:
             varbinds = await self.session.walk(parameter.oid)
         except UnavailableError:
@@ -128,6 +141,30 @@ class Device:
             name = str(Name(table, row, key.partition(".")[2]))
             found[name] = ParameterValue(decoded.value, parameter.unit, decoded.quality, now, decoded.bound)
         return found
+
+    async def telemetry(self) -> tuple[Watched, ...]:
+        """What the model says is to be polled, with the rows that there are now."""
+        rows: dict[str, list[str]] = {}
+        groups: list[Watched] = []
+        for group in self.model.spec.telemetry:
+            instances: dict[str, Instance] = {}
+            for name in group.parameters:
+                for column in self.model.columns(name) if name in self.model.spec.tables else (name,):
+                    if self.model.parameters[column].access.readable:
+                        instances |= {found.oid: found for found in await self._rows_of(column, rows)}
+            groups.append(Watched(group.every_s, instances))
+        return tuple(groups)
+
+    async def _rows_of(self, key: str, known: dict[str, list[str]]) -> list[Instance]:
+        place = self.model.table_of(key)
+        if place is None:
+            return [resolve(self.model, key)]
+        table = place[0]
+        if table not in known:
+            found = await self._read_column(self.model.rows_column(table))
+            known[table] = [row for row in (parse_name(name).row for name in found) if row is not None]
+        column = key.partition(".")[2]
+        return [resolve(self.model, str(Name(table, row, column))) for row in known[table]]
 
     async def set(self, changes: Mapping[str, values.Value], *, confirm: Sequence[Effect] | None = None) -> SetOutcome:
         """Set, and prove it: check ranges and interlocks, remember the old values, SET, read back after settling, wait

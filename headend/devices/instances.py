@@ -32,6 +32,8 @@ class Instance:
         return self._instance(self.parameter.write_oid or self.parameter.oid)
 
     def _instance(self, oid: str) -> str:
+        if "#" in oid:
+            return oid.replace("#", format_oid(self.suffix))
         return f"{oid}.{format_oid(self.suffix)}" if self.suffix else oid
 
 

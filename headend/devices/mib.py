@@ -105,71 +105,71 @@ def _text(path: Path) -> str:
 
 
 def _modules(text: str) -> Iterator[_Module]:
-    tokens = [token for token in _TOKEN.findall(text) if not token.startswith("--")]
-    starts = [number for number, token in enumerate(tokens) if token == "DEFINITIONS" and number]
+    words = [word for word in _TOKEN.findall(text) if not word.startswith("--")]
+    starts = [number for number, word in enumerate(words) if word == "DEFINITIONS" and number]
     for number, start in enumerate(starts):
-        end = starts[number + 1] - 1 if number + 1 < len(starts) else len(tokens)
-        yield _module(tokens[start - 1], tokens[start:end])
+        end = starts[number + 1] - 1 if number + 1 < len(starts) else len(words)
+        yield _module(words[start - 1], words[start:end])
 
 
-def _module(name: str, tokens: Sequence[str]) -> _Module:
+def _module(name: str, words: Sequence[str]) -> _Module:
     module = _Module(name)
-    for at, token in enumerate(tokens):
-        if token in _MACROS and at and tokens[at - 1] not in (",", "IMPORTS", "FROM", ";"):
-            _take_macro(module, tokens, at)
-        elif token == "OBJECT" and tokens[at : at + 3] == ["OBJECT", "IDENTIFIER", "::="] and at:
-            module.declared[tokens[at - 1]] = _Declared(tokens[at - 1], name, _braces(tokens, at + 3))
-        elif token == "::=" and tokens[at - 1][:1].isupper() and tokens[at + 1 : at + 2] != ["{"]:
-            module.types[tokens[at - 1]] = _type_tokens(tokens, at + 1)
+    for at, word in enumerate(words):
+        if word in _MACROS and at and words[at - 1] not in (",", "IMPORTS", "FROM", ";"):
+            _take_macro(module, words, at)
+        elif word == "OBJECT" and words[at : at + 3] == ["OBJECT", "IDENTIFIER", "::="] and at:
+            module.declared[words[at - 1]] = _Declared(words[at - 1], name, _braces(words, at + 3))
+        elif word == "::=" and words[at - 1][:1].isupper() and words[at + 1 : at + 2] != ["{"]:
+            module.types[words[at - 1]] = _type_tokens(words, at + 1)
     return module
 
 
-def _take_macro(module: _Module, tokens: Sequence[str], at: int) -> None:
-    end = next((i for i in range(at, len(tokens)) if tokens[i] == "::="), None)
+def _take_macro(module: _Module, words: Sequence[str], at: int) -> None:
+    end = next((i for i in range(at, len(words)) if words[i] == "::="), None)
     if end is None:
         return
-    name, body = tokens[at - 1], tokens[at + 1 : end]
-    clauses: dict[str, Sequence[str]] = {"macro": [tokens[at]]}
-    if tokens[at] == "OBJECT-TYPE":
+    name, body = words[at - 1], words[at + 1 : end]
+    clauses: dict[str, Sequence[str]] = {"macro": [words[at]]}
+    if words[at] == "OBJECT-TYPE":
         clauses |= _clauses(body)
-    module.declared[name] = _Declared(name, module.name, _braces(tokens, end + 1), clauses)
+    module.declared[name] = _Declared(name, module.name, _braces(words, end + 1), clauses)
 
 
 def _clauses(body: Sequence[str]) -> dict[str, Sequence[str]]:
     found: dict[str, Sequence[str]] = {}
-    for at, token in enumerate(body):
-        if token == "SYNTAX":
+    for at, word in enumerate(body):
+        if word == "SYNTAX":
             stop = next((i for i in range(at, len(body)) if body[i] in _STOPS), len(body))
             found["syntax"] = body[at + 1 : stop]
-        elif token in ("MAX-ACCESS", "ACCESS"):
+        elif word in ("MAX-ACCESS", "ACCESS"):
             found["access"] = body[at + 1 : at + 2]
-        elif token in ("UNITS", "DESCRIPTION"):
-            found.setdefault(token.lower(), body[at + 1 : at + 2])
-        elif token in ("INDEX", "AUGMENTS"):
-            found[token.lower()] = _braces(body, at + 1)
+        elif word in ("UNITS", "DESCRIPTION"):
+            found.setdefault(word.lower(), body[at + 1 : at + 2])
+        elif word in ("INDEX", "AUGMENTS"):
+            found[word.lower()] = _braces(body, at + 1)
     return found
 
 
-def _braces(tokens: Sequence[str], at: int) -> Sequence[str]:
+def _braces(words: Sequence[str], at: int) -> Sequence[str]:
     """What stands between the braces that open at `at`; nothing when there are none."""
-    if tokens[at : at + 1] != ["{"]:
+    if words[at : at + 1] != ["{"]:
         return ()
-    end = next((i for i in range(at, len(tokens)) if tokens[i] == "}"), at)
-    return tokens[at + 1 : end]
+    end = next((i for i in range(at, len(words)) if words[i] == "}"), at)
+    return words[at + 1 : end]
 
 
-def _type_tokens(tokens: Sequence[str], at: int) -> Sequence[str]:
+def _type_tokens(words: Sequence[str], at: int) -> Sequence[str]:
     """The type behind `Name ::=`; of a TEXTUAL-CONVENTION, what its SYNTAX says."""
-    if tokens[at] == "TEXTUAL-CONVENTION":
-        at = next((i for i in range(at, len(tokens)) if tokens[i] == "SYNTAX"), at) + 1
-    return tokens[at : at + 600]
+    if words[at] == "TEXTUAL-CONVENTION":
+        at = next((i for i in range(at, len(words)) if words[i] == "SYNTAX"), at) + 1
+    return words[at : at + 600]
 
 
 class _Resolver:
     def __init__(self, modules: Sequence[_Module]) -> None:
         self._modules = {module.name: module for module in modules}
         self._anywhere = {name: item for module in modules for name, item in module.declared.items()}
-        self._types = {name: tokens for module in modules for name, tokens in module.types.items()}
+        self._types = {name: words for module in modules for name, words in module.types.items()}
         self._oids: dict[tuple[str, str], tuple[int, ...] | None] = {}
 
     def objects(self) -> Mapping[str, MibObject]:
@@ -225,15 +225,15 @@ class _Resolver:
             table=self._table_name(entry),
         )
 
-    def _base(self, tokens: Sequence[str]) -> Sequence[str]:
+    def _base(self, words: Sequence[str]) -> Sequence[str]:
         """Textual conventions replaced by what they stand for, at most eight deep."""
         for _ in range(8):
-            name = _type_name(tokens)
+            name = _type_name(words)
             if name in _TEXT_TYPES or name not in self._types:
-                return tokens
-            inner, own = self._types[name], tokens[1:]
-            tokens = inner if not own else [*inner[: 2 if inner[0] == "OCTET" else 1], *own]
-        return tokens
+                return words
+            inner, own = self._types[name], words[1:]
+            words = inner if not own else [*inner[: 2 if inner[0] == "OCTET" else 1], *own]
+        return words
 
     def _entry(self, declared: _Declared) -> _Declared | None:
         """The entry (row) that a column belongs to; None for what is no column."""
@@ -268,29 +268,29 @@ class _Resolver:
         return table if table in self._anywhere else entry.name
 
 
-def _type_name(tokens: Sequence[str]) -> str:
-    head = list(tokens[:2])
+def _type_name(words: Sequence[str]) -> str:
+    head = list(words[:2])
     return " ".join(head) if head in (["OCTET", "STRING"], ["OBJECT", "IDENTIFIER"], ["SEQUENCE", "OF"]) else head[0]
 
 
-def _enum(tokens: Sequence[str]) -> dict[str, int]:
+def _enum(words: Sequence[str]) -> dict[str, int]:
     """`{ up(1), down(2) }` right behind a number's type."""
-    if tokens[1:2] != ["{"]:
+    if words[1:2] != ["{"]:
         return {}
-    names = [token for token in _braces(tokens, 1) if token not in ("(", ")", ",")]
+    names = [word for word in _braces(words, 1) if word not in ("(", ")", ",")]
     pairs = zip(names[::2], names[1::2], strict=False)
     return {name: int(number) for name, number in pairs if re.fullmatch(r"-?\d+", number)}
 
 
-def _bounds(tokens: Sequence[str]) -> tuple[int, int] | None:
+def _bounds(words: Sequence[str]) -> tuple[int, int] | None:
     """`(0..15)`, `(SIZE (8))`, `(SIZE (0 | 8))`: the outermost ends."""
-    start = 2 if _type_name(tokens) == "OCTET STRING" else 1
-    if tokens[start : start + 1] != ["("]:
+    start = 2 if _type_name(words) == "OCTET STRING" else 1
+    if words[start : start + 1] != ["("]:
         return None
-    end = next((i for i in range(start, len(tokens)) if tokens[i] == ")"), start)
-    numbers = [int(token) for token in tokens[start:end] if re.fullmatch(r"-?\d+", token)]
+    end = next((i for i in range(start, len(words)) if words[i] == ")"), start)
+    numbers = [int(word) for word in words[start:end] if re.fullmatch(r"-?\d+", word)]
     return (min(numbers), max(numbers)) if numbers else None
 
 
-def _quoted(tokens: Sequence[str]) -> str:
-    return " ".join(tokens[0].strip('"').split()) if tokens else ""
+def _quoted(words: Sequence[str]) -> str:
+    return " ".join(words[0].strip('"').split()) if words else ""

@@ -25,6 +25,14 @@ Oid = Annotated[
         "write it as 1.3.6.1.4.1.8000.22.2.1.0",
     ),
 ]
+ObjectOid = Annotated[
+    str,
+    Form(
+        r"1\.3(\.(0|[1-9][0-9]{0,9}|#)){1,126}",
+        "an OID is numbers with dots, beginning with 1.3, no leading dot; # stands for a subtree's number",
+        "write it as 1.3.6.1.4.1.8000.22.2.1.0",
+    ),
+]
 ParameterName = Annotated[
     str,
     Form(
@@ -58,7 +66,7 @@ class Encoding(Enum):
     PLAIN = "plain"  # numbers as numbers, octets as text, OIDs and addresses as their text
     DECIMAL_TEXT = "decimal_text"  # a number written as text: "65.32624", "-40"
     RATIO_TEXT = "ratio_text"  # "<1.0E-9": a number with a bound in front of it
-    HEX = "hex"  # octets, shown as hexadecimal digits
+    HEX = "hex"  # octets, or a number, shown as hexadecimal digits
     MAC = "mac"  # six octets, shown with colons
     PADDED_TEXT = "padded_text"  # text filled up with spaces or NULs
     BIG_ENDIAN = "big_endian"  # a number in octets, most significant first
@@ -98,7 +106,7 @@ class Parameter(DocumentModel):
     configuration  part of the device's configuration: goes into snapshots and comes back with `restore`
     """
 
-    oid: Oid
+    oid: ObjectOid
     access: Access = Access.READ_ONLY
     syntax: Syntax
     encoding: Encoding = Encoding.PLAIN
@@ -110,7 +118,7 @@ class Parameter(DocumentModel):
     null: tuple[int | str, ...] = ()
     range: Range | None = None
     write: Write = Write.SET
-    write_oid: Oid | None = None
+    write_oid: ObjectOid | None = None
     apply: Word | None = None
     command: str | None = None
     settle_s: Annotated[float, Strict(), Field(ge=0, le=120)] = 0.0
@@ -125,10 +133,15 @@ class Parameter(DocumentModel):
 
 
 class Table(DocumentModel):
-    """`index`: the kinds of its index objects, in order. `rows`: the column that lists the rows."""
+    """`index`: the kinds of its index objects, in order. `rows`: the column that lists the rows.
 
-    index: Annotated[tuple[IndexKind, ...], Field(min_length=1)]
+    `subtrees`: it is no SNMP table; that many rows are subtrees, numbered from 1, and `#` in the OID of a column, which
+    is a whole instance then, stands for the number.
+    """
+
+    index: Annotated[tuple[IndexKind, ...], Field(min_length=1)] = (IndexKind.INTEGER,)
     rows: Word | None = None
+    subtrees: Annotated[Whole, Field(ge=1, le=1000)] | None = None
     description: str = ""
 
 

@@ -102,6 +102,11 @@ def _check_parameter(model: Model, name: str, parameter: Parameter, key: str) ->
         yield unknown("table", key, table, model.spec.tables)
     if not dot and name in model.spec.tables:
         yield Problem("is the name of a table as well", "rename one of the two", key=key)
+    subtrees = dot and table in model.spec.tables and model.spec.tables[table].subtrees is not None
+    for field, oid in (("oid", parameter.oid), ("write_oid", parameter.write_oid or parameter.oid)):
+        if oid.count("#") != int(bool(subtrees)):
+            rule = "needs one # where the row's number stands" if subtrees else "only subtrees have a # in their OID"
+            yield Problem(rule, "see `subtrees` of the table", key=f"{key}.{field}", value=oid)
     yield from _check_syntax(parameter, key)
     yield from _check_write(model, parameter, key)
     wires = list(parameter.enum.values())
@@ -119,9 +124,10 @@ def _check_order(minimum: float, maximum: float, key: str) -> Iterator[Problem]:
 
 def _check_syntax(parameter: Parameter, key: str) -> Iterator[Problem]:
     numeric = parameter.syntax in _NUMBERS
-    if parameter.encoding in _IN_OCTETS and parameter.syntax is not Syntax.OCTETS:
+    number_in_hex = parameter.encoding is Encoding.HEX and numeric
+    if parameter.encoding in _IN_OCTETS and parameter.syntax is not Syntax.OCTETS and not number_in_hex:
         yield Problem("this encoding is one of octets", "write syntax: octets", key=f"{key}.encoding")
-    if parameter.encoding in _READ_ONLY and parameter.writable:
+    if (parameter.encoding in _READ_ONLY or number_in_hex) and parameter.writable:
         yield Problem("a value of this encoding can only be read", "write access: ro", key=f"{key}.encoding")
     if parameter.signed and parameter.syntax not in (Syntax.GAUGE32, Syntax.COUNTER32, Syntax.TIMETICKS):
         yield Problem("only an unsigned wire type wraps negatives", "remove it", key=f"{key}.signed")

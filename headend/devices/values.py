@@ -76,6 +76,12 @@ def decode(parameter: Parameter, wire: Wire) -> Decoded:
         return _decode_octets(parameter, wire, text)
     if isinstance(wire, str):
         return Decoded(wire) if parameter.syntax in (Syntax.OID, Syntax.IPADDRESS) else UNREADABLE
+    return _decode_number(parameter, wire)
+
+
+def _decode_number(parameter: Parameter, wire: int) -> Decoded:
+    if parameter.encoding is Encoding.HEX:
+        return Decoded(f"{wire:x}")
     numeric = parameter.syntax in _BOUNDS or parameter.encoding is Encoding.DECIMAL_TEXT
     return _scaled(parameter, Decimal(_signed(parameter, wire))) if numeric else UNREADABLE
 
@@ -240,7 +246,9 @@ def _encode_text(parameter: Parameter, text: str) -> Wire:
 def is_number(parameter: Parameter) -> bool:
     """Whether its values are numbers: neither names of an enum nor text."""
     numeric = (Encoding.DECIMAL_TEXT, Encoding.RATIO_TEXT, Encoding.BIG_ENDIAN, Encoding.LITTLE_ENDIAN)
-    return not parameter.enum and (parameter.syntax in _BOUNDS or parameter.encoding in numeric)
+    if parameter.enum or parameter.encoding is Encoding.HEX:
+        return False
+    return parameter.syntax in _BOUNDS or parameter.encoding in numeric
 
 
 def equal(parameter: Parameter, wanted: Value, found: Value) -> bool:
