@@ -30,7 +30,7 @@ class UnreadableAnswerError(Exception):
 class FastAgent:
     """GETs of one agent. Not for several tasks at once.
 
-    Errors of all calls: AgentSilentError, SnmpSecurityError, InputError for what is no address or OID.
+    Errors of all calls: AgentSilentError, SnmpSecurityError, InputError for what is no address.
     """
 
     def __init__(self, target: Target, stack: Stack) -> None:
@@ -69,8 +69,6 @@ class FastAgent:
                 if not fresh or not await self._engine_changed():
                     raise self._silent() from None
                 fresh, tries = False, 1
-            except ValueError as error:
-                raise InputError("not an OID", where=", ".join(oids)) from error
             except OSError as error:
                 raise self._unreachable(error) from error
 

@@ -16,7 +16,7 @@ from headend.snmp.errors import AgentSilentError, SnmpError, SnmpSecurityError
 from headend.snmp.fast import SYS_UP_TIME, FastAgent, UnreadableAnswerError
 from headend.snmp.stack import Stack
 from headend.snmp.target import Community, Target, Usm
-from headend.snmp.values import Quality, Reading, Varbind, Wire
+from headend.snmp.values import Quality, Reading, Varbind, Wire, plain_oid
 from nf.clock import Clock
 from nf.errors import NfError
 
@@ -67,7 +67,7 @@ class Session:
 
         Raises InputError for what is no OID or no address, and nothing that an agent can cause.
         """
-        names = list(dict.fromkeys(oid.removeprefix(".") for oid in oids))
+        names = list(dict.fromkeys(map(plain_oid, oids)))
         found: _Found = {}
         async with self._lock:
             at = self._clock.monotonic()
@@ -79,7 +79,7 @@ class Session:
             except (AgentSilentError, SnmpSecurityError) as error:
                 self.error = error
         missing = (None, Quality.UNREACHABLE if self.error else Quality.MISSING)
-        return {oid: Reading(*found.get(oid.removeprefix("."), missing), at) for oid in oids}
+        return {oid: Reading(*found.get(plain_oid(oid), missing), at) for oid in oids}
 
     async def walk(self, root: str, rows_max: int = walks.ROWS_MAX) -> list[Varbind]:
         """Everything beneath `root` with its wire type, each OID once; see `headend.snmp.walk`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from headend.snmp.errors import SnmpError
 from headend.snmp.stack import Request, Stack
 from headend.snmp.target import Target
-from headend.snmp.values import Varbind
+from headend.snmp.values import Varbind, plain_oid
 
 
 class Setter:
@@ -35,5 +35,5 @@ class Setter:
             if answer.exception:
                 remedy = "the object is not there, or it is read-only"
                 raise SnmpError(answer.exception, index, answer.varbind.oid, where=str(target), remedy=remedy)
-        if [answer.varbind.oid for answer in answers] != [varbind.oid.removeprefix(".") for varbind in varbinds]:
+        if [answer.varbind.oid for answer in answers] != [plain_oid(varbind.oid) for varbind in varbinds]:
             raise SnmpError("malformed", where=str(target), remedy="its answer names other objects than the SET did")

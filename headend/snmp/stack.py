@@ -7,6 +7,7 @@ type, contexts, and telling why an agent does not accept us.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -14,18 +15,17 @@ from typing import Any, Final
 
 from pyasn1.error import PyAsn1Error
 from pyasn1.type.univ import Null
+from pysnmp.carrier.asyncio.dgram import udp, udp6
 from pysnmp.entity import config
 from pysnmp.entity.engine import SnmpEngine
 from pysnmp.entity.rfc3413.cmdgen import CommandGenerator
 from pysnmp.error import PySnmpError
-from pysnmp.hlapi.v3arch.asyncio import CommunityData, Udp6TransportTarget, UdpTransportTarget, UsmUserData
-from pysnmp.hlapi.v3arch.asyncio.lcd import CommandGeneratorLcdConfigurator
 from pysnmp.proto import errind, rfc1902, rfc1905
 from pysnmp.proto.api import v2c
 
 from headend.snmp.errors import AgentSilentError, SnmpError, SnmpSecurityError, status_name
 from headend.snmp.target import AuthProtocol, Community, Credentials, PrivacyProtocol, Target, Usm
-from headend.snmp.values import Syntax, Varbind, Wire
+from headend.snmp.values import Syntax, Varbind, Wire, plain_oid
 from nf.errors import InputError
 
 AUTH_PROTOCOLS: Final = {
@@ -62,6 +62,7 @@ _EXCEPTIONS: Final = {
     rfc1905.NoSuchInstance.tagSet: "noSuchInstance",
     rfc1905.EndOfMibView.tagSet: "endOfMibView",
 }
+_US: Final = "us"
 _SILENT: Final = (errind.RequestTimedOut, errind.EmptyResponse)
 
 
@@ -98,7 +99,7 @@ def from_wire(varbind: Varbind) -> tuple[Any, Any]:
     """Name and value as pysnmp wants them. Raises InputError when the value does not fit its type."""
     try:
         value = Null("") if varbind.syntax is Syntax.NULL else _TYPES[varbind.syntax](varbind.value)
-        return rfc1902.ObjectName(varbind.oid.removeprefix(".")), value
+        return rfc1902.ObjectName(plain_oid(varbind.oid)), value
     except (PyAsn1Error, PySnmpError, ValueError, TypeError) as error:
         raise InputError(f"{varbind.value!r} is no {varbind.syntax.value}", where=varbind.oid) from error
 
@@ -116,6 +117,62 @@ def answered(name: Any, value: Any) -> Answered:
     return Answered(Varbind(oid, wire, syntax))
 
 
+class _Engine:
+    """pysnmp's engine with one set of credentials; destinations are added as they come."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.engine = SnmpEngine()
+        self._context = credentials.context if isinstance(credentials, Usm) else ""
+        self._destinations: dict[tuple[str, int, float, int], str] = {}
+        if isinstance(credentials, Community):
+            config.add_v1_system(self.engine, _US, credentials.name)
+            config.add_target_parameters(self.engine, _US, _US, "noAuthNoPriv", 0 if credentials.version == "v1" else 1)
+            return
+        config.add_v3_user(
+            self.engine,
+            credentials.user,
+            AUTH_PROTOCOLS[credentials.auth_protocol],
+            credentials.auth_key.get_secret_value() or None,
+            PRIVACY_PROTOCOLS[credentials.privacy_protocol],
+            credentials.privacy_key.get_secret_value() or None,
+        )
+        config.add_target_parameters(self.engine, _US, credentials.user, credentials.level, 3)
+
+    def _destination(self, target: Target, timeout_s: float, retries: int) -> str:
+        key = (target.address, target.port, timeout_s, retries)
+        if key not in self._destinations:
+            module, transport = (
+                (udp6, udp6.Udp6AsyncioTransport) if ":" in target.address else (udp, udp.UdpAsyncioTransport)
+            )
+            if config.get_transport(self.engine, module.DOMAIN_NAME) is None:
+                config.add_transport(self.engine, module.DOMAIN_NAME, transport().open_client_mode())
+            name = f"to{len(self._destinations)}"
+            address = (target.address, target.port)
+            config.add_target_address(self.engine, name, module.DOMAIN_NAME, address, _US, timeout_s * 100, retries)
+            self._destinations[key] = name
+        return self._destinations[key]
+
+    async def exchange(self, target: Target, pdu: Any, timeout_s: float, retries: int) -> tuple[Any, Any]:
+        """pysnmp's error indication or None, and the answer's PDU."""
+        future: asyncio.Future[tuple[Any, Any]] = asyncio.get_running_loop().create_future()
+
+        def done(_engine: Any, _handle: Any, indication: Any, answer: Any, _context: Any) -> None:
+            if not future.done():
+                future.set_result((indication, answer))
+
+        destination = self._destination(target, timeout_s, retries)
+        CommandGenerator().send_pdu(self.engine, destination, None, self._context, pdu, done, None)
+        try:
+            # pysnmp's own timeouts, and its up to four rounds of discovery, end before.
+            async with asyncio.timeout(6.0 * timeout_s * (1 + retries) + 1.0):
+                return await future
+        except TimeoutError:  # an answer that made pysnmp stumble, or an engine that was closed meanwhile
+            return errind.requestTimedOut, None
+
+    def close(self) -> None:
+        self.engine.close_dispatcher()
+
+
 class Stack:
     """Our side of SNMP by pysnmp. One engine for each credentials, kept; thrown away when it lost touch with an agent.
 
@@ -123,11 +180,11 @@ class Stack:
     """
 
     def __init__(self) -> None:
-        self._engines: dict[Credentials, SnmpEngine] = {}
+        self._engines: dict[Credentials, _Engine] = {}
 
     def close(self) -> None:
         for engine in self._engines.values():
-            engine.close_dispatcher()
+            engine.close()
         self._engines.clear()
 
     async def request(
@@ -144,67 +201,41 @@ class Stack:
 
         Errors: SnmpError (error-status), AgentSilentError, SnmpSecurityError, InputError (a value that does not fit).
         """
-        pairs = [from_wire(varbind) for varbind in varbinds]
-        transport = await self._transport(
-            target, target.timeout_s if timeout_s is None else timeout_s, target.retries if retries is None else retries
-        )
+        _check_address(target)
+        pdu = _pdu(request, [from_wire(varbind) for varbind in varbinds], repetitions)
+        timeout_s = target.timeout_s if timeout_s is None else timeout_s
+        retries = target.retries if retries is None else retries
         engine = self._engine(target.credentials)
         try:
-            pdu = await self._exchange(engine, target, transport, _pdu(request, pairs, repetitions))
-        except SnmpSecurityError:
-            self._drop(target.credentials, engine)
-            raise
+            indication, answer = await engine.exchange(target, pdu, timeout_s, retries)
         except (PySnmpError, PyAsn1Error) as error:
             self._drop(target.credentials, engine)
             raise SnmpError("malformed", where=str(target)) from error
-        return _answers(target, pdu)
-
-    def _engine(self, credentials: Credentials) -> SnmpEngine:
-        if credentials not in self._engines:
-            self._engines[credentials] = SnmpEngine()
-        return self._engines[credentials]
-
-    def _drop(self, credentials: Credentials, engine: SnmpEngine) -> None:
-        """An engine that lost touch may never find it again; what else waits for it ends by `_patience_s`."""
-        if credentials in self._engines and self._engines[credentials] is engine:
-            self._engines.pop(credentials).close_dispatcher()
-
-    @staticmethod
-    async def _transport(target: Target, timeout_s: float, retries: int) -> Any:
-        kind = Udp6TransportTarget if ":" in target.address else UdpTransportTarget
-        try:
-            return await kind.create((target.address, target.port), timeout=timeout_s, retries=retries)
-        except PySnmpError as error:
-            raise InputError("not an IP address and port", where=str(target)) from error
-
-    @staticmethod
-    async def _exchange(engine: SnmpEngine, target: Target, transport: Any, pdu: Any) -> Any:
-        credentials = target.credentials
-        context = credentials.context if isinstance(credentials, Usm) else ""
-        address, _ = CommandGeneratorLcdConfigurator().configure(engine, _auth(credentials), transport, context)
-        future: asyncio.Future[tuple[Any, Any]] = asyncio.get_running_loop().create_future()
-
-        def done(_engine: Any, _handle: Any, indication: Any, answer: Any, _context: Any) -> None:
-            if not future.done():
-                future.set_result((indication, answer))
-
-        CommandGenerator().send_pdu(engine, address, None, context, pdu, done, None)
-        try:
-            async with asyncio.timeout(_patience_s(transport)):
-                indication, answer = await future
-        except TimeoutError:  # an answer that made pysnmp stumble, or an engine that was dropped
-            indication, answer = errind.requestTimedOut, None
         if indication is None:
-            return answer
+            return _answers(target, answer)
         if isinstance(indication, _SILENT):
             raise AgentSilentError("no answer", where=str(target), remedy="is it up, is the community right?")
+        self._drop(target.credentials, engine)
         remedy = "see user, protocols, keys and context on both sides"
         raise SnmpSecurityError(f"not accepted: {indication}", where=str(target), remedy=remedy)
 
+    def _engine(self, credentials: Credentials) -> _Engine:
+        if credentials not in self._engines:
+            self._engines[credentials] = _Engine(credentials)
+        return self._engines[credentials]
 
-def _patience_s(transport: Any) -> float:
-    """pysnmp's own timeouts and its up to four rounds of discovery end before."""
-    return 6.0 * float(transport.timeout) * (1 + int(transport.retries)) + 1.0
+    def _drop(self, credentials: Credentials, engine: _Engine) -> None:
+        """An engine that lost touch may never find it again; what else waits for it ends by its timeout."""
+        if self._engines.get(credentials) is engine:
+            del self._engines[credentials]
+            engine.close()
+
+
+def _check_address(target: Target) -> None:
+    try:
+        ipaddress.ip_address(target.address)
+    except ValueError as error:
+        raise InputError("not an IP address and port", where=str(target)) from error
 
 
 def _pdu(request: Request, pairs: Sequence[tuple[Any, Any]], repetitions: int) -> Any:
@@ -218,18 +249,6 @@ def _pdu(request: Request, pairs: Sequence[tuple[Any, Any]], repetitions: int) -
         v2c.apiPDU.set_defaults(pdu)
         v2c.apiPDU.set_varbinds(pdu, pairs)
     return pdu
-
-
-def _auth(credentials: Credentials) -> Any:
-    if isinstance(credentials, Community):
-        return CommunityData(credentials.name, mpModel=0 if credentials.version == "v1" else 1)
-    return UsmUserData(
-        credentials.user,
-        authKey=credentials.auth_key.get_secret_value() or None,
-        privKey=credentials.privacy_key.get_secret_value() or None,
-        authProtocol=AUTH_PROTOCOLS[credentials.auth_protocol],
-        privProtocol=PRIVACY_PROTOCOLS[credentials.privacy_protocol],
-    )
 
 
 def _answers(target: Target, pdu: Any) -> list[Answered]:

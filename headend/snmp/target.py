@@ -68,6 +68,13 @@ class Usm:
             if protocol is not None and len(key.get_secret_value()) < SHORTEST_KEY:
                 raise InputError(f"{name} has fewer than {SHORTEST_KEY} characters", where=self.user)
 
+    @property
+    def level(self) -> Literal["noAuthNoPriv", "authNoPriv", "authPriv"]:
+        """The security level of every message (RFC 3411 clause 3.4.3)."""
+        if self.auth_protocol is None:
+            return "noAuthNoPriv"
+        return "authNoPriv" if self.privacy_protocol is None else "authPriv"
+
 
 Credentials = Community | Usm
 

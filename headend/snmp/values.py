@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+from nf.errors import InputError
+
+_OID: Final = re.compile(r"(?:[01]\.[0-3]?[0-9]|2\.[0-9]{1,9})(?:\.[0-9]{1,10})*", re.ASCII)
 
 Wire = int | str | bytes | None
 """A value as it came: int for every number, str for OBJECT IDENTIFIER ("1.3.6.1") and IpAddress ("10.1.1.31"), bytes
@@ -61,9 +68,22 @@ class Reading:
         return self.quality is Quality.GOOD
 
 
+@lru_cache(maxsize=16_384)
+def plain_oid(oid: str) -> str:
+    """An OID without a leading dot. Raises InputError for what is none (RFC 2578 clause 3.5)."""
+    text = oid.removeprefix(".")
+    if _OID.fullmatch(text) is None or len(text.split(".")) > 128 or any(map(_too_large, text.split("."))):
+        raise InputError("not an OID", where=oid, remedy="numbers with dots between them, such as 1.3.6.1.2.1.1.3.0")
+    return text
+
+
+def _too_large(arc: str) -> bool:
+    return int(arc) > 2**32 - 1
+
+
 def oid_key(oid: str) -> tuple[int, ...]:
-    """An OID as the numbers that order it; ValueError where it is none."""
-    return tuple(int(part) for part in oid.strip().removeprefix(".").split("."))
+    """An OID as the numbers that order it. Raises InputError."""
+    return tuple(map(int, plain_oid(oid).split(".")))
 
 
 def beneath(oid: str, root: str) -> bool:

@@ -9,8 +9,7 @@ from typing import Final
 from headend.snmp.errors import SnmpError
 from headend.snmp.stack import Answered, Request, Stack
 from headend.snmp.target import Community, Target
-from headend.snmp.values import Syntax, Varbind, beneath, oid_key
-from nf.errors import InputError
+from headend.snmp.values import Syntax, Varbind, beneath, oid_key, plain_oid
 
 ROWS_MAX: Final = 200_000
 REPETITIONS: Final = 25
@@ -25,7 +24,7 @@ class Walk:
     """
 
     def __init__(self, root: str, rows_max: int = ROWS_MAX) -> None:
-        self.root = root.removeprefix(".")
+        self.root = plain_oid(root)
         self.rows: dict[str, Varbind] = {}
         self.complete = False
         self._rows_max = rows_max
@@ -64,10 +63,7 @@ async def walk(stack: Stack, target: Target, root: str, rows_max: int = ROWS_MAX
     GETBULK, and GETNEXT for v1 and for agents that fail at GETBULK. Raises AgentSilentError, SnmpSecurityError,
     SnmpError, InputError when `root` is no OID.
     """
-    try:
-        state = Walk(root, rows_max)
-    except ValueError as error:
-        raise InputError("not an OID", where=root) from error
+    state = Walk(root, rows_max)
     v1 = isinstance(target.credentials, Community) and target.credentials.version == "v1"
     request = Request.GETNEXT if v1 else Request.GETBULK
     while (place := state.next_place()) is not None:
