@@ -23,6 +23,10 @@ _STATES: Final[Mapping[int, tuple[str, Severity]]] = {
 }
 _STATUS_CODE: Final = "1.3.6.1.4.1.3715.17.2"
 """Teleste's statusCode tables: column 4 of an object's row describes it (column 3 of the device's own)."""
+_INTERFACE_TABLE: Final = 4
+_INTERFACE_OBJECTS: Final[Mapping[int, str]] = {4097: "signal missing", 4102: "ASI link down", 4226: "link down"}
+"""TELESTE-LUMINATO-MIB ifStatusTable. The device describes the first interface of a module only."""
+_DIRECTIONS: Final[Mapping[int, str]] = {1: "input", 2: "output"}
 CAUSE: Final = "hms-alarm"
 
 
@@ -72,6 +76,16 @@ def descriptor_oid(alarmed: str) -> str | None:
     return ".".join(map(str, (_STATUS_CODE, table, entry, column, *index)))
 
 
+def _known_text(alarmed: str) -> str:
+    """What the MIB says about an object of an interface; nothing for others."""
+    suffix = suffix_of(alarmed, _STATUS_CODE)
+    if suffix is None or len(suffix) != 7 or suffix[0] != _INTERFACE_TABLE:
+        return ""
+    direction, module, interface, code = suffix[3:]
+    said = _INTERFACE_OBJECTS.get(code, f"status {code}")
+    return f"Module {module}: {said} ({_DIRECTIONS.get(direction, 'interface')} {interface})"
+
+
 async def read_alarms(session: Reader) -> tuple[HmsAlarm, ...]:
     """The standing alarms with what the device says about each. Raises AgentSilentError."""
     alarms = parse_alarms(list(await session.walk(CURRENT_ALARM_ENTRY)))
@@ -81,7 +95,7 @@ async def read_alarms(session: Reader) -> tuple[HmsAlarm, ...]:
     for alarm in alarms:
         reading = readings.get(asked[alarm.object_oid] or "")
         raw = reading.value if reading is not None and reading.good else None
-        text = raw.decode("utf-8", "replace").strip("\0 ") if isinstance(raw, bytes) else ""
+        text = raw.decode("utf-8", "replace").strip("\0 ") if isinstance(raw, bytes) else _known_text(alarm.object_oid)
         described.append(HmsAlarm(alarm.object_oid, alarm.severity, alarm.state, alarm.value, text))
     return tuple(described)
 
