@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from headend.devices.documents import SnmpDevice
 from headend.multicast.documents import SsmGroup
-from headend.satellite.modcod import modcod
+from headend.satellite.modcod import by_name
+from headend.satellite.threshold import Losses
 from nf.documents.lineup import DeliveryPath
 from nf.documents.model import Address, DocumentModel, Name, Port, RuleError, Whole
 from nf.documents.quantities import BitRate, DurationMs
@@ -62,7 +63,7 @@ SymbolRate = Annotated[int, *_quantity("Bd", "a symbol rate", "27.5M")]
 
 def _modcod(name: str) -> str:
     try:
-        return modcod(name).name
+        return by_name(name).name
     except InputError as error:
         raise RuleError(error.message, error.remedy) from None
 
@@ -109,13 +110,20 @@ class Power(DocumentModel):
 
 class Margins(DocumentModel):
     """dB above the ideal threshold of a MODCOD. `implementation`: what real receivers lose; `down`: below that much
-    margin the carrier steps down; `up`: with that much margin over the next better MODCOD, for `hold`, it steps up."""
+    margin the carrier steps down; `up`: with that much margin over the next better MODCOD, for `hold`, it steps up.
+    `saturated`: one carrier drives the transponder into saturation (thresholds of the hard limiter channel)."""
 
     implementation_db: float = Field(alias="implementation", default=0.5, ge=0, le=4)
     down_db: float = Field(alias="down", default=0.5, ge=0, le=4)
     up_db: float = Field(alias="up", default=1.2, gt=0, le=6)
     hold_ms: DurationMs = Field(alias="hold", default=30_000)
     dwell_ms: DurationMs = Field(alias="dwell", default=10_000)
+    saturated: bool = False
+
+    @property
+    def losses(self) -> Losses:
+        """What receivers need above the ideal thresholds."""
+        return Losses(implementation_db=self.implementation_db, saturated=self.saturated)
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:
@@ -273,7 +281,7 @@ class UplinkSection(DocumentModel):
 
 
 class ReceivedService(DocumentModel):
-    """`outputs`: the PoP's addresses on its receivers' LANs. `fallback`: the same programme as (S, G), if there is one."""
+    """`outputs`: the PoP's addresses on its receivers' LANs. `fallback`: the same programme as (S, G), if any."""
 
     channel: Name
     path: Name

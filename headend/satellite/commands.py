@@ -1,0 +1,142 @@
+"""`nf link`: the satellite link as operators see it, what a fade would do to it, and who puts it on the air."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headend.satellite.names import PLAN, STATUS, TRANSMIT
+from nf.contracts.json import JsonObject
+from nf.contracts.noc_client import CLIENT
+from nf.errors import DriverError, InputError
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="The satellite link: capacity, margin, what-if, transmission."
+)
+
+_FADE = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,2})?) ?(?:dB)?")
+
+
+def carriers(incomplete: str) -> list[str]:
+    """Completion."""
+    return [name for name in CLIENT.get().operation_objects(STATUS) if name.startswith(incomplete)]
+
+
+CarrierArgument = Annotated[
+    str, typer.Argument(metavar="CARRIER", help="A carrier of the fleet.", autocompletion=carriers, show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; errors too, on stderr.")]
+ProfileOption = Annotated[Path | None, typer.Option("--profile", help="Operator profile.", show_default=False)]
+
+
+def _ask(name: str, carrier: str, arguments: JsonObject, profile: Path | None) -> dict[str, Any]:
+    """What the driver answers. Raises DriverError with what it says when it cannot."""
+    outcome = CLIENT.get().run_operation(
+        name, carrier, {"carrier": carrier, **arguments}, past_failures=False, profile=profile
+    )
+    (node,) = outcome.nodes
+    if not outcome.complete:
+        raise DriverError(node.text or node.state, where=f"{node.appliance}/{carrier}", remedy="see `nf alarms`")
+    return dict(node.result)
+
+
+@app.command()
+def show(carrier: CarrierArgument, *, json: JsonOption = False, profile: ProfileOption = None) -> None:
+    """Es/N0 and margin at every receiver, MODCOD, power, and the capacity by service."""
+    client = CLIENT.get()
+    found = _ask(STATUS, carrier, {}, profile)
+    if json:
+        client.print_json(found)
+        return
+    modem = found["modem"]
+    state = f"on the air, approved by {found['approved_by']}" if found["on_air"] else "muted"
+    client.say(f"{carrier}: {state}; {found['modcod']}, rung {(found['rung'] or 0) + 1} of {found['rungs']}")
+    used = sum(service["bitrate_bps"] for service in found["services"])
+    client.say(
+        f"net {_mbit(found['net_bitrate_bps'])} Mbit/s, multiplex {_mbit(found['ts_bitrate_bps'])}, services "
+        f"{_mbit(used)}; level {modem.get('tx_level', '-')} dBm, beacon {modem.get('beacon_level', '-')} dBm, "
+        f"dropped {modem.get('dropped_packets', '-')} packets"
+    )
+    client.print_table(
+        ("SERVICE", "CHANNEL", "MBIT/S"),
+        tuple(
+            (
+                str(one["service_id"]),
+                f"{one['channel']}/{one['path']}",
+                _mbit(one["bitrate_bps"]) if one["bitrate_bps"] else "left out",
+            )
+            for one in found["services"]
+        ),
+    )
+    client.print_table(
+        ("SITE", "LOCK", "ES/N0 DB", "MARGIN DB", "MODCOD", "RELOCKS"),
+        tuple(
+            (site, *(str(read.get(key, "-")) for key in ("lock", "es_n0", "margin", "modcod", "relock_count")))
+            for site, read in sorted(found["sites"].items())
+        ),
+    )
+    for line in (*[f"{name} does not answer" for name in found["silent"]], *found["deviations"]):
+        client.say(line)
+
+
+def _fade(text: str) -> float:
+    match = _FADE.fullmatch(text.strip())
+    if match is None:
+        raise InputError("a fade is a number of dB", where=f"--fade {text}", remedy="write it as 6dB")
+    return float(match[1])
+
+
+@app.command()
+def plan(
+    carrier: CarrierArgument,
+    *,
+    fade: Annotated[str, typer.Option("--fade", metavar="DB", help="Fade of the uplink, such as 6dB.")] = "6dB",
+    site: Annotated[
+        str, typer.Option("--site", metavar="SITE", help="The fade is at this receive site only.", show_default=False)
+    ] = "",
+    json: JsonOption = False,
+    profile: ProfileOption = None,
+) -> None:
+    """What a fade would do: power, MODCOD, which services would go and what it costs. Changes nothing."""
+    client = CLIENT.get()
+    found = _ask(PLAN, carrier, {"fade_db": _fade(fade), "site": site}, profile)
+    if json:
+        client.print_json(found)
+        return
+    for line in found["lines"]:
+        client.say(str(line))
+
+
+@app.command()
+def transmit(
+    carrier: CarrierArgument,
+    *,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="WHY", help="Ask that it goes on the air.", show_default=False)
+    ] = "",
+    approve: Annotated[bool, typer.Option("--approve", help="Approve what another person asked for.")] = False,
+    mute: Annotated[bool, typer.Option("--mute", help="Take it off the air, at once.")] = False,
+    json: JsonOption = False,
+    profile: ProfileOption = None,
+) -> None:
+    """Put a carrier on the air, which takes two people: one asks with --reason, another one approves. Or mute it."""
+    acts = [act for act, meant in (("ask", bool(reason)), ("approve", approve), ("mute", mute)) if meant]
+    if len(acts) != 1:
+        raise InputError(
+            "exactly one of --reason, --approve and --mute", where="transmit", remedy="ask with --reason WHY"
+        )
+    client = CLIENT.get()
+    found = _ask(TRANSMIT, carrier, {"act": acts[0], "reason": reason}, profile)
+    if json:
+        client.print_json(found)
+    elif found["state"] == "asked":
+        client.say(f"{carrier}: asked; another person puts it on the air: nf link transmit {carrier} --approve")
+    else:
+        client.say(f"{carrier}: {found['state']}")
+
+
+def _mbit(bps: float) -> str:
+    return f"{bps / 1e6:.3f}"
