@@ -91,22 +91,26 @@ def rungs(carrier: UplinkCarrier) -> tuple[Rung, ...]:
 
 def adaptation(carrier: UplinkCarrier, now_s: float, rung: int) -> Adaptation:
     """The controller of a carrier that stands at `rung` of its ladder."""
-    given, margins = carrier.carrier, carrier.carrier.margins
     return Adaptation(
-        rungs(carrier),
-        LinkReference(
-            es_n0_db={receiver.site: receiver.clear_es_n0_db for receiver in carrier.receivers},
-            beacon_db=given.beacon_clear_dbm,
-        ),
-        power(given),
-        AdaptationSettings(
-            margin_down_db=margins.down_db,
-            margin_up_db=margins.up_db,
-            up_hold_s=margins.hold_ms / 1000,
-            dwell_s=margins.dwell_ms / 1000,
-        ),
-        now_s=now_s,
-        rung=rung,
+        rungs(carrier), reference(carrier), power(carrier.carrier), timing(carrier.carrier), now_s=now_s, rung=rung
+    )
+
+
+def reference(carrier: UplinkCarrier) -> LinkReference:
+    """The link in clear sky."""
+    return LinkReference(
+        es_n0_db={receiver.site: receiver.clear_es_n0_db for receiver in carrier.receivers},
+        beacon_db=carrier.carrier.beacon_clear_dbm,
+    )
+
+
+def timing(carrier: Carrier) -> AdaptationSettings:
+    margins = carrier.margins
+    return AdaptationSettings(
+        margin_down_db=margins.down_db,
+        margin_up_db=margins.up_db,
+        up_hold_s=margins.hold_ms / 1000,
+        dwell_s=margins.dwell_ms / 1000,
     )
 
 

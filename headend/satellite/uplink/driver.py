@@ -14,10 +14,11 @@ from typing import Final
 from headend.devices.model import Range
 from headend.devices.opening import OpenDevices, ResolveSecret
 from headend.satellite.documents import UplinkCarrier, UplinkSection
+from headend.satellite.names import PLAN, STATUS, TRANSMIT, UPLINK
 from headend.satellite.uplink.chain import Chain, Standing
 from headend.satellite.uplink.control import Control
 from headend.satellite.uplink.memory import Memory, Transmission
-from headend.satellite.uplink.operations import LinkStatus, Transmit
+from headend.satellite.uplink.operations import LinkPlan, LinkStatus, Transmit
 from headend.satellite.uplink.settings import RF_PARAMETERS, settings
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json, JsonObject
@@ -47,8 +48,8 @@ def rf_of(carrier: UplinkCarrier) -> tuple[object, ...]:
 class SatelliteUplink:
     """`resolve`: the text of a secret; the agent's files unless a test gives another."""
 
-    name = "satellite-uplink"
-    section = "satellite-uplink"
+    name = UPLINK
+    section = UPLINK
 
     def __init__(self, context: DriverContext, resolve: ResolveSecret | None = None) -> None:
         self._clock = context.clock
@@ -63,7 +64,7 @@ class SatelliteUplink:
 
     @property
     def operations(self) -> Mapping[str, Operation]:
-        return {"transmit": Transmit(self), "link-status": LinkStatus(self)}
+        return {TRANSMIT: Transmit(self), STATUS: LinkStatus(self), PLAN: LinkPlan(self)}
 
     # ---- what operations and the loop need ----
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from headend.satellite.uplink.control import power, reference, rungs, timing
 from headend.satellite.uplink.memory import Transmission
+from headend.satellite.whatif import plan_fade
 from nf.contracts.driver import Checkpoint, Context
 from nf.contracts.json import JsonObject
 from nf.errors import InputError, NotFoundError, RefusedError
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 APPROVE_WITHIN_S: Final = 900.0
 """So long a request to transmit waits for a second person."""
-ASK, APPROVE, MUTE = "ask", "approve", "mute"
+DEEPEST_FADE_DB: Final = 60.0
 
 
 def _carrier(driver: SatelliteUplink, arguments: JsonObject) -> UplinkCarrier:
@@ -88,6 +91,38 @@ class Transmit:
     def _keep(self, name: str, transmission: Transmission) -> None:
         self._driver.memory.transmission[name] = transmission
         self._driver.memory.save()
+
+
+class LinkPlan:
+    """What a fade would do. Arguments: carrier, fade_db, site (empty: the uplink's)."""
+
+    def __init__(self, driver: SatelliteUplink) -> None:
+        self._driver = driver
+
+    async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002
+        """Raises NotFoundError, InputError."""
+        carrier = _carrier(self._driver, arguments)
+        fade_db, site = arguments.get("fade_db"), str(arguments.get("site", ""))
+        sites = {receiver.site for receiver in carrier.receivers}
+        if not isinstance(fade_db, int | float) or not 0 < fade_db <= DEEPEST_FADE_DB:
+            raise InputError(f"a fade is more than 0 and at most {DEEPEST_FADE_DB:.0f} dB", where=str(fade_db))
+        if site and site not in sites:
+            raise InputError("no receiver of this carrier is there", where=site, remedy=f"one of: {', '.join(sites)}")
+        given = carrier.carrier
+        found = await asyncio.to_thread(
+            plan_fade, rungs(carrier), reference(carrier), power(given), timing(given), float(fade_db), site=site
+        )
+        return {
+            "fade_db": found.fade_db,
+            "site": found.site,
+            "power_db": found.power_db,
+            "lowest": found.lowest.modcod.name,
+            "relocks": found.relocks,
+            "recovered": found.recovered,
+            "outage_s": dict(found.outage_s),
+            "events": [{"at_s": event.at_s, "fade_db": event.fade_db, "text": event.text} for event in found.events],
+            "lines": list(found.explain()),
+        }
 
 
 class LinkStatus:
