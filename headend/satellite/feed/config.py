@@ -11,6 +11,9 @@ from typing import Any
 
 from nf.errors import InputError
 
+STATUS_SOCKET, CONTROL_SOCKET = "status.sock", "control.sock"
+"""In the feed's directory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fallback:

@@ -16,15 +16,16 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from headend.satellite.feed.config import FeedConfig, ServiceConfig, load
+from headend.satellite.feed.config import CONTROL_SOCKET, STATUS_SOCKET, FeedConfig, ServiceConfig, load
 from headend.satellite.feed.inputs import CarrierInput, FallbackInput, Outputs
 from headend.satellite.feed.programme import Multiplex
 from headend.satellite.feed.service import Service
 from nf.errors import InputError
 
-STATUS_SOCKET, CONTROL_SOCKET = "status.sock", "control.sock"
 _TICK_S = 0.05
 _CHECK_S = 1.0
+_GATHER_S = 0.004
+"""What arrives within so long is taken in one turn: far fewer turns for a delay that any jitter buffer swallows."""
 _CONTROL_BYTES = 4096
 
 
@@ -244,6 +245,7 @@ def run(config: Path, directory: Path) -> None:
             while not stopped:
                 for key, _ in selector.select(max(0.0, due - time.monotonic())):
                     key.data()
+                time.sleep(_GATHER_S)
                 now = time.monotonic()
                 if now >= due:
                     due = now + _TICK_S

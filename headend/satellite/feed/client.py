@@ -1,0 +1,117 @@
+"""Asks a running feed what it does, and tells it things."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headend.satellite.feed.config import CONTROL_SOCKET, STATUS_SOCKET
+
+_ANSWER_TIMEOUT_S = 1.0
+_LONGEST_ANSWER = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class InputStatus:
+    """One input of a service. `age_ms` None: nothing has come by it yet."""
+
+    packets: int
+    continuity_errors: int
+    age_ms: float | None
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """`packets`, `continuity_errors` and `age_ms`: of what is sent; errors are those of the input that was sent.
+
+    `input`: satellite or fallback; `switches`: between the two, since the feed began with this service.
+    """
+
+    channel: str
+    path: str
+    input: str
+    state: str
+    packets: int
+    continuity_errors: int
+    age_ms: float | None
+    switches: int
+    send_errors: int
+    last_send_error: str
+    satellite: InputStatus
+    fallback: InputStatus | None
+    fallback_problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """`config`: digest of the configuration that runs; `problems`: what keeps it from doing that."""
+
+    carrier: str
+    config: str
+    uptime_s: float
+    reception: str
+    problems: tuple[str, ...]
+    datagrams: int
+    sync_errors: int
+    transport_errors: int
+    age_ms: float | None
+    services: tuple[ServiceStatus, ...]
+
+
+async def ask(directory: Path) -> FeedStatus | None:
+    """None when no feed answers there within a second."""
+    try:
+        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+            path = str(directory / STATUS_SOCKET)
+            reader, writer = await asyncio.open_unix_connection(path, limit=_LONGEST_ANSWER)
+            try:
+                line = await reader.readline()
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+        return _parse(json.loads(line))
+    except (OSError, TimeoutError, ValueError, KeyError, TypeError):
+        return None
+
+
+def tell(directory: Path, **told: object) -> bool:
+    """`reception="bad"`, `reload=True`; whether a feed is there to take it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        try:
+            sock.sendto(json.dumps(told).encode(), str(directory / CONTROL_SOCKET))
+        except OSError:
+            return False
+    return True
+
+
+def _parse(data: dict[str, Any]) -> FeedStatus:
+    return FeedStatus(
+        carrier=data["carrier"],
+        config=data["config"],
+        uptime_s=data["uptime_s"],
+        reception=data["reception"],
+        problems=tuple(data["problems"]),
+        datagrams=data["datagrams"],
+        sync_errors=data["sync_errors"],
+        transport_errors=data["transport_errors"],
+        age_ms=data["age_ms"],
+        services=tuple(map(_service, data["services"])),
+    )
+
+
+def _service(data: dict[str, Any]) -> ServiceStatus:
+    fallback = data["fallback"]
+    given = {name: data[name] for name in ServiceStatus.__dataclass_fields__ if name not in ("satellite", "fallback")}
+    return ServiceStatus(
+        **given,
+        satellite=InputStatus(**data["satellite"]),
+        fallback=None if fallback is None else InputStatus(**fallback),
+    )
