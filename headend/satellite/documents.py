@@ -85,13 +85,15 @@ ModcodName = Annotated[str, AfterValidator(_modcod)]
 
 
 class Transponder(DocumentModel):
-    """`centre` is its downlink centre frequency; `guard` lies between two carriers and at both edges."""
+    """`centre` is its downlink centre frequency; `guard` lies between two carriers and at both edges; `translation` is
+    what the satellite takes from the uplink's frequency."""
 
     id: Name
     satellite: str = ""
     centre_hz: Frequency = Field(alias="centre")
     bandwidth_hz: Frequency = Field(alias="bandwidth")
     guard_hz: Annotated[Whole, Field(ge=0)] = Field(alias="guard", default=0)
+    translation_hz: Frequency = Field(alias="translation")
 
 
 class Power(DocumentModel):
@@ -265,6 +267,7 @@ class UplinkCarrier(DocumentModel):
     """A carrier with its devices and every operating point that it may come to, the best first."""
 
     carrier: Carrier
+    uplink_hz: Frequency = Field(alias="uplink")
     encoder: SnmpDevice
     mux: SnmpDevice
     modem: SnmpDevice
@@ -281,7 +284,7 @@ class UplinkSection(DocumentModel):
 
 
 class ReceivedService(DocumentModel):
-    """`outputs`: the PoP's addresses on its receivers' LANs. `fallback`: the same programme as (S, G), if any."""
+    """`outputs`: the PoP's addresses on its receivers' LANs. `fallback`: the path with the same programme as (S, G)."""
 
     channel: Name
     path: Name
@@ -289,6 +292,7 @@ class ReceivedService(DocumentModel):
     group: SsmGroup
     port: Port
     outputs: tuple[Address, ...]
+    fallback: Name | None = None
     fallback_source: Address | None = None
     fallback_group: SsmGroup | None = None
     fallback_port: Port | None = None

@@ -64,7 +64,10 @@ class SatellitePlanner:
         devices = {device.id: device for device in snmp.devices} if isinstance(snmp, SnmpEquipment) else {}
         ways = list(_ways(lineup))
         found = [*carriers.problems(satellite, devices, fleet), *_shared_problems(ways)]
-        plan = _Plan(lineup, fleet, Topology(fleet), devices, {c.id: c for c in satellite.carriers}, found)
+        translations = {transponder.id: transponder.translation_hz for transponder in satellite.transponders}
+        plan = _Plan(
+            lineup, fleet, Topology(fleet), devices, {c.id: c for c in satellite.carriers}, translations, found
+        )
         if any(problem.key.startswith("spec.equipment") for problem in found):
             return Contribution(problems=tuple(dict.fromkeys(found)))
         for way in ways:
@@ -133,6 +136,7 @@ class _Plan:
     topology: Topology
     devices: dict[str, SnmpDevice]
     carriers: dict[str, Carrier]
+    translations: dict[str, int]
     problems: list[Problem]
     refused: set[str] = field(default_factory=set)
     uplinks: dict[str, list[UplinkCarrier]] = field(default_factory=lambda: defaultdict(list))
@@ -188,6 +192,7 @@ class _Plan:
         self.uplinks[carrier.appliance].append(
             UplinkCarrier(
                 carrier=carrier,
+                uplink_hz=carrier.centre_hz + self.translations[carrier.transponder],
                 encoder=self.devices[carrier.encoder],
                 mux=self.devices[carrier.mux],
                 modem=self.devices[carrier.modem],
@@ -289,6 +294,7 @@ class _Plan:
             group=way.path.output.group,
             port=way.path.output.port,
             outputs=tuple(sorted(face.address.ip for face in lans)),
+            fallback=fallback.id if isinstance(fallback, SsmPath) and source else None,
             fallback_source=source,
             fallback_group=fallback.group if isinstance(fallback, SsmPath) and source else None,
             fallback_port=fallback.port if isinstance(fallback, SsmPath) and source else None,
