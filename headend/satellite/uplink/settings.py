@@ -48,7 +48,7 @@ def settings(carrier: UplinkCarrier, rung: UplinkRung) -> Settings:
     given = carrier.carrier
     modem: dict[str, Value] = {
         "input_port": MUX_OUTPUT_PORT,
-        "frequency": given.centre_hz,
+        "frequency": carrier.uplink_hz,
         "symbol_rate": given.symbol_rate_baud,
         "roll_off": f"{given.roll_off:.2f}",
         "pilots": "on" if given.pilots else "off",

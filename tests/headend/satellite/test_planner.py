@@ -130,7 +130,7 @@ KEY = "spec.equipment.satellite.carriers[0]"
         (fleet_with(appliance="nobody"), "no such appliance", f"{KEY}.appliance"),
         (fleet_with(modem="mod9"), "no such device", f"{KEY}.modem"),
         (fleet_with(mux="enc1"), "no data_address", f"{KEY}.mux"),
-        (fleet_with(centre="11.766G"), "edge", f"{KEY}.centre"),
+        (fleet_with(centre="11.768G"), "edge", f"{KEY}.centre"),
         (fleet_with(symbol_rate="33M"), "occupies", f"{KEY}.centre"),
         (fleet_with(roll_off=0.3), "a roll-off is", f"{KEY}.roll_off"),
         (fleet_with(modcods=["9PSK 3/4"]), "MODCOD", f"{KEY}.modcods[0]"),
@@ -145,7 +145,7 @@ def test_equipment_that_breaks_a_rule_is_refused_where_it_stands(fleet: dict[str
 
 def test_two_carriers_may_not_overlap() -> None:
     fleet = fleet_data()
-    second = copy.deepcopy(carrier(fleet)) | {"id": "sat2", "centre": "11.748G"}
+    second = copy.deepcopy(carrier(fleet)) | {"id": "sat2", "centre": "11.751G"}
     fleet["spec"]["equipment"]["satellite"]["carriers"].append(second)
     problems = refused(lineup_data(), fleet)
     assert any("overlap" in problem.rule for problem in problems)
@@ -157,7 +157,7 @@ def test_a_second_path_over_the_same_transponder_is_worth_a_warning() -> None:
     devices = fleet["spec"]["equipment"]["snmp"]["devices"]
     names = {"enc1": "enc2", "mux1": "mux2", "mod1": "mod2", "rx1": "rx3", "rx2": "rx4"}
     devices += [{**device, "id": names[device["id"]]} for device in list(devices)]
-    second = copy.deepcopy(carrier(fleet)) | {"id": "sat2", "centre": "11.75G"}
+    second = copy.deepcopy(carrier(fleet)) | {"id": "sat2", "centre": "11.755G"}
     second |= {role: names[second[role]] for role in ("encoder", "mux", "modem")}
     for receiver in second["receivers"]:
         receiver["device"] = names[receiver["device"]]
