@@ -129,4 +129,7 @@ def _disruption(rung_from: Rung, rung_to: Rung) -> str:
         parts.append(f"{', '.join(lower)} at a lower rate")
     if leaving:
         parts.append(f"{', '.join(leaving)} left out")
+    coming = [channel for channel in rung_to.services if channel not in rung_from.services]
+    if coming:
+        parts.append(f"{', '.join(coming)} back")
     return "; ".join(parts)
