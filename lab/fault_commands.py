@@ -115,6 +115,49 @@ def killpoint(
     say(f"{node}: the agent dies at {name}")
 
 
+@app.command()
+def fade(
+    db: Annotated[float, typer.Option("--db", help="How deep, in dB; 0 is the clear sky again.")],
+    uplink: Annotated[bool, typer.Option("--uplink", help="At the uplink: every receiver and the beacon.")] = False,
+    site: Annotated[str | None, typer.Option("--site", help="At the downlink of one site, such as pop1.")] = None,
+    slope: Annotated[float, typer.Option("--slope", help="In dB/s; 0 is at once.")] = 0.5,
+    lab: LabOption = None,
+) -> None:
+    """Let it rain on the satellite link, from what it is now to a depth."""
+    from nf.errors import InputError
+
+    if uplink == (site is not None):
+        raise InputError("where does it rain?", where="nf lab fault fade", remedy="give --uplink, or --site SITE")
+    nodes = _faults(lab).fade(site, db, slope)
+    pace = f"at {slope:g} dB/s" if slope else "at once"
+    say(f"{site or 'uplink'}: {db:g} dB {pace}, seen by {', '.join(nodes)}")
+
+
+@app.command()
+def device(
+    node: Node,
+    kind: Annotated[str, typer.Argument(help="ignored-set, altered-set, wrong-answer, slow, silent, reboot...")],
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", help="How late a slow one answers; 3 by default.")
+    ] = None,
+    lab: LabOption = None,
+) -> None:
+    """Let a simulated headend device misbehave, or reboot."""
+    lasting = _faults(lab).disturb(node, kind, seconds=seconds)
+    say(f"{node}: {kind}, until `nf lab fault mend-device {node}`" if lasting else f"{node}: {kind}")
+
+
+@app.command("mend-device")
+def mend_device(
+    node: Node,
+    kind: Annotated[str | None, typer.Argument(help="Take back this kind only.")] = None,
+    lab: LabOption = None,
+) -> None:
+    """Take back `device`."""
+    stood = _faults(lab).mend_device(node, kind)
+    say(f"{node}: {', '.join(stood) or 'nothing'} is taken back")
+
+
 @app.command("list")
 def list_faults(
     lab: LabOption = None,
@@ -128,9 +171,9 @@ def list_faults(
     if not standing:
         say("no fault stands")
         return
-    grid = table("fault", "node", "target")
+    grid = table("fault", "node", "target", "detail")
     for fault in standing:
-        grid.add_row(fault.kind.value, fault.node, fault.target)
+        grid.add_row(fault.kind.value, fault.node, fault.target, fault.detail)
     out().print(grid)
 
 

@@ -1,7 +1,7 @@
 """Faults that a person, a test or a demonstration puts into a running lab, and takes away again.
 
 Each one is what the field knows: a daemon dies or hangs, a fibre is cut, a link goes on shining but carries nothing,
-a program fails, the agent dies at a named point of a transaction.
+a program fails, the agent dies at a named point of a transaction, it rains, a headend device misbehaves.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import shlex
 import shutil
 import signal
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from lab import device_faults
 from lab.native import network, state
 from lab.native.handle import Lab
 from lab.native.processes import NodeProcess, Process
@@ -45,18 +46,22 @@ class Kind(Enum):
     CUT = "cut"  # the end is down; both ends lose the carrier
     FREEZE = "freeze"  # a unit's processes are stopped (SIGSTOP)
     BREAK = "break"  # a program of the node fails whenever it is run
+    FADE = "fade"  # rain between the node and the satellite
+    DEVICE = "device"  # a simulated headend device misbehaves
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault that lasts until it is taken away. `target`: an interface, a unit, a program's path."""
+    """A fault that lasts until it is taken away. `target`: an interface, a unit, a program's path, a link, a kind."""
 
     kind: Kind
     node: str
     target: str
+    detail: str = field(default="", compare=False)
 
     def to_json(self) -> JsonObject:
-        return {"kind": self.kind.value, "node": self.node, "target": self.target}
+        said: JsonObject = {"kind": self.kind.value, "node": self.node, "target": self.target}
+        return said | {"detail": self.detail} if self.detail else said
 
 
 def parse_end(text: str) -> tuple[str, str]:
@@ -78,7 +83,9 @@ class Faults:
         """Raises IntegrityError when the file of faults cannot be read."""
         try:
             data = json.loads(self._file.read_bytes())
-            return tuple(Fault(Kind(item["kind"]), item["node"], item["target"]) for item in data)
+            return tuple(
+                Fault(Kind(item["kind"]), item["node"], item["target"], item.get("detail", "")) for item in data
+            )
         except FileNotFoundError:
             return ()
         except (ValueError, KeyError, TypeError) as error:
@@ -164,6 +171,38 @@ class Faults:
         run_dir.mkdir(parents=True, exist_ok=True)
         killpoints.arm(run_dir, name)
 
+    def fade(self, site: str | None, db: float, slope_db_s: float) -> tuple[str, ...]:
+        """Rain on the uplink, or on the downlink of `site`: from what it is now to `db`. The nodes under it.
+
+        At `slope_db_s`, or at once when that is 0; 0 dB is the clear sky again. Raises InputError.
+        """
+        nodes = device_faults.fading_nodes(self._lab, site)
+        for node in nodes:
+            device_faults.fade(self._lab, node, db, slope_db_s)
+            fault = Fault(Kind.FADE, node, site or device_faults.UPLINK, f"{db:g} dB at {slope_db_s:g} dB/s")
+            self._forget(fault)
+            if db:
+                self._remember(fault)
+        return nodes
+
+    def disturb(self, node: str, kind: str, *, seconds: float | None = None) -> bool:
+        """Let a simulated device misbehave. Whether that lasts; a reboot does not. Raises InputError.
+
+        `seconds`: how late the answers of a slow one come.
+        """
+        lasting = device_faults.put(self._lab, node, kind, seconds)
+        if lasting:
+            self._remember(Fault(Kind.DEVICE, node, kind))
+        return lasting
+
+    def mend_device(self, node: str, kind: str | None = None) -> tuple[str, ...]:
+        """Take back `disturb`, of this kind or all. The kinds that stood."""
+        device_faults.control(self._lab, node)
+        stood = [f for f in self.standing() if f.kind is Kind.DEVICE and f.node == node and kind in (None, f.target)]
+        for fault in stood:
+            self._take_back(fault)
+        return tuple(fault.target for fault in stood)
+
     def clear(self) -> tuple[Fault, ...]:
         """Take back every standing fault. Those taken back."""
         cleared = self.standing()
@@ -178,6 +217,12 @@ class Faults:
             self.mend(fault.node, fault.target)
         elif fault.kind is Kind.BREAK:
             self.mend_program(fault.node, fault.target)
+        elif fault.kind is Kind.FADE:
+            device_faults.clear_sky(self._lab, fault.node)
+            self._forget(fault)
+        elif fault.kind is Kind.DEVICE:
+            device_faults.take_away(self._lab, fault.node, fault.target)
+            self._forget(fault)
         else:
             try:
                 self.thaw(fault.node, fault.target)
