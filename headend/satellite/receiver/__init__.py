@@ -1,0 +1,1 @@
+"""Driver `satellite-receiver`: the PoP's side of the satellite link."""

@@ -1,0 +1,271 @@
+"""Driver `satellite-receiver`: one feed for each carrier that a PoP receives, and the receiver's own word on it.
+
+A carrier is set while its feed runs with the configuration that was applied; whether anything is received is no part
+of that, since a carrier may be muted. Reception is watched in `events`, which tells the feed when it is bad.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+from headend.devices.credentials import parse_credentials
+from headend.devices.opening import OpenDevices, ResolveSecret
+from headend.satellite.documents import ReceivedCarrier, ReceiverSection
+from headend.satellite.feed.client import FeedStatus, ask, tell
+from headend.satellite.feed.config import digest
+from headend.satellite.names import RECEIVER
+from headend.satellite.receiver import plan as planning
+from headend.satellite.receiver.reception import SILENT, ReceiverReading, reading_of, wanted_of
+from headend.satellite.receiver.telemetry import CarrierWatch
+from headend.satellite.receiver.units import UNIT_PREFIX, Places, carrier_of, text_of, unit_name
+from nf.clock import Clock
+from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
+from nf.contracts.json import Json, JsonObject
+from nf.contracts.units import UnitState
+from nf.documents.model import DocumentModel
+from nf.errors import DriverError, InputError, NfError, Problem, RefusedError
+from nf.trust.secrets import SecretFiles
+
+_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
+_POLL_S = 0.1
+_EVENTS_S = 1.0
+_READ_S = 0.3
+"""So long the loop waits for receivers; what one says later is taken in the next turn."""
+_ACTIVE_S = 5.0
+
+
+def _section(want: DocumentModel | None) -> ReceiverSection | None:
+    if want is not None and not isinstance(want, ReceiverSection):
+        raise InputError(f"not a {RECEIVER} section: {type(want).__name__}", where=RECEIVER)
+    return want
+
+
+class SatelliteReceiver:
+    """`resolve`: the text of a secret; the agent's files unless a test gives another."""
+
+    name = RECEIVER
+    section = RECEIVER
+    operations: Mapping[str, Operation] = {}
+
+    def __init__(self, context: DriverContext, resolve: ResolveSecret | None = None) -> None:
+        self._units = context.units
+        self._clock = context.clock
+        self._places = Places.of(context.run_dir, context.state_dir)
+        self._resolve = resolve or SecretFiles()
+        self.owns = Ownership(
+            paths=frozenset({self._places.files, self._places.sockets}), units=frozenset({f"{UNIT_PREFIX}*"})
+        )
+
+    # -- observing and planning -------------------------------------------------------------------------------------
+
+    async def observe(self) -> State:
+        """What the files say; under `altered`, by carrier, what is not so. A receiver that does not answer is none of
+        that: it is an alarm."""
+        texts = self._places.read()
+        if not texts:
+            return State(None)
+        lines = await asyncio.gather(*(self._standing(name, text) for name, text in texts.items()))
+        known = [carrier for text in texts.values() if (carrier := carrier_of(text)) is not None]
+        value: JsonObject = ReceiverSection(carriers=tuple(known)).to_json()
+        altered: dict[str, Json] = {name: line for name, line in zip(texts, lines, strict=True) if line}
+        return State({**value, "altered": altered} if altered else value)
+
+    async def _standing(self, name: str, text: str) -> str:
+        """What is wrong with the feed of a carrier; "" when nothing is."""
+        carrier = carrier_of(text)
+        if carrier is None or carrier.carrier != name:
+            return "its file was changed by hand"
+        unit = await self._units.status(unit_name(name))
+        if unit is None:
+            return "its feed is not there"
+        if unit.state is not UnitState.READY:
+            return f"its feed is {unit.state.value} {unit.last_exit}".rstrip()
+        return _wrong(await ask(self._places.directory(name)), text)
+
+    def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
+        return planning.plan(have, _section(want))
+
+    async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:  # noqa: ARG002 - the contract's
+        """Raises RefusedError when another program holds the port at which a receiver's stream is to arrive."""
+        ours = {(carrier.input, carrier.input_port) for carrier in self._carriers().values()}
+        problems = []
+        for step in steps:
+            if step.kind != planning.CONFIGURE:
+                continue
+            carrier = ReceivedCarrier.model_validate(step.arguments["carrier"])
+            place = (carrier.input, carrier.input_port)
+            if place not in ours and not _is_free(str(place[0]), place[1]):
+                remedy = f"stop that program (ss -ulpn 'sport = :{place[1]}' names it) or use another port"
+                value = f"udp {place[0]}:{place[1]}"
+                problems.append(
+                    Problem("the receiver's port is held by another program", remedy, key=step.id, value=value)
+                )
+        if problems:
+            raise RefusedError("a port is not free", where=self.name, problems=problems)
+
+    # -- changing ---------------------------------------------------------------------------------------------------
+
+    async def prepare(self, step: Step) -> Undo:
+        name = _name(step)
+        text = self._places.read().get(name)
+        running = await self._units.status(unit_name(name)) is not None
+        return Undo(planning.RESTORE, {"carrier": name, "text": text, "unit": running})
+
+    async def apply(self, step: Step, context: Context) -> None:
+        """Raises DriverError when the feed does not run so, IntegrityError or NotFoundError when the receiver's
+        credentials cannot be used, InputError for a strange step."""
+        if (step.kind, step.version) == (planning.CONFIGURE, 1):
+            carrier = ReceivedCarrier.model_validate(step.arguments["carrier"])
+            reference = carrier.device.credentials
+            parse_credentials((context.resolve_secret or self._resolve)(reference), reference)
+            await self._ensure(carrier.carrier, text_of(carrier))
+        elif (step.kind, step.version) == (planning.REMOVE, 1):
+            await self._remove(_name(step))
+        else:
+            raise InputError(f"unknown step {step.kind} version {step.version}", where=self.name)
+
+    async def _ensure(self, name: str, text: str) -> None:
+        """A feed that runs takes a new file without a break for what stays; else it is started."""
+        self._places.write(name, text)
+        spec = self._places.unit(name)
+        now = await self._units.status(spec.name)
+        directory = self._places.directory(name)
+        if now is not None and now.state is UnitState.READY and now.spec == spec:
+            tell(directory, reload=True)
+        else:
+            await self._units.define(spec)
+            await (self._units.start if now is None or now.state in _GONE else self._units.restart)(spec.name)
+        until = self._clock.monotonic() + _ACTIVE_S
+        while wrong := _wrong(await ask(directory), text):
+            if self._clock.monotonic() >= until:
+                remedy = f"read the log of unit {spec.name}"
+                raise DriverError(f"carrier {name}: {wrong}", where=self.name, remedy=remedy)
+            await self._clock.sleep(_POLL_S)
+
+    async def _remove(self, name: str) -> None:
+        await self._units.remove(unit_name(name))
+        self._places.remove(name)
+
+    async def undo(self, undo: Undo, context: Context) -> None:  # noqa: ARG002 - the contract's
+        if undo.kind != planning.RESTORE:
+            raise InputError(f"unknown undo {undo.kind}", where=self.name)
+        name, text = str(undo.data["carrier"]), undo.data["text"]
+        if text is None:
+            await self._remove(name)
+        elif undo.data["unit"] and carrier_of(str(text)) is not None:
+            await self._ensure(name, str(text))
+        else:  # as it was found, though nothing runs by it
+            await self._units.remove(unit_name(name))
+            self._places.write(name, str(text))
+
+    async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
+        """Every feed runs with its configuration; that something is received is for the probes to say."""
+        section = _section(want)
+        while True:
+            lines = planning.differences(await self.observe(), section)
+            if not lines or context.remaining() <= 0 or context.cancel.is_set():
+                return Drift(lines)
+            await context.clock.sleep(min(_POLL_S, context.remaining()))
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def _carriers(self) -> dict[str, ReceivedCarrier]:
+        found = (carrier_of(text) for text in self._places.read().values())
+        return {carrier.carrier: carrier for carrier in found if carrier is not None}
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Every second, for each carrier: samples `satellite.receiver`, and `path.hop` of the point `downlink` for
+        each service; alarms as they change. The feed is told each second how the reception is."""
+        devices = OpenDevices(self._resolve, self._clock)
+        followers: dict[str, _Follower] = {}
+        try:
+            while True:
+                carriers = self._carriers()
+                for name in [known for known in followers if carriers.get(known) != followers[known].watch.carrier]:
+                    for event in followers.pop(name).end(self._clock.now()):
+                        yield event
+                for name, carrier in carriers.items():
+                    if name not in followers:
+                        followers[name] = _Follower(carrier, devices, self._clock)
+                readings = [follower.begin() for follower in followers.values()]
+                if readings:
+                    await asyncio.wait(readings, timeout=_READ_S)
+                for name, follower in followers.items():
+                    for event in follower.follow(await ask(self._places.directory(name))):
+                        yield event
+                    good = follower.watch.reception.good
+                    if good is not None:
+                        tell(self._places.directory(name), reception="good" if good else "bad")
+                await self._clock.sleep(_EVENTS_S)
+        finally:
+            for follower in followers.values():
+                follower.cancel()
+            await devices.close()
+
+
+class _Follower:
+    """Reads one receiver beside the loop, so that one which does not answer holds up nothing."""
+
+    def __init__(self, carrier: ReceivedCarrier, devices: OpenDevices, clock: Clock) -> None:
+        self.watch = CarrierWatch(carrier)
+        self._devices = devices
+        self._clock = clock
+        self._reading: asyncio.Task[ReceiverReading] | None = None
+
+    def begin(self) -> asyncio.Task[ReceiverReading]:
+        """Ask the receiver, unless it still owes an answer."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        return self._reading
+
+    async def _read(self) -> ReceiverReading:
+        carrier = self.watch.carrier
+        try:
+            device = await self._devices.get(carrier.device)
+            return reading_of(await device.read(wanted_of(device.model)), carrier.margins)
+        except NfError:
+            return SILENT  # no credentials, no model: as little is known of it as of one that is off
+
+    def follow(self, status: FeedStatus | None) -> Iterator[Event]:
+        reading = None
+        if self._reading is not None and self._reading.done():
+            reading, self._reading = self._reading.result(), None
+        yield from self.watch.take(reading, status, self._clock.now())
+
+    def end(self, now: float) -> Iterator[Event]:
+        self.cancel()
+        yield from self.watch.end(now)
+
+    def cancel(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+
+
+def _name(step: Step) -> str:
+    carrier = step.arguments["carrier"]
+    return str(carrier["carrier"]) if isinstance(carrier, dict) else str(carrier)
+
+
+def _wrong(status: FeedStatus | None, text: str) -> str:
+    if status is None:
+        return "its feed does not answer"
+    if status.problems:
+        return "; ".join(status.problems)
+    return "" if status.config == digest(text.encode()) else "its feed runs with other settings"
+
+
+def _is_free(address: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((address, port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE  # an address that is not there yet is for the feed to tell
+    return True
+
+
+def create(context: DriverContext) -> SatelliteReceiver:
+    """The entry point of the group `nf.drivers`."""
+    return SatelliteReceiver(context)
