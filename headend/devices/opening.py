@@ -27,7 +27,7 @@ class OpenDevices:
         self._clock = clock
         self._watch = watch
         self._stack = Stack()
-        self._open: dict[SnmpDevice, tuple[str, Device, Session]] = {}
+        self._open: dict[str, tuple[str, Device, Session]] = {}
 
     async def get(self, device: SnmpDevice, limits: Mapping[str, Range] | None = None) -> Device:
         """The open device; anew when its credentials' text has changed.
@@ -35,7 +35,8 @@ class OpenDevices:
         Raises NotFoundError (model or secret), IntegrityError, InputError.
         """
         text = self._resolve(device.credentials)
-        known = self._open.get(device)
+        key = device.model_dump_json()
+        known = self._open.get(key)
         if known is not None:
             if known[0] == text:
                 return known[1]
@@ -44,7 +45,7 @@ class OpenDevices:
         session = Session(target, self._clock, name=device.id, watch=self._watch, stack=self._stack)
         setter = Setter(self._stack)
         opened = Device(find_model(device.model), target, session, setter, self._clock, name=device.id, limits=limits)
-        self._open[device] = (text, opened, session)
+        self._open[key] = (text, opened, session)
         return opened
 
     async def close(self) -> None:

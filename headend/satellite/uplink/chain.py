@@ -127,6 +127,11 @@ class Chain:
             await self.mute()
         if changed:
             await self.modem.set({name: wanted.modem[name] for name in changed})
+        if "apply_carrier" in self.modem.model.parameters:
+            # A modulator may refuse to radiate a carrier that nobody ever applied, though it is as it should be.
+            count = await self.modem.read(["commit_count"])
+            if count["commit_count"].value == 0:
+                await self.modem.set({"apply_carrier": "now"})
 
     async def _await_rates(self, limits: Mapping[str, Value]) -> None:
         """Until no service sends the multiplex more than it may."""

@@ -17,7 +17,7 @@ from headend.satellite.documents import UplinkCarrier, UplinkSection
 from headend.satellite.names import PLAN, STATUS, TRANSMIT, UPLINK
 from headend.satellite.uplink.chain import Chain, Standing
 from headend.satellite.uplink.control import Control
-from headend.satellite.uplink.memory import Memory, Transmission
+from headend.satellite.uplink.memory import Memory
 from headend.satellite.uplink.operations import LinkPlan, LinkStatus, Transmit
 from headend.satellite.uplink.settings import RF_PARAMETERS, settings
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
@@ -312,8 +312,9 @@ class SatelliteUplink:
         self.controls[carrier.carrier.id] = control
         return control
 
-    def transmission(self, carrier: str) -> Transmission:
-        return self._memory.of(carrier)
+    async def close(self) -> None:
+        """Let go of the sessions with devices."""
+        await self._devices.close()
 
 
 def _carriers(value: JsonObject | None) -> dict[str, JsonObject]:
