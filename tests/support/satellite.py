@@ -199,3 +199,9 @@ async def eventually(look: Callable[[], Awaitable[bool]], timeout_s: float = 30.
     async with asyncio.timeout(timeout_s):
         while not await look():  # noqa: ASYNC110 - a device tells nobody: it is asked
             await asyncio.sleep(0.2)
+
+
+def fade(devices: Simulated, name: str, db: float, slope_db_s: float) -> None:
+    """Rain: of the modem over the uplink, of a receiver over its site."""
+    control = Control(devices.run_dirs[name])
+    control.set_fade(control.fade().towards(db, slope_db_s, time.monotonic()))
