@@ -50,13 +50,15 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class FeedStatus:
-    """`config`: digest of the configuration that runs; `problems`: what keeps it from doing that."""
+    """`config`: digest of the configuration that runs; `problems`: what keeps it from doing that; `input`: where it
+    listens, address:port, "" when it cannot."""
 
     carrier: str
     config: str
     uptime_s: float
     reception: str
     problems: tuple[str, ...]
+    input: str
     datagrams: int
     sync_errors: int
     transport_errors: int
@@ -99,6 +101,7 @@ def _parse(data: dict[str, Any]) -> FeedStatus:
         uptime_s=data["uptime_s"],
         reception=data["reception"],
         problems=tuple(data["problems"]),
+        input=data["input"],
         datagrams=data["datagrams"],
         sync_errors=data["sync_errors"],
         transport_errors=data["transport_errors"],

@@ -157,7 +157,7 @@ class Feed:
         """JSON. `problems`: what keeps it from doing what `config`, the digest of its configuration, says."""
         self._drain()
         now = time.monotonic()
-        last = self._multiplex.last_at
+        last, place = self._multiplex.last_at, (self._config.address, self._config.port)
         problems = [] if self._input is None or not self._input.problem else [self._input.problem]
         problems += [self._refused] if self._refused else []
         for key, channel in self._channels.items():
@@ -170,6 +170,7 @@ class Feed:
             "config": self._config.digest,
             "problems": problems,
             "reception": "good" if self._reception else "bad",
+            "input": "" if self._input is None or self._input.problem else f"{place[0]}:{place[1]}",
             "datagrams": self._multiplex.datagrams,
             "sync_errors": self._multiplex.sync_errors,
             "transport_errors": self._multiplex.transport_errors,

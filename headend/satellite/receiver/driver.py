@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from headend.devices.credentials import parse_credentials
 from headend.devices.opening import OpenDevices, ResolveSecret
@@ -18,23 +18,19 @@ from headend.satellite.feed.client import FeedStatus, ask, tell
 from headend.satellite.feed.config import digest
 from headend.satellite.names import RECEIVER
 from headend.satellite.receiver import plan as planning
-from headend.satellite.receiver.reception import SILENT, ReceiverReading, reading_of, wanted_of
-from headend.satellite.receiver.telemetry import CarrierWatch
+from headend.satellite.receiver.following import Following
 from headend.satellite.receiver.units import UNIT_PREFIX, Places, carrier_of, text_of, unit_name
-from nf.clock import Clock
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.units import UnitState
 from nf.documents.model import DocumentModel
-from nf.errors import DriverError, InputError, NfError, Problem, RefusedError
+from nf.errors import DriverError, InputError, Problem, RefusedError
 from nf.trust.secrets import SecretFiles
 
 _GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 _POLL_S = 0.1
 _EVENTS_S = 1.0
-_READ_S = 0.3
-"""So long the loop waits for receivers; what one says later is taken in the next turn."""
-_ACTIVE_S = 5.0
+_ACTIVE_S = 3.0
 
 
 def _section(want: DocumentModel | None) -> ReceiverSection | None:
@@ -90,19 +86,18 @@ class SatelliteReceiver:
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:  # noqa: ARG002 - the contract's
         """Raises RefusedError when another program holds the port at which a receiver's stream is to arrive."""
-        ours = {(carrier.input, carrier.input_port) for carrier in self._carriers().values()}
+        feeds = await asyncio.gather(*(ask(self._places.directory(name)) for name in self._places.read()))
+        ours = {feed.input for feed in feeds if feed is not None}
         problems = []
         for step in steps:
             if step.kind != planning.CONFIGURE:
                 continue
             carrier = ReceivedCarrier.model_validate(step.arguments["carrier"])
-            place = (carrier.input, carrier.input_port)
-            if place not in ours and not _is_free(str(place[0]), place[1]):
-                remedy = f"stop that program (ss -ulpn 'sport = :{place[1]}' names it) or use another port"
-                value = f"udp {place[0]}:{place[1]}"
-                problems.append(
-                    Problem("the receiver's port is held by another program", remedy, key=step.id, value=value)
-                )
+            place = f"{carrier.input}:{carrier.input_port}"
+            if place not in ours and not _is_free(str(carrier.input), carrier.input_port):
+                rule = "the receiver's port is held by another program"
+                remedy = f"stop that program (ss -ulpn 'sport = :{carrier.input_port}' names it) or use another port"
+                problems.append(Problem(rule, remedy, key=step.id, value=f"udp {place}"))
         if problems:
             raise RefusedError("a port is not free", where=self.name, problems=problems)
 
@@ -179,69 +174,14 @@ class SatelliteReceiver:
     async def events(self) -> AsyncIterator[Event]:
         """Every second, for each carrier: samples `satellite.receiver`, and `path.hop` of the point `downlink` for
         each service; alarms as they change. The feed is told each second how the reception is."""
-        devices = OpenDevices(self._resolve, self._clock)
-        followers: dict[str, _Follower] = {}
+        following = Following(OpenDevices(self._resolve, self._clock), self._places, self._clock)
         try:
             while True:
-                carriers = self._carriers()
-                for name in [known for known in followers if carriers.get(known) != followers[known].watch.carrier]:
-                    for event in followers.pop(name).end(self._clock.now()):
-                        yield event
-                for name, carrier in carriers.items():
-                    if name not in followers:
-                        followers[name] = _Follower(carrier, devices, self._clock)
-                readings = [follower.begin() for follower in followers.values()]
-                if readings:
-                    await asyncio.wait(readings, timeout=_READ_S)
-                for name, follower in followers.items():
-                    for event in follower.follow(await ask(self._places.directory(name))):
-                        yield event
-                    good = follower.watch.reception.good
-                    if good is not None:
-                        tell(self._places.directory(name), reception="good" if good else "bad")
+                for event in await following.turn(self._carriers()):
+                    yield event
                 await self._clock.sleep(_EVENTS_S)
         finally:
-            for follower in followers.values():
-                follower.cancel()
-            await devices.close()
-
-
-class _Follower:
-    """Reads one receiver beside the loop, so that one which does not answer holds up nothing."""
-
-    def __init__(self, carrier: ReceivedCarrier, devices: OpenDevices, clock: Clock) -> None:
-        self.watch = CarrierWatch(carrier)
-        self._devices = devices
-        self._clock = clock
-        self._reading: asyncio.Task[ReceiverReading] | None = None
-
-    def begin(self) -> asyncio.Task[ReceiverReading]:
-        """Ask the receiver, unless it still owes an answer."""
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
-        return self._reading
-
-    async def _read(self) -> ReceiverReading:
-        carrier = self.watch.carrier
-        try:
-            device = await self._devices.get(carrier.device)
-            return reading_of(await device.read(wanted_of(device.model)), carrier.margins)
-        except NfError:
-            return SILENT  # no credentials, no model: as little is known of it as of one that is off
-
-    def follow(self, status: FeedStatus | None) -> Iterator[Event]:
-        reading = None
-        if self._reading is not None and self._reading.done():
-            reading, self._reading = self._reading.result(), None
-        yield from self.watch.take(reading, status, self._clock.now())
-
-    def end(self, now: float) -> Iterator[Event]:
-        self.cancel()
-        yield from self.watch.end(now)
-
-    def cancel(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
+            await following.close()
 
 
 def _name(step: Step) -> str:
