@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from pysnmp.carrier.asyncio.dgram import udp
@@ -46,7 +46,10 @@ _ERRORS = {
     Refusal.WRONG_VALUE: smi_error.WrongValueError,
     Refusal.INCONSISTENT_VALUE: smi_error.InconsistentValueError,
 }
+_READER, _WRITER = "community-read", "community-write"
 _EVERYTHING = (1,)
+_USM = 3
+_NO_AUTH, _AUTH_PRIV = 1, 3
 _RECEIVE_BUFFER = 1 << 20
 _GARBAGE = b"#ERR"
 _TRAP_OID: Oid = (1, 3, 6, 1, 6, 3, 1, 1, 4, 1, 0)
@@ -66,17 +69,18 @@ class Behind(Protocol):
 
 
 class _Instrumentation(AbstractMibInstrumController):  # type: ignore[misc]  # pysnmp has no types
-    """Answers from the tree. Views are all or nothing, so that one check stands for all variables of a message."""
+    """Answers from the tree. `askers`: who may read, by security name, and whether they may write too."""
 
-    def __init__(self, device: Behind) -> None:
+    def __init__(self, device: Behind, askers: Mapping[str, bool]) -> None:
         self._device = device
+        self._askers = askers
 
     def read_variables(self, *bindings: Any, **about: Any) -> list[tuple[Any, Any]]:
-        self._check("read", bindings, about)
+        self._check(bindings, about, write=False)
         return [(name, self._value(tuple(name))) for name, _ in bindings]
 
     def read_next_variables(self, *bindings: Any, **about: Any) -> list[tuple[Any, Any]]:
-        self._check("read", bindings, about)
+        self._check(bindings, about, write=False)
         found = [(name, self._device.tree.after(tuple(name))) for name, _ in bindings]
         return [
             (name, rfc1905.endOfMibView) if behind is None else (rfc1902.ObjectName(behind[0]), self._value(behind[0]))
@@ -84,7 +88,7 @@ class _Instrumentation(AbstractMibInstrumController):  # type: ignore[misc]  # p
         ]
 
     def write_variables(self, *bindings: Any, **about: Any) -> list[tuple[Any, Any]]:
-        self._check("write", bindings, about)
+        self._check(bindings, about, write=True)
         requests = [Request(tuple(name), _syntaxes(value), _plain(value)) for name, value in bindings]
         try:
             changes = self._device.tree.changes(requests)
@@ -107,8 +111,15 @@ class _Instrumentation(AbstractMibInstrumController):  # type: ignore[misc]  # p
             changes = {key: value // 2 if isinstance(value, int) else value for key, value in changes.items()}
         self._device.change(changes)
 
-    def _check(self, view: str, bindings: Sequence[Any], about: Any) -> None:
-        about["acFun"](view, (bindings[0][0], None), **about)
+    def _check(self, bindings: Sequence[Any], about: Any, *, write: bool) -> None:
+        """Views are all or nothing: who may read sees everything, who may write sets what can be set."""
+        asked = about["snmpEngine"].observer.get_execution_context("rfc3412.receiveMessage:request")
+        asker = str(asked["securityName"])
+        level = _AUTH_PRIV if asked["securityModel"] == _USM else _NO_AUTH
+        if asked["securityLevel"] != level or asker not in self._askers:
+            raise smi_error.AuthorizationError(idx=0, name=bindings[0][0])
+        if write and not self._askers[asker]:
+            raise smi_error.NoAccessError(idx=0, name=bindings[0][0])
 
     def _value(self, oid: Oid) -> Any:
         instance = self._device.tree.get(oid)
@@ -191,7 +202,7 @@ class Agent:
         self._allow()
         answered = context.SnmpContext(self._engine)
         answered.unregister_context_name(b"")
-        answered.register_context_name(b"", _Instrumentation(device))
+        answered.register_context_name(b"", _Instrumentation(device, self._askers()))
         for responder in (cmdrsp.GetCommandResponder, cmdrsp.NextCommandResponder, cmdrsp.BulkCommandResponder):
             responder(self._engine, answered)
         _SetResponder(self._engine, answered)
@@ -239,12 +250,9 @@ class Agent:
 
     def _allow(self) -> None:
         settings = self._settings
-        for name, community, write in (
-            ("read", settings.read_community, ()),
-            ("write", settings.write_community, _EVERYTHING),
-        ):
+        for name, community in ((_READER, settings.read_community), (_WRITER, settings.write_community)):
             config.add_v1_system(self._engine, name, community)
-            config.add_vacm_user(self._engine, 2, name, "noAuthNoPriv", _EVERYTHING, write, _EVERYTHING)
+            self._let_notify(2, name, "noAuthNoPriv")
         for user in settings.users:
             config.add_v3_user(
                 self._engine,
@@ -254,16 +262,21 @@ class Agent:
                 config.USM_PRIV_CFB128_AES,
                 user.privacy_key.get_secret_value(),
             )
-            write = _EVERYTHING if user.write else ()
-            config.add_vacm_user(self._engine, 3, user.name, "authPriv", _EVERYTHING, write, _EVERYTHING)
+            self._let_notify(3, user.name, "authPriv")
+
+    def _let_notify(self, model: int, name: str, level: str) -> None:
+        config.add_vacm_user(self._engine, model, name, level, (), (), _EVERYTHING)
+
+    def _askers(self) -> dict[str, bool]:
+        return {_READER: False, _WRITER: True} | {user.name: user.write for user in self._settings.users}
 
     def _aim(self, name: str, target: TrapTarget) -> None:
         if target.user is None:
-            known = {self._settings.read_community: "read", self._settings.write_community: "write"}
+            known = {self._settings.read_community: _READER, self._settings.write_community: _WRITER}
             community = known.get(target.community, name)
             if community == name:
                 config.add_v1_system(self._engine, name, target.community)
-                config.add_vacm_user(self._engine, 2, name, "noAuthNoPriv", (), (), _EVERYTHING)
+                self._let_notify(2, name, "noAuthNoPriv")
             config.add_target_parameters(self._engine, name, community, "noAuthNoPriv", 1)
         else:
             config.add_target_parameters(self._engine, name, target.user, "authPriv", 3)

@@ -1,0 +1,168 @@
+"""Simulated devices on loopback, each a process of its own, gone afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.devices.control import Control, DeviceFault, Fade, Order
+from lab.devices.ts import PACKET
+from tests.lab.devices.conformance import Subject, oid
+
+_used: set[int] = set()
+LOOPBACK = "127.0.0.1"
+
+
+def free_port() -> int:
+    """A UDP port that nothing has, not given twice."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        if port not in _used and port >= 1024:
+            _used.add(port)
+            return port
+
+
+def await_true(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@dataclass
+class Running:
+    """A device's process, its agent, and the files that faults go through."""
+
+    subject: Subject
+    control: Control
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def number(self, name: str, row: int = 0) -> int:
+        return self.subject.number(name, row)
+
+    def numbers(self, *names: str) -> list[int]:
+        return [int(answer.text) for answer in self.subject.get(*(oid(name) for name in names))]
+
+    def put(self, name: str, kind: str, value: str | int, row: int = 0) -> str:
+        return self.subject.set((oid(name, row), kind, value))
+
+    def fade(self, db: float, slope: float = 0.0) -> None:
+        self.control.set_fade(self.control.fade().towards(db, slope, time.monotonic()))
+
+    def clear_sky(self) -> None:
+        self.control.set_fade(Fade())
+
+    def disturb(self, fault: DeviceFault, **options: float) -> None:
+        self.control.put(fault, **options)
+        time.sleep(0.25)  # devices look for faults ten times a second, and say nothing of having seen one
+
+    def mend(self, fault: DeviceFault) -> None:
+        self.control.take_away(fault)
+        time.sleep(0.25)
+
+    def order(self, order: Order) -> None:
+        self.control.order(order)
+
+    def uptime(self) -> int:
+        """Hundredths of a second; -1 while it does not answer."""
+        done = self.subject.run("snmpget", "public", "-Oqv", ".1.3.6.1.2.1.1.3.0", wait_s=0.3, retries=0)
+        return int(done.stdout) if done.returncode == 0 else -1
+
+
+StartDevice = Callable[..., Running]
+
+
+@pytest.fixture
+def start_device(tmp_path: Path, require_programs: Callable[..., None]) -> Iterator[StartDevice]:
+    """`start_device("mux", {...})`: a device with this configuration, answering."""
+    require_programs("snmpget", "snmpset", "snmpbulkwalk", "smidump")
+    running: list[Running] = []
+    numbers = itertools.count()
+
+    def start(kind: str, configuration: dict[str, Any]) -> Running:
+        folder = tmp_path / f"{kind}{next(numbers)}"
+        folder.mkdir()
+        snmp = {"address": LOOPBACK, "port": free_port()} | configuration.pop("snmp", {})
+        whole = {"name": folder.name, "boot_s": 0.1, "via": LOOPBACK} | configuration | {"snmp": snmp}
+        (folder / "device.yaml").write_text(json.dumps(whole))
+        command = [sys.executable, "-m", "lab.devices", kind, "--config", str(folder / "device.yaml")]
+        command += ["--run-dir", str(folder / "run"), "--state-dir", str(folder / "state")]
+        log = folder / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        subject = Subject(LOOPBACK, snmp["port"], home=tmp_path)
+        device = Running(subject, Control(folder / "run"), process, log)
+        running.append(device)
+        assert await_true(lambda: device.uptime() >= 0 or process.poll() is not None), log.read_text()
+        assert process.poll() is None, log.read_text()
+        return device
+
+    yield start
+    for device in running:
+        device.process.send_signal(signal.SIGTERM)
+    for device in running:
+        device.process.wait(20)
+        assert "Traceback" not in device.log.read_text()
+
+
+@dataclass
+class Capture:
+    """What arrives at a port of loopback."""
+
+    port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+        self._socket.bind((LOOPBACK, self.port))
+
+    def datagrams(self, seconds: float) -> list[bytes]:
+        """What comes within a time; what came before it was asked for is thrown away."""
+        self.drain()
+        found = []
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            try:
+                found.append(self._socket.recv(2048))
+            except TimeoutError:
+                break
+        return found
+
+    def packets(self, seconds: float) -> list[bytes]:
+        whole = b"".join(self.datagrams(seconds))
+        return [whole[start : start + PACKET] for start in range(0, len(whole), PACKET)]
+
+    def drain(self) -> None:
+        self._socket.setblocking(False)
+        try:
+            while True:
+                self._socket.recv(2048)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def capture() -> Iterator[Capture]:
+    made = Capture()
+    yield made
+    made.close()
