@@ -246,9 +246,9 @@ class _Resolver:
             base = self._find(next(iter(entry.clauses["augments"]), ""), entry.module)
             return self._index(base) if base is not None and "index" in base.clauses else (IndexKind.IMPLIED_OID,)
         plain = [name for name in names if name not in (",", "IMPLIED")]
-        kinds = [self._index_kind(name, entry.module, implied="IMPLIED" in names[-2:-1]) for name in plain]
-        last = kinds[-1] if kinds else IndexKind.INTEGER
-        return (*kinds[:-1], last)
+        open_end = len(plain) - 1 if "IMPLIED" in names else None
+        kinds = (self._index_kind(name, entry.module, implied=at == open_end) for at, name in enumerate(plain))
+        return tuple(kinds) or (IndexKind.INTEGER,)
 
     def _index_kind(self, name: str, module: str, *, implied: bool) -> IndexKind:
         declared = self._find(name, module)
@@ -257,7 +257,8 @@ class _Resolver:
         if kind == "OBJECT IDENTIFIER":
             return IndexKind.IMPLIED_OID if implied else IndexKind.OID
         if kind in _TEXT_TYPES:
-            fixed = kind in _FIXED_SIZE or (_bounds(syntax) or (0, 1))[0] == (_bounds(syntax) or (0, 1))[1]
+            low, high = _bounds(syntax) or (0, 1)
+            fixed = kind in _FIXED_SIZE or low == high
             return IndexKind.IMPLIED_STRING if implied or fixed else IndexKind.STRING
         return IndexKind.ADDRESS if kind == "IpAddress" else IndexKind.INTEGER
 
