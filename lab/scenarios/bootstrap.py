@@ -14,6 +14,10 @@ TOPOLOGY = HERE / "topologies" / "streamverse.clab.yml"
 DOCUMENTS = HERE / "documents"
 APPLIANCES = ("headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3")
 WARDEN = "/etc/nf/warden"
+SECOND = "/etc/nf/second"  # another engineer: what two people have to want
+# SNMP of the lab's headend devices, and who polls them.
+DEVICE_CREDENTIALS = {"headend-devices": "community private"}
+POLLERS = ("headend", "pop1", "pop2")
 # The access key that the topology gives the origin: for a lab that nobody reaches from outside.
 ORIGIN_WRITER = '{"access_key": "nf-writer", "secret_key": "lab-only-not-a-secret"}'
 
@@ -43,6 +47,7 @@ def noc_up(console: Console) -> float:
     )
     console.detach("noc", "nf", "noc", "run")
     console.must(console.nf("operator", "add", "demo", "--role", "engineer", "--output", "/etc/nf/operator"))
+    console.must(console.nf("operator", "add", "second", "--role", "engineer", "--output", SECOND))
     console.must(console.nf("operator", "add", "warden", "--role", "security", "--output", WARDEN))
     console.wait("the NOC answers", lambda: console.nf("appliance", "list", "--json").code == 0, 30.0)
     return time.monotonic() - start
@@ -50,8 +55,15 @@ def noc_up(console: Console) -> float:
 
 def secrets(console: Console) -> None:
     """What an operator's vault would bring: the credentials that the line-up only names."""
-    write = "umask 077; mkdir -p /etc/nf/secrets && cat > /etc/nf/secrets/origin-writer"
-    console.must(console.sh("headend", "sh", "-c", write, stdin=ORIGIN_WRITER.encode()))
+    _secret(console, "headend", "origin-writer", ORIGIN_WRITER)
+    for appliance in POLLERS:
+        for name, text in DEVICE_CREDENTIALS.items():
+            _secret(console, appliance, name, text)
+
+
+def _secret(console: Console, appliance: str, name: str, text: str) -> None:
+    write = f"umask 077; mkdir -p /etc/nf/secrets && cat > /etc/nf/secrets/{name}"
+    console.must(console.sh(appliance, "sh", "-c", write, stdin=text.encode()))
 
 
 def enrol(console: Console, appliances: tuple[str, ...] = APPLIANCES) -> float:
