@@ -35,7 +35,7 @@ class Multiplex:
     def __init__(self, plan: OutputPlan, services: Sequence[Service], now: float) -> None:
         self.plan = plan
         self.nulls = self.tables = 0
-        self._services = tuple(services)
+        self._services = deque(services)
         self._at = now
         self._credit = 0.0
         self._due = {_PSI_S: now, _SDT_S: now, _NIT_S: now}
@@ -75,6 +75,8 @@ class Multiplex:
 
     def _take_services(self, room: int, now: float) -> list[bytes]:
         """All of it if it fits; else as much of each as leaves most to the one that has least (max-min fairness)."""
+        # Services take turns at what does not divide.
+        self._services.rotate()
         waiting = sorted((service for service in self._services if service.queue), key=lambda s: len(s.queue))
         leaving: list[bytes] = []
         for place, service in enumerate(waiting):
@@ -91,7 +93,8 @@ class Multiplex:
             service.trim(limit)
 
     def _present(self) -> list[Service]:
-        return [service for service in self._services if service.plan.enabled and service.programme is not None]
+        present = (service for service in self._services if service.plan.enabled and service.programme is not None)
+        return sorted(present, key=lambda service: service.plan.service_id)
 
     def _describe(self) -> None:
         """A new version when the tables have something new to say; PAT and PMTs at once."""
