@@ -30,7 +30,9 @@ from nf.trust.secrets import SecretFiles
 _GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 _POLL_S = 0.1
 _EVENTS_S = 1.0
-_ACTIVE_S = 3.0
+_ACTIVE_S = 5.0
+_RETRIED_S = 1.5
+"""A feed tries every second to open what it could not."""
 
 
 def _section(want: DocumentModel | None) -> ReceiverSection | None:
@@ -133,9 +135,10 @@ class SatelliteReceiver:
         else:
             await self._units.define(spec)
             await (self._units.start if now is None or now.state in _GONE else self._units.restart)(spec.name)
-        until = self._clock.monotonic() + _ACTIVE_S
-        while wrong := _wrong(await ask(directory), text):
-            if self._clock.monotonic() >= until:
+        began = self._clock.monotonic()
+        while wrong := _wrong(status := await ask(directory), text):
+            patience_s = _RETRIED_S if status is not None and status.problems else _ACTIVE_S
+            if self._clock.monotonic() - began >= patience_s:
                 remedy = f"read the log of unit {spec.name}"
                 raise DriverError(f"carrier {name}: {wrong}", where=self.name, remedy=remedy)
             await self._clock.sleep(_POLL_S)

@@ -26,7 +26,7 @@ INPUT_PORT = 5100
 
 
 def make_streams(directory: Path) -> tuple[Path, Path]:
-    """Two programmes in one transport stream, and the first of them once more with PIDs of its own; 24 s."""
+    """Two programmes in one transport stream, and the first of them once more with PIDs of its own; 20 s."""
     picture = ["-f", "lavfi", "-i", "testsrc2=size=160x96:rate=25", "-f", "lavfi", "-i", "sine=440"]
     coding = ["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "300k", "-g", "12", "-c:a", "aac", "-b:a", "64k"]
     many, single = directory / "many.ts", directory / "single.ts"
@@ -36,7 +36,7 @@ def make_streams(directory: Path) -> tuple[Path, Path]:
         ([*programs, "-muxrate", "1500k"], many),
         (["-map", "0:v", "-map", "1:a", "-mpegts_start_pid", "0x321", "-mpegts_service_id", "5"], single),
     ):
-        command = ["ffmpeg", "-v", "error", *picture, "-t", "24", *coding, *arguments, "-f", "mpegts", str(target)]
+        command = ["ffmpeg", "-v", "error", *picture, "-t", "20", *coding, *arguments, "-f", "mpegts", str(target)]
         subprocess.run(command, check=True, timeout=60)
     return many, single
 

@@ -42,7 +42,7 @@ def test_tables_come_ten_times_a_second_and_first() -> None:
     assert pids.count(PAT_PID) == pids.count(PMT_PID) == 30
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.sets(st.integers(30, 900), max_size=12))
 def test_what_the_input_lost_is_lost_in_the_output_and_nothing_else(lost: set[int]) -> None:
     bench = Bench(ALONE)
