@@ -85,4 +85,6 @@ def element(tag: int, *contents: bytes) -> bytes:
 
 
 def integer(number: int) -> bytes:
-    return element(INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
+    """In as few octets as two's complement allows (X.690 clause 8.3.2)."""
+    size = (number if number >= 0 else ~number).bit_length() // 8 + 1
+    return element(INTEGER, number.to_bytes(size, "big", signed=True))

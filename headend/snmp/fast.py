@@ -17,6 +17,7 @@ from headend.snmp.errors import AgentSilentError, SnmpError, SnmpSecurityError
 from headend.snmp.keys import MasterKeys
 from headend.snmp.stack import Stack
 from headend.snmp.target import Community, Target, Usm
+from headend.snmp.wire import Wire
 from nf.errors import InputError, NfError
 
 RECEIVE_BUFFER: Final = 262_144
@@ -39,11 +40,14 @@ class FastAgent:
         self.resynchronised = 0  # how often, since this was made
         self._stack = stack
         self._session: SnmpSession | None = None
+        self._wire: Wire | None = None
         self._keys = MasterKeys(target.credentials) if isinstance(target.credentials, Usm) else None
 
     def close(self) -> None:
         """Let go of the socket; the next GET opens another."""
-        self._session = None
+        if self._wire is not None:
+            self._wire.close()
+        self._session = self._wire = None
 
     async def get_many(self, oids: list[str]) -> dict[str, object]:
         """One GET. What the agent has not got, and everything when it answers with an error-status, is left out.
@@ -52,9 +56,9 @@ class FastAgent:
         """
         tries, fresh = 1 + self.target.retries, True
         while True:
-            session = self._session or await self._open()
+            wire = self._wire or await self._open()
             try:
-                return dict(await session.get_many(oids))
+                return await wire.get_many(oids)
             except SnmpAuthError:
                 if not fresh:
                     raise await self._not_accepted() from None
@@ -74,9 +78,9 @@ class FastAgent:
 
     async def get_one(self, oid: str) -> object:
         """One OID alone; KeyError when the agent says that it has not got it, None for NULL or an error-status."""
-        session = self._session or await self._open()
+        wire = self._wire or await self._open()
         try:
-            return await session.get(oid)
+            return await wire.get(oid)
         except NoSuchInstance:
             raise KeyError(oid) from None
         except TimeoutError:
@@ -93,17 +97,21 @@ class FastAgent:
         except OSError as error:
             raise self._unreachable(error) from error
 
-    async def _open(self) -> SnmpSession:
+    async def _open(self) -> Wire:
         if self._keys is not None:
             return await self._open_engine(self._keys, await self.discovered())
-        self._session = self._connect(None, b"")
-        return self._session
+        return self._kept(self._connect(None, b""))
 
-    async def _open_engine(self, keys: MasterKeys, engine: EngineTime) -> SnmpSession:
-        self._session = self._connect(keys, engine.engine_id)
+    async def _open_engine(self, keys: MasterKeys, engine: EngineTime) -> Wire:
+        session = self._connect(keys, engine.engine_id)
+        await self._refresh(session)
         self.engine_id = engine.engine_id
-        await self._refresh(self._session)
-        return self._session
+        return self._kept(session)
+
+    def _kept(self, session: SnmpSession) -> Wire:
+        self.close()
+        self._session, self._wire = session, Wire(session, self.target.timeout_s)
+        return self._wire
 
     def _connect(self, keys: MasterKeys | None, engine_id: bytes) -> SnmpSession:
         target, credentials = self.target, self.target.credentials
@@ -135,13 +143,16 @@ class FastAgent:
     async def _resynchronise(self) -> None:
         """After a REPORT: learn the engine's boots and time, or another engine altogether (RFC 3414 clause 2.3)."""
         self.resynchronised += 1
-        if self._keys is None or self._session is None:
+        if self._keys is None:
             return
         engine = await self.discovered()
-        if engine.engine_id == self.engine_id:
-            await self._refresh(self._session)
-        else:
+        if engine.engine_id != self.engine_id or self._session is None:
             await self._open_engine(self._keys, engine)
+            return
+        session = self._session
+        self.close()  # while gufo-snmp reads its socket itself, nobody else may
+        await self._refresh(session)
+        self._kept(session)
 
     async def _engine_changed(self) -> bool:
         """Whether the silence has the reason that another engine is there now; then that one is taken up."""

@@ -62,6 +62,7 @@ class _Device:
     groups: tuple[PollGroup, ...]
     on_reading: OnReading | None
     due: list[float]
+    cadences_s: Mapping[str, float]  # by OID
     readings: dict[str, Reading] = field(default_factory=dict)
     health: Health = Health()
     polled_at: float = float("-inf")
@@ -75,9 +76,6 @@ class _Device:
         if self.hinted:
             return self.polled_at + HINT_GAP_S
         return max(min(self.due, default=float("inf")), self.wait_until)
-
-    def cadence_s(self, oid: str) -> float:
-        return min(group.every_s for group in self.groups if oid in group.oids)
 
 
 class Poller:
@@ -108,13 +106,17 @@ class Poller:
         self.remove(name)
         session = Session(target, self._clock, name=name, watch=self._watch, stack=self._stack)
         now = self._clock.monotonic()
-        self._devices[name] = _Device(name, session, tuple(groups), on_reading, [now for _ in groups])
+        due = [now for _ in groups]
+        self._devices[name] = _Device(name, session, tuple(groups), on_reading, due, _cadences_s(groups))
         self._start(self._devices[name])
 
     def remove(self, name: str) -> None:
         device = self._devices.pop(name, None)
-        if device is not None and device.task is not None:
+        if device is None:
+            return
+        if device.task is not None:
             device.task.cancel()
+        device.session.release()
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._devices)
@@ -140,13 +142,17 @@ class Poller:
         """Read all of a device's objects now and wait for it; its readings. Raises NotFoundError."""
         device = self._found(name)
         await self._poll(device, tuple(range(len(device.groups))))
-        return self.readings(name)
+        return dict(device.readings)
 
     def readings(self, name: str) -> Mapping[str, Reading]:
         """By OID: the last known of each; STALE when older than three of its cadences. Raises NotFoundError."""
         device = self._found(name)
         now = self._clock.monotonic()
-        return {oid: _judged(reading, device.cadence_s(oid), now) for oid, reading in device.readings.items()}
+        oldest = {oid: now - STALE_AFTER * every_s for oid, every_s in device.cadences_s.items()}
+        return {
+            oid: reading._replace(quality=Quality.STALE) if reading.good and reading.at < oldest[oid] else reading
+            for oid, reading in device.readings.items()
+        }
 
     def health(self, name: str) -> Health:
         """Raises NotFoundError."""
@@ -163,7 +169,7 @@ class Poller:
             self._tasks = None
             for device in self._devices.values():
                 device.task = None
-                await device.session.close()
+                device.session.release()
             self._stack.close()
 
     def _found(self, name: str) -> _Device:
@@ -215,10 +221,11 @@ class Poller:
                 error = wrong
         device.polled_at = self._clock.monotonic()
         self._plan(device, numbers, started, error)
-        fresh = {oid: _kept(device.readings.get(oid), reading) for oid, reading in found.items()}
-        device.readings.update(fresh)
+        if error is not None:
+            found = {oid: _kept(device.readings.get(oid), reading) for oid, reading in found.items()}
+        device.readings.update(found)
         if device.on_reading is not None and self._devices.get(device.name) is device:
-            device.on_reading(device.name, fresh)
+            device.on_reading(device.name, found)
 
     def _plan(self, device: _Device, numbers: tuple[int, ...], started: float, error: NfError | None) -> None:
         """When each group is due again, and how long to leave the device alone."""
@@ -245,7 +252,7 @@ def _kept(known: Reading | None, seen: Reading) -> Reading:
     return seen
 
 
-def _judged(reading: Reading, cadence_s: float, now: float) -> Reading:
-    if reading.quality is Quality.GOOD and reading.age(now) > STALE_AFTER * cadence_s:
-        return replace(reading, quality=Quality.STALE)
-    return reading
+def _cadences_s(groups: Sequence[PollGroup]) -> dict[str, float]:
+    """The shortest of each OID's."""
+    ordered = sorted(groups, key=lambda group: group.every_s, reverse=True)
+    return {oid: group.every_s for group in ordered for oid in group.oids}

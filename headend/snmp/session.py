@@ -16,7 +16,7 @@ from headend.snmp.errors import AgentSilentError, SnmpError, SnmpSecurityError
 from headend.snmp.fast import SYS_UP_TIME, FastAgent, UnreadableAnswerError
 from headend.snmp.stack import Stack
 from headend.snmp.target import Community, Target, Usm
-from headend.snmp.values import Quality, Reading, Varbind, Wire, plain_oid
+from headend.snmp.values import Quality, Reading, Varbind, plain_oid
 from nf.clock import Clock
 from nf.errors import NfError
 
@@ -25,8 +25,7 @@ CHUNK: Final = 32
 ENGINE_CHECK_S: Final = 60.0
 """So often the engine's id, boots and time are read under its digest; well within the time window of 150 s."""
 ENGINE_ID, ENGINE_BOOTS, ENGINE_TIME = (f"1.3.6.1.6.3.10.2.1.{number}.0" for number in (1, 2, 3))
-
-_Found = dict[str, tuple[Wire, Quality]]
+_WIRE: Final = (int, str, bytes)
 
 
 class Session:
@@ -58,6 +57,10 @@ class Session:
 
     async def close(self) -> None:
         """Let go of sockets; the session may be used again."""
+        self.release()
+
+    def release(self) -> None:
+        """What `close` does; a `get` under way ends unreachable."""
         self._agent.close()
         if self._own_stack:
             self._stack.close()
@@ -68,80 +71,88 @@ class Session:
         Raises InputError for what is no OID or no address, and nothing that an agent can cause.
         """
         names = list(dict.fromkeys(map(plain_oid, oids)))
-        found: _Found = {}
+        found: dict[str, Reading] = {}
         async with self._lock:
             at = self._clock.monotonic()
             self.error = None
             try:
                 for first in range(0, len(names), CHUNK):
-                    found |= await self._chunk(names[first : first + CHUNK])
-                await self._check_engine(at)
+                    found.update(await self._chunk(names[first : first + CHUNK], at))
+                if self._watch is not None:
+                    await self._check_engine(self._watch, at)
             except (AgentSilentError, SnmpSecurityError) as error:
                 self.error = error
-        missing = (None, Quality.UNREACHABLE if self.error else Quality.MISSING)
-        return {oid: Reading(*found.get(plain_oid(oid), missing), at) for oid in oids}
+        if len(found) == len(oids) and all(oid in found for oid in oids):
+            return found
+        missing = Reading(None, Quality.UNREACHABLE if self.error else Quality.MISSING, at)
+        return {oid: found.get(plain_oid(oid), missing) for oid in oids}
 
     async def walk(self, root: str, rows_max: int = walks.ROWS_MAX) -> list[Varbind]:
         """Everything beneath `root` with its wire type, each OID once; see `headend.snmp.walk`."""
         async with self._lock:
             return await walks.walk(self._stack, self.target, root, rows_max)
 
-    async def _chunk(self, oids: list[str]) -> _Found:
+    async def _chunk(self, oids: list[str], at: float) -> dict[str, Reading]:
         """What the agent says of these; OIDs that it does not have are left out."""
         if self._in_context:
-            return await self._chunk_in_context(oids)
+            return await self._chunk_in_context(oids, at)
         try:
             values = await self._agent.get_many(oids)
             if values:
-                return {oid: _plain(value) for oid, value in values.items()}
+                return {
+                    oid: Reading(value, Quality.GOOD, at) if isinstance(value, _WIRE) else _reading(value, at)
+                    for oid, value in values.items()
+                }
             if len(oids) > 1 and await self._agent.get_many([SYS_UP_TIME, *oids]):
                 return {}  # it does answer such questions: these are not there
         except UnreadableAnswerError:
             pass
         if len(oids) == 1:
-            return await self._single(oids[0])
+            return await self._single(oids[0], at)
         middle = len(oids) // 2
-        return await self._chunk(oids[:middle]) | await self._chunk(oids[middle:])
+        return await self._chunk(oids[:middle], at) | await self._chunk(oids[middle:], at)
 
-    async def _single(self, oid: str) -> _Found:
+    async def _single(self, oid: str, at: float) -> dict[str, Reading]:
         try:
             value = await self._agent.get_one(oid)
         except KeyError:
             return {}
         except UnreadableAnswerError:
-            return {oid: (None, Quality.UNREADABLE)}
-        credentials = self.target.credentials
-        if value is None and isinstance(credentials, Community) and credentials.version == "v1":
-            return {}  # noSuchName: v1 cannot say it otherwise
-        return {oid: (None, Quality.UNREADABLE) if value is None else _plain(value)}
+            value = None
+        else:
+            credentials = self.target.credentials
+            if value is None and isinstance(credentials, Community) and credentials.version == "v1":
+                return {}  # noSuchName: v1 cannot say it otherwise
+        return {oid: _reading(value, at)}
 
-    async def _chunk_in_context(self, oids: list[str]) -> _Found:
+    async def _chunk_in_context(self, oids: list[str], at: float) -> dict[str, Reading]:
         """gufo-snmp knows no contexts."""
         try:
             answers = await walks.get(self._stack, self.target, oids)
         except SnmpError:
             if len(oids) == 1:
-                return {oids[0]: (None, Quality.UNREADABLE)}
+                return {oids[0]: Reading(None, Quality.UNREADABLE, at)}
             middle = len(oids) // 2
-            return await self._chunk_in_context(oids[:middle]) | await self._chunk_in_context(oids[middle:])
-        return {oid: (answer.varbind.value, Quality.GOOD) for oid, answer in answers.items() if not answer.exception}
+            return await self._chunk_in_context(oids[:middle], at) | await self._chunk_in_context(oids[middle:], at)
+        return {oid: _reading(answer.varbind.value, at) for oid, answer in answers.items() if not answer.exception}
 
-    async def _check_engine(self, now: float) -> None:
+    async def _check_engine(self, watch: EngineWatch, now: float) -> None:
         """Remember the engine: every minute, and whenever it took a resynchronisation to be understood."""
-        if self._watch is None:
-            return
         if self._checked and self._checked[0] == self._agent.resynchronised and now - self._checked[1] < ENGINE_CHECK_S:
             return
         self._checked = (self._agent.resynchronised, now)
-        found = await self._chunk([ENGINE_ID, ENGINE_BOOTS, ENGINE_TIME])
-        engine_id, boots, time_s = (found.get(oid, (None,))[0] for oid in (ENGINE_ID, ENGINE_BOOTS, ENGINE_TIME))
-        if isinstance(engine_id, bytes) and isinstance(boots, int) and isinstance(time_s, int):
-            self._watch.observe(self._name, EngineTime(engine_id, boots, time_s, authentic=True))
-        else:  # an agent without SNMP-FRAMEWORK-MIB
-            self._watch.observe(self._name, await self._agent.discovered())
+        found = await self._chunk([ENGINE_ID, ENGINE_BOOTS, ENGINE_TIME], now)
+        said = [found[oid].value for oid in (ENGINE_ID, ENGINE_BOOTS, ENGINE_TIME) if oid in found]
+        match said:
+            case [bytes(engine_id), int(boots), int(time_s)]:
+                watch.observe(self._name, EngineTime(engine_id, boots, time_s, authentic=True))
+            case _:  # an agent without SNMP-FRAMEWORK-MIB
+                watch.observe(self._name, await self._agent.discovered())
 
 
-def _plain(value: object) -> tuple[Wire, Quality]:
+def _reading(value: object, at: float) -> Reading:
+    if isinstance(value, _WIRE):
+        return Reading(value, Quality.GOOD, at)
     if isinstance(value, float):
-        return str(value).encode(), Quality.GOOD
-    return (value, Quality.GOOD) if isinstance(value, int | str | bytes) else (None, Quality.UNREADABLE)
+        return Reading(str(value).encode(), Quality.GOOD, at)
+    return Reading(None, Quality.UNREADABLE, at)

@@ -13,7 +13,7 @@ import ipaddress
 import socket
 import struct
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -65,7 +65,8 @@ class _Waiting:
 class TrapReceiver:
     """Receives v1, v2c and v3 TRAPs and INFORMs; `async for notification in receiver` until `close`.
 
-    `dropped` counts every datagram that was not delivered, by reason; `drops` has the last hundred with their sources.
+    `dropped` counts every datagram that was not delivered, by reason; `drops` has the last hundred with their sources,
+    and `on_drop` gets each that had one (what the kernel loses has none).
     """
 
     def __init__(
@@ -78,9 +79,11 @@ class TrapReceiver:
         communities: Iterable[Community] = (),
         queue: int = QUEUE,
         socket_buffer: int = SOCKET_BUFFER,
+        on_drop: Callable[[Drop], None] | None = None,
     ) -> None:
         self.dropped: Counter[Reason] = Counter()
         self.drops: deque[Drop] = deque(maxlen=_DROPS_KEPT)
+        self._on_drop = on_drop
         self._place = (address, port)
         self._clock = clock
         self._own = own
@@ -241,6 +244,8 @@ class TrapReceiver:
             return Reason.UNKNOWN_USER if known else Reason.UNKNOWN_ENGINE
         if head.level < user.level:
             return Reason.LOW_SECURITY_LEVEL
+        if head.boots == BOOTS_LATCHED and head.level > 1:
+            return Reason.NOT_IN_TIME_WINDOW
         return Reason.NOT_A_NOTIFICATION if head.pdu is not None and head.pdu not in _NOTIFICATIONS else None
 
     # --- from the queue to the consumer -------------------------------------------------------------------------------
@@ -265,8 +270,6 @@ class TrapReceiver:
         if user is None or head.level == 1 or head.engine_id == self._own.engine_id:
             return user is not None
         known = user.time
-        if head.boots == BOOTS_LATCHED:
-            return False
         if known is not None:
             expected = known.time_s + (now - user.at)
             if head.boots < known.boots or (head.boots == known.boots and head.time_s < expected - TIME_WINDOW_S):
@@ -279,7 +282,10 @@ class TrapReceiver:
         self.dropped[reason] += 1
         usm = head if isinstance(head, UsmHead) else None
         name = usm.user.decode("utf-8", "replace") if usm else ""
-        self.drops.append(Drop(reason, source[0], now, usm.engine_id if usm else b"", name))
+        drop = Drop(reason, source[0], now, usm.engine_id if usm else b"", name)
+        self.drops.append(drop)
+        if self._on_drop is not None:
+            self._on_drop(drop)
 
     def _send(self, datagram: bytes, destination: Address) -> None:
         if self._socket is not None:

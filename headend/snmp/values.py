@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from nf.errors import InputError
 
@@ -51,8 +51,7 @@ class Varbind:
     syntax: Syntax
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A value, whether it may be believed, and when it was read (monotonic seconds of the clock in use)."""
 
     value: Wire

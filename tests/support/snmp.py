@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -43,10 +43,16 @@ def usm(user: str = "nf", *, context: str = "", auth_key: str = AUTH_KEY, privac
     )
 
 
+def free_ports(count: int) -> tuple[int, ...]:
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return tuple(int(probe.getsockname()[1]) for probe in probes)
+
+
 def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def wait_for_agent(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -116,7 +122,9 @@ def simulator(walks: Sequence[Path]) -> Iterator[Simulator]:
         program = Path(sys.executable).parent / "snmpsim-command-responder"
         argv = [str(program), *options, *users, f"--agent-udpv4-endpoint=127.0.0.1:{port}"]
         environment = {**os.environ, "HOME": str(directory), "PYTHONWARNINGS": "ignore"}
-        process = subprocess.Popen(argv, env=environment, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            argv, env=environment, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             wait_for_agent(port, process)
             yield Simulator(port, tuple(walk.stem for walk in walks))
@@ -126,6 +134,11 @@ def simulator(walks: Sequence[Path]) -> Iterator[Simulator]:
 
 
 # --- net-snmp --------------------------------------------------------------------------------------------------------
+
+TWENTY_OIDS = tuple(
+    [f"1.3.6.1.2.1.1.{number}.0" for number in range(1, 7)] + [f"1.3.6.1.2.1.11.{number}.0" for number in range(8, 22)]
+)
+"""That every snmpd has: the system group, and counters of its own traffic."""
 
 
 @dataclass
@@ -154,7 +167,12 @@ class Snmpd:
         kept = self.directory / "kept"
         files = f"{self.directory / 'snmpd.conf'},{kept / 'snmpd.conf'}"
         argv = ["snmpd", "-f", "-C", "-c", files, "-r", "-I", "-smux", "-Lf", str(self.directory / "log")]
-        environment = {**os.environ, "SNMP_PERSISTENT_DIR": str(kept), "MIBS": "", "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+        environment = {
+            **os.environ,
+            "SNMP_PERSISTENT_DIR": str(kept),
+            "MIBS": "",
+            "PATH": f"{os.environ['PATH']}:/usr/sbin",
+        }
         self.process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for_agent(self.port, self.process)
 
@@ -162,6 +180,12 @@ class Snmpd:
         if self.process is not None:
             self.process.terminate()
             self.process.wait()
+
+    def kill(self) -> None:
+        """Power lost, paused or not."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
 
     def pause(self) -> None:
         """It lives and says nothing."""
@@ -195,7 +219,7 @@ class Snmpd:
 def snmpd(ports: int = 1, extra: str = "") -> Iterator[Snmpd]:
     """A running snmpd; 100 ports at most, since its agentaddress line is cut silently beyond."""
     with _directory() as directory:
-        agent = Snmpd(directory, tuple(free_port() for _ in range(ports)), extra=extra)
+        agent = Snmpd(directory, free_ports(ports), extra=extra)
         agent.start()
         try:
             yield agent
