@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -210,7 +211,8 @@ class Poller:
             sleeping.cancel()
 
     async def _poll(self, device: _Device, numbers: tuple[int, ...]) -> None:
-        oids = tuple(dict.fromkeys(oid for number in numbers for oid in device.groups[number].oids))
+        groups = tuple(device.groups[number].oids for number in numbers)
+        oids = groups[0] if len(groups) == 1 else tuple(itertools.chain.from_iterable(groups))
         async with self._under_way:
             started = self._clock.monotonic()
             try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from headend.snmp import walk as walks
@@ -26,6 +27,12 @@ ENGINE_CHECK_S: Final = 60.0
 """So often the engine's id, boots and time are read under its digest; well within the time window of 150 s."""
 ENGINE_ID, ENGINE_BOOTS, ENGINE_TIME = (f"1.3.6.1.6.3.10.2.1.{number}.0" for number in (1, 2, 3))
 _WIRE: Final = (int, str, bytes)
+
+
+@lru_cache(maxsize=4096)
+def _question(oids: tuple[str, ...]) -> tuple[list[str], frozenset[str]]:
+    """What to ask for: each once, without leading dots; and the OIDs as the caller wrote them."""
+    return list(dict.fromkeys(map(plain_oid, oids))), frozenset(oids)
 
 
 class Session:
@@ -70,19 +77,22 @@ class Session:
 
         Raises InputError for what is no OID or no address, and nothing that an agent can cause.
         """
-        names = list(dict.fromkeys(map(plain_oid, oids)))
+        names, wanted = _question(tuple(oids))
         found: dict[str, Reading] = {}
         async with self._lock:
             at = self._clock.monotonic()
             self.error = None
             try:
-                for first in range(0, len(names), CHUNK):
-                    found.update(await self._chunk(names[first : first + CHUNK], at))
+                if len(names) <= CHUNK:
+                    found = await self._chunk(names, at)
+                else:
+                    for first in range(0, len(names), CHUNK):
+                        found.update(await self._chunk(names[first : first + CHUNK], at))
                 if self._watch is not None:
                     await self._check_engine(self._watch, at)
             except (AgentSilentError, SnmpSecurityError) as error:
                 self.error = error
-        if len(found) == len(oids) and all(oid in found for oid in oids):
+        if found.keys() == wanted:
             return found
         missing = Reading(None, Quality.UNREACHABLE if self.error else Quality.MISSING, at)
         return {oid: found.get(plain_oid(oid), missing) for oid in oids}

@@ -77,7 +77,7 @@ async def test_each_group_at_its_cadence_and_together_when_due_together() -> Non
         await bench.clock.advance(10.5)
         assert fake.times == [float(second) for second in range(11)]
         assert [at for at, oids in fake.asked if SLOW in oids] == [0.0, 5.0, 10.0]
-        assert fake.asked[0][1] == (FAST, SLOW)
+        assert set(fake.asked[0][1]) == {FAST, SLOW}
         assert bench.poller.readings("mod1")[FAST].value == 11
 
 
@@ -150,7 +150,7 @@ async def test_a_hint_polls_at_once_and_a_storm_of_hints_only_twice_a_second() -
             assert bench.poller.poll_address("127.0.0.1") == ("mod1",)
         bench.poller.poll_now("unknown")
         await bench.clock.advance(0.1)
-        assert fake.asked[-1] == (10.0, (FAST, SLOW))
+        assert (fake.asked[-1][0], set(fake.asked[-1][1])) == (10.0, {FAST, SLOW})
         for _ in range(40):
             bench.poller.poll_now("mod1")
             await bench.clock.advance(0.1)
