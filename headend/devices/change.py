@@ -291,8 +291,9 @@ class Setting:
         )
 
     async def _rolled_back(self) -> tuple[Aftermath, str]:
-        lost = [item.name for item in self._written if not item.readable]
-        old = [self._old(item) for item in self._written if item.readable]
+        known = {name for name, before in self._before.items() if before.wire is not None}
+        lost = [item.name for item in self._written if item.name not in known]
+        old = [self._old(item) for item in self._written if item.name in known]
         now = await self._device.read_instances(item.instance for item in old)
         differing = [item for item in old if not self._is_old(item, now[item.name])]
         staged = [item for item in old if item.instance.parameter.write is Write.APPLY]
@@ -307,7 +308,7 @@ class Setting:
             silent = all(value.quality is Quality.UNREACHABLE for value in now.values())
             return Aftermath.UNKNOWN if silent else Aftermath.CHANGED, f"; taking it back failed: {failed}"
         if lost:
-            return Aftermath.CHANGED, f"; {', '.join(lost)} cannot be taken back: it is written only"
+            return Aftermath.CHANGED, f"; {', '.join(lost)} cannot be taken back: its old value could not be read"
         return Aftermath.ROLLED_BACK, ""
 
     def _old(self, item: Wanted) -> Wanted:

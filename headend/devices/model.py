@@ -101,9 +101,9 @@ class Parameter(DocumentModel):
     tolerance    how far a value read back may be from the one set, in its unit; devices round
     write_oid    where it is written when that is not where it is read (staged objects)
     command      text to send, `{value}` in it is the wire value
-    momentary    of a `wo` object: nothing can be read back; an effect has to prove it, unless this is said
     secret       keys: never read into snapshots, history or errors
     configuration  part of the device's configuration: goes into snapshots and comes back with `restore`
+    radiates     the value that puts a carrier on the air: only two people may, and no template or restore
     """
 
     oid: ObjectOid
@@ -125,6 +125,7 @@ class Parameter(DocumentModel):
     tolerance: Annotated[float, Strict(), Field(ge=0)] = 0.0
     secret: bool = False
     configuration: bool = True
+    radiates: Scalar | None = None
     description: str = ""
 
     @property
@@ -146,7 +147,7 @@ class Table(DocumentModel):
 
 
 class Apply(DocumentModel):
-    """What makes staged values true: SET `oid` to `value`. `status` reads `done` when it has worked."""
+    """What makes staged values true: SET `oid` to `value`."""
 
     oid: Oid
     syntax: Syntax = Syntax.INTEGER

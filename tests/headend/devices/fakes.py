@@ -45,6 +45,7 @@ class Agent:
     on_set     runs after each SET that changed something: effects in the world
     dies_after number of SETs after which it answers nothing any more
     lose_answer of SETs: it does what was asked and its answer is lost
+    garbled    OIDs whose value cannot be made out
     """
 
     clock: InstantClock
@@ -58,6 +59,7 @@ class Agent:
     dies_after: int | None = None
     lose_answer: bool = False
     silent: bool = False
+    garbled: set[str] = field(default_factory=set)
     sets: list[list[Varbind]] = field(default_factory=list)
     gets: list[tuple[str, ...]] = field(default_factory=list)
     _coming: list[tuple[float, str, Wire]] = field(default_factory=list)
@@ -76,12 +78,14 @@ class Agent:
         now = self.clock.monotonic()
         if self.silent:
             return {oid: Reading(None, Quality.UNREACHABLE, now) for oid in oids}
-        return {
-            oid: Reading(self.objects[oid], Quality.GOOD, now)
-            if oid in self.objects
-            else Reading(None, Quality.MISSING, now)
-            for oid in oids
-        }
+        return {oid: self._reading(oid, now) for oid in oids}
+
+    def _reading(self, oid: str, now: float) -> Reading:
+        if oid in self.garbled:
+            return Reading(None, Quality.UNREADABLE, now)
+        if oid not in self.objects:
+            return Reading(None, Quality.MISSING, now)
+        return Reading(self.objects[oid], Quality.GOOD, now)
 
     async def walk(self, root: str) -> Sequence[Varbind]:
         self._pass_time()

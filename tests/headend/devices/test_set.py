@@ -283,3 +283,12 @@ async def test_a_device_that_does_not_take_its_old_value(bent: Device, agent: Ag
     error = await failed(bent, level=-5.0, transmit="on")
     assert error.aftermath is Aftermath.CHANGED
     assert "taking it back failed" in str(error)
+
+
+async def test_a_value_that_could_not_be_read_before_cannot_be_taken_back(bent: Device, agent: Agent) -> None:
+    agent.garbled.add(LEVEL)
+    agent.ignore.add(TRANSMIT)
+    error = await failed(bent, level=-5.0, transmit="on")
+    assert error.aftermath is Aftermath.CHANGED
+    assert "level cannot be taken back" in str(error)
+    assert all(varbind.value is not None for pdu in agent.sets for varbind in pdu)
