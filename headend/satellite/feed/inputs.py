@@ -9,7 +9,14 @@ import time
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
 
-from headend.multicast.receive import IP_MULTICAST_ALL, bind_to_interface, drain, open_receiver, open_sender
+from headend.multicast.receive import (
+    IP_MULTICAST_ALL,
+    bind_to_interface,
+    drain,
+    join_source,
+    open_receiver,
+    open_sender,
+)
 from headend.satellite.feed.config import Fallback
 from headend.satellite.feed.programme import SILENCE_S, Multiplex
 from headend.satellite.feed.route import interfaces_towards, join_source_by
@@ -79,6 +86,10 @@ class FallbackInput:
 
     One socket an interface, each of which hears that interface alone: where two of them bring the stream, one is
     taken for as long as it comes, since both together would show every packet twice.
+
+    A PoP is a router: the kernel hands it the stream by that membership, but its PIM fetches the stream only for who
+    asks on a LAN with IGMP (measured with FRR's pimd, which hears the reports of its own host; the first packet came
+    7 ms later). So `fetch` asks there too, and only for as long as the fallback is wanted.
     """
 
     def __init__(self, selector: Selector, fallback: Fallback) -> None:
@@ -88,7 +99,25 @@ class FallbackInput:
         self._fallback = fallback
         self._readers: dict[int, _Reader] = {}
         self._heard: int | None = None
+        self._asking: socket.socket | None = None
         self.check()
+
+    def fetch(self, lans: Iterable[IPv4Address], *, wanted: bool) -> None:
+        """Ask on the first of these own addresses' LANs that can be had, or no longer. Nothing is read there."""
+        if not wanted:
+            if self._asking is not None:
+                self._asking.close()
+                self._asking = None
+            return
+        for address in lans if self._asking is None else ():
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                join_source(sock, self._fallback.group, self._fallback.source, address)
+            except OSError:
+                sock.close()  # an address that is not there; the outputs say so
+                continue
+            self._asking = sock
+            return
 
     def check(self) -> None:
         """Follows the route to the source."""
@@ -133,6 +162,7 @@ class FallbackInput:
             reader.drain()
 
     def close(self) -> None:
+        self.fetch((), wanted=False)
         for reader in self._readers.values():
             reader.close()
         self._readers = {}
@@ -147,6 +177,10 @@ class Outputs:
         self._target = (str(group), port)
         self._sockets: dict[IPv4Address, socket.socket | None] = {}
         self._failed: set[IPv4Address] = set()
+
+    @property
+    def addresses(self) -> tuple[IPv4Address, ...]:
+        return tuple(sorted(self._sockets))
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from headend.satellite.feed.config import CONTROL_SOCKET, STATUS_SOCKET, FeedCon
 from headend.satellite.feed.inputs import CarrierInput, FallbackInput, Outputs
 from headend.satellite.feed.programme import Multiplex
 from headend.satellite.feed.service import Service
+from headend.satellite.feed.switch import State
 from nf.errors import InputError
 
 _TICK_S = 0.05
@@ -39,6 +40,11 @@ class _Channel:
         if config.fallback is not None and self.service.fallback is not None:
             self.fallback = FallbackInput(selector, config.fallback)
             self.fallback.multiplex.follow([self.service.fallback])
+
+    def tick(self, now: float) -> None:
+        self.service.tick(now)
+        if self.fallback is not None:
+            self.fallback.fetch(self.outputs.addresses, wanted=self.service.state is not State.SATELLITE)
 
     def check(self) -> None:
         self.outputs.check()
@@ -138,7 +144,7 @@ class Feed:
         """Whatever has arrived is counted before anything is called silent."""
         self._drain()
         for channel in self._channels.values():
-            channel.service.tick(now)
+            channel.tick(now)
         if now >= self._next_check:
             self._next_check = now + _CHECK_S
             if self._input is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from headend.multicast.interfaces.driver import InterfacesDriver
 from headend.multicast.interfaces.driver import create as create_interfaces
 from headend.multicast.tree.driver import TreeDriver
 from headend.multicast.tree.driver import create as create_tree
+from headend.satellite.feed.config import Fallback
+from headend.satellite.feed.inputs import FallbackInput
 from nf.contracts.driver import Driver, Undo
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, RefusedError
@@ -189,6 +192,30 @@ def test_a_committed_stream_arrives_and_another_does_not(converged: Network) -> 
         )
     finally:
         flow.cancel()
+
+
+def test_the_fallback_of_a_pop_comes_to_the_router_itself_while_it_is_wanted(converged: Network) -> None:
+    flow = converged.nodes["s"].start(send, SOURCE, (COMMITTED,))
+    try:
+        converged.nodes["b"].call(_fetch)
+    finally:
+        flow.cancel()
+
+
+async def _fetch() -> None:
+    fallback = Fallback(IPv4Address(SOURCE), IPv4Address(COMMITTED), 5000)
+    with selectors.DefaultSelector() as selector:
+        taken = FallbackInput(selector, fallback)
+        try:
+            taken.fetch([IPv4Address("10.61.3.1")], wanted=True)
+
+            async def come() -> bool:
+                taken.drain()
+                return taken.multiplex.datagrams >= 5
+
+            await until(come)
+        finally:
+            taken.close()
 
 
 def _routers(network: Network) -> tuple[Node, Node]:

@@ -13,7 +13,7 @@ import pytest
 from headend.satellite.feed.client import ask, tell
 from headend.transport.continuity import ContinuityMonitor
 from nf.documents.appliance import ProbeTarget
-from tests.headend.multicast.source.netlab import RECEIVER, SOURCE, namespaces, run
+from tests.headend.multicast.source.netlab import RECEIVER, SOURCE, Pair, namespaces, run
 from tests.headend.multicast.test_probe import watching
 from tests.headend.satellite.feed.live import (
     FALLBACK_GROUP,
@@ -46,6 +46,12 @@ def target() -> ProbeTarget:
     return ProbeTarget(id="ch1/satellite/r1", kind="ssm", channel="ch1", path="satellite", arguments=arguments)
 
 
+def memberships(pair: Pair) -> int:
+    """How many sockets of the PoP ask for the fallback."""
+    lines = run("ip", "netns", "exec", pair.head, "cat", "/proc/net/mcfilter").splitlines()
+    return next((int(line.split()[4]) for line in lines if "0xe80a0101" in line), 0)
+
+
 def tshark_drops(path: Path) -> int:
     fields = ["-d", f"udp.port=={PORT},mp2t", "-T", "fields", "-e", "mp2t.cc.drop"]
     command = ["tshark", "-r", str(path), *fields]
@@ -67,9 +73,11 @@ async def test_a_switch_to_the_fallback_and_back_shows_no_continuity_error(
             sky.playing.clear()
             await status_when(place, lambda found: found.services[0].input == "fallback")
             await watch.until(lambda sample: sample.up)
+            assert memberships(pair) == 2  # it is asked for, and fetched
             sky.playing.set()
             await status_when(place, lambda found: found.services[0].input == "satellite")
             await capture.until(len(capture.datagrams) + 20)
+            assert memberships(pair) == 1
             ended = await watch.until(lambda sample: sample.up)
             status = await status_when(place, lambda _: True)
         capture.close()
