@@ -23,7 +23,7 @@ from nf.telemetry.alarms import AlarmEvent, Severity
 TIME_WINDOW_S: Final = 150.0
 """RFC 3414 clause 2.2.3."""
 BOOTS_LATCHED: Final = 2**31 - 1
-_REMEDY = "see that nobody else answers at this address, then: nf device accept {name}"
+_REMEDY: Final = "make sure that it is the device you know, and nobody else at its address; then accept its engine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,7 @@ class EngineWatch:
         else:
             cause = "snmp-engine-replaced"
             text = f"engine {known.engine_id.hex()} is now {seen.engine_id.hex()} ({how})"
-        remedy = _REMEDY.format(name=name)
-        self._on_alarm(AlarmEvent(cause, name, Severity.CRITICAL, self._clock.now(), text, remedy=remedy))
+        self._on_alarm(AlarmEvent(cause, name, Severity.CRITICAL, self._clock.now(), text, remedy=_REMEDY))
 
 
 class _Discovery(asyncio.DatagramProtocol):

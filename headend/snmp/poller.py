@@ -97,6 +97,7 @@ class Poller:
         self._clock = clock
         self._watch = watch
         self._stack = stack or Stack()
+        self._own_stack = stack is None
         self._jitter = jitter
         self._under_way = asyncio.Semaphore(in_flight)
         self._devices: dict[str, _Device] = {}
@@ -171,7 +172,8 @@ class Poller:
             for device in self._devices.values():
                 device.task = None
                 device.session.release()
-            self._stack.close()
+            if self._own_stack:
+                self._stack.close()
 
     def _found(self, name: str) -> _Device:
         try:

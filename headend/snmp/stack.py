@@ -124,6 +124,8 @@ class _Engine:
         self.engine = SnmpEngine()
         self._context = credentials.context if isinstance(credentials, Usm) else ""
         self._destinations: dict[tuple[str, int, float, int], str] = {}
+        self._under_way = 0
+        self._retired = False
         if isinstance(credentials, Community):
             config.add_v1_system(self.engine, _US, credentials.name)
             config.add_target_parameters(self.engine, _US, _US, "noAuthNoPriv", 0 if credentials.version == "v1" else 1)
@@ -161,13 +163,24 @@ class _Engine:
                 future.set_result((indication, answer))
 
         destination = self._destination(target, timeout_s, retries)
-        CommandGenerator().send_pdu(self.engine, destination, None, self._context, pdu, done, None)
+        self._under_way += 1
         try:
+            CommandGenerator().send_pdu(self.engine, destination, None, self._context, pdu, done, None)
             # pysnmp's own timeouts, and its up to four rounds of discovery, end before.
             async with asyncio.timeout(6.0 * timeout_s * (1 + retries) + 1.0):
                 return await future
         except TimeoutError:  # an answer that made pysnmp stumble, or an engine that was closed meanwhile
             return errind.requestTimedOut, None
+        finally:
+            self._under_way -= 1
+            if self._retired and not self._under_way:
+                self.close()
+
+    def retire(self) -> None:
+        """Close as soon as nobody waits for an answer."""
+        self._retired = True
+        if not self._under_way:
+            self.close()
 
     def close(self) -> None:
         self.engine.close_dispatcher()
@@ -225,10 +238,10 @@ class Stack:
         return self._engines[credentials]
 
     def _drop(self, credentials: Credentials, engine: _Engine) -> None:
-        """An engine that lost touch may never find it again; what else waits for it ends by its timeout."""
+        """An engine that lost touch may never find it again; what else waits for it is still answered."""
         if self._engines.get(credentials) is engine:
             del self._engines[credentials]
-            engine.close()
+            engine.retire()
 
 
 def _check_address(target: Target) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from headend.snmp.ber import element
-from headend.snmp.errors import AgentSilentError, SnmpError
+from headend.snmp.errors import AgentSilentError, SnmpError, SnmpSecurityError
 from headend.snmp.session import Session
 from headend.snmp.setter import Setter
 from headend.snmp.target import Community, Target
 from headend.snmp.values import Syntax, Varbind
 from nf.clock import RealClock
 from nf.errors import InputError
-from tests.support.snmp import Simulator, Snmpd, rogue, usm
+from tests.support.snmp import AUTH_KEY, PRIVACY_KEY, Simulator, Snmpd, rogue, snmpd, usm
 
 ARC = "1.3.6.1.4.1.8072.9999.9999.8"
 FIRST, RANGED, READ_ONLY, TEXT = (f"{ARC}.{number}.0" for number in (1, 2, 3, 4))
@@ -116,6 +117,25 @@ async def test_an_agent_dies_in_the_middle_of_a_set(agent: Snmpd, setter: Setter
     agent.start()
     await setter.set(target, [Varbind(SYS_CONTACT, b"after", Syntax.OCTETS)])
     assert await value(target, SYS_CONTACT) == b"after"
+
+
+@pytest.mark.daemon
+async def test_one_device_that_refuses_disturbs_no_other_of_the_same_user(
+    sim: Simulator, require_programs: Callable[..., None], setter: Setter
+) -> None:
+    require_programs("snmpd")
+    user = f"createUser second SHA-256 {AUTH_KEY} AES {PRIVACY_KEY}\nrwuser second priv"
+    with snmpd(extra=user) as slow:
+        target = slow.target(usm("second"), timeout_s=10.0)
+        await setter.set(target, [Varbind(SYS_CONTACT, b"before", Syntax.OCTETS)])
+        slow.pause()
+        setting = asyncio.create_task(setter.set(target, [Varbind(SYS_CONTACT, b"during", Syntax.OCTETS)]))
+        await asyncio.sleep(0)
+        with pytest.raises(SnmpSecurityError):  # it does not know this user
+            await setter.set(replace(sim.target("settable"), credentials=usm("second")), [whole(FIRST, 1)])
+        slow.resume()
+        await setting
+        assert await value(target, SYS_CONTACT) == b"during"
 
 
 @pytest.mark.daemon
