@@ -109,6 +109,8 @@ def _check_parameter(model: Model, name: str, parameter: Parameter, key: str) ->
             yield Problem(rule, "see `subtrees` of the table", key=f"{key}.{field}", value=oid)
     yield from _check_syntax(parameter, key)
     yield from _check_write(model, parameter, key)
+    if parameter.radiates is not None and parameter.enum and parameter.radiates not in parameter.enum:
+        yield Problem("is no choice of its enum", f"one of: {', '.join(parameter.enum)}", key=f"{key}.radiates")
     wires = list(parameter.enum.values())
     if len(set(wires)) != len(wires):
         yield Problem("two names stand for one wire value", "keep one of them", key=f"{key}.enum")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from headend.devices import values
 from headend.devices.instances import Instance, refused, resolve
-from headend.devices.model import Write
+from headend.devices.model import Model, Range, Write
 from headend.devices.values import Value, ValueRefusedError
 from headend.snmp.values import Varbind, Wire
 from nf.errors import InputError, Problem
@@ -71,7 +71,7 @@ def plan(device: Device, changes: Mapping[str, Value]) -> tuple[Wanted, ...]:
     problems: list[Problem] = []
     for name, value in changes.items():
         try:
-            wanted.append(_checked(device, resolve(device.model, name), value))
+            wanted.append(checked(device.model, name, value, device.limits))
         except InputError as error:
             problems += error.problems
     names = [item.name for item in wanted]
@@ -83,13 +83,18 @@ def plan(device: Device, changes: Mapping[str, Value]) -> tuple[Wanted, ...]:
     return tuple(wanted)
 
 
-def _checked(device: Device, instance: Instance, value: Value) -> Wanted:
+def checked(model: Model, name: str, value: Value, limits: Mapping[str, Range] | None = None) -> Wanted:
+    """A value of a parameter as it goes over the wire. `limits`: narrower ranges than the model's.
+
+    Raises InputError: unknown, read-only, or a value that it cannot have; nothing of a secret is in it.
+    """
+    instance = resolve(model, name)
     parameter = instance.parameter
     if not parameter.writable:
         raise refused(instance.name, "is read-only", "set one that can be set")
-    limits = device.limits.get(instance.name, device.limits.get(instance.key))
+    known = limits or {}
     try:
-        values.check(parameter, value, limits)
+        values.check(parameter, value, known.get(instance.name, known.get(instance.key)))
         return Wanted(instance, value, values.encode(parameter, value))
     except ValueRefusedError as error:
         told = "" if parameter.secret else error.problem.value

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
+from headend.devices.claims import Claim
 from headend.devices.documents import SnmpDevice
 from headend.multicast.documents import SsmGroup
+from headend.satellite.claims import BY_ROLE
 from headend.satellite.modcod import by_name
 from headend.satellite.threshold import Losses
 from nf.documents.lineup import DeliveryPath
@@ -185,6 +188,13 @@ class SatelliteEquipment(DocumentModel):
     transponders: tuple[Transponder, ...] = ()
     carriers: tuple[Carrier, ...] = ()
 
+    def device_claims(self) -> Iterator[Claim]:
+        """The chain of a carrier is the carrier's to set (`headend.devices.claims`)."""
+        for carrier in self.carriers:
+            remedy = f"change carrier {carrier.id} or its services; what it is now: nf link show {carrier.id}"
+            for role, parameters in BY_ROLE.items():
+                yield Claim(str(getattr(carrier, role)), parameters, f"carrier {carrier.id}", remedy)
+
 
 class SatelliteOutput(DocumentModel):
     """Where a PoP gives the programme to its receivers: `group` with the PoP's own address on their LAN as source."""
@@ -215,6 +225,8 @@ class SatellitePath(DeliveryPath):
 
     @model_validator(mode="after")
     def _rates_and_pids(self) -> Self:
+        if self.rate_bps % 1000 or (self.min_rate_bps or 0) % 1000:
+            raise RuleError("encoders take whole kbit/s", "round rate and min_rate, such as 1200k")
         if self.min_rate_bps is not None and self.min_rate_bps > self.rate_bps:
             raise RuleError("min_rate is more than rate", "lower min_rate")
         if self.pmt_pid is None and not 32 <= 16 * self.service_id <= 8175:
