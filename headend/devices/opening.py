@@ -30,7 +30,7 @@ class OpenDevices:
         self._open: dict[str, tuple[str, Device, Session]] = {}
 
     async def get(self, device: SnmpDevice, limits: Mapping[str, Range] | None = None) -> Device:
-        """The open device; anew when its credentials' text has changed.
+        """The open device; anew when its credentials' text has changed. `limits` replace those that it had.
 
         Raises NotFoundError (model or secret), IntegrityError, InputError.
         """
@@ -39,6 +39,8 @@ class OpenDevices:
         known = self._open.get(key)
         if known is not None:
             if known[0] == text:
+                if limits is not None:
+                    known[1].limits = dict(limits)
                 return known[1]
             await known[2].close()
         target = Target(str(device.address), device.port, parse_credentials(text, device.credentials))

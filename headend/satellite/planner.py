@@ -165,6 +165,11 @@ class _Plan:
             remedy = "name a path of type ssm of the same channel, or remove the key"
             key, value = f"{way.key}.fallback", way.path.fallback
             self._refuse(way, Problem("a PoP cannot fall back to that path", remedy, key=key, value=value))
+        elif isinstance(other := others.get(way.path.fallback or ""), SsmPath):
+            for site in sorted(set(way.path.sites) - set(other.sites)):
+                remedy = f"add {site} to the sites of {other.id}, or remove the key"
+                key, value = f"{way.key}.fallback", other.id
+                self._refuse(way, Problem(f"{other.id} does not come to {site}", remedy, key=key, value=value))
 
     def _refuse(self, way: _Way, problem: Problem) -> None:
         self.problems.append(problem)

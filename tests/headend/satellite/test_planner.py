@@ -105,6 +105,7 @@ def lineup_with(channel: int, **changes: Any) -> dict[str, Any]:
         (lineup_with(0, sites=["core"]), "the site has no receiver of sat1", "spec.channels[0].delivery[1].sites[0]"),
         (lineup_with(0, sites=["moon"]), "no such site in the fleet", "spec.channels[0].delivery[1].sites[0]"),
         (lineup_with(0, fallback="ott"), "cannot fall back to that path", "spec.channels[0].delivery[1].fallback"),
+        (lineup_with(0, rate=1_200_300), "whole kbit/s", "spec.channels[0].delivery[1]"),
         (lineup_with(0, min_rate="2M"), "min_rate is more than rate", "spec.channels[0].delivery[1]"),
         (lineup_with(0, service_id=60000), "gives no PID of its own", "spec.channels[0].delivery[1]"),
     ],
@@ -112,6 +113,13 @@ def lineup_with(channel: int, **changes: Any) -> dict[str, Any]:
 def test_a_path_that_breaks_a_rule_is_refused_where_it_stands(lineup: dict[str, Any], rule: str, key: str) -> None:
     problems = refused(lineup, fleet_data())
     assert any(rule in problem.rule and problem.key == key and problem.remedy for problem in problems), problems
+
+
+def test_a_fallback_comes_to_every_site_that_may_need_it() -> None:
+    lineup = lineup_data()
+    lineup["spec"]["channels"][0]["delivery"][0]["sites"] = ["pop1"]
+    (problem,) = refused(lineup, fleet_data())
+    assert (problem.rule, problem.key) == ("iptv does not come to pop2", "spec.channels[0].delivery[1].fallback")
 
 
 def fleet_with(**changes: Any) -> dict[str, Any]:
@@ -175,7 +183,7 @@ def test_a_second_path_over_the_same_transponder_is_worth_a_warning() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    rates=st.lists(st.integers(300_000, 1_500_000), min_size=1, max_size=6),
+    rates=st.lists(st.integers(300, 1_500).map(lambda kbps: kbps * 1000), min_size=1, max_size=6),
     priorities=st.lists(st.integers(1, 9), min_size=6, max_size=6),
 )
 def test_no_rung_ever_carries_more_than_it_has(rates: list[int], priorities: list[int]) -> None:
