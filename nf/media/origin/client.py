@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -23,7 +24,8 @@ _BATCH: Final = 1000
 
 _DENIED: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "403"})
 _FULL: Final = frozenset({"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge", "507"})
-_ABSENT: Final = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchBucketPolicy", "NoSuchTagSet", "404"})
+_ABSENT: Final = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchBucketPolicy", "NoSuchTagSet", "404"})
+_NO_UPLOAD: Final = "0" * 32
 _CORS: Final[dict[str, Json]] = {
     "AllowedMethods": ["GET", "HEAD"],
     "AllowedOrigins": ["*"],
@@ -135,6 +137,13 @@ class S3:
             await asyncio.to_thread(self._client.close)
             self._client = None
 
+    async def try_write(self, bucket: str, key: str) -> None:
+        """Ask whether an object may be written there, with a request that changes nothing: it aborts an upload that
+        was never begun (S3 API, AbortMultipartUpload), which takes the right to write. The bucket need not be there.
+        """
+        with contextlib.suppress(AbsentError):
+            await self._call(lambda s3: s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=_NO_UPLOAD))
+
     # ---- buckets ----
 
     async def owner(self, bucket: str) -> str | None:
@@ -209,6 +218,17 @@ class S3:
             if failed:
                 raise mapped(self._endpoint, str(failed[0].get("Code")), str(failed[0].get("Message")), 200)
         return len(named)
+
+
+@contextlib.asynccontextmanager
+async def open_s3(endpoint: str, reference: str, resolve: Callable[[str], str]) -> AsyncIterator[S3]:
+    """With the credentials that `reference` names. Raises what `resolve` does, IntegrityError when they are none."""
+    text = await asyncio.to_thread(resolve, reference)
+    s3 = S3(endpoint, Credentials.parse(text, reference))
+    try:
+        yield s3
+    finally:
+        await s3.close()
 
 
 def _delete(s3: Any, bucket: str, batch: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 
 from nf.clock import RealClock
 from nf.contracts.driver import DriverContext, Event, Undo
-from nf.errors import InputError
+from nf.errors import InputError, RefusedError
 from nf.media.documents import OriginSection, PackagerSection
 from nf.media.hls import MediaPlaylist, parse_media
 from nf.media.origin.driver import create as create_origin
@@ -214,8 +214,14 @@ async def test_alarms_of_a_revoked_key_and_of_a_silent_contribution(
         refused = await until(events, "origin-refuses", Severity.MAJOR)
         assert "refuses the credentials" in refused.text
         assert refused.remedy
-        drift = await node.driver.verify(node.want, node.origin.context(0))
-        assert "refuses the credentials" in drift.differences[0]
+        # A commit of something else goes on; one that touches the packager is refused before anything is changed.
+        assert not await node.driver.verify(node.want, node.origin.context(0))
+        other = node.want.channels[0].model_copy(update={"window_ms": 8000})
+        with pytest.raises(RefusedError) as caught:
+            await node.commit(PackagerSection(channels=(other,)))
+        assert "refuses the credentials" in caught.value.problems[0].rule
+        assert caught.value.problems[0].remedy
+        assert PackagerSection.model_validate((await node.driver.observe()).value) == node.want
         node.origin.keys(KEYS)
         await until(events, "origin-refuses", Severity.CLEARED)
         await node.playlist_when(lambda playlist: len(playlist.segments) >= 2)
