@@ -210,7 +210,8 @@ def test_a_noc_that_is_not_there(nf: Nf, noc: FakeNoc, tmp_path: Path, profile: 
 def test_help_is_quick_because_it_loads_neither_grpc_nor_documents() -> None:
     code = (
         "import sys; from nf.cli.main import main; code = main(['--help']);"
-        "heavy = {'grpc', 'pydantic', 'pyroute2', 'google.protobuf', 'ruamel.yaml', 'yaml', 'cryptography'} & set(sys.modules);"
+        "heavy = {'grpc', 'pydantic', 'pyroute2', 'google.protobuf', 'ruamel.yaml', 'yaml', 'cryptography'};"
+        "heavy &= set(sys.modules);"
         "print('HEAVY', sorted(heavy), file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
