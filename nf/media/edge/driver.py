@@ -13,6 +13,7 @@ from nf.contracts.units import UnitState
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError
 from nf.media.documents import EdgeSection
+from nf.media.edge.access_log import ACCESS_LOG, AccessLog
 from nf.media.edge.check import check_candidate
 from nf.media.edge.purge import EdgePurge
 from nf.media.edge.render import altered, generation, render, section_of
@@ -137,7 +138,7 @@ class EdgeDriver:
 
     async def events(self) -> AsyncIterator[Event]:
         """Samples of the point `edge` for each channel; alarm `edge-silent` while Traffic Server does not answer."""
-        watch = EdgeWatch(self._appliance, self._clock)
+        watch = EdgeWatch(self._appliance, self._clock, AccessLog(self._server.places.logs / ACCESS_LOG))
         while True:
             try:
                 section = section_of(self._server.read_files())

@@ -170,7 +170,7 @@ class Server:
                 raise DriverError(
                     f"Traffic Server did not take its configuration: {told}",
                     where=f"unit {UNIT}",
-                    remedy=f"read {self.places.root}/log/diags.log",
+                    remedy=f"read {self._diagnostics}",
                 )
             if live is not None and now > reload_at:  # two changes within its granularity of time look like one
                 await self.reload()
@@ -191,7 +191,7 @@ class Server:
 
     @property
     def _diagnostics(self) -> Path:
-        return self.places.root / "log" / "diags.log"
+        return self.places.logs / "diags.log"
 
     def _diagnostics_size(self) -> int:
         try:
@@ -210,7 +210,8 @@ class Server:
     def _said(self, mark: int) -> list[str]:
         try:
             with self._diagnostics.open(errors="replace") as log:
-                log.seek(mark)
+                rolled = self._diagnostics_size() < mark
+                log.seek(0 if rolled else mark)
                 return [re.sub(r"^\[[^]]*\] (\[[^]]*\] )?", "", line) for line in log.read().splitlines()]
         except FileNotFoundError:
             return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -10,10 +11,11 @@ import pytest
 
 from nf.clock import RealClock
 from nf.errors import DriverError
+from nf.media.edge.access_log import ACCESS_LOG, AccessLog
 from nf.media.edge.check import verify_config
 from nf.media.edge.driver import EdgeDriver
 from nf.media.edge.driver import create as create_edge
-from nf.media.edge.render import REMAP, Places, render
+from nf.media.edge.render import LOGS_MB, REMAP, Places, render
 from nf.media.edge.server import UNIT as EDGE_UNIT
 from nf.media.edge.server import make_directories
 from nf.media.edge.telemetry import EdgeWatch
@@ -37,6 +39,7 @@ from tests.nf.media.cdn import (
     edge_section,
     from_edge,
     from_shield,
+    many,
     origin,
     shield_section,
 )
@@ -238,7 +241,8 @@ def test_a_killed_cache_comes_back_with_its_configuration(node: Node, base: None
 def test_counters_become_samples_of_the_channel(node: Node, base: None, shield: ShieldDriver, edge: EdgeDriver) -> None:
     async def play() -> None:
         clock = RealClock()
-        at_shield, at_edge = ShieldWatch("c1", clock), EdgeWatch("pop1", clock)
+        log = AccessLog(edge._server.places.logs / ACCESS_LOG)
+        at_shield, at_edge = ShieldWatch("c1", clock), EdgeWatch("pop1", clock, log)
         await at_shield.take(shield_section("ch1"), shield._varnish)
         first = (await at_edge.take(edge_section("ch1")))[-1]
         assert isinstance(first, Sample)
@@ -249,14 +253,55 @@ def test_counters_become_samples_of_the_channel(node: Node, base: None, shield: 
             async def counted() -> bool:
                 sample = (await at_edge.take(edge_section("ch1")))[-1]
                 assert isinstance(sample, Sample)
-                return sample.values["packets"] == first.values["packets"] + 3 and sample.values["wanted"] == 1.0
+                assert sample.values.get("bitrate_bps", 1.0) > 0, "known, or left out"
+                return (
+                    sample.values["packets"] == first.values["packets"] + 3
+                    and sample.values["wanted"] == 1.0
+                    and "bitrate_bps" in sample.values
+                )
 
             await until(counted)
+            log.close()
         sample = (await at_shield.take(shield_section("ch1"), shield._varnish))[-1]
         assert isinstance(sample, Sample)
         assert sample.labels == {"channel": "ch1", "path": "ott", "point": "shield"}
         assert sample.values["wanted"] == 1.0
         assert sample.values["bitrate_bps"] > 0
+
+    node.call(play)
+
+
+def test_the_access_log_is_json_that_is_rolled_and_whose_size_is_bounded(
+    node: Node, base: None, edge: EdgeDriver
+) -> None:
+    logs = edge._server.places.logs
+
+    def lines() -> list[dict[str, object]]:
+        return [json.loads(line) for path in sorted(logs.glob("access.log*")) for line in path.read_text().splitlines()]
+
+    async def play() -> None:
+        async with origin():
+            for path in ("/ch1/told.m4s", "/ch1/told.m4s?a=%22b"):
+                await from_edge(path)
+            await ask("GET", EDGE, EDGE_PORT, '/ch1/told.m4s?"},{"x":"\\', EDGE)
+
+            async def told() -> bool:
+                found = [line for line in lines() if "told.m4s" in str(line["url"])]
+                return len(found) == 3 and str(found[0]["cache"]) == "TCP_MISS" and "HIT" in str(found[1]["cache"])
+
+            await until(told)
+            sent = 0
+            while sent < (LOGS_MB + 10) * 1_000_000:
+                sent += await many("/ch1/told.m4s?" + "x" * 6000, 1500)
+
+            async def bounded() -> bool:
+                files = list(logs.iterdir())
+                oldest = any(b"told.m4s?a=" in path.read_bytes() for path in files)
+                return not oldest and sum(path.stat().st_size for path in files) <= LOGS_MB * 1_000_000
+
+            await until(bounded)
+            assert any(path.name.endswith(".old") for path in logs.iterdir())
+            assert lines()
 
     node.call(play)
 

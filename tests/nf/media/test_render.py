@@ -156,7 +156,7 @@ def test_statistics_that_are_none() -> None:
 
 async def test_a_channel_is_wanted_while_it_is_asked_for() -> None:
     clock = VirtualClock()
-    watch = EdgeWatch("pop1", clock)
+    watch = EdgeWatch("pop1", clock, AccessLog(Path("/nowhere")))
     section = edge_section("ch1")
 
     def sample(requests: int) -> tuple[float, float | None]:
