@@ -14,6 +14,7 @@ from nf.contracts.driver import State
 from nf.errors import DriverError, InputError
 from nf.media.documents import CdnPath, EdgeChannel, EdgeSection, Parent, ShieldChannel, ShieldSection
 from nf.media.edge import render as edge
+from nf.media.edge.access_log import AccessLog
 from nf.media.edge.driver import EdgeDriver
 from nf.media.edge.telemetry import EdgeWatch, parse_statistics
 from nf.media.shield import render as shield
