@@ -43,11 +43,13 @@ class FleetOperation:
     stages  of (appliance, driver)
 
     Each driver gets the caller's arguments and `elapsed_s`: how long the operation has been going on elsewhere.
+    `made_good`: an appliance that was away gets it when it returns, and all stages after its own get it again.
     """
 
     name: str
     object: str
     stages: tuple[tuple[tuple[str, str], ...], ...]
+    made_good: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,7 @@ class _Plan:
                 PURGE,
                 channel,
                 (_serving(self.shielded, channel, SHIELD), _serving(self.edged, channel, EDGE)),
+                made_good=True,
             )
             for channel in channels
         )
