@@ -31,8 +31,11 @@ SILENT = "edge-silent"
 
 def parse_statistics(body: bytes) -> dict[str, int]:
     """The whole-number counters of stats_over_http. Raises ValueError."""
-    found = json.loads(body)["global"]
-    return {name: value for name, value in found.items() if isinstance(value, int)}
+    try:
+        found = json.loads(body)["global"]
+        return {name: value for name, value in found.items() if isinstance(value, int)}
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError("no statistics") from error
 
 
 @dataclass(slots=True)
@@ -88,7 +91,7 @@ class EdgeWatch:
         try:
             url = f"http://{section.listen[0]}:{section.port}/_stats"
             counters = parse_statistics((await get_once(url)).body)
-        except (UnavailableError, ValueError, KeyError, TypeError):
+        except (UnavailableError, ValueError):
             return self._alarm(silent=True)
         return (*self._alarm(silent=False), *self.samples(section, counters))
 

@@ -126,8 +126,7 @@ class Varnish:
 
     async def _loaded(self) -> dict[str, str]:
         """Name -> `active` or `available`, of every VCL that is loaded."""
-        entries = json.loads(await self._ask("vcl.list", "-j"))
-        return {entry["name"]: entry["status"] for entry in entries if isinstance(entry, dict) and "name" in entry}
+        return parse_vcl_list(await self._ask("vcl.list", "-j"))
 
     async def _ask(self, *words: str) -> str:
         status, output = await ask_program(
@@ -145,12 +144,22 @@ class Varnish:
         return parse_statistics(output)
 
 
+def parse_vcl_list(text: str) -> dict[str, str]:
+    """Name -> status of `vcl.list -j`, which begins with entries about the answer itself. Raises DriverError."""
+    try:
+        entries = json.loads(text)
+        found = {entry["name"]: entry["status"] for entry in entries if isinstance(entry, dict) and "name" in entry}
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DriverError(f"varnishadm says what is no list of VCL: {text[:60]}", where=f"unit {UNIT}") from error
+    return {str(name): str(status) for name, status in found.items()}
+
+
 def parse_statistics(text: str) -> dict[str, int]:
     """The counters of `varnishstat -j`, version 1. Raises DriverError."""
     try:
         counters = json.loads(text)["counters"]
         return {name: int(entry["value"]) for name, entry in counters.items()}
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DriverError(f"varnishstat says what is no statistics: {text[:60]}", where=f"unit {UNIT}") from error
 
 
