@@ -55,7 +55,7 @@ class Adoption:
         current = self._node.lineups.current
         sites = {one.id for one in current.fleet.spec.sites}
         if site and site not in sites:
-            raise NotFoundError("no such site", where=site, remedy=f"one of {', '.join(sorted(sites))}")
+            raise NotFoundError("no such site", where=site, remedy=f"one of: {', '.join(sorted(sites))}")
         appliances = [one for one in current.fleet.spec.appliances if not site or one.site == site]
         live = await asyncio.gather(*(self._observe(one.id) for one in appliances))
         observed = {one.id: sections for one, sections in zip(appliances, live, strict=True)}

@@ -207,6 +207,21 @@ def test_a_noc_that_is_not_there(nf: Nf, noc: FakeNoc, tmp_path: Path, profile: 
     assert "nf noc run" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("lineup", "commit", "x.yaml", "--at"), "nf lineup commit"),
+        (("--profile", "p", "alarms", "shelve", "a", "--for"), "nf alarms shelve"),
+        (("--profile",), "nf"),
+    ],
+)
+def test_an_option_without_its_value_names_the_command(nf: Nf, words: tuple[str, ...], command: str) -> None:
+    answer = nf(*words)
+    assert answer.code == 2
+    assert f"error: {command}: " in answer.err
+    assert f"`{command} --help`" in answer.err
+
+
 def test_help_is_quick_because_it_loads_neither_grpc_nor_documents() -> None:
     code = (
         "import sys; from nf.cli.main import main; code = main(['--help']);"
