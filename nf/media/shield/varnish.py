@@ -138,7 +138,7 @@ class Varnish:
 
     async def statistics(self) -> dict[str, int]:
         """All counters by name. Raises DriverError."""
-        status, output = await ask_program(("varnishstat", "-n", str(self.work), "-j"), timeout_s=5.0)
+        status, output = await ask_program(("varnishstat", "-n", str(self.work), "-t", "1", "-j"), timeout_s=5.0)
         if status != 0:
             raise DriverError(f"varnishstat: {_told(output)}", where=f"unit {UNIT}")
         return parse_statistics(output)

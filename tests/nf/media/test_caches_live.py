@@ -25,6 +25,7 @@ from nf.media.shield.render import render as render_vcl
 from nf.media.shield.telemetry import ShieldWatch
 from nf.media.shield.varnish import UNIT as SHIELD_UNIT
 from nf.media.shield.varnish import check_candidate
+from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
 from tests.headend.multicast.tree.network import Node, commit, context, nodes, take_back, until
 from tests.nf.media.cdn import (
@@ -149,13 +150,51 @@ def test_a_channel_is_added_and_taken_back_to_the_byte(
 def test_a_dead_shield_is_passed_over(node: Node, base: None, shield: ShieldDriver) -> None:
     async def play() -> None:
         async with origin(), origin(OTHER_SHIELD, SHIELD_PORT) as other:
+            watch = ShieldWatch("c1", RealClock())
+            await watch.take(shield_section("ch1"), shield._varnish)
             await node.context().units.stop(SHIELD_UNIT)
+            (silent,) = await watch.take(shield_section("ch1"), shield._varnish)
+            assert isinstance(silent, AlarmEvent)
+            assert (silent.cause, silent.severity) == ("shield-silent", Severity.MAJOR)
             assert (await shield.observe()).value != shield_section("ch1").to_json()
             answer = await from_edge("/ch1/elsewhere.m4s")
             assert (answer.status, answer.body) == (200, BODY)
             assert other.asked == ["/media/ch1/elsewhere.m4s"]
         assert "Varnish is stopped" in (await shield.verify(shield_section("ch1"), context(0.0))).differences
         await commit(shield, shield_section("ch1"))
+
+    node.call(play)
+
+
+def test_a_dead_edge_is_an_alarm_and_comes_back_with_what_it_had(node: Node, base: None, edge: EdgeDriver) -> None:
+    async def play() -> None:
+        units, watch = node.context().units, EdgeWatch("pop1", RealClock(), AccessLog(node.run_dir / "none"))
+        before = await units.status(EDGE_UNIT)
+        assert before is not None
+        assert before.pid is not None
+        async with origin() as source:
+            await from_edge("/ch1/kept.m4s")
+            await watch.take(edge_section("ch1"))
+            os.killpg(os.getpgid(before.pid), signal.SIGKILL)
+            told: list[AlarmEvent] = []
+
+            async def back() -> bool:
+                told.extend(e for e in await watch.take(edge_section("ch1")) if isinstance(e, AlarmEvent))
+                return [alarm.severity for alarm in told] == [Severity.MAJOR, Severity.CLEARED]
+
+            await until(back)
+            assert {alarm.cause for alarm in told} == {"edge-silent"}
+            now = await units.status(EDGE_UNIT)
+            assert now is not None
+            assert now.pid != before.pid
+            answer = await from_edge("/ch1/kept.m4s")
+            assert (answer.status, answer.body) == (200, BODY)
+            assert source.asked == ["/media/ch1/kept.m4s"], "one that is killed keeps its cache, or asks the shield"
+
+        async def ready() -> bool:
+            return (await edge.observe()).facts == {"edge ch1"}
+
+        await until(ready)
 
     node.call(play)
 

@@ -17,6 +17,7 @@ from nf.media.documents import OriginSection
 from nf.media.origin.client import S3, Upload
 from nf.media.origin.driver import MARKER, S3Origin
 from nf.media.origin.plan import DELETE, ENSURE, places
+from nf.media.packager.uploader import Uploader, parse_arguments
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.trust.secrets import Credentials
 from tests.nf.media.live import KEYS, REFERENCE, LiveOrigin, fetch, live_origin, own_namespace, supervisor
@@ -262,6 +263,12 @@ async def test_records_of_another_kind_are_refused(box: Box) -> None:
         await box.driver().undo(Undo("other", {}), box.origin.context())
 
 
+UPLOADER = {
+    "channel": "ch1", "path": "ott", "bucket": "small", "credentials": REFERENCE, "port": 6011, "rate": 1_000_000,
+    "segment-ms": 2000, "window-ms": 20_000,
+}  # fmt: skip
+
+
 async def fill(s3: S3, bucket: str) -> None:
     for number in range(20):
         await s3.put(bucket, Upload(str(number), bytes(700_000), "video/mp4", "no-store"))
@@ -275,3 +282,16 @@ async def test_an_origin_that_is_full_says_so(tmp_path: Path) -> None:
             await fill(s3, "small")
         assert "space" in full.value.remedy
         await s3.close()
+        # An uploader says so, and goes on trying.
+        told = [f"--{name}={value}" for name, value in UPLOADER.items()]
+        told += [f"--endpoint={origin.endpoint}", f"--directory={tmp_path}", f"--status={tmp_path / 's'}"]
+        uploader = Uploader(parse_arguments([*told, f"--secrets={origin.secrets}"]))
+        uploading = asyncio.create_task(uploader._until_done(lambda s3: fill(s3, "small")))
+        async with asyncio.timeout(20):
+            while not (status := uploader.status())["fault"]:  # noqa: ASYNC110 - its status is what is asked for
+                await asyncio.sleep(0.05)
+        assert status["fault"] == "origin-full"
+        assert "space" in str(status["fault_remedy"])
+        uploading.cancel()
+        await asyncio.gather(uploading, return_exceptions=True)
+        await uploader._forget_client()
