@@ -222,6 +222,18 @@ def test_an_option_without_its_value_names_the_command(nf: Nf, words: tuple[str,
     assert f"`{command} --help`" in answer.err
 
 
+def test_ctrl_c_while_the_command_is_being_loaded_is_quiet() -> None:
+    code = (
+        "import builtins, sys; load = builtins.__import__\n"
+        "def stop(name, *rest):\n"
+        "    if name == 'typer': raise KeyboardInterrupt\n"
+        "    return load(name, *rest)\n"
+        "builtins.__import__ = stop; from nf.cli.entry import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_help_is_quick_because_it_loads_neither_grpc_nor_documents() -> None:
     code = (
         "import sys; from nf.cli.main import main; code = main(['--help']);"
