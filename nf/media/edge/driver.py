@@ -138,15 +138,19 @@ class EdgeDriver:
 
     async def events(self) -> AsyncIterator[Event]:
         """Samples of the point `edge` for each channel; alarm `edge-silent` while Traffic Server does not answer."""
-        watch = EdgeWatch(self._appliance, self._clock, AccessLog(self._server.places.logs / ACCESS_LOG))
-        while True:
-            try:
-                section = section_of(self._server.read_files())
-            except DriverError:
-                section = None  # observe says so
-            for event in await watch.take(section):
-                yield event
-            await self._clock.sleep(EVENTS_S)
+        log = AccessLog(self._server.places.logs / ACCESS_LOG)
+        watch = EdgeWatch(self._appliance, self._clock, log)
+        try:
+            while True:
+                try:
+                    section = section_of(self._server.read_files())
+                except DriverError:
+                    section = None  # observe says so
+                for event in await watch.take(section):
+                    yield event
+                await self._clock.sleep(EVENTS_S)
+        finally:
+            log.close()
 
 
 def create(context: DriverContext) -> EdgeDriver:

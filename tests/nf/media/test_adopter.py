@@ -131,7 +131,7 @@ PLACED = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(channels=CHANNELS, placed=PLACED)
 def test_plan_of_adopted_is_empty(
     tmp_path_factory: pytest.TempPathFactory, channels: dict[str, Any], placed: dict[str, list[str]]

@@ -345,21 +345,22 @@ def test_the_access_log_is_json_that_is_rolled_and_whose_size_is_bounded(
     node.call(play)
 
 
-def test_what_was_never_there_leaves_nothing(node: Node, base: None, shield: ShieldDriver, edge: EdgeDriver) -> None:
+def test_what_was_never_there_leaves_nothing_and_what_was_there_comes_back(
+    node: Node, base: None, shield: ShieldDriver, edge: EdgeDriver
+) -> None:
     async def play() -> None:
+        removed = await commit(edge, None), await commit(shield, None)
         for driver, unit in ((edge, EDGE_UNIT), (shield, SHIELD_UNIT)):
-            undos = await commit(driver, None)
             assert (await driver.observe()).value is None
             assert await node.context().units.status(unit) is None
-            await take_back(driver, undos)
-        assert (await edge.observe()).facts == {"edge ch1"}
-        assert (await shield.observe()).facts == {"shield ch1"}
-        await commit(edge, None)
-        await commit(shield, None)
-        undos = await commit(shield, shield_section("ch1")), await commit(edge, edge_section())
-        await take_back(edge, undos[1])
-        await take_back(shield, undos[0])
+        made = await commit(shield, shield_section("ch1")), await commit(edge, edge_section())
+        await take_back(edge, made[1])
+        await take_back(shield, made[0])
         assert not edge._server.places.root.exists()
         assert not shield._varnish.directory.exists()
+        await take_back(shield, removed[1])
+        await take_back(edge, removed[0])
+        assert (await edge.observe()).facts == {"edge ch1"}
+        assert (await shield.observe()).facts == {"shield ch1"}
 
     node.call(play)
