@@ -155,13 +155,13 @@ class FleetOperations:
                     run.outcomes += [Outcome(*member, number, WITHHELD, "a stage before failed") for member in stage]
                     continue
                 await self._stage(run, number, stage)
-            await self._settle(run)
             bad = [outcome for outcome in run.outcomes if outcome.state != DONE]
             detail: JsonObject = {outcome.appliance: f"{outcome.state}: {outcome.text}"[:300] for outcome in bad}
             asked: JsonObject = {"arguments": run.arguments, "not_done": detail}
             if run.repays and run.debt is not None:
                 asked["owed_since"], asked["asked_by"] = run.debt.began_at, run.debt.author
             await self._audit(run, FAILED if bad else DONE, asked)
+            await self._settle(run)
             took_s = self._clock.monotonic() - run.began
             run.events.put(
                 Event(
