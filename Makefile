@@ -4,6 +4,8 @@
 BIN := .venv/bin
 PROTOS := $(wildcard nf/control/v1/*.proto)
 PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. $(PROTOS)
+# Many unit tests wait for deadlines of half a second to ten: one more of them than there are processors.
+WORKERS := $(shell expr $$(nproc) + 1)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
 .PHONY: help setup demo test check bench soak fmt proto lock clean
@@ -39,7 +41,7 @@ check:
 	@for made in build/proto/nf/control/v1/*; do \
 		cmp -s "$$made" "nf/control/v1/$${made##*/}" || { echo "nf/control/v1/$${made##*/} is out of date: make proto"; exit 1; }; \
 	done
-	$(BIN)/pytest -q -m "not root and not daemon and not soak" $(ARGS)
+	$(BIN)/pytest -q -m "not root and not daemon and not soak" -n $(WORKERS) --dist worksteal $(ARGS)
 
 bench: setup
 	@$(BIN)/python -m tests.bench $(ONLY)

@@ -50,18 +50,18 @@ def _refused(file: str, problem: Problem) -> DocumentError:
 def _merged(node: tree.Node) -> tree.Node:
     """`<<: *other` taken in (https://yaml.org/type/merge.html): the mapping's own keys win, then earlier ones."""
     if isinstance(node.value, list):
-        return replace(node, value=[_merged(item) for item in node.value])
+        return node._replace(value=[_merged(item) for item in node.value])
     if not isinstance(node.value, dict):
         return node
-    own = {key: replace(entry, node=_merged(entry.node)) for key, entry in node.value.items()}
+    own = {key: entry._replace(node=_merged(entry.node)) for key, entry in node.value.items()}
     given = own.get(_MERGE)
     if given is None:
-        return replace(node, value=own)
+        return node._replace(value=own)
     parts = given.node.value if isinstance(given.node.value, list) else [given.node]
     inherited: dict[str, tree.Entry] = {}
     for part in parts:
         if not isinstance(part.value, dict):
-            return replace(node, value=own)  # no mapping: `<<` stays, and is refused as an unknown key
+            return node._replace(value=own)  # no mapping: `<<` stays, and is refused as an unknown key
         inherited = {**part.value, **inherited}
     del own[_MERGE]
-    return replace(node, value={**inherited, **own})
+    return node._replace(value={**inherited, **own})

@@ -18,6 +18,7 @@ SECOND = "/etc/nf/second"  # another engineer: what two people have to want
 # SNMP of the lab's headend devices, and who polls them.
 DEVICE_CREDENTIALS = {"headend-devices": "community private"}
 POLLERS = ("headend", "pop1", "pop2")
+REPLICA = "/var/backups/nf/noc"
 # The access key that the topology gives the origin: for a lab that nobody reaches from outside.
 ORIGIN_WRITER = '{"access_key": "nf-writer", "secret_key": "lab-only-not-a-secret"}'
 
@@ -45,12 +46,17 @@ def noc_up(console: Console) -> float:
             "noc:7443",
         )
     )
-    console.detach("noc", "nf", "noc", "run")
+    noc_run(console)
     console.must(console.nf("operator", "add", "demo", "--role", "engineer", "--output", "/etc/nf/operator"))
     console.must(console.nf("operator", "add", "second", "--role", "engineer", "--output", SECOND))
     console.must(console.nf("operator", "add", "warden", "--role", "security", "--output", WARDEN))
     console.wait("the NOC answers", lambda: console.nf("appliance", "list", "--json").code == 0, 30.0)
     return time.monotonic() - start
+
+
+def noc_run(console: Console) -> None:
+    """The NOC's process, with its copy in a second place."""
+    console.detach("noc", "nf", "noc", "run", "--replica", REPLICA)
 
 
 def secrets(console: Console) -> None:

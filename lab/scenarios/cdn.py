@@ -38,6 +38,21 @@ def played(console: Console, receiver: str, edge: str, channel: str) -> str:
     return " ".join(sorted({stream["codec_name"] for stream in streams}))
 
 
+def fetch_command(pop: str, name: str) -> tuple[str, str]:
+    """A receiver of a PoP, and what it runs to get an object from the PoP's edge: the body, then a line: the code."""
+    receiver, edge = EDGES[pop]
+    return receiver, f"curl -s -m 5 -w '\\n%{{http_code}}' -H 'Host: {HOST}' http://{edge}:{EDGE_PORT}/{name}"
+
+
+def publish_command(name: str, text: str) -> str:
+    """What the headend runs to put an object into the bucket that caches may keep for an hour."""
+    key = json.loads(bootstrap.ORIGIN_WRITER)
+    return (
+        f"printf {text} | curl -sf -T - -H 'Cache-Control: max-age=3600' -H 'Content-Type: text/plain' "
+        f"--aws-sigv4 aws:amz:us-east-1:s3 --user {key['access_key']}:{key['secret_key']} {ORIGIN}/{name}"
+    )
+
+
 def chapter_played(console: Console, verdicts: Verdicts, channels: tuple[str, ...]) -> None:
     for pop, (receiver, edge) in EDGES.items():
         for channel in channels:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from lab.scenarios import bootstrap, cdn, snapshot
+from lab.scenarios import bootstrap, cdn, operations, snapshot
 from lab.scenarios.console import Answer, Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
 
@@ -222,7 +222,7 @@ def chapter_rollback(console: Console, verdicts: Verdicts, before: dict[str, dic
 
 
 def chapter_red(console: Console, verdicts: Verdicts) -> None:
-    verdicts.chapter("9. What is broken by hand shows red, and green again when mended")
+    verdicts.chapter("11. What is broken by hand shows red, and green again when mended")
     for end in ("pop1:eth1", "pop1:eth2"):
         console.fault("silence", end)
     seconds = console.wait("ch1 red at r1", lambda: receivers(console, "ch1")["r1"]["verdict"] != "up", 15.0)
@@ -242,7 +242,7 @@ def chapter_red(console: Console, verdicts: Verdicts) -> None:
 
 def chapter_steady(console: Console, verdicts: Verdicts, since: float) -> None:
     """r2 and r3 are behind pop2, whose links were never touched: they must have lost nothing since the first commit."""
-    verdicts.chapter("10. Meanwhile, at the receivers that nobody disturbed")
+    verdicts.chapter("12. Meanwhile, at the receivers that nobody disturbed")
     rest = SETTLED_S - (time.monotonic() - since)
     if rest > 0:
         time.sleep(rest)
@@ -285,6 +285,10 @@ def run(console: Console, verdicts: Verdicts) -> None:
     chapter_rollback(console, verdicts, before)
     verdicts.chapter("8. A third channel by CDN comes, goes, and leaves nothing behind")
     cdn.chapter_rollback(console, verdicts)
+    verdicts.chapter("9. Content that has to go leaves every cache")
+    operations.chapter_purge(console, verdicts)
+    verdicts.chapter("10. The NOC is destroyed, and comes back from its continuous copy")
+    operations.chapter_noc_lost(console, verdicts, CHANNELS)
     chapter_red(console, verdicts)
     chapter_steady(console, verdicts, since)
 
@@ -309,7 +313,7 @@ def main() -> int:
     else:
         console.host("lab", "down", LAB)
         left = console.host("lab", "status", "--json")
-        verdicts.chapter("11. Everything taken down")
+        verdicts.chapter("13. Everything taken down")
         verdicts.add(
             "nf lab down",
             "no lab left" if LAB not in left.stdout else "SOMETHING LEFT",

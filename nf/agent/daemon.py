@@ -84,6 +84,7 @@ class Agent:
     def __init__(self, config: AgentConfig, keyring: Keyring, appliance: str) -> None:
         self._config = config
         self._units: Units | None = None
+        self._prepared = ""  # the last transaction that came so far
         self.drivers = self._drivers(appliance)
         self.hub = TelemetryHub()
         probes = installed_probes() if config.probes is None else config.probes
@@ -143,6 +144,9 @@ class Agent:
         """New probes join when the commit asks for proof, not while the path is still being made."""
         config = self.engine.effective_config()
         flight = self.engine.standing.in_flight
+        if flight is not None and flight.state is TransactionState.PREPARED and flight.transaction != self._prepared:
+            self._prepared = flight.transaction
+            self.probes.begin()
         applying = flight is not None and flight.state in {TransactionState.APPLYING, TransactionState.APPLIED}
         self.probes.refresh(config.probes if config is not None else (), start=not applying)
 

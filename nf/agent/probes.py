@@ -37,6 +37,7 @@ class _Running:
     up_samples: int = 0
     up_last: float = 0.0
     heard: asyncio.Event = field(default_factory=asyncio.Event)
+    down_before: bool = False  # when the commit in flight had changed nothing yet
 
 
 class ProbeRunner:
@@ -68,6 +69,13 @@ class ProbeRunner:
                 running = _Running(target, self._clock.monotonic())
                 running.task = asyncio.create_task(self._run(running), name=f"probe {name}")
                 self._running[name] = running
+
+    def begin(self) -> None:
+        """A commit is about to change something: a path that is down now, and is as it was, is not its doing."""
+        now = self._clock.monotonic()
+        for running in self._running.values():
+            down = running.last is not None and not running.last.up
+            running.down_before = down and now - max(running.started, running.up_last) >= _ALARM_AFTER_S
 
     def _stop(self, running: _Running) -> None:
         if running.task is not None:
@@ -140,10 +148,14 @@ class ProbeRunner:
         return max((target.budget_ms for target in targets), default=0) / 1000
 
     async def verify(self, targets: Sequence[ProbeTarget], context: Context) -> Drift:
-        """Each must be up, measured anew, within its own budget; one line for each that is not."""
+        """Each must be up, measured anew, within its own budget; one line for each that is not.
+
+        One that was down before the commit and is not changed by it has an alarm, and keeps no other path back.
+        """
         self.refresh(targets)
         since = self._clock.monotonic()
-        told = await asyncio.gather(*(self._prove(target, since, context) for target in targets))
+        proved = [target for target in targets if not self._running[target.id].down_before]
+        told = await asyncio.gather(*(self._prove(target, since, context) for target in proved))
         return Drift(tuple(line for line in told if line))
 
     async def _prove(self, target: ProbeTarget, since: float, context: Context) -> str:

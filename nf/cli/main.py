@@ -8,14 +8,15 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from nf.cli import profile as profiles
 from nf.cli.exit_codes import Ended, ExitCode
 from nf.cli.operations import FleetClient
-from nf.cli.plugins import RootGroup
+from nf.cli.plugins import LazyCommand, RootGroup
 from nf.contracts.noc_client import CLIENT
 from nf.errors import DeniedError, InputError, NfError, StorageError
 
@@ -96,7 +97,7 @@ def _failed(error: BaseException, given: list[str]) -> int:
     if isinstance(error, Ended):
         return show_error(error.error, as_json=as_json, code=error.code)
     if isinstance(error, typer.TyperException):
-        wrong = _usage(error)
+        wrong = _usage(error, own)
         return ExitCode.INPUT if wrong is None else show_error(wrong, as_json=as_json)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         _drop_output()
@@ -115,14 +116,26 @@ def _failed(error: BaseException, given: list[str]) -> int:
     return show_crash(error, given, as_json=as_json)
 
 
-def _usage(error: typer.TyperException) -> InputError | None:
+def _usage(error: typer.TyperException, given: list[str]) -> InputError | None:
     """None when there is nothing to add: `nf` without arguments has printed its help already."""
     message = error.format_message()
     if not message:
         return None
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "nf"
+    path = context.command_path if context is not None else _named(given)
     return InputError(message, where=path, remedy=f"`{path} --help` lists what it takes")
+
+
+def _named(given: list[str]) -> str:
+    """The command that was typed, for an error that does not know it."""
+    command: Any = typer.main.get_command(app)
+    path = ["nf"]
+    for word in given:
+        inner = command.get_command(typer.Context(command), word) if isinstance(command, TyperGroup) else None
+        if inner is not None:
+            command = inner.load() if isinstance(inner, LazyCommand) else inner
+            path.append(word)
+    return " ".join(path)
 
 
 if __name__ == "__main__":

@@ -43,10 +43,10 @@ class LazyCommand(TyperGroup):
 
     def __init__(self, name: str, help_text: str, load: Callable[[], Any]) -> None:
         super().__init__(name=name, help=help_text)
-        self._load = load
+        self.load = load
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        return self._load().make_context(info_name, args, parent=parent, **extra)
+        return self.load().make_context(info_name, args, parent=parent, **extra)
 
 
 class RootGroup(TyperGroup):

@@ -30,6 +30,7 @@ class AdoptedPath:
     """One delivery path of a channel, and where the channel was seen to come from.
 
     `source`: how the path's contribution enters, when that was seen; its id is the adopter's choice.
+    `names_source`: it is the path's own, not the channel's: the path's field `source` is its id, whatever that becomes.
     `doubts`: fields of the path (`sites`) or of the source (`source.bitrate`) that could not be observed for certain.
     """
 
@@ -37,6 +38,7 @@ class AdoptedPath:
     path: DeliveryPath
     source: Source | None = None
     doubts: tuple[str, ...] = ()
+    names_source: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,13 @@ class FleetOperation:
 
     Each driver gets the caller's arguments, `elapsed_s` (how long the operation has been going on elsewhere) and `author`
     (who asked: the SPIFFE id that the NOC has seen).
+    `made_good`: an appliance that was away gets it when it returns, and all stages after its own get it again.
     """
 
     name: str
     object: str
     stages: tuple[tuple[tuple[str, str], ...], ...]
+    made_good: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,18 @@ def parse_bitrate(text: object) -> int:
     match = _RATE.match(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise RuleError("a bit rate is a number with k, M or G (bit/s)", "write it as 8M or 750k")
-    value = Fraction(match[1]) * _RATE_FACTOR[match[2]]
-    if value.denominator != 1:
+    value = _times(match[1], _RATE_FACTOR[match[2]])
+    if value is None:
         raise RuleError("a bit rate is a whole number of bit/s", "round it")
-    return int(value)
+    return value
+
+
+def _times(number: str, factor: int) -> int | None:
+    """The exact product; None when it is no whole number."""
+    if "." not in number:
+        return int(number) * factor
+    value = Fraction(number) * factor
+    return int(value) if value.denominator == 1 else None
 
 
 def format_bitrate(bps: int) -> int | str:
@@ -51,10 +59,10 @@ def parse_duration_ms(text: object) -> int:
     match = _DURATION.match(str(text).strip()) if isinstance(text, str) else None
     if match is None:
         raise RuleError("a duration is a number with its unit: ms, s, m, h or d", "write it as 500ms, 2s or 5m")
-    value = Fraction(match[1]) * _DURATION_MS[match[2]]
-    if value.denominator != 1:
+    value = _times(match[1], _DURATION_MS[match[2]])
+    if value is None:
         raise RuleError("a duration is a whole number of milliseconds", "round it")
-    return int(value)
+    return value
 
 
 def format_duration(milliseconds: int) -> str:

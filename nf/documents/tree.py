@@ -1,20 +1,21 @@
 """YAML text as a tree of nodes that know their line and column.
 
 Built from the parser's events: YAML 1.2 core schema (chapter 10.3), no custom tags, bounded in size, depth and
-alias expansion, so that no text whatsoever costs more than its length.
+alias expansion, so that no text whatsoever costs more than its length. The parser is libyaml: one in Python takes
+twenty times as long.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
+from yaml import CSafeLoader
+from yaml.error import MarkedYAMLError, YAMLError
+from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
     Event,
@@ -24,7 +25,6 @@ from ruamel.yaml.events import (
     SequenceEndEvent,
     SequenceStartEvent,
 )
-from ruamel.yaml.reader import ReaderError
 
 from nf.documents.keys import Loc, format_key
 from nf.errors import Problem
@@ -36,8 +36,7 @@ MAX_NODES = 500_000
 Scalar: TypeAlias = "bool | int | float | str | None"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A key of a mapping, where it stands, and its value."""
 
     line: int
@@ -45,8 +44,7 @@ class Entry:
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """`text` is the scalar as written; `size` counts the nodes in it, aliases expanded."""
 
     line: int
@@ -101,33 +99,42 @@ class DocumentSyntaxError(Exception):
 
 def parse(text: str) -> tuple[Node, list[Problem]]:
     """The tree, and the problems that leave a tree (duplicate keys and the like). Raises DocumentSyntaxError."""
-    builder = _Builder(_events(text))
-    return builder.document(), builder.problems
-
-
-def _events(text: str) -> Iterator[Event]:
+    _refuse_characters(text)
+    builder = _Builder(CSafeLoader(text).get_event)
     try:
-        yield from YAML(typ="safe", pure=True).parse(text)
-    except ReaderError as error:
-        before = text[: error.position]
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        raise DocumentSyntaxError("a character that YAML does not allow", "remove it", line, column) from None
+        return builder.document(), builder.problems
     except MarkedYAMLError as error:
-        raise _syntax_problem(error) from None
-    except (YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError, AssertionError) as error:
-        # The parser trips over some malformed escapes, tags and directives with errors of its own making.
-        raise DocumentSyntaxError(
-            f"not YAML: {type(error).__name__}: {error}"[:200], "write plain YAML 1.2", 1, 1
-        ) from None
+        raise _syntax_problem(error, text) from None
+    except YAMLError as error:
+        raise DocumentSyntaxError(f"not YAML: {error}"[:200], "write plain YAML 1.2", 1, 1) from None
 
 
-def _syntax_problem(error: MarkedYAMLError) -> DocumentSyntaxError:
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x85\u2028\u2029]")
+
+
+def _refuse_characters(text: str) -> None:
+    """YAML 1.2.2 chapter 5.1; and the line breaks of YAML 1.1 that no editor shows as such (chapter 5.4)."""
+    found = _FORBIDDEN.search(text)
+    if found is None:
+        return
+    before = text[: found.start()]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    rule, remedy = "a character that YAML does not allow", "remove it"
+    if found[0] in "\x85\u2028\u2029":
+        rule = f"an invisible line break (U+{ord(found[0]):04X})"
+        remedy = f'remove it, or write "\\u{ord(found[0]):04x}" in double quotes'
+    raise DocumentSyntaxError(rule, remedy, line, column)
+
+
+def _syntax_problem(error: MarkedYAMLError, text: str) -> DocumentSyntaxError:
     mark = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    what = str(error.problem or error.context or "malformed").strip()
-    if "'\\t'" in what:
+    line, column, index = (mark.line + 1, mark.column + 1, mark.index) if mark else (1, 1, 0)
+    if text[index : index + 1] == "\t":
         return DocumentSyntaxError("a tab indents the line", "indent with spaces", line, column)
-    context = f" {error.context}" if error.context and error.context != error.problem else ""
+    what = str(error.problem or "malformed").strip()
+    context = f" {error.context}" if error.context else ""
+    if context and error.context_mark and error.context_mark.line + 1 < line:
+        context += f" that begins on line {error.context_mark.line + 1}"
     remedy = "check the indentation, colons, quotes and brackets on this line and the one before"
     return DocumentSyntaxError(f"not YAML: {what}{context}", remedy, line, column)
 
@@ -160,97 +167,114 @@ def resolve_plain(text: str) -> Scalar:
 
 @dataclass(slots=True)
 class _Builder:
-    events: Iterator[Event]
+    """`next_event`: the parser's events, None behind the last. `path`: keys and indices of what is being read."""
+
+    next_event: Callable[[], Any]
     problems: list[Problem] = field(default_factory=list)
     anchors: dict[str, Node] = field(default_factory=dict)
+    path: list[str | int] = field(default_factory=list)
     nodes: int = 0
 
     def document(self) -> Node:
         root: Node | None = None
-        for event in self.events:
+        while (event := self.next_event()) is not None:
             if isinstance(event, DocumentStartEvent):
                 if root is not None:
-                    line, column = _position(event)
-                    raise DocumentSyntaxError(
-                        "a second document in one file", "one document for each file", line, column
-                    )
-                root = self._node(next(self.events), ())
+                    raise self._refused(event, "a second document in one file", "one document for each file")
+                root = self._node(self.next_event())
         if root is None:
             raise DocumentSyntaxError("the document is empty", "write apiVersion, kind, metadata and spec", 1, 1)
         return root
 
-    def _node(self, event: Event, loc: Loc) -> Node:
-        line, column = _position(event)
+    def _node(self, event: Event) -> Node:
         if isinstance(event, AliasEvent):
-            node = self._alias(event, loc)
+            node = self._alias(event)
+            self.nodes += node.size
         else:
-            if len(loc) > MAX_DEPTH:
-                raise DocumentSyntaxError(f"nested deeper than {MAX_DEPTH} levels", "flatten it", line, column)
-            node = self._own(event, loc)
-            anchor = getattr(event, "anchor", None)
-            if anchor is not None:
-                self.anchors[str(anchor)] = node
-        self.nodes += node.size if isinstance(event, AliasEvent) else 1
+            if len(self.path) > MAX_DEPTH:
+                raise self._refused(event, f"nested deeper than {MAX_DEPTH} levels", "flatten it", "")
+            node = self._own(event)
+            self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise DocumentSyntaxError(f"more than {MAX_NODES} values, aliases expanded", "split it", line, column)
+            raise self._refused(event, f"more than {MAX_NODES} values, aliases expanded", "split it", "")
         return node
 
-    def _alias(self, event: AliasEvent, loc: Loc) -> Node:
-        line, column = _position(event)
+    def _alias(self, event: AliasEvent) -> Node:
         node = self.anchors.get(str(event.anchor))
         if node is None:
             rule = f"the alias *{event.anchor} has no anchor before it"
-            raise DocumentSyntaxError(
-                rule, f"define &{event.anchor} above, or write the value", line, column, format_key(loc)
-            )
-        return Node(line, column, node.value, node.text, node.size)
+            raise self._refused(event, rule, f"define &{event.anchor} above, or write the value")
+        return Node(*_position(event), node.value, node.text, node.size)
 
-    def _own(self, event: Event, loc: Loc) -> Node:
-        line, column = _position(event)
-        tag = str(getattr(event, "tag", None) or "")
-        if tag not in ("", *_TEXT_TAGS):
-            self._problem(loc, line, column, f"the tag {tag[:60]} is not used in documents", "remove the tag")
+    def _own(self, event: Event) -> Node:
+        if not isinstance(event, ScalarEvent | SequenceStartEvent | MappingStartEvent):
+            raise self._refused(event, "not YAML", "write plain YAML 1.2")
+        tag = event.tag
+        if tag is not None and tag not in _TEXT_TAGS:
+            self._problem(event, f"the tag {tag[:60]} is not used in documents", "remove the tag")
         if isinstance(event, ScalarEvent):
-            plain = not event.style and tag not in _TEXT_TAGS
-            text = str(event.value)
-            return Node(line, column, resolve_plain(text) if plain else text, text if plain else json.dumps(text))
-        if isinstance(event, SequenceStartEvent):
-            return self._sequence(line, column, loc)
-        if isinstance(event, MappingStartEvent):
-            return self._mapping(line, column, loc)
-        raise DocumentSyntaxError("not YAML", "write plain YAML 1.2", line, column)
+            node = _scalar(event)
+        elif isinstance(event, SequenceStartEvent):
+            node = self._sequence(event)
+        else:
+            node = self._mapping(event)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = node
+        return node
 
-    def _sequence(self, line: int, column: int, loc: Loc) -> Node:
+    def _sequence(self, start: Event) -> Node:
         items: list[Node] = []
         size = 1
-        while not isinstance(event := next(self.events), SequenceEndEvent):
-            items.append(self._node(event, (*loc, len(items))))
-            size += items[-1].size
-        return Node(line, column, items, size=size)
+        path, next_event = self.path, self.next_event
+        path.append(0)
+        while not isinstance(event := next_event(), SequenceEndEvent):
+            path[-1] = len(items)
+            node = self._node(event)
+            items.append(node)
+            size += node.size
+        path.pop()
+        return Node(*_position(start), items, "", size)
 
-    def _mapping(self, line: int, column: int, loc: Loc) -> Node:
+    def _mapping(self, start: Event) -> Node:
         entries: dict[str, Entry] = {}
         size = 1
-        while not isinstance(event := next(self.events), MappingEndEvent):
-            key_line, key_column = _position(event)
+        path, next_event = self.path, self.next_event
+        path.append("")
+        while not isinstance(event := next_event(), MappingEndEvent):
             if not isinstance(event, ScalarEvent):
-                raise DocumentSyntaxError(
-                    "a key is a word", "write `key: value`", key_line, key_column, format_key(loc)
-                )
-            key = str(event.value)
-            node = self._node(next(self.events), (*loc, key))
+                path.pop()
+                raise self._refused(event, "a key is a word", "write `key: value`")
+            key = path[-1] = event.value
+            node = self._node(next_event())
             size += node.size
             if key in entries:
                 rule = f"the key stands twice in one mapping, first on line {entries[key].line}"
-                self._problem((*loc, key), key_line, key_column, rule, "keep one of the two")
+                self._problem(event, rule, "keep one of the two")
                 continue
-            entries[key] = Entry(key_line, key_column, node)
-        return Node(line, column, entries, size=size)
+            entries[key] = Entry(*_position(event), node)
+        path.pop()
+        return Node(*_position(start), entries, "", size)
 
-    def _problem(self, loc: Loc, line: int, column: int, rule: str, remedy: str) -> None:
-        self.problems.append(Problem(rule=rule, remedy=remedy, line=line, column=column, key=format_key(loc)))
+    def _key(self) -> str:
+        return format_key(tuple(self.path))
+
+    def _problem(self, event: Event, rule: str, remedy: str) -> None:
+        line, column = _position(event)
+        self.problems.append(Problem(rule=rule, remedy=remedy, line=line, column=column, key=self._key()))
+
+    def _refused(self, event: Event, rule: str, remedy: str, key: str | None = None) -> DocumentSyntaxError:
+        line, column = _position(event)
+        return DocumentSyntaxError(rule, remedy, line, column, self._key() if key is None else key)
+
+
+def _scalar(event: ScalarEvent) -> Node:
+    line, column = _position(event)
+    text = event.value
+    if event.style or (event.tag is not None and event.tag in _TEXT_TAGS):
+        return Node(line, column, text, json.dumps(text))
+    return Node(line, column, resolve_plain(text), text)
 
 
 def _position(event: Event) -> tuple[int, int]:
-    mark = event.start_mark
+    mark: Any = event.start_mark  # an event that a parser made always has one
     return mark.line + 1, mark.column + 1

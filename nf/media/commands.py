@@ -71,5 +71,6 @@ def _conclude(target: str, outcome: OperationOutcome) -> None:
     raise DriverError(
         f"not purged at: {left}",
         where=target,
-        remedy="bring them back and purge again: a cache that returns still has what it had",
+        remedy="who is offline is purged when it returns, under an alarm until then: it serves what it had; "
+        "see what the others say, and purge again",
     )

@@ -52,7 +52,7 @@ SecretRef = Annotated[
         "write it as secret:origin-writer",
     ),
 ]
-"""The name of a secret. Its value is resolved on the appliance, inside `apply` only."""
+"""The name of a secret. Its value is resolved on the appliance, when it is used, and is kept nowhere."""
 
 
 def _milliseconds(value: object) -> object:

@@ -104,8 +104,15 @@ def _ways(lineup: LineUp) -> Iterator[_Way]:
 
 
 def _shared_problems(lineup: LineUp, ways: list[_Way]) -> Iterator[Problem]:
-    """What two paths may not have in common: a contribution, a place in a bucket, a place at the edges."""
-    taken = {channel.source: f"channel {channel.id}" for channel in lineup.spec.channels}
+    """What two paths may not have in common: a contribution, a place in a bucket, a place at the edges.
+
+    The contribution of a channel is read by its paths of other types; without any, a path of ours may be its reader.
+    """
+    taken = {
+        channel.source: f"channel {channel.id}"
+        for channel in lineup.spec.channels
+        if any(not isinstance(path, CdnPath) for path in channel.delivery)
+    }
     for way in ways:
         if way.path.source in taken:
             yield Problem(
@@ -195,6 +202,7 @@ class _Plan:
                 PURGE,
                 channel,
                 (_serving(self.shielded, channel, SHIELD), _serving(self.edged, channel, EDGE)),
+                made_good=True,
             )
             for channel in channels
         )

@@ -12,7 +12,7 @@ from typing import Final
 from nf.contracts.adopter import GROUP, Adopted, AdoptedPath, Adopter
 from nf.contracts.json import JsonObject
 from nf.documents.fleet import Appliance, Fleet, FleetSpec, Link, Placement
-from nf.documents.lineup import Channel, LineUp, LineUpSpec, Source
+from nf.documents.lineup import Channel, DeliveryPath, LineUp, LineUpSpec, Source
 from nf.documents.model import API_VERSION, Metadata
 from nf.documents.writer import Place, write_document
 from nf.errors import NotFoundError, Problem, RefusedError
@@ -55,7 +55,7 @@ class Adoption:
         current = self._node.lineups.current
         sites = {one.id for one in current.fleet.spec.sites}
         if site and site not in sites:
-            raise NotFoundError("no such site", where=site, remedy=f"one of {', '.join(sorted(sites))}")
+            raise NotFoundError("no such site", where=site, remedy=f"one of: {', '.join(sorted(sites))}")
         appliances = [one for one in current.fleet.spec.appliances if not site or one.site == site]
         live = await asyncio.gather(*(self._observe(one.id) for one in appliances))
         observed = {one.id: sections for one, sections in zip(appliances, live, strict=True)}
@@ -155,27 +155,54 @@ def _placement(placements: Iterable[Placement]) -> tuple[Placement, ...]:
     return tuple(Placement(function=name, appliances=tuple(sorted(merged[name]))) for name in sorted(merged))
 
 
+class _Sources:
+    """The contributions, by the ids that the documents know; `doubts`: fields of those that they do not."""
+
+    def __init__(self, known: LineUp) -> None:
+        self._known = known.spec.sources
+        self.found: dict[str, Source] = {}
+        self.doubts: dict[str, tuple[str, ...]] = {}
+
+    def take(self, path: AdoptedPath) -> str:
+        """The id of the path's contribution; empty: none was seen."""
+        seen = path.source
+        if seen is None:
+            return ""
+        known = next((one for one in self._known if (one.appliance, one.port) == (seen.appliance, seen.port)), None)
+        source = known or seen
+        unsure = [text.removeprefix("source.") for text in path.doubts if text.startswith("source.")]
+        self.found[source.id] = source
+        self.doubts[source.id] = () if known else tuple(unsure)
+        return source.id
+
+    def path(self, path: AdoptedPath) -> DeliveryPath:
+        """With the id that its contribution has."""
+        source = self.take(path)
+        return path.path.model_copy(update={"source": source}) if source and path.names_source else path.path
+
+    def of_channel(self, name: str, own: Sequence[AdoptedPath], known: Channel | None) -> str:
+        """What a path without a source of its own was seen to take; else what was known, else what there is."""
+        ids = [(self.take(path), path.names_source) for path in own]
+        shared = next((source for source, names in ids if source and not names), "")
+        before = next((one for one in self._known if known is not None and one.id == known.source), None)
+        if shared or before is None:
+            return shared or next((source for source, _ in ids if source), name)
+        self.found[before.id], self.doubts[before.id] = before, ()
+        return before.id
+
+
 def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[LineUp, list[Place]]:
     """One channel for each name that the paths carry; numbers that nobody knows are the lowest free ones."""
     named = {channel.id: channel for channel in known.spec.channels}
-    rates = {(source.appliance, source.port): source for source in known.spec.sources}
     taken = {channel.lcn for channel in known.spec.channels}
-    sources: dict[str, Source] = {}
+    sources = _Sources(known)
     channels: list[Channel] = []
     doubts: list[Place] = []
-    source_doubts: dict[str, tuple[str, ...]] = {}
     for name in sorted({path.channel for path in paths}):
         own = [path for path in paths if path.channel == name]
         place: Place = ("spec", "channels", len(channels))
         known_channel = named.get(name)
-        source = next((path.source for path in own if path.source is not None), None)
-        if source is not None:
-            known_source = rates.get((source.appliance, source.port))
-            unsure = next(path.doubts for path in own if path.source is not None)
-            source = known_source or source
-            sources[source.id] = source
-            marks = [text.removeprefix("source.") for text in unsure if text.startswith("source.")]
-            source_doubts[source.id] = () if known_source else tuple(marks)
+        delivery = tuple(sources.path(path) for path in own)
         lcn = known_channel.lcn if known_channel else min(set(range(1, len(taken) + 2)) - taken)
         taken.add(lcn)
         channel = Channel(
@@ -183,8 +210,8 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
             name=known_channel.name if known_channel else name,
             lcn=lcn,
             uid=known_channel.uid if known_channel else f"{uid}{name}",
-            source=source.id if source is not None else name,
-            delivery=tuple(path.path for path in own),
+            source=sources.of_channel(name, own, known_channel),
+            delivery=delivery,
         )
         if known_channel is None:
             doubts += [(*place, field) for field in ("name", "lcn", "uid")]
@@ -195,11 +222,11 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
             if not field.startswith("source.")
         ]
         channels.append(channel)
-    ordered = [sources[key] for key in sorted(sources)]
+    ordered = [sources.found[key] for key in sorted(sources.found)]
     front: list[Place] = [
         ("spec", "sources", number, field)
         for number, source in enumerate(ordered)
-        for field in source_doubts[source.id]
+        for field in sources.doubts[source.id]
     ]
     spec = LineUpSpec(sources=tuple(ordered), channels=tuple(channels), policy=known.spec.policy)
     lineup = LineUp(api_version=API_VERSION, kind="LineUp", metadata=Metadata(name="adopted"), spec=spec)

@@ -22,7 +22,7 @@ from nf.control.convert import alarm_to_proto
 from nf.control.v1 import common_pb2
 from nf.errors import InputError, NotFoundError, RefusedError
 from nf.noc.due import Due
-from nf.noc.maintenance import Maintenance, require_reason
+from nf.noc.maintenance import Maintenance, require_reason, too_long
 from nf.noc.records import ALARMS, Book
 from nf.noc.tasks import Tasks
 from nf.noc.telemetry import NOC, Telemetry
@@ -162,10 +162,10 @@ class AlarmHandling:
 
     async def shelve(self, given_id: str, for_s: int, reason: str, author: str) -> common_pb2.Alarm:
         """Raises NotFoundError, InputError."""
-        if not 0 < for_s <= LONGEST_S:
-            raise InputError(
-                f"an alarm is shelved for 1 to {LONGEST_S} s", where="for", remedy="choose a time such as 1h"
-            )
+        if for_s < 1:
+            raise InputError("an alarm is shelved for a time", where=f"for {for_s} s", remedy="choose one such as 1h")
+        if for_s > LONGEST_S:
+            raise too_long(for_s, LONGEST_S)
         appliance, alarm = self.find(given_id)
         now = self._clock.now()
         shelf = Mark(author, require_reason(reason), now, first_at=alarm.first_at, until=now + for_s)

@@ -120,7 +120,7 @@ def read(data: bytes, where: str) -> Archive:
             raise broken("is altered: its SHA-256 is not the one of the manifest", where, name)
     # Headers and padding have no digest of their own: the same parts make exactly one file.
     if _tar(members) != data:
-        raise broken("is altered between its parts", where, "archive")
+        raise IntegrityError("truncated or altered before, between or behind its parts", where=where, remedy=_REMEDY)
     return Archive(manifest, members, where)
 
 

@@ -135,7 +135,9 @@ class Drains:
                 patches[appliance.id] = patch
         if not patches:
             raise RefusedError(
-                "no router of this site has a link to another router: no transit goes through it", where=site
+                "no router of this site has a link to another router: no transit goes through it",
+                where=site,
+                remedy="work on it without a drain; `nf maintenance open` holds its alarms",
             )
         for name in patches:
             self._session(name)

@@ -1,11 +1,13 @@
 """Operations of the fleet: what drivers of several appliances do in order, each stage acknowledged before the next.
 
-The appliances have the durable records, and go on after a crash; here is the audit, and the order.
+The appliances have the durable records, and go on after a crash; here are the audit, the order, and what is owed to
+those that were away.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -15,11 +17,14 @@ from nf.clock import Clock
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.planner import FleetOperation
 from nf.control.queue import CoalescingQueue, QueueClosed
-from nf.errors import DeadlineError, NfError, NotFoundError
+from nf.errors import DeadlineError, NfError, NotFoundError, UnavailableError
+from nf.noc.due import Due
 from nf.noc.lineups import LineUps
+from nf.noc.owed import AGAIN_S, Debt, Debts, known, left
 from nf.noc.records import Book
 from nf.noc.sessions import Session, SessionLost, Sessions, offline
 from nf.noc.tasks import Tasks
+from nf.noc.telemetry import Telemetry
 
 DONE, FAILED, OFFLINE, WITHHELD, RUNNING = "done", "failed", "offline", "withheld", "running"
 NODE_S: Final = 300.0
@@ -78,18 +83,37 @@ class _Run:
     events: CoalescingQueue[Event]
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     outcomes: list[Outcome] = field(default_factory=list)
+    debt: Debt | None = None
+    repays: bool = False
 
 
 class FleetOperations:
-    def __init__(self, *, book: Book, lineups: LineUps, sessions: Sessions, clock: Clock) -> None:
+    def __init__(
+        self, *, book: Book, lineups: LineUps, sessions: Sessions, telemetry: Telemetry, clock: Clock, author: str
+    ) -> None:
+        """`author`: SPIFFE id of the NOC, for what it makes good by itself."""
         self._book = book
+        self._author = author
+        self._debts = Debts(book, telemetry)
+        self._busy: set[str] = set()
+        self._due = Due("owed operations", clock, self._earliest, self._repay_next)
         self._lineups = lineups
         self._sessions = sessions
         self._clock = clock
         self._tasks = Tasks("fleet operation")
 
+    async def start(self) -> None:
+        await self._debts.load()
+        self._due.start()
+
     async def close(self) -> None:
+        await self._due.close()
         await self._tasks.close()
+
+    def returned(self, appliance: str) -> None:
+        """It has a new session: what it missed is done now."""
+        self._debts.returned(appliance)
+        self._due.look_again()
 
     async def find(self, name: str, target: str) -> FleetOperation:
         """Raises NotFoundError."""
@@ -110,6 +134,10 @@ class FleetOperations:
         events: CoalescingQueue[Event] = CoalescingQueue(_EVENTS)
         run = _Run(operation, dict(arguments), past_failures, author, self._clock.monotonic(), events)
         await self._audit(run, "begun", {"arguments": arguments})
+        if operation.made_good:
+            began_at = self._clock.now()
+            run.debt = Debt(run.id, name, target, dict(arguments), author, began_at, operation.stages)
+            await self._debts.begin(run.debt)
         task = self._tasks.start(self._stages(run))
         try:
             while True:
@@ -119,6 +147,8 @@ class FleetOperations:
             await task  # its failure, if it has one, is the caller's too
 
     async def _stages(self, run: _Run) -> None:
+        if run.debt is not None:
+            self._busy.add(run.debt.key)
         try:
             stages = run.operation.stages
             for number, stage in enumerate(stages):
@@ -129,7 +159,11 @@ class FleetOperations:
                 await self._stage(run, number, stage)
             bad = [outcome for outcome in run.outcomes if outcome.state != DONE]
             detail: JsonObject = {outcome.appliance: f"{outcome.state}: {outcome.text}"[:300] for outcome in bad}
-            await self._audit(run, FAILED if bad else DONE, {"arguments": run.arguments, "not_done": detail})
+            asked: JsonObject = {"arguments": run.arguments, "not_done": detail}
+            if run.repays and run.debt is not None:
+                asked["owed_since"], asked["asked_by"] = run.debt.began_at, run.debt.author
+            await self._audit(run, FAILED if bad else DONE, asked)
+            await self._settle(run)
             took_s = self._clock.monotonic() - run.began
             run.events.put(
                 Event(
@@ -141,6 +175,56 @@ class FleetOperations:
             )
         finally:
             run.events.close()
+            if run.debt is not None:
+                self._busy.discard(run.debt.key)
+            self._due.look_again()
+
+    # ---- what is owed ----
+
+    async def _settle(self, run: _Run) -> None:
+        """Who was offline is owed it. Who refused it is not, unless it is a debt already: the caller is told."""
+        if run.debt is None:
+            return
+        bad = [outcome for outcome in run.outcomes if outcome.state != DONE]
+        rest = left(run.operation.stages, {(one.stage, one.appliance) for one in run.outcomes if one.state == DONE})
+        if not run.repays and not any(outcome.state == OFFLINE for outcome in bad):
+            rest = ()
+        why = "; ".join(f"{outcome.appliance} is {outcome.state}" for outcome in bad if outcome.state != WITHHELD)
+        failed = any(outcome.state == FAILED for outcome in bad)
+        now = self._clock.now()
+        await self._debts.settle(run.debt, rest, why, now + AGAIN_S if failed else now)
+
+    def _earliest(self) -> float:
+        return min((not_before for not_before, _ in self._debts.payable(self._is_there, self._busy)), default=math.inf)
+
+    def _is_there(self, appliance: str) -> bool:
+        """Also when it left the fleet: then there is nothing to wait for."""
+        return appliance in self._sessions.online() or appliance not in self._lineups.current.record.configs
+
+    async def _repay_next(self) -> None:
+        now = self._clock.now()
+        for not_before, debt in tuple(self._debts.payable(self._is_there, self._busy)):
+            if not_before <= now:
+                self._busy.add(debt.key)
+                self._debts.postpone(debt, now + AGAIN_S)
+                self._tasks.start(self._repay(debt))
+
+    async def _repay(self, debt: Debt) -> None:
+        """From the stage that lacked somebody on. Its time counts from the beginning of the first attempt."""
+        stages = known(debt.stages, self._lineups.current.record.configs)
+        run = _Run(
+            operation=FleetOperation(debt.name, debt.object, stages, made_good=True),
+            arguments=dict(debt.arguments),
+            past_failures=False,
+            author=self._author,
+            began=self._clock.monotonic() - max(0.0, self._clock.now() - debt.began_at),
+            events=CoalescingQueue(_EVENTS),
+            debt=debt,
+            repays=True,
+        )
+        await self._stages(run)
+
+    # ---- stages and their members ----
 
     async def _stage(self, run: _Run, number: int, stage: tuple[tuple[str, str], ...]) -> None:
         """All of a stage side by side; one that fails stops no other."""
@@ -162,10 +246,12 @@ class FleetOperations:
 
     async def _member(self, run: _Run, appliance: str, driver: str, tell: Tell) -> tuple[str, str, JsonObject]:
         if self._sessions.get(appliance) is None:
-            return OFFLINE, offline(appliance).message + ": it was not asked, and keeps what it has", {}
+            return OFFLINE, offline(appliance).message + ": it was not asked, and keeps what it has till it returns", {}
         try:
             async with asyncio.timeout(NODE_S):
                 return await self._follow(run, appliance, driver, tell)
+        except UnavailableError as error:
+            return OFFLINE, f"{error.message}: whether it is done is not known", {}
         except TimeoutError:
             return FAILED, f"it has not ended after {NODE_S:.0f} s; see nf appliance show {appliance}", {}
         except NfError as error:

@@ -51,7 +51,11 @@ class Hardware:
         current = self._lineups.current
         appliance, reason = current.appliance(name), require_reason(reason)
         if not 0 < len(serial) <= 64 or not serial.isprintable() or serial != serial.strip():
-            raise InputError("a hardware serial has 1 to 64 printable characters", where=f"serial {serial!r}"[:100])
+            raise InputError(
+                "a hardware serial has 1 to 64 printable characters",
+                where=f"serial {serial!r}"[:100],
+                remedy="enter the serial on the new machine's label",
+            )
         before = self.serial(appliance)
         enrolled = await self._enrolment.enrolled(name)
         known = enrolled.hardware_serial if enrolled is not None else before

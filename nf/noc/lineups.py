@@ -125,6 +125,7 @@ class LineUps:
         self._planners = tuple(planners)
         self._clock = clock
         self._current: Current | None = None
+        self._held: Current | None = None  # the last one that was asked for
         self._operations: tuple[int, tuple[FleetOperation, ...]] = (0, ())
 
     async def reload(self) -> None:
@@ -134,10 +135,21 @@ class LineUps:
             raise NotFoundError("there is no revision", where="store", remedy="run `nf noc init` first")
         if self._current is not None and self._current.record.revision == number:
             return
+        self._current = await self._load(number)
+
+    async def _load(self, number: int) -> Current:
         record = await self._book.revision(number)
         lineup = load_lineup(record.lineup_text, file=record.lineup_file).document
         fleet = load_fleet(record.fleet_text, file=record.fleet_file).document
-        self._current = Current(record, lineup, fleet)
+        return Current(record, lineup, fleet)
+
+    async def running(self, held: int | None) -> Current:
+        """What the fleet carries out now: the revision that is held, else the current one."""
+        if held is None:
+            return self.current
+        if self._held is None or self._held.record.revision != held:
+            self._held = await self._load(held)
+        return self._held
 
     @property
     def current(self) -> Current:

@@ -16,6 +16,7 @@ from typing import Final
 from nf.clock import Clock
 from nf.contracts.json import canonical
 from nf.documents.fleet import Criticality, Fleet
+from nf.documents.quantities import format_duration
 from nf.errors import BusyError, CommitRefused, InputError, NfError, NotFoundError, Problem, RefusedError
 from nf.noc.due import Due
 from nf.noc.lineups import LineUps
@@ -53,8 +54,14 @@ def bounded_s(for_s: int, default_s: int, longest_s: float) -> int:
     """Raises InputError when it is longer than `longest_s`; 0 is the default."""
     chosen = for_s or int(min(default_s, longest_s))
     if chosen > longest_s:
-        raise InputError(f"at most {longest_s:.0f} s", where="for", remedy="choose a shorter time")
+        raise too_long(chosen, longest_s)
     return chosen
+
+
+def too_long(for_s: int, longest_s: float) -> InputError:
+    """The error for a time that somebody asked for."""
+    asked, longest = (format_duration(int(seconds * 1000)) for seconds in (for_s, longest_s))
+    return InputError(f"longer than {longest}", where=f"for {asked}", remedy=f"choose {longest} or less")
 
 
 def require_site(fleet: Fleet, site: str) -> None:

@@ -120,7 +120,14 @@ class Node:
             clock=clock,
             author=self.spiffe_id,
         )
-        self.operations = FleetOperations(book=self.book, lineups=self.lineups, sessions=self.sessions, clock=clock)
+        self.operations = FleetOperations(
+            book=self.book,
+            lineups=self.lineups,
+            sessions=self.sessions,
+            telemetry=self.telemetry,
+            clock=clock,
+            author=self.spiffe_id,
+        )
         self._known: dict[str, ApplianceRecord] = {}
         self._kept: dict[str, ApplianceRecord] = {}  # of those, as the store has them
         self._refusals = Allowance(clock)
@@ -139,6 +146,7 @@ class Node:
         self.catchup.start()
         self._tasks.start(self._watch_identities())
         await self.schedule.start()
+        await self.operations.start()
         for appliance in self._known:
             self._tasks.start(self._alarm_when_offline(appliance))
 
@@ -172,6 +180,7 @@ class Node:
     async def came(self, session: Session) -> None:
         self.telemetry.clear(OFFLINE, session.appliance)
         self.catchup.returned(session.appliance)
+        self.operations.returned(session.appliance)
         await self.heard(session)
 
     async def heard(self, session: Session) -> None:

@@ -10,6 +10,7 @@
     schedule       id                   a commit that waits for its time, or was refused at it
     hardware       appliance            which serial took the place of which
     drains         site                 who drained it, until when
+    owed           SHA-256 of what      an operation that somebody missed, or that is under way
     alarms         SHA-256 of its id    who acknowledged or shelved it
 
 Enrolment and operators keep buckets of their own (nf.trust).
@@ -37,6 +38,7 @@ MAINTENANCE: Final = "maintenance"
 SCHEDULE: Final = "schedule"
 HARDWARE: Final = "hardware"
 DRAINS: Final = "drains"
+OWED: Final = "owed"
 ALARMS: Final = "alarms"
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import uuid
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from nf.clock import Clock
@@ -111,7 +112,16 @@ class Schedule:
         await self._due.close()
 
     def list(self) -> tuple[Scheduled, ...]:
-        """The next one first."""
+        """The next one first. `reason` of one that waits and will be refused, as things stand: why."""
+        current = self._lineups.current.record.revision
+        return tuple(
+            replace(commit, reason=f"will be refused: revision {current} is current now")
+            if commit.state == "waiting" and commit.base_revision != current
+            else commit
+            for commit in self._ordered()
+        )
+
+    def _ordered(self) -> tuple[Scheduled, ...]:
         return tuple(sorted(self._commits.values(), key=lambda commit: (commit.at, commit.id)))
 
     async def add(self, request: noc_pb2.ScheduleLineUpRequest, order: Order) -> Scheduled:
@@ -150,10 +160,12 @@ class Schedule:
     def _check_time(self, at: float, now: float) -> None:
         if not math.isfinite(at) or at <= now:
             raise InputError(
-                "this time is in the past", where="at", remedy="name a later time, or commit now: without --at"
+                f"this time is in the past: it is {_utc(now)} now",
+                where=f"at {_utc(at)}",
+                remedy="name a later time, or commit now: without --at",
             )
         if at > now + _FARTHEST_S:
-            raise InputError("more than a year ahead", where="at", remedy="name an earlier time")
+            raise InputError("more than a year ahead", where=f"at {_utc(at)}", remedy="name an earlier time")
 
     async def remove(self, commit_id: str, author: str) -> None:
         """Raises NotFoundError, RefusedError while it runs."""
@@ -172,7 +184,7 @@ class Schedule:
 
     async def _run_due(self) -> None:
         now = self._clock.now()
-        for commit in self.list():
+        for commit in self._ordered():
             if commit.state == "waiting" and commit.at <= now:
                 await self._run(commit)
                 return  # others that are due have the next round
@@ -259,6 +271,14 @@ class Schedule:
         audit = AuditEntry(actor, action, f"schedule/{commit.id}", outcome)
         await self._book.store.write([Delete(SCHEDULE, commit.id)], audit)
         self._commits.pop(commit.id, None)
+
+
+def _utc(at: float) -> str:
+    """RFC 3339, as it may be typed; a number that is no point in time stays one."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return str(at)
 
 
 def _load(value: bytes) -> Scheduled:

@@ -23,7 +23,7 @@ from nf.noc.channels import channel_state
 from nf.noc.coordinator import Order
 from nf.noc.daily_service import DailyService, order_of
 from nf.noc.events import Events
-from nf.noc.lineups import Draft, excluded_appliances
+from nf.noc.lineups import Current, Draft, excluded_appliances
 from nf.noc.records import RevisionRecord
 from nf.noc.rollout import Proposal, Rollout
 from nf.noc.sessions import Session, offline
@@ -206,21 +206,26 @@ class NocService(DailyService):
     # ---- channels, audit ----
 
     async def ListChannels(self, request: pb.ListChannelsRequest, context: Context) -> pb.ListChannelsResponse:
-        current, now = self._node.lineups.current, self._node.clock.now()
+        running, now = await self._running(), self._node.clock.now()
         return pb.ListChannelsResponse(
             channels=[
-                channel_state(channel, current.record.hops, self._node.telemetry, now)
-                for channel in sorted(current.lineup.spec.channels, key=lambda channel: channel.lcn)
+                channel_state(channel, running.record.hops, self._node.telemetry, now)
+                for channel in sorted(running.lineup.spec.channels, key=lambda channel: channel.lcn)
             ]
         )
 
     async def GetChannel(self, request: pb.GetChannelRequest, context: Context) -> pb.GetChannelResponse:
-        current, now = self._node.lineups.current, self._node.clock.now()
-        for channel in current.lineup.spec.channels:
+        running, now = await self._running(), self._node.clock.now()
+        for channel in running.lineup.spec.channels:
             if channel.id == request.id:
-                state = channel_state(channel, current.record.hops, self._node.telemetry, now)
+                state = channel_state(channel, running.record.hops, self._node.telemetry, now)
                 return pb.GetChannelResponse(channel=state)
         raise NotFoundError("no such channel in the current line-up", where=request.id, remedy="see `nf lineup show`")
+
+    async def _running(self) -> Current:
+        """A held line-up is looked at before it is confirmed."""
+        held = self._node.coordinator.held
+        return await self._node.lineups.running(None if held is None else held.revision)
 
     async def ShowAudit(self, request: pb.ShowAuditRequest, context: Context) -> pb.ShowAuditResponse:
         records = await self._node.book.store.audit_records(request.limit or 100)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, ScalarEvent
 
+from nf.documents import tree
 from nf.documents.loader import load_config, load_fleet, load_lineup
 from nf.errors import DocumentError, Problem
 from tests.nf.planning.samples import DOCUMENTS, REGISTRY, compiled, fleet_data, lineup_data
@@ -88,6 +92,40 @@ def test_text_that_parsers_are_known_to_trip_over(text: str) -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(SAMPLES)), st.integers(min_value=0, max_value=2**32))
 def test_mutated_samples(name: str, seed: int) -> None:
+    judge(mutated(name, seed))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from(sorted(SAMPLES)), st.integers(min_value=0, max_value=2**32))
+def test_another_parser_reads_the_same_scalars_at_the_same_places(name: str, seed: int) -> None:
+    """Where both take the text. Empty values have no place that both would have to agree on."""
+    text = mutated(name, seed).decode(errors="replace")
+    try:
+        events = list(YAML(typ="safe", pure=True).parse(text))
+        root, problems = tree.parse(text)
+    except (YAMLError, tree.DocumentSyntaxError):
+        return
+    if problems or any(isinstance(event, AliasEvent) for event in events):
+        return  # of two equal keys, and of an alias, the tree does not hold all that is written
+    marks = [(event, event.start_mark) for event in events if isinstance(event, ScalarEvent) and event.value]
+    judged = [(mark.line + 1, mark.column + 1, event.value) for event, mark in marks]
+    assert [scalar for scalar in scalars(root) if scalar[2]] == judged
+
+
+def scalars(node: tree.Node) -> Iterator[tuple[int, int, str]]:
+    """Line, column and text of every key and value, in their order."""
+    if isinstance(node.value, dict):
+        for key, entry in node.value.items():
+            yield entry.line, entry.column, key
+            yield from scalars(entry.node)
+    elif isinstance(node.value, list):
+        for item in node.value:
+            yield from scalars(item)
+    else:
+        yield node.line, node.column, json.loads(node.text) if node.text[:1] == '"' else node.text
+
+
+def mutated(name: str, seed: int) -> bytes:
     chance = random.Random(seed)  # noqa: S311 - reproducible mutations, no secret
     data = bytearray(SAMPLES[name])
     for _ in range(chance.randint(1, 6)):
@@ -104,7 +142,7 @@ def test_mutated_samples(name: str, seed: int) -> None:
                 data[start : start + 1] = chance.choice(
                     [b":", b"\n", b"- ", b"{", b"]", b"\t", b"&a ", b"*a", b'"', b"\xff"]
                 )
-    judge(bytes(data))
+    return bytes(data)
 
 
 @settings(max_examples=150, deadline=None)

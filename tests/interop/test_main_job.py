@@ -200,7 +200,7 @@ def test_a_noc_killed_while_it_applies_leaves_the_old_or_the_new(two_channels: C
     two_channels.detach("noc", "nf", "lineup", "commit", str(demo.LINEUP_THREE))
     two_channels.wait("something in flight", lambda: _in_flight(two_channels), 20.0)
     two_channels.fault("kill", "noc", "noc run")
-    two_channels.detach("noc", "nf", "noc", "run")
+    bootstrap.noc_run(two_channels)
     two_channels.wait("the NOC answers", lambda: two_channels.nf("appliance", "list").code == 0, 30.0)
     two_channels.wait("settled", lambda: bootstrap.all_current(two_channels) and not _in_flight(two_channels), 90.0)
     channels = {channel["id"] for channel in two_channels.must(two_channels.nf("channel", "list", "--json")).json()}

@@ -95,7 +95,7 @@ def test_a_noc_killed_during_the_confirm_fan_out_is_bound_by_what_it_decided(com
     committed.wait("pop1 has confirmed", lambda: _revision(committed, "pop1") > before, 30.0)
     assert _revision(committed, "pop2") == before
     committed.fault("kill", "noc", "noc run")
-    committed.detach("noc", "nf", "noc", "run")
+    bootstrap.noc_run(committed)
     committed.wait("the NOC answers", lambda: committed.nf("appliance", "list").code == 0, 30.0)
     committed.wait("the split is an alarm", lambda: "revision-split" in causes(committed), 30.0)
     committed.fault("thaw", "pop2", "agent run")

@@ -163,7 +163,7 @@ def _facts(one: ApplianceSummary) -> Table:
         ("management", one.management),
         ("state", word("online" if one.online else "offline")),
         ("last seen", when(one.last_seen)),
-        ("revision", f"{one.confirmed_revision} ({'current' if one.current else 'not current'})"),
+        ("revision", f"{one.confirmed_revision or '-'} ({'current' if one.current else 'not current'})"),
         ("transaction", one.transaction_state or "-"),
         ("software", one.software_version or "-"),
         ("certificate until", when(one.certificate_expires)),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nf.cli.options import JsonOption, NocStateOption
-from nf.errors import InputError
+from nf.cli.options import JsonOption, NocStateOption, require_new
+from nf.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
     from nf.noc.backup import Report
@@ -60,6 +60,7 @@ def create(
     from nf.clock import RealClock
     from nf.noc.backup import create as make
 
+    require_new(file, "name a new file; backups are not overwritten")
     report = run(make(state_dir, file, passphrase(passphrase_file, twice=True), RealClock()))
     _print(report, f"backup of {report.domain} in {file}", json=json)
 
@@ -81,6 +82,7 @@ def verify(
     from nf.noc.backup import verify as inspect
     from nf.noc.restore import load, read_archive
 
+    _require(source)
     if digests_only and source.is_file():
         about = read_archive(source).about
         if json:
@@ -106,9 +108,16 @@ def restore(
     from nf.clock import RealClock
     from nf.noc.restore import restore as bring_back
 
+    _require(source)
     given = "" if source.is_dir() else passphrase(passphrase_file)
     report = run(bring_back(source, state_dir, given, RealClock()))
     _print(report, f"NOC of {report.domain} restored in {state_dir}; next: nf noc run", json=json)
+
+
+def _require(source: Path) -> None:
+    """Before anybody is asked for a passphrase. Raises NotFoundError."""
+    if not source.exists():
+        raise NotFoundError("cannot be read: no such file or directory", where=str(source), remedy="check the path")
 
 
 def _print(report: Report, text: str, *, json: bool) -> None:

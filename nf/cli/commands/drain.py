@@ -57,7 +57,9 @@ def drain(
 
 
 def bring_back(
-    site: Annotated[str, typer.Argument(metavar="SITE", autocompletion=complete.drained)],
+    site: Annotated[
+        str, typer.Argument(metavar="SITE", help="As `nf appliance drained` shows it.", autocompletion=complete.drained)
+    ],
     *,
     json: JsonOption = False,
     profile: ProfileOption = None,

@@ -43,7 +43,9 @@ def open_(
 
 @app.command("close")
 def close(
-    site: Annotated[str, typer.Argument(metavar="SITE", autocompletion=complete.windows)],
+    site: Annotated[
+        str, typer.Argument(metavar="SITE", help="As `nf maintenance list` shows it.", autocompletion=complete.windows)
+    ],
     *,
     profile: ProfileOption = None,
 ) -> None:

@@ -22,7 +22,7 @@ def when_given(text: str) -> tuple[float, int]:
     An absolute time is RFC 3339 with its offset, since nobody can know whose two o'clock was meant.
     """
     if text.startswith("+"):
-        return 0.0, seconds(text[1:], "--at")
+        return 0.0, seconds(text[1:], "--at +")
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -86,7 +86,9 @@ def scheduled(*, json: JsonOption = False, profile: ProfileOption = None) -> Non
 
 
 def unschedule(
-    scheduled_id: Annotated[str, typer.Argument(metavar="ID", autocompletion=complete.scheduled)],
+    scheduled_id: Annotated[
+        str, typer.Argument(metavar="ID", help="As `nf lineup scheduled` shows it.", autocompletion=complete.scheduled)
+    ],
     *,
     profile: ProfileOption = None,
 ) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nf.cli import complete
-from nf.cli.options import JsonOption, ProfileOption
-from nf.errors import IntegrityError, RefusedError
+from nf.cli.options import JsonOption, ProfileOption, require_new
+from nf.errors import IntegrityError
 
 if TYPE_CHECKING:
     from nf.control.v1.admin_pb2 import CollectSupportRequest
@@ -45,8 +45,7 @@ def bundle(
     from nf.control.v1.admin_pb2 import CollectSupportRequest
     from nf.trust.files import write_private
 
-    if file.exists():
-        raise RefusedError("exists already", where=str(file), remedy="name a new file")
+    require_new(file)
     data, lines = run(_collect(CollectSupportRequest(appliances=appliance or ()), profile))
     write_private(file, data)
     if json:

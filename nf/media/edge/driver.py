@@ -13,6 +13,7 @@ from nf.contracts.units import UnitState
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError
 from nf.media.documents import EdgeSection
+from nf.media.edge.access_log import ACCESS_LOG, AccessLog
 from nf.media.edge.check import check_candidate
 from nf.media.edge.purge import EdgePurge
 from nf.media.edge.render import altered, generation, render, section_of
@@ -137,15 +138,19 @@ class EdgeDriver:
 
     async def events(self) -> AsyncIterator[Event]:
         """Samples of the point `edge` for each channel; alarm `edge-silent` while Traffic Server does not answer."""
-        watch = EdgeWatch(self._appliance, self._clock)
-        while True:
-            try:
-                section = section_of(self._server.read_files())
-            except DriverError:
-                section = None  # observe says so
-            for event in await watch.take(section):
-                yield event
-            await self._clock.sleep(EVENTS_S)
+        log = AccessLog(self._server.places.logs / ACCESS_LOG)
+        watch = EdgeWatch(self._appliance, self._clock, log)
+        try:
+            while True:
+                try:
+                    section = section_of(self._server.read_files())
+                except DriverError:
+                    section = None  # observe says so
+                for event in await watch.take(section):
+                    yield event
+                await self._clock.sleep(EVENTS_S)
+        finally:
+            log.close()
 
 
 def create(context: DriverContext) -> EdgeDriver:

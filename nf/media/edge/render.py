@@ -34,6 +34,10 @@ _HEAD = "# section "
 _REDIRECT = re.compile(rf"^redirect http://{re.escape(CONFIG_HOST)}/ http://([0-9a-f]+)\.nf\.invalid/$", re.MULTILINE)
 _STALE_S = 10  # a manifest older than this is worse than none: the player goes to another path
 _CACHE_SIZE = "256M"
+LOGS_MB = 50
+"""How much all logs of an edge may take, the oldest go first. Several times the least that Traffic Server rolls."""
+
+_ROLLED_MB = 10
 _RAM_CACHE_OCTETS = 64 * 1024 * 1024
 _LOG_FORMAT = (
     '{"ts":%<cqtq>,"client":"%<chi>","method":"%<cqhm>","url":"%<cquuc>","status":%<pssc>,"octets":%<psql>,'
@@ -56,6 +60,10 @@ class Places:
     @property
     def config(self) -> Path:
         return self.root / "etc"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "log"
 
     @property
     def directories(self) -> tuple[Path, ...]:
@@ -129,7 +137,7 @@ def runroot(places: Places) -> str:
         "libexecdir": MODULES,
         "localstatedir": root / "var",
         "runtimedir": root / "run",
-        "logdir": root / "log",
+        "logdir": places.logs,
         "cachedir": places.cache,
     }
     return "".join(f"{name}: {path}\n" for name, path in entries.items())
@@ -164,8 +172,15 @@ def _records(section: EdgeSection) -> str:
         "diags.output.warning STRING": "L",
         "output.logfile STRING": "traffic.out",
         "log.logging_enabled INT": 3,
-        "log.max_space_mb_for_logs INT": 100,
-        "log.max_space_mb_headroom INT": 10,
+        "log.max_space_mb_for_logs INT": LOGS_MB,
+        "log.max_space_mb_headroom INT": _ROLLED_MB,
+        "log.max_secs_per_buffer INT": 1,
+        "log.periodic_tasks_interval INT": 1,
+        "log.rolling_size_mb INT": _ROLLED_MB,
+        "diags.logfile.rolling_enabled INT": 2,
+        "diags.logfile.rolling_size_mb INT": _ROLLED_MB,
+        "output.logfile.rolling_enabled INT": 2,
+        "output.logfile.rolling_size_mb INT": _ROLLED_MB,
         "net.poll_timeout INT": 10,
         "raw_stat_sync_interval_ms INT": 1000,
         "config_update_interval_ms INT": 500,
@@ -245,5 +260,6 @@ def _logging() -> str:
     return (
         "logging:\n  formats:\n  - name: nf\n"
         f"    format: '{_LOG_FORMAT}'\n"
-        "  logs:\n  - {mode: ascii, filename: access, format: nf, rolling_enabled: size, rolling_size_mb: 10}\n"
+        "  logs:\n  - {mode: ascii, filename: access, format: nf, rolling_enabled: size, "
+        f"rolling_size_mb: {_ROLLED_MB}}}\n"
     )

@@ -40,6 +40,8 @@ _RELOAD_AGAIN_S = 8.0
 _CONTROL_TIMEOUT_S = 10.0
 _ANSWER_TIMEOUT_S = 2.0
 _COMPLAINTS = ("ERROR:", "something failed during BuildTable()")
+# remap_purge keeps the generation of a channel from its first purge on; until then it complains at every load.
+_NOT_PURGED_YET = re.compile(r"\[remap_purge\] Can not open file .*: No such file or directory")
 
 
 class Server:
@@ -170,7 +172,7 @@ class Server:
                 raise DriverError(
                     f"Traffic Server did not take its configuration: {told}",
                     where=f"unit {UNIT}",
-                    remedy=f"read {self.places.root}/log/diags.log",
+                    remedy=f"read {self._diagnostics}",
                 )
             if live is not None and now > reload_at:  # two changes within its granularity of time look like one
                 await self.reload()
@@ -191,7 +193,7 @@ class Server:
 
     @property
     def _diagnostics(self) -> Path:
-        return self.places.root / "log" / "diags.log"
+        return self.places.logs / "diags.log"
 
     def _diagnostics_size(self) -> int:
         try:
@@ -201,7 +203,8 @@ class Server:
 
     def complaints(self, mark: int) -> tuple[str, ...]:
         """The errors in diags.log since it had the size `mark`, without their time stamps."""
-        return tuple(line for line in self._said(mark) if any(word in line for word in _COMPLAINTS))
+        said = (line for line in self._said(mark) if not _NOT_PURGED_YET.search(line))
+        return tuple(line for line in said if any(word in line for word in _COMPLAINTS))
 
     def _loaded(self, files: Collection[str], mark: int) -> bool:
         said = "\n".join(self._said(mark)) if files else ""
@@ -210,7 +213,8 @@ class Server:
     def _said(self, mark: int) -> list[str]:
         try:
             with self._diagnostics.open(errors="replace") as log:
-                log.seek(mark)
+                rolled = self._diagnostics_size() < mark
+                log.seek(0 if rolled else mark)
                 return [re.sub(r"^\[[^]]*\] (\[[^]]*\] )?", "", line) for line in log.read().splitlines()]
         except FileNotFoundError:
             return []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -23,7 +24,9 @@ _BATCH: Final = 1000
 
 _DENIED: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "403"})
 _FULL: Final = frozenset({"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge", "507"})
-_ABSENT: Final = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchBucketPolicy", "NoSuchTagSet", "404"})
+_ABSENT: Final = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchBucketPolicy", "NoSuchTagSet", "404"})
+_NO_UPLOAD: Final = "0" * 32
+_STRANGE: Final = (AttributeError, LookupError, TypeError, ValueError)
 _CORS: Final[dict[str, Json]] = {
     "AllowedMethods": ["GET", "HEAD"],
     "AllowedOrigins": ["*"],
@@ -118,8 +121,8 @@ class S3:
         try:
             return work(self._made())
         except ClientError as error:
-            said = error.response.get("Error", {})
-            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            said: Mapping[str, Any] = error.response.get("Error") or {}
+            status = int((error.response.get("ResponseMetadata") or {}).get("HTTPStatusCode", 0))
             raise mapped(
                 self._endpoint, str(said.get("Code", "")), str(said.get("Message", "")), status, storing=storing
             ) from None
@@ -129,22 +132,34 @@ class S3:
                 where=self._endpoint,
                 remedy="see whether the origin runs and a route leads there",
             ) from None
+        except _STRANGE as error:  # boto3 takes an answer apart before it looks whether it is one
+            raise DriverError(
+                f"what answers is no S3 API: {type(error).__name__}",
+                where=self._endpoint,
+                remedy="see what listens at the endpoint",
+            ) from None
 
     async def close(self) -> None:
         if self._client is not None:
             await asyncio.to_thread(self._client.close)
             self._client = None
 
+    async def try_write(self, bucket: str, key: str) -> None:
+        """Ask whether an object may be written there, with a request that changes nothing: it aborts an upload that
+        was never begun (S3 API, AbortMultipartUpload), which takes the right to write. The bucket need not be there.
+        """
+        with contextlib.suppress(AbsentError):
+            await self._call(lambda s3: s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=_NO_UPLOAD))
+
     # ---- buckets ----
 
     async def owner(self, bucket: str) -> str | None:
         """Whose bucket it is by its tag: "" = nobody's. None = there is no such bucket."""
         try:
-            answer = await self._call(lambda s3: s3.get_bucket_tagging(Bucket=bucket))
+            tags = await self._call(lambda s3: _tags(s3, bucket))
         except AbsentError:
             return "" if await self.exists(bucket) else None
-        tags = {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
-        return str(tags.get(OWNER_TAG, ""))
+        return tags.get(OWNER_TAG, "")
 
     async def exists(self, bucket: str) -> bool:
         try:
@@ -204,16 +219,32 @@ class S3:
         named = list(keys)
         for start in range(0, len(named), _BATCH):
             batch = {"Objects": [{"Key": key} for key in named[start : start + _BATCH]], "Quiet": True}
-            answer = await self._call(partial(_delete, bucket=bucket, batch=batch))
-            failed = [error for error in answer.get("Errors", ()) if error.get("Code") not in _ABSENT]
+            failed = await self._call(partial(_delete, bucket=bucket, batch=batch))
             if failed:
-                raise mapped(self._endpoint, str(failed[0].get("Code")), str(failed[0].get("Message")), 200)
+                raise mapped(self._endpoint, *failed[0], 200)
         return len(named)
 
 
-def _delete(s3: Any, bucket: str, batch: dict[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = s3.delete_objects(Bucket=bucket, Delete=batch)
-    return answer
+@contextlib.asynccontextmanager
+async def open_s3(endpoint: str, reference: str, resolve: Callable[[str], str]) -> AsyncIterator[S3]:
+    """With the credentials that `reference` names. Raises what `resolve` does, IntegrityError when they are none."""
+    text = await asyncio.to_thread(resolve, reference)
+    s3 = S3(endpoint, Credentials.parse(text, reference))
+    try:
+        yield s3
+    finally:
+        await s3.close()
+
+
+def _tags(s3: Any, bucket: str) -> dict[str, str]:
+    return {str(tag["Key"]): str(tag["Value"]) for tag in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]}
+
+
+def _delete(s3: Any, bucket: str, batch: dict[str, Any]) -> list[tuple[str, str]]:
+    """Code and message of each object that could not be deleted."""
+    errors = s3.delete_objects(Bucket=bucket, Delete=batch).get("Errors", ())
+    told = [(str(error.get("Code")), str(error.get("Message"))) for error in errors]
+    return [error for error in told if error[0] not in _ABSENT]
 
 
 def _keys(s3: Any, bucket: str, prefix: str, limit: int | None) -> list[str]:

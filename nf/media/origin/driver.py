@@ -1,14 +1,15 @@
 """Driver `s3-origin`: buckets of an S3 API that anybody may read and the packager writes.
 
 A channel's part of a bucket is there when its marker object can be read without credentials, from a web page: that is
-what players need, so that it is what `observe` asks. Credentials are resolved in `apply` and `undo` only.
+what players need, so that it is what `observe` asks. An origin that does not answer is an alarm; what stands there is
+as it was, so that commits that do not touch it go on. `check` tries the credentials of every step, and changes nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
@@ -18,11 +19,11 @@ from nf.media.documents import HLS_MANIFEST
 from nf.media.hls import parse_media, parse_multivariant
 from nf.media.http import get_once
 from nf.media.origin import plan as planning
-from nf.media.origin.client import S3, AbsentError, Upload, refuse_foreign
+from nf.media.origin.client import S3, AbsentError, Upload, open_s3, refuse_foreign
 from nf.media.origin.plan import Place
 from nf.media.origin.register import Register
 from nf.telemetry.alarms import AlarmEvent, Severity
-from nf.trust.secrets import Credentials
+from nf.trust.secrets import SECRETS_DIR, SecretFiles
 
 MARKER = ".streamverse-nf"
 _Work: TypeAlias = Callable[[S3, Place], Awaitable[None]]
@@ -65,12 +66,15 @@ async def count_objects(place: Place) -> int:
 
 
 class S3Origin:
+    """`secrets`: where `check` finds the credentials that the section names."""
+
     name = "s3-origin"
     section = "s3-origin"
 
-    def __init__(self, context: DriverContext) -> None:
+    def __init__(self, context: DriverContext, secrets: Path = SECRETS_DIR) -> None:
         self._appliance = context.appliance
         self._clock = context.clock
+        self._secrets = SecretFiles(secrets)
         self._directory = context.state_dir / "s3-origin"
         self._register = Register(self._directory / "buckets.json")
 
@@ -83,34 +87,59 @@ class S3Origin:
         return {}
 
     async def observe(self) -> State:
-        """Raises DriverError when an origin does not answer."""
+        """What stands at an origin that does not answer is as it was when it did; the value says which that is."""
         standing: dict[str, Place] = {}
         objects: dict[str, int] = {}
-        try:
-            for key, entry in self._register.read().items():
-                if await is_open(entry.place):
-                    standing[key] = entry.place
-                    objects[key] = await count_objects(entry.place)
-        except UnavailableError as error:
-            raise DriverError(
-                f"the origin cannot be read: {error.message}", where=error.where, remedy=error.remedy
-            ) from None
-        return planning.state_of(standing, objects)
+        unreachable: set[str] = set()
+        for key, entry in self._register.read().items():
+            is_there = entry.open
+            if entry.place.endpoint not in unreachable:
+                try:
+                    is_there = await self._read(entry.place)
+                    if is_there:
+                        objects[key] = await count_objects(entry.place)
+                except UnavailableError:
+                    unreachable.add(entry.place.endpoint)
+            if is_there:
+                standing[key] = entry.place
+        return planning.state_of(standing, objects, unreachable)
+
+    async def _read(self, place: Place) -> bool:
+        """Raises UnavailableError."""
+        answer = await is_open(place)
+        self._register.saw(place.key, is_open=answer)
+        return answer
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
         return planning.plan(have, planning.section(want))
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:  # noqa: ARG002 - the contract's
-        """Raises RefusedError when an origin does not answer. Only `apply` has credentials, and tries them."""
-        problems = []
-        for endpoint in sorted({Place.from_json(step.arguments).endpoint for step in steps}):
+        """Raises RefusedError: an origin that does not answer, credentials that it refuses, a bucket of others."""
+        places = [(step.kind, Place.from_json(step.arguments)) for step in steps]
+        asked = {(kind, place.endpoint, place.bucket.name, place.bucket.credentials): place for kind, place in places}
+        problems: dict[Problem, None] = {}
+        dead: set[str] = set()
+        for (kind, endpoint, name, reference), place in asked.items():
+            if endpoint in dead:
+                continue
             try:
-                await get_once(f"{endpoint}/")
-            except UnavailableError as error:
-                rule = f"the origin does not answer: {error.message}"
-                problems.append(Problem(rule, error.remedy, key="endpoint", value=endpoint))
+                async with open_s3(endpoint, reference, self._secrets) as s3:
+                    await s3.try_write(name, place.prefix + MARKER)
+                    if kind == planning.ENSURE:
+                        await self._refuse_foreign(s3, place)
+            except NfError as error:
+                dead |= {endpoint} if isinstance(error, UnavailableError) else set()
+                problems[Problem(error.message, error.remedy, key=error.where or reference)] = None
         if problems:
-            raise RefusedError("an origin is not there", where=self.name, problems=problems)
+            raise RefusedError("the origin would not take it", where=self.name, problems=list(problems))
+
+    async def _refuse_foreign(self, s3: S3, place: Place) -> str | None:
+        """Whose bucket it is, None = there is none yet. Raises RefusedError when it is nobody's that we know."""
+        entry = self._register.read().get(place.key)
+        owner = await s3.owner(place.bucket.name)
+        if owner == "" and not (entry is not None and entry.created):
+            raise refuse_foreign(place.bucket.name, place.endpoint)
+        return owner
 
     async def prepare(self, step: Step) -> Undo:
         """What this appliance knows of the place before the step: undo never deletes what was there before."""
@@ -141,26 +170,17 @@ class S3Origin:
     async def _with_s3(self, place: Place, context: Context, work: _Work) -> None:
         if context.resolve_secret is None:
             raise DriverError("no credentials can be had here", where=place.bucket.credentials)
-        reference = place.bucket.credentials
-        text = await asyncio.to_thread(context.resolve_secret, reference)
-        s3 = S3(place.endpoint, Credentials.parse(text, reference))
-        try:
+        async with open_s3(place.endpoint, place.bucket.credentials, context.resolve_secret) as s3:
             await work(s3, place)
-        finally:
-            await s3.close()
 
     async def _ensure(self, s3: S3, place: Place) -> None:
         """The bucket is ours, is open to readers, and has the marker. Repeats what a crash left half done."""
         name = place.bucket.name
-        entry = self._register.read().get(place.key)
-        owner = await s3.owner(name)
+        owner = await self._refuse_foreign(s3, place)
         if owner is None:
             self._register.mark(place, created=True)  # before it is made: a crash between leaves no stranger
             await s3.create(name)
-            owner = ""
-        elif owner == "" and not (entry is not None and entry.created):
-            raise refuse_foreign(name, place.endpoint)
-        if owner == "":
+        if not owner:
             await s3.tag(name, self._appliance)
         if await s3.get(name, place.prefix + MARKER) is None:
             await self._mark(s3, place)
@@ -214,13 +234,19 @@ class S3Origin:
             await self._clock.sleep(_POLL_S)
 
     async def _closed(self, wanted: Mapping[str, Place]) -> tuple[str, ...]:
+        """An origin that ceased to answer is an alarm. What it never showed is not there."""
         lines = []
+        known = self._register.read()
+        dead: dict[str, str] = {}
         for key, place in sorted(wanted.items()):
             try:
-                if not await is_open(place):
+                if place.endpoint not in dead and not await self._read(place):
                     lines.append(f"{key}: cannot be read by players")
             except UnavailableError as error:
-                lines.append(f"{key}: {error.message}")
+                dead[place.endpoint] = error.message
+            entry = known.get(key)
+            if place.endpoint in dead and not (entry is not None and entry.open and entry.place == place):
+                lines.append(f"{key}: {dead[place.endpoint]}")
         return tuple(lines)
 
     async def events(self) -> AsyncIterator[Event]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from nf.contracts.driver import State, Step
@@ -12,6 +12,10 @@ from nf.errors import InputError
 from nf.media.documents import Bucket, OriginSection
 
 ENSURE, DELETE = "origin.ensure", "origin.delete"
+OTHERS, UNREACHABLE = "others", "unreachable"
+BESIDE = frozenset({OTHERS, UNREACHABLE})
+"""What an observed value has beside the section."""
+
 _ENSURE_BUDGET_S = 10.0
 _UNDO_BUDGET_S = 10.0
 _DELETE_BUDGET_S = 60.0
@@ -61,8 +65,11 @@ def objects_fact(place: Place, count: int) -> str:
     return f"{place.key}.objects={round(count / scale) * scale}"
 
 
-def state_of(standing: Mapping[str, Place], objects: Mapping[str, int]) -> State:
-    """`value` has the shape of the section; endpoints beyond the first, left by a move, stand in `others`."""
+def state_of(standing: Mapping[str, Place], objects: Mapping[str, int], unreachable: Collection[str] = ()) -> State:
+    """`value` has the shape of the section; endpoints beyond the first, left by a move, stand in `others`.
+
+    `unreachable`: endpoints that did not answer; what stands there is as it was when they did.
+    """
     if not standing:
         return State(None)
     by_endpoint: dict[str, list[Bucket]] = {}
@@ -71,7 +78,9 @@ def state_of(standing: Mapping[str, Place], objects: Mapping[str, int]) -> State
     sections = [OriginSection(endpoint=e, buckets=tuple(b)).to_json() for e, b in sorted(by_endpoint.items())]
     value: JsonObject = dict(sections[0])
     if len(sections) > 1:
-        value["others"] = [*sections[1:]]
+        value[OTHERS] = [*sections[1:]]
+    if unreachable:
+        value[UNREACHABLE] = [*sorted(unreachable)]
     facts = {fact for place in standing.values() for fact in place.bucket.provides}
     facts |= {objects_fact(standing[key], count) for key, count in objects.items()}
     return State(value, frozenset(facts))
@@ -80,8 +89,8 @@ def state_of(standing: Mapping[str, Place], objects: Mapping[str, int]) -> State
 def standing_of(have: State) -> dict[str, Place]:
     if have.value is None:
         return {}
-    others = have.value.get("others", [])
-    first = {key: value for key, value in have.value.items() if key != "others"}
+    others = have.value.get(OTHERS, [])
+    first = {key: value for key, value in have.value.items() if key not in BESIDE}
     found: dict[str, Place] = {}
     for data in (first, *(others if isinstance(others, list) else ())):
         found |= places(OriginSection.model_validate(data))

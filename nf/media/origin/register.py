@@ -15,18 +15,19 @@ from nf.trust.files import write_private
 @dataclass(frozen=True, slots=True)
 class Entry:
     """`marked`: this appliance put the marker, after it had seen that nothing was there. `created`: it was about to
-    make the bucket, or has."""
+    make the bucket, or has. `open`: players could read it when the origin answered last."""
 
     place: Place
     created: bool = False
     marked: bool = False
+    open: bool = False
 
     def to_json(self) -> JsonObject:
-        return {**self.place.to_json(), "created": self.created, "marked": self.marked}
+        return {**self.place.to_json(), "created": self.created, "marked": self.marked, "open": self.open}
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Entry:
-        return cls(Place.from_json(data), bool(data["created"]), bool(data["marked"]))
+        return cls(Place.from_json(data), bool(data["created"]), bool(data["marked"]), bool(data.get("open", False)))
 
 
 class Register:
@@ -57,6 +58,12 @@ class Register:
         new = replace(old, place=place, created=old.created or created, marked=old.marked or marked)
         self.put(new)
         return new
+
+    def saw(self, key: str, *, is_open: bool) -> None:
+        """The origin answered. Written only when it is another answer than the one before."""
+        entry = self.read().get(key)
+        if entry is not None and entry.open is not is_open:
+            self.put(replace(entry, open=is_open))
 
     def drop(self, place: Place) -> None:
         entries = self.read()

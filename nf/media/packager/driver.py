@@ -11,13 +11,14 @@ from nf.contracts.json import JsonObject
 from nf.contracts.units import UnitState, UnitStatus
 from nf.documents.model import DocumentModel
 from nf.errors import InputError, NfError, Problem, RefusedError, UnavailableError
-from nf.media.documents import PackagerChannel, PackagerSection
+from nf.media.documents import HLS_MANIFEST, PackagerChannel, PackagerSection
+from nf.media.origin.client import open_s3
 from nf.media.packager import plan as planning
 from nf.media.packager.client import PackagerStatus, ask
 from nf.media.packager.command import PLAYLISTS, program
 from nf.media.packager.telemetry import PackagerWatch, playlist_age_s
 from nf.media.packager.units import UNIT_PREFIX, channel_of, directory, key, status_socket, unit_name, unit_spec
-from nf.trust.secrets import SECRETS_DIR
+from nf.trust.secrets import SECRETS_DIR, SecretFiles
 
 _GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 _POLL_S = 0.25
@@ -90,14 +91,26 @@ class Packager:
         return planning.plan(have, _section(want))
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:  # noqa: ARG002 - the contract's
-        """Raises RefusedError when there is no packager on this machine."""
-        if not any(step.kind != planning.STOP for step in steps):
-            return
+        """Raises RefusedError: no packager on this machine, an origin that does not answer or refuses credentials."""
+        begun = [_channel(step.arguments["channel"]) for step in steps if step.kind != planning.STOP]
+        asked = {(channel.endpoint, channel.bucket, channel.credentials): channel for channel in begun}
+        problems: dict[Problem, None] = {}
+        dead: set[str] = set()
         try:
-            program()
+            if begun:
+                program()
         except UnavailableError as error:
-            problem = Problem(error.message, error.remedy, key=error.where)
-            raise RefusedError("nothing can be packaged here", where=self.name, problems=[problem]) from None
+            problems[Problem(error.message, error.remedy, key=error.where)] = None
+        for (endpoint, bucket, reference), channel in asked.items():
+            try:
+                if endpoint not in dead:
+                    async with open_s3(endpoint, reference, SecretFiles(self._secrets)) as s3:
+                        await s3.try_write(bucket, f"{channel.channel}/{HLS_MANIFEST}")
+            except NfError as error:
+                dead |= {endpoint} if isinstance(error, UnavailableError) else set()
+                problems[Problem(error.message, error.remedy, key=error.where or reference)] = None
+        if problems:
+            raise RefusedError("nothing can be packaged here", where=self.name, problems=list(problems))
 
     async def prepare(self, step: Step) -> Undo:
         """What the unit of this channel is before the step: a packager that runs, or nothing."""
@@ -143,7 +156,8 @@ class Packager:
             await self._ensure(_channel(before))
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
-        """A silent contribution is no drift (it has an alarm); an origin that refuses what is packaged is."""
+        """A silent contribution is no drift (it has an alarm), nor is an origin that ceased to take what is packaged;
+        one that has refused it from the beginning is."""
         wanted = planning.channels_of(_section(want))
         while True:
             differences = await self._differences(wanted)
@@ -189,7 +203,8 @@ class Packager:
 def _upload_differences(name: str, status: PackagerStatus | None) -> list[str]:
     if status is None:
         return [f"{name}: its packager does not answer"]
-    return [f"{name}: {status.fault_text}"] if status.fault else []
+    refused = status.fault not in {"", "origin-unreachable"} and status.published_age_s is None
+    return [f"{name}: {status.fault_text}"] if refused else []
 
 
 def create(context: DriverContext) -> Packager:

@@ -126,8 +126,7 @@ class Varnish:
 
     async def _loaded(self) -> dict[str, str]:
         """Name -> `active` or `available`, of every VCL that is loaded."""
-        entries = json.loads(await self._ask("vcl.list", "-j"))
-        return {entry["name"]: entry["status"] for entry in entries if isinstance(entry, dict) and "name" in entry}
+        return parse_vcl_list(await self._ask("vcl.list", "-j"))
 
     async def _ask(self, *words: str) -> str:
         status, output = await ask_program(
@@ -139,10 +138,20 @@ class Varnish:
 
     async def statistics(self) -> dict[str, int]:
         """All counters by name. Raises DriverError."""
-        status, output = await ask_program(("varnishstat", "-n", str(self.work), "-j"), timeout_s=5.0)
+        status, output = await ask_program(("varnishstat", "-n", str(self.work), "-t", "1", "-j"), timeout_s=5.0)
         if status != 0:
             raise DriverError(f"varnishstat: {_told(output)}", where=f"unit {UNIT}")
         return parse_statistics(output)
+
+
+def parse_vcl_list(text: str) -> dict[str, str]:
+    """Name -> status of `vcl.list -j`, which begins with entries about the answer itself. Raises DriverError."""
+    try:
+        entries = json.loads(text)
+        found = {entry["name"]: entry["status"] for entry in entries if isinstance(entry, dict) and "name" in entry}
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DriverError(f"varnishadm says what is no list of VCL: {text[:60]}", where=f"unit {UNIT}") from error
+    return {str(name): str(status) for name, status in found.items()}
 
 
 def parse_statistics(text: str) -> dict[str, int]:
@@ -150,7 +159,7 @@ def parse_statistics(text: str) -> dict[str, int]:
     try:
         counters = json.loads(text)["counters"]
         return {name: int(entry["value"]) for name, entry in counters.items()}
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DriverError(f"varnishstat says what is no statistics: {text[:60]}", where=f"unit {UNIT}") from error
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+
+import pytest
 
 from nf.agent.probes import PATH_DOWN, ProbeRunner
 from nf.agent.telemetry import TelemetryHub
@@ -27,6 +30,49 @@ class Stumbling:
         while True:
             yield PathSample(target.id, target.channel, target.path, context.clock.now(), True, 1e6, 1, 0, None, None)
             await context.clock.sleep(0.2)
+
+
+class Switched:
+    """Up as long as `up` says so."""
+
+    kind = "switched"
+
+    def __init__(self) -> None:
+        self.up = True
+
+    async def run(self, target: ProbeTarget, context: Context) -> AsyncIterator[PathSample]:
+        while True:
+            yield PathSample(target.id, "ch1", target.path, context.clock.now(), self.up, 1e6, 1, 0, None, None)
+            await context.clock.sleep(0.2)
+
+
+def switched(name: str, **arguments: int) -> ProbeTarget:
+    return ProbeTarget.model_validate(
+        {"id": name, "kind": "switched", "channel": "ch1", "path": name, "arguments": arguments, "budget": "500ms"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("down_s", "changed", "drifts"),
+    [(3.0, False, False), (3.0, True, True), (0.5, False, True), (0.0, False, True)],
+    ids=["down before and left alone", "down before and changed", "down for a moment", "down by the commit"],
+)
+async def test_what_was_down_before_keeps_no_commit_back(down_s: float, changed: bool, drifts: bool) -> None:
+    clock, probe = VirtualClock(), Switched()
+    runner = ProbeRunner("recv", [probe], TelemetryHub(), clock)
+    target = switched("ott")
+    runner.refresh([target])
+    await clock.advance(1.0)
+    probe.up = down_s == 0
+    await clock.advance(down_s)
+    runner.begin()
+    probe.up = False
+    verdict = asyncio.ensure_future(
+        runner.verify([switched("ott", rate=2) if changed else target], Context(clock, clock.monotonic() + 10))
+    )
+    await clock.advance(3.0)
+    assert bool(await verdict) is drifts
+    await runner.close()
 
 
 async def test_a_probe_that_stumbles_is_an_alarm_and_runs_again() -> None:

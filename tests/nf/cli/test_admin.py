@@ -55,8 +55,31 @@ def test_what_is_wrong_with_a_backup_is_said(
     (tmp_path / "words").write_text("other words than these\nsecond line\n")
     wrong = nf("backup", "verify", str(file), "--passphrase-file", str(tmp_path / "words"), "--json")
     assert "passphrase" in wrong.error()["message"]
+    (tmp_path / "tail").write_bytes(whole + b"x")
+    longer = nf("backup", "verify", str(tmp_path / "tail"), "--json").error()
+    assert "behind its parts" in longer["message"]
     monkeypatch.delenv("NF_BACKUP_PASSPHRASE")
     assert "no passphrase is given" in nf("backup", "verify", str(file), "--json").error()["message"]
+
+
+@pytest.mark.parametrize("command", ["verify", "restore"])
+def test_nobody_is_asked_for_the_passphrase_of_a_backup_that_is_not_there(
+    nf: Nf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.delenv("NF_BACKUP_PASSPHRASE", raising=False)
+    answer = nf("backup", command, str(tmp_path / "absent"), "--json")
+    assert (answer.code, answer.error()["where"]) == (7, str(tmp_path / "absent"))
+
+
+def test_no_directory_is_made_where_a_disk_should_be(nf: Nf, noc: Any, state: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mnt" / "noc.backup"
+    for answer in (
+        nf("backup", "create", str(file), "--state-dir", str(state), "--json"),
+        nf("support-bundle", str(file), "--json"),
+    ):
+        assert (answer.code, answer.error()["where"]) == (7, str(file.parent))
+    assert not file.parent.exists()
+    assert noc.calls == []
 
 
 def test_the_status_tells_how_old_the_copy_is(nf: Nf, noc: Any) -> None:

@@ -61,6 +61,16 @@ def test_a_time_that_could_mean_several_is_refused(given: str) -> None:
         when_given(given)
 
 
+@pytest.mark.parametrize(("given", "where"), [("+5x", "--at +5x"), ("+0s", "--at +0s"), ("soon", "--at soon")])
+def test_a_time_that_is_none_is_quoted_as_it_was_typed(
+    nf: Nf, noc: FakeNoc, lineup: Path, given: str, where: str
+) -> None:
+    error = nf("lineup", "commit", str(lineup), "--at", given, "--json").error()
+    assert (error["where"], error["exit_code"]) == (where, 2)
+    assert error["remedy"]
+    assert noc.calls == []
+
+
 def test_commit_at_asks_for_a_schedule_and_commits_nothing(nf: Nf, noc: FakeNoc, lineup: Path) -> None:
     noc.answers["ScheduleLineUp"] = SCHEDULED
     answer = nf("lineup", "commit", str(lineup), "--at", "+30m", "--without", "pop2", "--confirm", "5m", "-m", "why")

@@ -207,10 +207,38 @@ def test_a_noc_that_is_not_there(nf: Nf, noc: FakeNoc, tmp_path: Path, profile: 
     assert "nf noc run" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("lineup", "commit", "x.yaml", "--at"), "nf lineup commit"),
+        (("--profile", "p", "alarms", "shelve", "a", "--for"), "nf alarms shelve"),
+        (("--profile",), "nf"),
+    ],
+)
+def test_an_option_without_its_value_names_the_command(nf: Nf, words: tuple[str, ...], command: str) -> None:
+    answer = nf(*words)
+    assert answer.code == 2
+    assert f"error: {command}: " in answer.err
+    assert f"`{command} --help`" in answer.err
+
+
+def test_ctrl_c_while_the_command_is_being_loaded_is_quiet() -> None:
+    code = (
+        "import builtins, sys; load = builtins.__import__\n"
+        "def stop(name, *rest):\n"
+        "    if name == 'typer': raise KeyboardInterrupt\n"
+        "    return load(name, *rest)\n"
+        "builtins.__import__ = stop; from nf.cli.entry import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_help_is_quick_because_it_loads_neither_grpc_nor_documents() -> None:
     code = (
         "import sys; from nf.cli.main import main; code = main(['--help']);"
-        "heavy = {'grpc', 'pydantic', 'pyroute2', 'google.protobuf', 'ruamel.yaml', 'cryptography'} & set(sys.modules);"
+        "heavy = {'grpc', 'pydantic', 'pyroute2', 'google.protobuf', 'ruamel.yaml', 'yaml', 'cryptography'};"
+        "heavy &= set(sys.modules);"
         "print('HEAVY', sorted(heavy), file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -346,6 +346,12 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file() -> None:
         ("a:\n\t- b\n", (2, 1, "a tab indents the line", "indent with spaces")),
         (b"a: 1\nb: \xff\n", (2, 4, "the file is not UTF-8", "save it as UTF-8")),
         ("a: b\x07\n", (1, 5, "a character that YAML does not allow", "remove it")),
+        ("a: 1\nb: é\ud800\n", (2, 5, "a character that YAML does not allow", "remove it")),
+        (
+            "a: b\u2028c\n",
+            (1, 5, "an invisible line break (U+2028)", 'remove it, or write "\\u2028" in double quotes'),
+        ),
+        ("a:\n  b: 1\n\tc: 2\n", (3, 1, "a tab indents the line", "indent with spaces")),
         ("[" * 100, (1, 34, "nested deeper than 32 levels", "flatten it")),
         ("a: 1\n---\nb: 2\n", (2, 1, "a second document in one file", "one document for each file")),
         ("? [a, b]\n: c\n", (1, 3, "a key is a word", "write `key: value`")),
@@ -356,7 +362,7 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file() -> None:
             (
                 2,
                 1,
-                "not YAML: expected ',' or ']', but got '<stream end>' while parsing a flow sequence",
+                "not YAML: did not find expected ',' or ']' while parsing a flow sequence that begins on line 1",
                 "check the indentation, colons, quotes and brackets on this line and the one before",
             ),
         ),

@@ -104,3 +104,18 @@ async def ask(method: str, address: str, port: int, path: str, source: str, **he
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+async def many(target: str, requests: int) -> int:
+    """Over one kept connection, from the edge; how many octets were asked."""
+    reader, writer = await asyncio.open_connection(EDGE, EDGE_PORT, local_addr=(EDGE, 0))
+    request = f"GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    try:
+        for _ in range(requests):
+            writer.write(request)
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(len(BODY))
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    return requests * len(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -83,9 +84,13 @@ class LiveOrigin:
     process: subprocess.Popen[bytes]
     endpoint: str = f"http://127.0.0.1:{S3_PORT}"
 
-    def keys(self, keys: Mapping[str, str]) -> None:
-        """The origin accepts these from now on."""
-        (self.directory / CREDENTIALS).write_text(credentials_file(keys))
+    def keys(self, keys: Mapping[str, str], readers: Mapping[str, str] | None = None) -> None:
+        """The origin accepts these from now on; `readers` may only look."""
+        data = json.loads(credentials_file(keys))
+        for access, secret in (readers or {}).items():
+            key = {"accessKey": access, "secretKey": secret}
+            data["identities"].append({"name": "reader", "credentials": [key], "actions": ["Read", "List"]})
+        (self.directory / CREDENTIALS).write_text(json.dumps(data))
         self.process.send_signal(signal.SIGHUP)
 
     def secret(self, access_key: str, secret_key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -10,10 +11,11 @@ import pytest
 
 from nf.clock import RealClock
 from nf.errors import DriverError
+from nf.media.edge.access_log import ACCESS_LOG, AccessLog
 from nf.media.edge.check import verify_config
 from nf.media.edge.driver import EdgeDriver
 from nf.media.edge.driver import create as create_edge
-from nf.media.edge.render import REMAP, Places, render
+from nf.media.edge.render import LOGS_MB, REMAP, Places, render
 from nf.media.edge.server import UNIT as EDGE_UNIT
 from nf.media.edge.server import make_directories
 from nf.media.edge.telemetry import EdgeWatch
@@ -23,6 +25,7 @@ from nf.media.shield.render import render as render_vcl
 from nf.media.shield.telemetry import ShieldWatch
 from nf.media.shield.varnish import UNIT as SHIELD_UNIT
 from nf.media.shield.varnish import check_candidate
+from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
 from tests.headend.multicast.tree.network import Node, commit, context, nodes, take_back, until
 from tests.nf.media.cdn import (
@@ -37,6 +40,7 @@ from tests.nf.media.cdn import (
     edge_section,
     from_edge,
     from_shield,
+    many,
     origin,
     shield_section,
 )
@@ -146,13 +150,51 @@ def test_a_channel_is_added_and_taken_back_to_the_byte(
 def test_a_dead_shield_is_passed_over(node: Node, base: None, shield: ShieldDriver) -> None:
     async def play() -> None:
         async with origin(), origin(OTHER_SHIELD, SHIELD_PORT) as other:
+            watch = ShieldWatch("c1", RealClock())
+            await watch.take(shield_section("ch1"), shield._varnish)
             await node.context().units.stop(SHIELD_UNIT)
+            (silent,) = await watch.take(shield_section("ch1"), shield._varnish)
+            assert isinstance(silent, AlarmEvent)
+            assert (silent.cause, silent.severity) == ("shield-silent", Severity.MAJOR)
             assert (await shield.observe()).value != shield_section("ch1").to_json()
             answer = await from_edge("/ch1/elsewhere.m4s")
             assert (answer.status, answer.body) == (200, BODY)
             assert other.asked == ["/media/ch1/elsewhere.m4s"]
         assert "Varnish is stopped" in (await shield.verify(shield_section("ch1"), context(0.0))).differences
         await commit(shield, shield_section("ch1"))
+
+    node.call(play)
+
+
+def test_a_dead_edge_is_an_alarm_and_comes_back_with_what_it_had(node: Node, base: None, edge: EdgeDriver) -> None:
+    async def play() -> None:
+        units, watch = node.context().units, EdgeWatch("pop1", RealClock(), AccessLog(node.run_dir / "none"))
+        before = await units.status(EDGE_UNIT)
+        assert before is not None
+        assert before.pid is not None
+        async with origin() as source:
+            await from_edge("/ch1/kept.m4s")
+            await watch.take(edge_section("ch1"))
+            os.killpg(os.getpgid(before.pid), signal.SIGKILL)
+            told: list[AlarmEvent] = []
+
+            async def back() -> bool:
+                told.extend(e for e in await watch.take(edge_section("ch1")) if isinstance(e, AlarmEvent))
+                return [alarm.severity for alarm in told] == [Severity.MAJOR, Severity.CLEARED]
+
+            await until(back)
+            assert {alarm.cause for alarm in told} == {"edge-silent"}
+            now = await units.status(EDGE_UNIT)
+            assert now is not None
+            assert now.pid != before.pid
+            answer = await from_edge("/ch1/kept.m4s")
+            assert (answer.status, answer.body) == (200, BODY)
+            assert source.asked == ["/media/ch1/kept.m4s"], "one that is killed keeps its cache, or asks the shield"
+
+        async def ready() -> bool:
+            return (await edge.observe()).facts == {"edge ch1"}
+
+        await until(ready)
 
     node.call(play)
 
@@ -238,7 +280,8 @@ def test_a_killed_cache_comes_back_with_its_configuration(node: Node, base: None
 def test_counters_become_samples_of_the_channel(node: Node, base: None, shield: ShieldDriver, edge: EdgeDriver) -> None:
     async def play() -> None:
         clock = RealClock()
-        at_shield, at_edge = ShieldWatch("c1", clock), EdgeWatch("pop1", clock)
+        log = AccessLog(edge._server.places.logs / ACCESS_LOG)
+        at_shield, at_edge = ShieldWatch("c1", clock), EdgeWatch("pop1", clock, log)
         await at_shield.take(shield_section("ch1"), shield._varnish)
         first = (await at_edge.take(edge_section("ch1")))[-1]
         assert isinstance(first, Sample)
@@ -249,9 +292,15 @@ def test_counters_become_samples_of_the_channel(node: Node, base: None, shield: 
             async def counted() -> bool:
                 sample = (await at_edge.take(edge_section("ch1")))[-1]
                 assert isinstance(sample, Sample)
-                return sample.values["packets"] == first.values["packets"] + 3 and sample.values["wanted"] == 1.0
+                assert sample.values.get("bitrate_bps", 1.0) > 0, "known, or left out"
+                return (
+                    sample.values["packets"] == first.values["packets"] + 3
+                    and sample.values["wanted"] == 1.0
+                    and "bitrate_bps" in sample.values
+                )
 
             await until(counted)
+            log.close()
         sample = (await at_shield.take(shield_section("ch1"), shield._varnish))[-1]
         assert isinstance(sample, Sample)
         assert sample.labels == {"channel": "ch1", "path": "ott", "point": "shield"}
@@ -261,21 +310,57 @@ def test_counters_become_samples_of_the_channel(node: Node, base: None, shield: 
     node.call(play)
 
 
-def test_what_was_never_there_leaves_nothing(node: Node, base: None, shield: ShieldDriver, edge: EdgeDriver) -> None:
+def test_the_access_log_is_json_that_is_rolled_and_whose_size_is_bounded(
+    node: Node, base: None, edge: EdgeDriver
+) -> None:
+    logs = edge._server.places.logs
+
+    def lines() -> list[dict[str, object]]:
+        return [json.loads(line) for path in sorted(logs.glob("access.log*")) for line in path.read_text().splitlines()]
+
     async def play() -> None:
+        async with origin():
+            for path in ("/ch1/told.m4s", "/ch1/told.m4s?a=%22b"):
+                await from_edge(path)
+            await ask("GET", EDGE, EDGE_PORT, '/ch1/told.m4s?"},{"x":"\\', EDGE)
+
+            async def told() -> bool:
+                found = [line for line in lines() if "told.m4s" in str(line["url"])]
+                return len(found) == 3 and str(found[0]["cache"]) == "TCP_MISS" and "HIT" in str(found[1]["cache"])
+
+            await until(told)
+            sent = 0
+            while sent < (LOGS_MB + 10) * 1_000_000:
+                sent += await many("/ch1/told.m4s?" + "x" * 6000, 1500)
+
+            async def bounded() -> bool:
+                files = list(logs.iterdir())
+                oldest = any(b"told.m4s?a=" in path.read_bytes() for path in files)
+                return not oldest and sum(path.stat().st_size for path in files) <= LOGS_MB * 1_000_000
+
+            await until(bounded)
+            assert any(path.name.endswith(".old") for path in logs.iterdir())
+            assert lines()
+
+    node.call(play)
+
+
+def test_what_was_never_there_leaves_nothing_and_what_was_there_comes_back(
+    node: Node, base: None, shield: ShieldDriver, edge: EdgeDriver
+) -> None:
+    async def play() -> None:
+        removed = await commit(edge, None), await commit(shield, None)
         for driver, unit in ((edge, EDGE_UNIT), (shield, SHIELD_UNIT)):
-            undos = await commit(driver, None)
             assert (await driver.observe()).value is None
             assert await node.context().units.status(unit) is None
-            await take_back(driver, undos)
-        assert (await edge.observe()).facts == {"edge ch1"}
-        assert (await shield.observe()).facts == {"shield ch1"}
-        await commit(edge, None)
-        await commit(shield, None)
-        undos = await commit(shield, shield_section("ch1")), await commit(edge, edge_section())
-        await take_back(edge, undos[1])
-        await take_back(shield, undos[0])
+        made = await commit(shield, shield_section("ch1")), await commit(edge, edge_section())
+        await take_back(edge, made[1])
+        await take_back(shield, made[0])
         assert not edge._server.places.root.exists()
         assert not shield._varnish.directory.exists()
+        await take_back(shield, removed[1])
+        await take_back(edge, removed[0])
+        assert (await edge.observe()).facts == {"edge ch1"}
+        assert (await shield.observe()).facts == {"shield ch1"}
 
     node.call(play)

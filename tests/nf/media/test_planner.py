@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +14,7 @@ from headend.multicast.planner import MulticastPlanner
 from nf.contracts.planner import Hop
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
+from nf.documents.model import Document
 from nf.documents.registry import Registry
 from nf.documents.validation import validate
 from nf.errors import DocumentError
@@ -25,6 +26,7 @@ from tests.nf.planning.samples import lineup_data as iptv_lineup
 
 REGISTRY = Registry([EXTENSION, MULTICAST])
 PLANNERS = (MediaPlanner(), MulticastPlanner())
+D = TypeVar("D", bound=Document)
 ENDPOINT = "http://10.1.0.20:8333"
 PLACEMENT = {"packager": ["headend"], "cdn-shield": ["c1", "c2"], "cdn-edge": ["pop1", "pop2"]}
 
@@ -61,16 +63,14 @@ def lineup_data(first: dict[str, Any] | None = None, second: dict[str, Any] | No
     return data
 
 
+def built(model: type[D], data: dict[str, Any]) -> D:
+    document, violations = validate(model, data, REGISTRY)
+    assert document is not None, violations
+    return document
+
+
 def compiled(lineup: dict[str, Any] | None = None, fleet: dict[str, Any] | None = None) -> Compiled:
-    documents = []
-    for model, data in ((LineUp, lineup or lineup_data()), (Fleet, fleet or fleet_data())):
-        document, violations = validate(model, data, REGISTRY)
-        assert document is not None, violations
-        documents.append(document)
-    first, second = documents
-    assert isinstance(first, LineUp)
-    assert isinstance(second, Fleet)
-    return compile_lineup(first, second, PLANNERS)
+    return compile_lineup(built(LineUp, lineup or lineup_data()), built(Fleet, fleet or fleet_data()), PLANNERS)
 
 
 def refused(lineup: dict[str, Any] | None = None, fleet: dict[str, Any] | None = None) -> list[tuple[str, str]]:
@@ -161,7 +161,6 @@ KEY = "spec.channels[0].delivery[0]"
         ({"sites": ["hub"]}, {}, "sites[0]", "the site has no edge cache"),
         ({"sites": ["pop1", "pop1"]}, {}, "sites[1]", "listed twice"),
         ({"source": "nobody"}, {}, "source", "no such source"),
-        ({"source": "studio-ch1"}, {}, "source", "feeds channel ch1 already"),
         ({}, {"packager": []}, "source", "does not have the function packager"),
         ({}, {"cdn_shield": []}, "type", "no shield"),
         (
@@ -187,6 +186,16 @@ def test_two_paths_never_share_a_contribution_a_bucket_s_place_or_an_address() -
     lineup["spec"]["channels"][0]["delivery"].append(path("ch1", id="again", source="third"))
     keys = [key for key, _ in refused(lineup)]
     assert keys == ["spec.channels[0].delivery[1].origin.bucket", "spec.channels[0].delivery[1].host"]
+
+
+def test_a_channel_s_own_contribution_is_free_for_the_path_when_nothing_else_reads_it() -> None:
+    lineup = lineup_data(path("ch1", source="studio-ch1"))
+    assert section(compiled(lineup), "headend", "packager")["channels"][0]["contribution_port"] == 6001
+    ssm = {"id": "iptv", "type": "ssm", "group": "232.10.1.1", "port": 5000, "rate": "1M", "sites": ["pop1"]}
+    lineup["spec"]["channels"][0]["delivery"].append(ssm)
+    ((key, rule),) = refused(lineup)
+    assert key == f"{KEY}.source"
+    assert "feeds channel ch1 already" in rule
 
 
 def test_a_probe_behind_no_edge_and_a_second_endpoint() -> None:

@@ -98,7 +98,7 @@ async def test_a_cache_that_is_offline_is_named_and_the_command_fails(
     assert await nf("purge", "ch1") == 1
     told = capsys.readouterr()
     assert "not purged at: pop (offline)" in told.err
-    assert "a cache that returns still has what it had" in told.err
+    assert "who is offline is purged when it returns" in told.err
 
 
 async def test_what_is_wrong_has_its_exit_code(

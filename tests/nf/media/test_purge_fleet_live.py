@@ -23,6 +23,8 @@ from nf.documents.registry import Extension, Registry
 from nf.media.documents import EXTENSION
 from nf.media.edge.driver import create as create_edge
 from nf.media.shield.driver import create as create_shield
+from nf.noc.owed import CAUSE
+from nf.telemetry.alarms import Alarm
 from tests.headend.multicast.tree.network import Node, commit, nodes
 from tests.nf.media.cdn import edge_section, from_edge, from_shield, origin, shield_section
 from tests.support.fleet import SECTION, InProcessFleet, Place, Table, TablePlanner, collect, in_process_fleet
@@ -41,7 +43,7 @@ class CachePlanner(TablePlanner):
             "core": {**base.sections["core"], "cdn-shield": shield_section("ch1", "ch2")},
             "pop": {**base.sections["pop"], "cdn-edge": edge_section("ch1", "ch2")},
         }
-        purges = tuple(FleetOperation("purge", channel.id, STAGES) for channel in lineup.spec.channels)
+        purges = tuple(FleetOperation("purge", channel.id, STAGES, made_good=True) for channel in lineup.spec.channels)
         return dataclasses.replace(base, sections=sections, operations=purges)
 
 
@@ -65,7 +67,13 @@ async def purge(fleet: InProcessFleet) -> pb.OperationOutcome:
     return outcome
 
 
-def test_every_cache_asks_anew_and_an_edge_that_is_away_is_named(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def owed(fleet: InProcessFleet) -> list[Alarm]:
+    return [alarm for _, alarm in fleet.node.telemetry.alarms() if alarm.cause == CAUSE]
+
+
+def test_every_cache_asks_anew_and_an_edge_that_was_away_when_it_returns(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drivers: Mapping[str, Driver] = {"core": create_shield(node.context()), "pop": create_edge(node.context())}
     plain = InProcessFleet.agent_config
 
@@ -103,5 +111,11 @@ def test_every_cache_asks_anew_and_an_edge_that_is_away_is_named(node: Node, mon
             assert not outcome.complete
             assert [(one.appliance, one.state) for one in outcome.nodes] == [("core", "done"), ("pop", "offline")]
             assert (await from_edge("/ch1/v0/1.m4s")).headers["x-cache"] == "hit-fresh"  # as told: it has what it had
+            assert [alarm.text for alarm in owed(fleet)] == ["purge of ch1 is still to be done at pop: pop is offline"]
+            source.asked.clear()
+            await fleet.start_agent("pop")
+            await fleet.until(lambda: not owed(fleet), 30.0)
+            assert (await from_edge("/ch1/v0/1.m4s")).headers["x-cache"] == "miss"
+            assert (await from_edge("/ch2/v0/1.m4s")).headers["x-cache"] == "hit-fresh"
 
     node.call(play)

@@ -14,6 +14,7 @@ from nf.contracts.driver import State
 from nf.errors import DriverError, InputError
 from nf.media.documents import CdnPath, EdgeChannel, EdgeSection, Parent, ShieldChannel, ShieldSection
 from nf.media.edge import render as edge
+from nf.media.edge.access_log import AccessLog
 from nf.media.edge.driver import EdgeDriver
 from nf.media.edge.telemetry import EdgeWatch, parse_statistics
 from nf.media.shield import render as shield
@@ -156,7 +157,7 @@ def test_statistics_that_are_none() -> None:
 
 async def test_a_channel_is_wanted_while_it_is_asked_for() -> None:
     clock = VirtualClock()
-    watch = EdgeWatch("pop1", clock)
+    watch = EdgeWatch("pop1", clock, AccessLog(Path("/nowhere")))
     section = edge_section("ch1")
 
     def sample(requests: int) -> tuple[float, float | None]:

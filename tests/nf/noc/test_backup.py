@@ -192,7 +192,7 @@ def test_no_altered_byte_is_accepted(packed: bytes, data: st.DataObject) -> None
     place = data.draw(st.integers(0, len(packed) - 1))
     flip = data.draw(st.integers(1, 255))
     altered = packed[:place] + bytes([packed[place] ^ flip]) + packed[place + 1 :]
-    with pytest.raises(IntegrityError, match=r"the part \S+") as caught:
+    with pytest.raises(IntegrityError, match=r"the part \S+|behind its parts") as caught:
         archive.read(altered, "noc.backup")
     assert caught.value.where == "noc.backup"
 
@@ -201,7 +201,7 @@ def test_no_altered_byte_is_accepted(packed: bytes, data: st.DataObject) -> None
 @given(data=st.data())
 def test_no_truncated_backup_is_accepted(packed: bytes, data: st.DataObject) -> None:
     length = data.draw(st.integers(0, len(packed) - 1))
-    with pytest.raises(IntegrityError, match=r"the part \S+"):
+    with pytest.raises(IntegrityError, match=r"the part \S+|behind its parts"):
         archive.read(packed[:length], "noc.backup")
 
 

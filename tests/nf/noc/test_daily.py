@@ -92,6 +92,8 @@ async def test_it_is_refused_when_another_revision_is_current_then(fleet: InProc
     async with fleet.client() as noc:
         made = await noc.ScheduleLineUp(schedule(fleet, {"ch1": 101}, after_s=2))
         await fleet.commit({"ch2": 102})
+        (doomed,) = (await noc.ListScheduled(pb.ListScheduledRequest())).commits
+        assert (doomed.state, doomed.reason) == ("waiting", "will be refused: revision 2 is current now")
         await fleet.until(lambda: ("scheduled-commit-refused", made.id) in fleet.alarms())
         await restart(fleet)
         assert ("scheduled-commit-refused", made.id) in fleet.alarms()
@@ -140,9 +142,17 @@ async def test_what_ran_when_the_noc_stopped_is_not_run_again(fleet: InProcessFl
 async def test_schedules_that_are_refused_at_once(fleet: InProcessFleet) -> None:
     now = fleet.node.clock.now()
     async with fleet.client() as noc:
-        for at in (now - 1, 1.0, now + 400 * 86_400, math.inf):
+        for at, where in (
+            (1.0, "at 1970-01-01T00:00:01Z"),
+            (4_102_444_800.0, "at 2100-01-01T00:00:00Z"),
+            (1e300, "at 1e+300"),
+            (math.inf, "at inf"),
+            (now - 1, "at 2"),
+        ):
             error = await refused(noc.ScheduleLineUp(schedule(fleet, {"ch1": 101}, at=at)))
             assert isinstance(error, InputError)
+            assert error.where.startswith(where)
+            assert error.remedy
         error = await refused(noc.ScheduleLineUp(schedule(fleet, {"ch1": 101, "ch2": 101}, after_s=60)))
         assert isinstance(error, DocumentError)
         required = schedule(fleet, {"ch1": 101}, after_s=60, commit={"without_sites": ["hub"]})
@@ -250,7 +260,8 @@ async def test_windows_that_are_refused(fleet: InProcessFleet) -> None:
     async with fleet.client() as noc:
         assert isinstance(await refused(noc.OpenMaintenance(window("nowhere"))), NotFoundError)
         assert isinstance(await refused(noc.OpenMaintenance(window(reason=" "))), InputError)
-        assert isinstance(await refused(noc.OpenMaintenance(window(for_s=8 * 86_400))), InputError)
+        error = await refused(noc.OpenMaintenance(window(for_s=8 * 86_400)))
+        assert (type(error), error.message, error.where) == (InputError, "longer than 7d", "for 8d")
         close = pb.CloseMaintenanceRequest(site="edge")
         assert isinstance(await refused(noc.CloseMaintenance(close)), NotFoundError)
         await fleet.commit({"ch1": 101}, confirm_within_s=60)

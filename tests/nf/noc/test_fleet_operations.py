@@ -22,6 +22,7 @@ from nf.control.v1 import operations_pb2_grpc
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.errors import DeniedError, DriverError, InputError, NotFoundError
+from nf.noc.owed import CAUSE, left
 from nf.trust.roles import OperatorRole
 from tests.support.fleet import SECTION, InProcessFleet, TablePlanner, collect, in_process_fleet, refused
 
@@ -33,7 +34,7 @@ class WipingPlanner(TablePlanner):
 
     def plan(self, lineup: LineUp, fleet: Fleet) -> Contribution:
         stages = tuple(tuple((name, SECTION) for name in names) for names in (UPPER, LOWER))
-        wipes = tuple(FleetOperation("wipe", channel.id, stages) for channel in lineup.spec.channels)
+        wipes = tuple(FleetOperation("wipe", channel.id, stages, made_good=True) for channel in lineup.spec.channels)
         return dataclasses.replace(super().plan(lineup, fleet), operations=wipes)
 
 
@@ -137,6 +138,62 @@ async def test_who_is_offline_is_named_and_not_called_done(wiping: tuple[InProce
     assert states(events) == {"head": "done", "core": "done", "pop": "offline", "recv": "done"}
     assert not events[-1].outcome.complete
     assert "keeps what it has" in next(node.text for node in events[-1].outcome.nodes if node.appliance == "pop")
+
+
+def owed(fleet: InProcessFleet) -> list[str]:
+    return [alarm.text for _, alarm in fleet.node.telemetry.alarms() if alarm.cause == CAUSE]
+
+
+async def test_who_was_away_gets_it_when_it_returns(wiping: tuple[InProcessFleet, Wipes]) -> None:
+    fleet, wipes = wiping
+    await fleet.kill_agent("pop")
+    await fleet.until(lambda: fleet.node.sessions.get("pop") is None)
+    await wipe(fleet)
+    assert owed(fleet) == ["wipe of ch1 is still to be done at pop: pop is offline"]
+    await fleet.stop_noc()  # it is in the store
+    await fleet.start_noc()
+    await fleet.start_agent("pop")
+    await fleet.until(lambda: ("ended", "pop") in wipes["pop"].order and not owed(fleet))
+    assert wipes["head"].order.count(("begun", "head")) == 1, "who has it is not asked again"
+    assert float(str(wipes["pop"].given[0]["elapsed_s"])) > 0
+    assert await audited(fleet) == ["begun", "failed", "done"]
+    assert await fleet.node.book.store.list("owed") == ()
+
+
+async def test_the_stages_after_who_was_away_come_after_it(wiping: tuple[InProcessFleet, Wipes]) -> None:
+    fleet, wipes = wiping
+    await fleet.kill_agent("core")
+    await fleet.until(lambda: fleet.node.sessions.get("core") is None)
+    events = await wipe(fleet, past_failures=True)
+    assert states(events) == {"head": "done", "core": "offline", "pop": "done", "recv": "done"}
+    before = len(wipes["head"].order)
+    await fleet.start_agent("core")
+    await fleet.until(lambda: not owed(fleet))
+    again = wipes["head"].order[before:]
+    assert {name for _, name in again} == {"core", *LOWER}, "what was filled from it meanwhile goes too"
+    assert all(again.index(("begun", name)) > again.index(("ended", "core")) for name in LOWER)
+
+
+async def test_a_noc_that_stops_in_between_goes_on(wiping: tuple[InProcessFleet, Wipes]) -> None:
+    fleet, wipes = wiping
+    wipes["head"].gate.clear()
+    running = asyncio.create_task(wipe(fleet))
+    await wipes["head"].reached.wait()
+    await fleet.stop_noc()
+    await asyncio.gather(running, return_exceptions=True)
+    wipes["head"].gate.set()
+    await fleet.start_noc()
+    await fleet.until(lambda: all(("ended", name) in wipes[name].order for name in LOWER))
+    await fleet.until(lambda: not owed(fleet))
+    assert (await audited(fleet))[-1] == "done"
+
+
+def test_what_is_left_begins_where_somebody_lacks_it() -> None:
+    stages = ((("a", "x"), ("b", "x")), (("c", "y"),))
+    assert left(stages, {(0, "a"), (0, "b"), (1, "c")}) == ()
+    assert left(stages, {(0, "a"), (0, "b")}) == ((("c", "y"),),)
+    assert left(stages, {(0, "a"), (1, "c")}) == ((("b", "x"),), (("c", "y"),))
+    assert left((), set()) == ()
 
 
 async def test_an_agent_that_dies_goes_on_where_it_was(wiping: tuple[InProcessFleet, Wipes]) -> None:

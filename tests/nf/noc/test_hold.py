@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import grpc
 import pytest
 
 from nf.control.v1 import noc_pb2 as pb
@@ -30,6 +32,22 @@ async def test_held_then_confirmed(fleet: InProcessFleet) -> None:
             await collect(noc.ConfirmLineUp(pb.ConfirmLineUpRequest()))
     await fleet.current()
     assert fleet.node.lineups.current.record.revision == 2
+
+
+async def test_channels_are_those_of_the_held_line_up_while_it_is_looked_at(fleet: InProcessFleet) -> None:
+    async def listed(noc: Any) -> list[str]:
+        return [channel.id for channel in (await noc.ListChannels(pb.ListChannelsRequest())).channels]
+
+    await fleet.commit({"ch1": 101})
+    async with fleet.client() as noc:
+        for taken, held in (({"ch1": 101, "ch2": 102}, ["ch1", "ch2"]), ({"ch2": 102}, ["ch2"])):
+            assert (await fleet.commit(taken, confirm_within_s=60)).outcome == pb.OUTCOME_HELD
+            assert await listed(noc) == held
+            assert (await noc.GetChannel(pb.GetChannelRequest(id="ch2"))).channel.hops
+            await collect(noc.RollbackLineUp(pb.RollbackLineUpRequest()))
+            assert await listed(noc) == ["ch1"]
+            with pytest.raises(grpc.aio.AioRpcError, match="no such channel"):
+                await noc.GetChannel(pb.GetChannelRequest(id="ch2"))
 
 
 async def test_held_and_not_confirmed_in_time(fleet: InProcessFleet) -> None:

@@ -165,7 +165,9 @@ async def test_replacements_that_are_refused(fleet: InProcessFleet) -> None:
             (order("a\nb"), InputError),
             (order(reason=""), InputError),
         ):
-            assert isinstance(await refused(noc.ReplaceAppliance(request)), error)
+            answer = await refused(noc.ReplaceAppliance(request))
+            assert isinstance(answer, error)
+            assert answer.remedy
     async with fleet.client("nils", OperatorRole.ENGINEER) as noc:
         assert isinstance(await refused(noc.ReplaceAppliance(order())), DeniedError)
     assert fleet.node.sessions.get("pop") is session

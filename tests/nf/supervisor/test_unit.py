@@ -23,7 +23,7 @@ def test_what_is_absent_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("state", UnitState)
-@pytest.mark.parametrize("given_input", EXITS)
+@pytest.mark.parametrize("given_input", sorted(EXITS, key=lambda one: one.name))
 def test_an_exit_is_taken_exactly_where_there_is_a_process(state: UnitState, given_input: UnitInput) -> None:
     assert ((state, given_input) in TRANSITIONS) == (state in WITH_PROCESS)
     if state in WITH_PROCESS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +12,12 @@ import pytest
 
 from nf.clock import RealClock
 from nf.contracts.driver import DriverContext, Step, Undo
-from nf.errors import DeniedError, DriverError, InputError, NotFoundError, RefusedError, StorageError
+from nf.errors import DeniedError, InputError, RefusedError, StorageError
 from nf.media.documents import OriginSection
 from nf.media.origin.client import S3, Upload
-from nf.media.origin.driver import MARKER, S3Origin, create
+from nf.media.origin.driver import MARKER, S3Origin
+from nf.media.origin.plan import DELETE, ENSURE, places
+from nf.media.packager.uploader import Uploader, parse_arguments
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.trust.secrets import Credentials
 from tests.nf.media.live import KEYS, REFERENCE, LiveOrigin, fetch, live_origin, own_namespace, supervisor
@@ -38,7 +42,8 @@ class Box:
 
     def driver(self) -> S3Origin:
         units = supervisor(self.place)  # never started: the driver has no units
-        return create(DriverContext("headend", self.place / "run", self.place / "state", units, RealClock()))  # type: ignore[arg-type]
+        context = DriverContext("headend", self.place / "run", self.place / "state", units, RealClock())  # type: ignore[arg-type]
+        return S3Origin(context, self.origin.secrets)
 
     async def commit(self, want: OriginSection | None) -> list[tuple[Step, Undo]]:
         driver, done = self.driver(), []
@@ -47,6 +52,21 @@ class Box:
             done.append((step, await driver.prepare(step)))
             await driver.apply(step, self.origin.context())
         return done
+
+    async def refusal(self, want: OriginSection | None) -> str:
+        """What a commit of `want` is refused with by `check`, remedies too."""
+        driver = self.driver()
+        with pytest.raises(RefusedError) as refused:
+            await driver.check(driver.plan(await driver.observe(), want), want)
+        return "; ".join(f"{problem} {problem.remedy}" for problem in refused.value.problems)
+
+    async def accepted(self) -> None:
+        """The origin takes our key again."""
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(DeniedError):
+                    await exists(self.origin, "anything")
+                    return
 
     async def undo(self, done: list[tuple[Step, Undo]]) -> None:
         for _, undo in reversed(done):
@@ -143,8 +163,7 @@ async def test_deletion_is_irreversible_says_what_goes_and_leaves_the_other_chan
 async def test_what_others_made_is_refused(box: Box, bucket: str) -> None:
     s3 = S3(box.origin.endpoint, CREDENTIALS)
     await s3.create(bucket)
-    with pytest.raises(RefusedError, match="is not StreamVerse's"):
-        await box.commit(section(box.origin, bucket, "ch1"))
+    assert "is not StreamVerse's" in await box.refusal(section(box.origin, bucket, "ch1"))
     await s3.tag(bucket, "headend")
     await put(box.origin, bucket, "ch1/holiday.jpg")
     with pytest.raises(RefusedError, match="no appliance put there"):
@@ -172,17 +191,37 @@ async def test_settings_lost_at_the_origin_are_mended_without_a_disruption(box: 
 
 async def test_credentials_wrong_revoked_or_absent(box: Box, bucket: str) -> None:
     want = section(box.origin, bucket, "ch1")
-    box.origin.secret("writer", "wrong-secret-12")
-    with pytest.raises(DeniedError, match="SignatureDoesNotMatch") as wrong:
-        await box.commit(want)
-    assert wrong.value.remedy
-    assert "wrong-secret-12" not in str(wrong.value)
-    box.origin.secret("stranger", "x")
-    with pytest.raises(DeniedError, match="InvalidAccessKeyId"):
-        await box.commit(want)
+    (step,) = box.driver().plan(await box.driver().observe(), want)
+    for access, secret, said in (("writer", "wrong-secret-12", "SignatureDoesNotMatch"), ("nobody", "x", "Invalid")):
+        box.origin.secret(access, secret)
+        told = await box.refusal(want)
+        assert said in told
+        assert "valid credentials" in told
+        assert secret == "x" or secret not in told
+        with pytest.raises(DeniedError, match=said):  # revoked between the check and the step
+            await box.driver().apply(step, box.origin.context())
+    box.origin.secret(CREDENTIALS.access_key, CREDENTIALS.secret_key)
+    box.origin.keys({"another": "key"})
+    try:
+        assert "InvalidAccessKeyId" in await box.refusal(want)
+    finally:
+        box.origin.keys(KEYS)
+        await box.accepted()
     (box.origin.secrets / "origin-writer").unlink()
-    with pytest.raises(NotFoundError, match="secret:origin-writer"):
-        await box.commit(want)
+    assert "secret:origin-writer" in await box.refusal(want)
+    assert not await exists(box.origin, bucket)
+
+
+async def test_credentials_that_may_only_read_are_refused_before_anything_is_changed(box: Box, bucket: str) -> None:
+    await box.commit(section(box.origin, bucket, "ch1"))
+    box.origin.keys(KEYS, readers={"reader": "reader-secret"})
+    box.origin.secret("reader", "reader-secret")
+    try:
+        async with asyncio.timeout(20):
+            while "AccessDenied" not in (told := await box.refusal(section(box.origin, bucket, "ch1", "ch2"))):
+                assert "InvalidAccessKeyId" in told  # the origin has not read its keys yet
+    finally:
+        box.origin.keys(KEYS)
 
 
 async def test_no_secret_in_steps_undo_records_or_files(box: Box, bucket: str) -> None:
@@ -199,9 +238,19 @@ async def test_an_origin_that_is_not_there(box: Box, bucket: str) -> None:
     with pytest.raises(RefusedError) as refused:
         await driver.check(steps, want)
     assert "does not answer" in refused.value.problems[0].rule
-    driver._register.mark(next(iter(_places(want))))
-    with pytest.raises(DriverError, match="cannot be read"):
-        await driver.observe()
+    (place,) = places(want).values()
+    driver._register.mark(place)
+    have = await driver.observe()
+    assert have.value is None, "never seen, so not there"
+    assert "no answer" in str(await driver.verify(want, box.origin.context(0)))
+    driver._register.saw(place.key, is_open=True)
+    have = await driver.observe()
+    assert have.value == {**want.to_json(), "unreachable": [want.endpoint]}
+    assert have.facts == {"bucket=ch1"}
+    assert driver.plan(have, want) == (), "a commit that leaves the origin alone goes on"
+    assert not await driver.verify(want, box.origin.context(0))
+    assert [step.kind for step in driver.plan(have, section(box.origin, bucket, "ch1"))] == [ENSURE, DELETE]
+    assert "does not answer" in await box.refusal(None)
     events = driver.events()
     event = await anext(events)
     assert isinstance(event, AlarmEvent)
@@ -209,15 +258,15 @@ async def test_an_origin_that_is_not_there(box: Box, bucket: str) -> None:
     await events.aclose()  # type: ignore[attr-defined]  # it is an async generator
 
 
-def _places(want: OriginSection) -> list[object]:
-    from nf.media.origin.plan import places
-
-    return list(places(want).values())
-
-
 async def test_records_of_another_kind_are_refused(box: Box) -> None:
     with pytest.raises(InputError):
         await box.driver().undo(Undo("other", {}), box.origin.context())
+
+
+UPLOADER = {
+    "channel": "ch1", "path": "ott", "bucket": "small", "credentials": REFERENCE, "port": 6011, "rate": 1_000_000,
+    "segment-ms": 2000, "window-ms": 20_000,
+}  # fmt: skip
 
 
 async def fill(s3: S3, bucket: str) -> None:
@@ -233,3 +282,16 @@ async def test_an_origin_that_is_full_says_so(tmp_path: Path) -> None:
             await fill(s3, "small")
         assert "space" in full.value.remedy
         await s3.close()
+        # An uploader says so, and goes on trying.
+        told = [f"--{name}={value}" for name, value in UPLOADER.items()]
+        told += [f"--endpoint={origin.endpoint}", f"--directory={tmp_path}", f"--status={tmp_path / 's'}"]
+        uploader = Uploader(parse_arguments([*told, f"--secrets={origin.secrets}"]))
+        uploading = asyncio.create_task(uploader._until_done(lambda s3: fill(s3, "small")))
+        async with asyncio.timeout(20):
+            while not (status := uploader.status())["fault"]:  # noqa: ASYNC110 - its status is what is asked for
+                await asyncio.sleep(0.05)
+        assert status["fault"] == "origin-full"
+        assert "space" in str(status["fault_remedy"])
+        uploading.cancel()
+        await asyncio.gather(uploading, return_exceptions=True)
+        await uploader._forget_client()

@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from nf.clock import RealClock
-from nf.contracts.driver import DriverContext, Event, Undo
-from nf.errors import InputError
+from nf.contracts.driver import Context, DriverContext, Event, Undo
+from nf.contracts.probe import PathSample
+from nf.documents.appliance import ProbeTarget
+from nf.errors import InputError, RefusedError
 from nf.media.documents import OriginSection, PackagerSection
 from nf.media.hls import MediaPlaylist, parse_media
 from nf.media.origin.driver import create as create_origin
 from nf.media.packager.client import PackagerStatus
 from nf.media.packager.driver import Packager
+from nf.media.probe import HlsProbe
 from nf.supervisor.client import SupervisorClient
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
@@ -31,6 +37,8 @@ pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 PORT = 6011
 BUCKET = "media"
+feeds = threading.Event()
+"""Set while a contribution comes in."""
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +57,11 @@ def feeding() -> Iterator[None]:
         *("-f", "mpegts", f"udp://127.0.0.1:{PORT}?pkt_size=1316"),
     ]
     with subprocess.Popen(argv) as sender:
+        feeds.set()
         try:
             yield
         finally:
+            feeds.clear()
             sender.kill()
 
 
@@ -172,30 +182,54 @@ async def test_a_channel_is_packaged_played_and_goes_on_when_the_packager_dies(
         status = await node.status()
         assert status.packager_pid is not None
         os.kill(status.packager_pid, signal.SIGKILL)
-        after = await node.playlist_when(lambda playlist: any(s.discontinuity for s in playlist.segments[1:]))
+        after = await node.playlist_when(_runs_anew_after(before))
         _follows(before, after)
         (unit,) = await node.units.list()
         assert unit.pid is not None
         os.kill(unit.pid, signal.SIGKILL)
-        last = await node.playlist_when(
-            lambda playlist: (
-                playlist.next_number > after.next_number + 2 and len({s.init_uri for s in playlist.segments}) == 2
-            )
-        )
-        _follows(after, last)
+        _follows(after, await node.playlist_when(_runs_anew_after(after)))
     for undo in undos:
         await driver.undo(undo, node.origin.context())
         await driver.undo(undo, node.origin.context())
     assert await node.units.list() == ()
 
 
+def _runs_anew_after(before: MediaPlaylist) -> Callable[[MediaPlaylist], bool]:
+    """The newest segment is of another run of the packager. Runs before it may have left the window already."""
+    known = {segment.init_uri for segment in before.segments}
+    return lambda playlist: playlist.segments[-1].init_uri not in known
+
+
 def _follows(before: MediaPlaylist, after: MediaPlaylist) -> None:
-    """Numbers go on, and what both list has one number."""
+    """Numbers go on, what both list has one number, and the break between them is declared."""
+    declared = after.discontinuity_sequence + sum(segment.discontinuity for segment in after.segments)
+    assert declared > before.discontinuity_sequence + sum(segment.discontinuity for segment in before.segments)
     assert after.media_sequence >= before.media_sequence
     numbers = {segment.uri: segment.number for segment in before.segments}
     assert all(numbers.get(segment.uri, segment.number) == segment.number for segment in after.segments)
     assert after.next_number > before.next_number
     assert after.discontinuity_sequence >= before.discontinuity_sequence
+
+
+async def watched(node: Node) -> list[PathSample]:
+    """What a receiver's probe says until the channel that was up stands still."""
+    target = ProbeTarget.model_validate(
+        {
+            "id": "t", "kind": "hls", "channel": node.channel, "path": "ott", "budget": "9s",
+            "arguments": {
+                "url": node.url("master.m3u8"), "host": "cdn.streamverse.test",
+                "segment": "1s", "window": "6s", "rate": "1M",
+            },
+        }
+    )  # fmt: skip
+    found: list[PathSample] = []
+    async with aclosing(HlsProbe().run(target, Context(RealClock(), math.inf))) as samples:  # type: ignore[type-var]
+        async for sample in samples:
+            found.append(sample)
+            stands = not sample.up and sample.detail.startswith("no new segment")
+            if stands and not feeds.is_set():
+                return found
+    raise AssertionError("the probe ended")
 
 
 async def test_alarms_of_a_revoked_key_and_of_a_silent_contribution(
@@ -210,15 +244,36 @@ async def test_alarms_of_a_revoked_key_and_of_a_silent_contribution(
             async for event in events:
                 if isinstance(event, Sample) and event.labels["point"] == "origin" and event.values["up"] == 1:
                     break
+        probe = asyncio.create_task(watched(node))
+        (unit,) = await node.units.list()
+        assert unit.pid is not None
+        os.kill(unit.pid, signal.SIGSTOP)
+        try:
+            assert node.channel in (await until(events, "packager-down", Severity.MAJOR)).text
+        finally:
+            os.kill(unit.pid, signal.SIGCONT)
+        await until(events, "packager-down", Severity.CLEARED)
         node.origin.keys({"another": "key"})
         refused = await until(events, "origin-refuses", Severity.MAJOR)
         assert "refuses the credentials" in refused.text
         assert refused.remedy
-        drift = await node.driver.verify(node.want, node.origin.context(0))
-        assert "refuses the credentials" in drift.differences[0]
+        # A commit of something else goes on; one that touches the packager is refused before anything is changed.
+        assert not await node.driver.verify(node.want, node.origin.context(0))
+        other = node.want.channels[0].model_copy(update={"window_ms": 8000})
+        with pytest.raises(RefusedError) as caught:
+            await node.commit(PackagerSection(channels=(other,)))
+        assert "refuses the credentials" in caught.value.problems[0].rule
+        assert caught.value.problems[0].remedy
+        assert PackagerSection.model_validate((await node.driver.observe()).value) == node.want
         node.origin.keys(KEYS)
         await until(events, "origin-refuses", Severity.CLEARED)
-        await node.playlist_when(lambda playlist: len(playlist.segments) >= 2)
+        number = (await node.playlist_when(lambda playlist: len(playlist.segments) >= 2)).next_number
+        await node.playlist_when(lambda playlist: playlist.next_number > number)
+    samples = await probe
+    assert any(sample.up for sample in samples)
+    assert "no new segment" in samples[-1].detail
+    # Down with the third segment duration that brought nothing, as the playlist's own age says.
+    assert not [sample for sample in samples if sample.up and (sample.age_ms or 0) >= 3000]
     stale = await until(events, "manifest-stale", Severity.MAJOR)
     assert f"{node.channel}/ott" in stale.text
     told = json.dumps([unit.spec.argv for unit in await node.units.list() if unit.spec is not None])
