@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import signal
 import socket
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tests.lab.devices.conformance import Subject, oid
 
 _used: set[int] = set()
 LOOPBACK = "127.0.0.1"
+PROGRAMS = ("snmpget", "snmpset", "snmpbulkwalk", "smidump")
 
 
 def free_port() -> int:
@@ -88,37 +89,47 @@ class Running:
 StartDevice = Callable[..., Running]
 
 
-@pytest.fixture
-def start_device(tmp_path: Path, require_programs: Callable[..., None]) -> Iterator[StartDevice]:
-    """`start_device("mux", {...})`: a device with this configuration, answering."""
-    require_programs("snmpget", "snmpset", "snmpbulkwalk", "smidump")
+@contextmanager
+def devices(folder: Path) -> Iterator[StartDevice]:
+    """`start("mux", {...})`: a device with this configuration, answering; all end with the context."""
     running: list[Running] = []
-    numbers = itertools.count()
 
     def start(kind: str, configuration: dict[str, Any]) -> Running:
-        folder = tmp_path / f"{kind}{next(numbers)}"
-        folder.mkdir()
-        snmp = {"address": LOOPBACK, "port": free_port()} | configuration.pop("snmp", {})
-        whole = {"name": folder.name, "boot_s": 0.1, "via": LOOPBACK} | configuration | {"snmp": snmp}
-        (folder / "device.yaml").write_text(json.dumps(whole))
-        command = [sys.executable, "-m", "lab.devices", kind, "--config", str(folder / "device.yaml")]
-        command += ["--run-dir", str(folder / "run"), "--state-dir", str(folder / "state")]
-        log = folder / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        subject = Subject(LOOPBACK, snmp["port"], home=tmp_path)
-        device = Running(subject, Control(folder / "run"), process, log)
-        running.append(device)
-        assert await_true(lambda: device.uptime() >= 0 or process.poll() is not None), log.read_text()
-        assert process.poll() is None, log.read_text()
+        running.append(_start(kind, configuration, folder / f"{kind}{len(running)}"))
+        device = running[-1]
+        assert await_true(lambda: device.uptime() >= 0 or device.process.poll() is not None), device.log.read_text()
+        assert device.process.poll() is None, device.log.read_text()
         return device
 
-    yield start
+    try:
+        yield start
+    finally:
+        for device in running:
+            device.process.send_signal(signal.SIGTERM)
+        for device in running:
+            device.process.wait(20)
     for device in running:
-        device.process.send_signal(signal.SIGTERM)
-    for device in running:
-        device.process.wait(20)
         assert "Traceback" not in device.log.read_text()
+
+
+def _start(kind: str, configuration: dict[str, Any], folder: Path) -> Running:
+    folder.mkdir()
+    snmp = {"address": LOOPBACK, "port": free_port()} | configuration.get("snmp", {})
+    whole = {"name": folder.name, "boot_s": 0.1, "via": LOOPBACK} | configuration | {"snmp": snmp}
+    (folder / "device.yaml").write_text(json.dumps(whole))
+    command = [sys.executable, "-m", "lab.devices", kind, "--config", str(folder / "device.yaml")]
+    command += ["--run-dir", str(folder / "run"), "--state-dir", str(folder / "state")]
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    return Running(Subject(LOOPBACK, snmp["port"], home=folder.parent), Control(folder / "run"), process, log)
+
+
+@pytest.fixture
+def start_device(tmp_path: Path, require_programs: Callable[..., None]) -> Iterator[StartDevice]:
+    require_programs(*PROGRAMS)
+    with devices(tmp_path) as start:
+        yield start
 
 
 @dataclass
@@ -132,9 +143,10 @@ class Capture:
         self._socket.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
         self._socket.bind((LOOPBACK, self.port))
 
-    def datagrams(self, seconds: float) -> list[bytes]:
-        """What comes within a time; what came before it was asked for is thrown away."""
-        self.drain()
+    def datagrams(self, seconds: float, *, fresh: bool = True) -> list[bytes]:
+        """What comes within a time; what came before it was asked for is thrown away when that is to be `fresh`."""
+        if fresh:
+            self.drain()
         found = []
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
@@ -145,8 +157,13 @@ class Capture:
                 break
         return found
 
-    def packets(self, seconds: float) -> list[bytes]:
-        whole = b"".join(self.datagrams(seconds))
+    def datagrams_waiting(self, count: int) -> list[bytes]:
+        """The first ones that came; waits for them."""
+        self._socket.settimeout(20)
+        return [self._socket.recv(2048) for _ in range(count)]
+
+    def packets(self, seconds: float, *, fresh: bool = True) -> list[bytes]:
+        whole = b"".join(self.datagrams(seconds, fresh=fresh))
         return [whole[start : start + PACKET] for start in range(0, len(whole), PACKET)]
 
     def drain(self) -> None:
