@@ -30,15 +30,15 @@ class DeviceError(DriverError):
         self,
         message: str,
         *,
-        where: str,
-        aftermath: Aftermath,
-        before: Mapping[str, Value],
+        where: str = "",
+        aftermath: Aftermath = Aftermath.UNKNOWN,
+        before: Mapping[str, Value] | None = None,
         remedy: str = "",
         problems: Sequence[Problem] = (),
     ) -> None:
         super().__init__(message, where=where, remedy=remedy, problems=problems)
         self.aftermath = aftermath
-        self.before = dict(before)
+        self.before = dict(before or {})
 
     def alarm(self, device: str, at: float) -> AlarmEvent:
         """For the caller to raise; it clears with the next set that works."""

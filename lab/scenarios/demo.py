@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from lab.scenarios import bootstrap, cdn, operations, snapshot
+from lab.scenarios import bootstrap, cdn, operations, satellite, snapshot
 from lab.scenarios.console import Answer, Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
 
@@ -108,10 +108,11 @@ def chapter_up(console: Console, verdicts: Verdicts) -> None:
 
 def chapter_commit(console: Console, verdicts: Verdicts) -> None:
     verdicts.chapter("2. One line-up document, committed to every box at once")
-    answer, seconds = commit(console, LINEUP, "--comment", "two channels by multicast and CDN")
+    answer, seconds = commit(console, LINEUP, "--comment", "two channels by multicast, CDN and satellite")
     verdicts.add("commit", f"exit {answer.code} in {seconds:.1f} s", "confirmed (exit 0)", good=answer.code == 0)
     if answer.code != 0:
         raise ScenarioError(answer.text())
+    satellite.chapter_on_the_air(console, verdicts)
     verdicts.chapter("3. Each path, proved at the receiver")
     console.wait("a first sample from every receiver", lambda: all_up(console), 20.0)
     verdicts.add(
@@ -222,7 +223,7 @@ def chapter_rollback(console: Console, verdicts: Verdicts, before: dict[str, dic
 
 
 def chapter_red(console: Console, verdicts: Verdicts) -> None:
-    verdicts.chapter("11. What is broken by hand shows red, and green again when mended")
+    verdicts.chapter("14. What is broken by hand shows red, and green again when mended")
     for end in ("pop1:eth1", "pop1:eth2"):
         console.fault("silence", end)
     seconds = console.wait("ch1 red at r1", lambda: receivers(console, "ch1")["r1"]["verdict"] != "up", 15.0)
@@ -242,7 +243,7 @@ def chapter_red(console: Console, verdicts: Verdicts) -> None:
 
 def chapter_steady(console: Console, verdicts: Verdicts, since: float) -> None:
     """r2 and r3 are behind pop2, whose links were never touched: they must have lost nothing since the first commit."""
-    verdicts.chapter("12. Meanwhile, at the receivers that nobody disturbed")
+    verdicts.chapter("15. Meanwhile, at the receivers that nobody disturbed")
     rest = SETTLED_S - (time.monotonic() - since)
     if rest > 0:
         time.sleep(rest)
@@ -285,9 +286,15 @@ def run(console: Console, verdicts: Verdicts) -> None:
     chapter_rollback(console, verdicts, before)
     verdicts.chapter("8. A third channel by CDN comes, goes, and leaves nothing behind")
     cdn.chapter_rollback(console, verdicts)
-    verdicts.chapter("9. Content that has to go leaves every cache")
+    verdicts.chapter("9. More than the transponder carries is refused whole")
+    satellite.chapter_refused(console, verdicts)
+    verdicts.chapter("10. Rain over the uplink: power, then the MODCOD, then all comes back")
+    satellite.chapter_rain(console, verdicts)
+    verdicts.chapter("11. Rain at one receive site")
+    satellite.chapter_one_site(console, verdicts)
+    verdicts.chapter("12. Content that has to go leaves every cache")
     operations.chapter_purge(console, verdicts)
-    verdicts.chapter("10. The NOC is destroyed, and comes back from its continuous copy")
+    verdicts.chapter("13. The NOC is destroyed, and comes back from its continuous copy")
     operations.chapter_noc_lost(console, verdicts, CHANNELS)
     chapter_red(console, verdicts)
     chapter_steady(console, verdicts, since)
@@ -313,7 +320,7 @@ def main() -> int:
     else:
         console.host("lab", "down", LAB)
         left = console.host("lab", "status", "--json")
-        verdicts.chapter("13. Everything taken down")
+        verdicts.chapter("16. Everything taken down")
         verdicts.add(
             "nf lab down",
             "no lab left" if LAB not in left.stdout else "SOMETHING LEFT",

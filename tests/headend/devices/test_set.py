@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from headend.devices.device import Device
@@ -292,3 +294,9 @@ async def test_a_value_that_could_not_be_read_before_cannot_be_taken_back(bent: 
     assert error.aftermath is Aftermath.CHANGED
     assert "level cannot be taken back" in str(error)
     assert all(varbind.value is not None for pdu in agent.sets for varbind in pdu)
+
+
+def test_an_error_can_be_copied_as_the_engine_does() -> None:
+    error = DeviceError("no", where="mod1", aftermath=Aftermath.CHANGED, before={"tx_level": -10.0}, remedy="look")
+    again = copy.copy(error)
+    assert (str(again), again.aftermath, again.before) == (str(error), Aftermath.CHANGED, {"tx_level": -10.0})
