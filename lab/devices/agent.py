@@ -250,7 +250,8 @@ class Agent:
 
     def _allow(self) -> None:
         settings = self._settings
-        for name, community in ((_READER, settings.read_community), (_WRITER, settings.write_community)):
+        # One community for both is the one that may write.
+        for community, name in {settings.read_community: _READER, settings.write_community: _WRITER}.items():
             config.add_v1_system(self._engine, name, community)
             self._let_notify(2, name, "noAuthNoPriv")
         for user in settings.users:

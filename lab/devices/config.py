@@ -93,6 +93,7 @@ class MuxConfig(DeviceConfig):
     """At most 12 services: their descriptions fit one section."""
 
     output: Place
+    enabled: bool = True
     bit_rate_bps: Annotated[int, Field(ge=100_000, le=100_000_000)]
     mode: Literal["constant", "variable"] = "constant"
     transport_stream_id: Annotated[int, Field(ge=1, le=65535)] = 1
@@ -102,11 +103,15 @@ class MuxConfig(DeviceConfig):
 
 
 class Sky(_Model):
-    """Where the lab's radio frequency is: a multicast group, and the own address on that network."""
+    """Where the lab's radio frequency is: a multicast group, and the own address on that network.
+
+    `translation_mhz`: how much lower the satellite sends what it receives; receivers are tuned to the downlink.
+    """
 
     address: IPv4Address = IPv4Address("239.255.71.1")
     port: Port = 7100
     via: IPv4Address = _ANY
+    translation_mhz: Annotated[float, Field(ge=0, le=20_000)] = 0.0
 
 
 class CarrierConfig(_Model):

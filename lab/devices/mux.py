@@ -27,7 +27,7 @@ _OVERFLOW_HOLDS_S = 10.0
 def defaults(config: MuxConfig) -> dict[Key, Value]:
     """The values of a multiplexer that nobody has set."""
     values: dict[Key, Value] = {
-        ("MuxOutputAdminState", 0): _ENABLED,
+        ("MuxOutputAdminState", 0): _ENABLED if config.enabled else _DISABLED,
         ("MuxOutputAddress", 0): str(config.output.address),
         ("MuxOutputPort", 0): config.output.port,
         ("MuxOutputMode", 0): _CONSTANT if config.mode == "constant" else _CONSTANT + 1,

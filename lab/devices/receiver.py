@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from lab.devices import rf
@@ -50,6 +51,7 @@ class Receiver:
         self._inlet = Inlet(Endpoint(config.sky.address, config.sky.port, config.sky.via))
         self._outlet = Outlet(self._output())
         self._meter = Meter(1.0)
+        self._translation = round(config.sky.translation_mhz * 10)
         self._sequence: int | None = None
         self._lost_frames = 0
 
@@ -84,10 +86,13 @@ class Receiver:
         sending = self.settings.number("RcvOutputAdminState") == _ENABLED
         for datagram in self._inlet.read(now):
             frame = rf.unpack(datagram)
-            if frame is None or not self._demodulator.tuning.hears(frame.carrier):
+            if frame is None:
+                continue
+            carrier = self._down(frame.carrier)
+            if not self._demodulator.tuning.hears(carrier):
                 continue
             es_n0_db = self._config.es_n0_clear_db + frame.relative_db10 / 10 - fade_db
-            if not self._demodulator.receive(Received(frame.carrier, es_n0_db, now)):
+            if not self._demodulator.receive(Received(carrier, es_n0_db, now)):
                 self._sequence = None
                 continue
             self._count_lost(frame.sequence)
@@ -109,6 +114,12 @@ class Receiver:
     def close(self) -> None:
         self._inlet.close()
         self._outlet.close()
+
+    def _down(self, carrier: Carrier) -> Carrier:
+        """As the satellite sends it."""
+        if not self._translation:
+            return carrier
+        return replace(carrier, frequency_100khz=carrier.frequency_100khz - self._translation)
 
     def _count_lost(self, sequence: int) -> None:
         """Only of frames that came one after another while locked; a modulator that starts anew counts anew."""

@@ -167,7 +167,9 @@ def lined_up(tmp_path_factory: pytest.TempPathFactory, require_programs: Callabl
     require_programs(*PROGRAMS)
     output, modem = Capture(), samples.modem()
     near = samples.receiver() | {"sky": modem["sky"], "output": {"address": LOOPBACK, "port": output.port}}
-    far = samples.receiver() | {"sky": modem["sky"], "site": "pop2"}
+    # This one is tuned to the downlink of a satellite that translates.
+    far_sky = modem["sky"] | {"translation_mhz": 2500}
+    far = samples.receiver() | {"sky": far_sky, "frequency_mhz": 11_750, "site": "pop2"}
     with devices(tmp_path_factory.mktemp("link")) as start:
         made = start("modem", modem), start("receiver", near), start("receiver", far)
         yield Link(*made, input=modem["input"]["port"], output=output)
