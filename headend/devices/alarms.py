@@ -39,6 +39,25 @@ class AlarmWatch:
                     events += self._judge(number, rule, resolve(self._model, name), found, at)
         return events
 
+    @property
+    def standing(self) -> tuple[AlarmEvent, ...]:
+        """What is raised now, but for the device's silence."""
+        return tuple(self._standing.values())
+
+    @property
+    def causes(self) -> frozenset[str]:
+        """The probable causes that stand, with the device's silence."""
+        return frozenset(event.cause for event in self._standing.values()) | ({SILENT} if self._silent else set())
+
+    def all_cleared(self, at: float) -> list[AlarmEvent]:
+        """Nobody looks after the device any more: nothing of it may stand for ever."""
+        told = "the device is not looked after any more"
+        events = [AlarmEvent(one.cause, one.object, Severity.CLEARED, at, told) for one in self._standing.values()]
+        if self._silent:
+            events.append(AlarmEvent(SILENT, self._device, Severity.CLEARED, at, told))
+        self._standing, self._silent = {}, False
+        return events
+
     def rows_gone(self, column: str, rows: frozenset[str], at: float) -> list[AlarmEvent]:
         """Clear what stands for rows of `column` that are not among `rows` (full names)."""
         events: list[AlarmEvent] = []

@@ -82,6 +82,17 @@ class Group:
 
     # ---- inputs ----
 
+    def resume(self, position: str, unit: str) -> None:
+        """After a restart: `unit` was seen to carry the position. Raises NotFoundError."""
+        place = self._of(position)
+        if unit == place.main:
+            return
+        if unit not in self.backups or unit in self._taken(place):
+            raise NotFoundError(
+                "no such free unit for this position", where=f"{position} {unit}", remedy="see the group"
+            )
+        place.active, place.state = unit, State.ON_BACKUP
+
     def update(self, alarms: Mapping[str, Iterable[str]], now: float) -> list[Action]:
         """The alarm causes that stand on each unit. A unit that is not named is unknown: it neither triggers a switch
         nor takes over.

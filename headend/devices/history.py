@@ -29,16 +29,17 @@ class Entry:
     before: Mapping[str, Value] = field(default_factory=dict)
     after: Mapping[str, Value] = field(default_factory=dict)
     confirmed_by: tuple[str, ...] = ()
+    reason: str = ""
 
 
-def entry_of(at: float, device: str, who: str, outcome: SetOutcome | NfError) -> Entry:
-    """The entry of a set that ended so."""
+def entry_of(at: float, device: str, who: str, outcome: SetOutcome | NfError, reason: str = "") -> Entry:
+    """The entry of a set that ended so. `reason`: why somebody wanted it."""
     if isinstance(outcome, SetOutcome):
         before = {name: change.before for name, change in outcome.changed.items()}
         after = {name: change.after for name, change in outcome.changed.items()}
-        return Entry(at, device, who, "done", before, after, outcome.confirmed_by)
+        return Entry(at, device, who, "done", before, after, outcome.confirmed_by, reason)
     before = outcome.before if isinstance(outcome, DeviceError) else {}
-    return Entry(at, device, who, str(outcome), before)
+    return Entry(at, device, who, str(outcome), before, reason=reason)
 
 
 class History:

@@ -115,3 +115,11 @@ class HmsWatch:
         events += [AlarmEvent(CAUSE, f"{self._device}/{oid}", Severity.CLEARED, at, "over") for oid in gone]
         self._standing = now
         return events
+
+    @property
+    def causes(self) -> frozenset[str]:
+        return frozenset({CAUSE}) if self._standing else frozenset()
+
+    @property
+    def standing(self) -> tuple[HmsAlarm, ...]:
+        return tuple(self._standing.values())

@@ -45,7 +45,7 @@ async def identify(session: Reader, models: Mapping[str, Model] | None = None, *
     fitting = [
         model for model in known.values() if all(holds(probe, found.get(probe.oid)) for probe in model.spec.identify)
     ]
-    description, object_id = _text(found.get(SYS_DESCR)), _text(found.get(SYS_OBJECT_ID))
+    description, object_id = text(found.get(SYS_DESCR)), text(found.get(SYS_OBJECT_ID))
     if not fitting:
         raise NotFoundError(
             f"no model fits: it calls itself {description!r}, sysObjectID {object_id or 'none'}",
@@ -59,7 +59,7 @@ async def identify(session: Reader, models: Mapping[str, Model] | None = None, *
         raise RefusedError(
             f"several models fit: {names}", where=where, remedy="name the model, or tell them apart in `identify`"
         )
-    matched = tuple(f"{probe.oid} = {_text(found[probe.oid])}" for probe in winners[0].spec.identify)
+    matched = tuple(f"{probe.oid} = {text(found[probe.oid])}" for probe in winners[0].spec.identify)
     return Identified(winners[0], description, object_id, matched)
 
 
@@ -67,13 +67,14 @@ def holds(probe: Identify, reading: Reading | None) -> bool:
     """Whether what the device says is what the model's file expects."""
     if reading is None or reading.quality is not Quality.GOOD:
         return False
-    text = _text(reading)
+    said = text(reading)
     if probe.equals is not None:
-        return text == str(probe.equals)
-    return probe.matches is None or re.search(probe.matches, text) is not None
+        return said == str(probe.equals)
+    return probe.matches is None or re.search(probe.matches, said) is not None
 
 
-def _text(reading: Reading | None) -> str:
+def text(reading: Reading | None) -> str:
+    """What a reading says, for people."""
     value = reading.value if reading is not None else None
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace").strip("\0 ")

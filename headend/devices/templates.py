@@ -26,7 +26,7 @@ def render(model: Model, name: str, fields: Mapping[str, Value]) -> dict[str, Va
     for target, value in template.values.items():
         place = str(_fill(target, filled))
         key = parse_name(place).parameter
-        changes[place] = _typed(model, key, _fill(value, filled))
+        changes[place] = typed(model, key, _fill(value, filled))
     for place in changes:
         resolve(model, place)
     return changes
@@ -57,8 +57,8 @@ def _fill(text: Value, fields: Mapping[str, Value]) -> Value:
     return _FIELD.sub(lambda match: str(fields[match[1]]), text)
 
 
-def _typed(model: Model, key: str, value: Value) -> Value:
-    """Numbers come as text from a command line."""
+def typed(model: Model, key: str, value: Value) -> Value:
+    """A value in its parameter's form: numbers come as text from a command line. `key`: in the model's file."""
     if not isinstance(value, str) or not is_number(model.parameters[key]):
         return value
     try:
