@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.devices import encoder, modem, mux, receiver
-from lab.devices.config import DeviceConfig, EncoderConfig, ModemConfig, MuxConfig, ReceiverConfig, load
+from lab.devices.config import CONFIGS, DeviceConfig, EncoderConfig, ModemConfig, MuxConfig, ReceiverConfig, load
 from lab.devices.control import RUN_DIR
 from lab.devices.device import Device, Works
 from lab.devices.settings import Settings
@@ -19,12 +19,6 @@ from nf.clock import Clock, RealClock
 from nf.errors import NfError
 
 STATE_DIR = Path("/var/lib/nf/device")
-_CONFIGS: dict[str, type[DeviceConfig]] = {
-    "encoder": EncoderConfig,
-    "mux": MuxConfig,
-    "modem": ModemConfig,
-    "receiver": ReceiverConfig,
-}
 
 
 def make(config: DeviceConfig, path: Path, clock: Clock) -> Works:
@@ -60,7 +54,7 @@ async def run(config: DeviceConfig, *, run_dir: Path, state_dir: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lab.devices", description="A simulated headend device with an SNMP agent.")
-    parser.add_argument("kind", choices=sorted(_CONFIGS))
+    parser.add_argument("kind", choices=sorted(CONFIGS))
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     parser.add_argument("--run-dir", type=Path, default=RUN_DIR, metavar="DIR", help="where fades and faults are put")
     parser.add_argument("--state-dir", type=Path, default=STATE_DIR, metavar="DIR", help="what lasts through a restart")
@@ -68,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     Device.keep_time()
     try:
-        config = load(options.config, _CONFIGS[options.kind])
+        config = load(options.config, CONFIGS[options.kind])
         asyncio.run(run(config, run_dir=options.run_dir, state_dir=options.state_dir))
     except NfError as error:
         logging.getLogger("lab.devices").error("%s", error)  # noqa: TRY400  # said to a person, who has no use for a traceback

@@ -162,6 +162,13 @@ class ReceiverConfig(DeviceConfig):
     output: Place
 
 
+CONFIGS: dict[str, type[DeviceConfig]] = {
+    "encoder": EncoderConfig,
+    "mux": MuxConfig,
+    "modem": ModemConfig,
+    "receiver": ReceiverConfig,
+}
+
 C = TypeVar("C", bound=DeviceConfig)
 
 

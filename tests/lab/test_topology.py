@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.commands import REFERENCE
+from lab.devices.config import CONFIGS, load
 from lab.topology import Bind, End, Topology, expand, load_topology, parse_topology
 from nf.errors import DocumentError, NotFoundError, Problem
 
@@ -181,10 +182,14 @@ def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
         load_topology(tmp_path / "absent.clab.yml")
 
 
+DEVICES = {"enc1": "encoder", "mux1": "mux", "mod1": "modem", "rx1": "receiver", "rx2": "receiver"}
+
+
 def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
     topology = load_topology(REFERENCE)
     addresses = {n.name: n.management for n in topology.linux()}
-    order = ("noc", "headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", "studio", "origin")
+    outside = ("studio", "origin", *DEVICES)
+    order = ("noc", "headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", *outside)
     assert addresses == {name: IPv4Address(f"172.20.20.{10 + index}") for index, name in enumerate(order)}
     assert {(str(link.a), str(link.b)) for link in topology.links} == {
         ("headend:eth1", "br-hl:hl-headend"),
@@ -200,14 +205,54 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         ("pop1:eth3", "r1:eth1"),
         ("pop2:eth3", "r2:eth1"),
         ("pop2:eth4", "r3:eth1"),
+        ("studio:eth2", "br-dev:dev-studio"),
+        *((f"{device}:eth1", f"br-dev:dev-{device}") for device in ("enc1", "mux1", "mod1")),
+        ("mod1:eth2", "br-sky:sky-mod1"),
+        ("rx1:eth1", "br-sky:sky-rx1"),
+        ("rx2:eth1", "br-sky:sky-rx2"),
+        ("rx1:eth2", "pop1:eth4"),
+        ("rx2:eth2", "pop2:eth5"),
     }
-    appliances = [n for n in topology.linux() if n.name not in ("noc", "studio", "origin")]
+    appliances = [n for n in topology.linux() if n.name not in ("noc", *outside)]
     assert all(n.cmd[:3] == ("nf", "supervisor", "run") for n in appliances)
     assert all(f"SV-{n.name.upper()}-0001" in " ".join(n.exec[0]) for n in appliances)
-    assert {e for e in topology.ends() if e.ipv4} == {
-        End("studio", "eth1", IPv4Interface("10.9.0.1/30")),
-        End("origin", "eth1", IPv4Interface("10.1.0.20/24")),
+    assert {(str(end), str(end.ipv4)) for end in topology.ends() if end.ipv4} == {
+        ("studio:eth1", "10.9.0.1/30"),
+        ("studio:eth2", "10.1.1.9/24"),
+        ("origin:eth1", "10.1.0.20/24"),
+        ("enc1:eth1", "10.1.1.31/24"),
+        ("mux1:eth1", "10.1.1.32/24"),
+        ("mod1:eth1", "10.1.1.33/24"),
+        ("mod1:eth2", "10.71.0.1/24"),
+        ("rx1:eth1", "10.71.0.2/24"),
+        ("rx2:eth1", "10.71.0.3/24"),
+        ("rx1:eth2", "10.4.1.2/30"),
+        ("rx2:eth2", "10.4.2.2/30"),
     }
+
+
+def test_every_device_has_a_configuration_that_it_takes() -> None:
+    """And they fit together: who sends where another listens, on the sky and to the PoPs."""
+    topology = load_topology(REFERENCE)
+    addresses = {str(end): str(end.ipv4.ip) for end in topology.ends() if end.ipv4}
+    loaded = {}
+    for node in topology.linux():
+        if node.name in DEVICES:
+            (bind,) = [bind for bind in node.binds if bind.target == node.cmd[-1]]
+            assert node.cmd[:4] == ("python", "-m", "lab.devices", DEVICES[node.name])
+            loaded[node.name] = load(REFERENCE.parent / bind.source, CONFIGS[DEVICES[node.name]])
+            assert loaded[node.name].name == node.name
+    encoder, mux, modem = loaded["enc1"], loaded["mux1"], loaded["mod1"]
+    assert [channel.output for channel in encoder.channels] == [service.input for service in mux.services]
+    assert {str(service.input.address) for service in mux.services} == {addresses["mux1:eth1"]}
+    assert (mux.output, str(mux.output.address)) == (modem.input, addresses["mod1:eth1"])
+    assert str(modem.sky.via) == addresses["mod1:eth2"]
+    for receiver, site in (("rx1", "pop1"), ("rx2", "pop2")):
+        config = loaded[receiver]
+        assert (config.site, str(config.sky.via)) == (site, addresses[f"{receiver}:eth1"])
+        assert config.frequency_mhz + config.sky.translation_mhz == modem.carrier.frequency_mhz
+        assert config.symbol_rate == modem.carrier.symbol_rate
+        assert config.output.address + 1 == IPv4Address(addresses[f"{receiver}:eth2"])
 
 
 words = st.sampled_from([
