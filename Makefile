@@ -27,8 +27,14 @@ demo:
 	@sh lab/setup.sh lab
 	@$(BIN)/python -m lab.scenarios.demo
 
+# What touches nothing of the machine runs side by side; what is live has the machine to itself.
 test: setup
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/pytest -q -m "not root and not daemon and not soak" -n $(WORKERS) --dist worksteal
+	$(BIN)/pytest -m "(root or daemon) and not soak"
+else
 	$(BIN)/pytest -m "not soak" $(ARGS)
+endif
 
 check:
 	@sh lab/setup.sh python

@@ -52,7 +52,8 @@ def show(carrier: CarrierArgument, *, json: JsonOption = False, profile: Profile
         client.print_json(found)
         return
     modem = found["modem"]
-    state = f"on the air, approved by {found['approved_by']}" if found["on_air"] else "muted"
+    approved = str(found["approved_by"]).rpartition("/")[2] or "nobody"
+    state = f"on the air, approved by {approved}" if found["on_air"] else "muted"
     client.say(f"{carrier}: {state}; {found['modcod']}, rung {(found['rung'] or 0) + 1} of {found['rungs']}")
     used = sum(service["bitrate_bps"] for service in found["services"])
     client.say(

@@ -17,7 +17,7 @@ COMMUNITY = "private"
 EXIT_INPUT = 2
 EXIT_REFUSED = 3
 FADE_DB = 12
-SLOPE_DB_S = 1.0
+SLOPE_DB_S = 0.5
 # Objects of NF-LAB-MIB: active MODCOD, transmission.
 _ACTIVE_MODCOD = "1.3.6.1.4.1.8072.9999.9999.71.1.4.2.1.0"
 _TX_ENABLE = "1.3.6.1.4.1.8072.9999.9999.71.1.4.3.1.0"
@@ -80,7 +80,7 @@ def from_satellite(console: Console, channel: str, pops: tuple[str, ...] = ("pop
     """Whether these PoPs take the channel from the satellite now."""
     shown = console.nf("channel", "show", channel, "--json").json()
     hops = {hop["appliance"]: hop for hop in shown["hops"] if (hop["path"], hop["point"]) == ("sat", "downlink")}
-    return all(hops[pop]["verdict"] == "up" for pop in pops)
+    return all(hops[pop]["detail"] == "on satellite" for pop in pops)
 
 
 def chapter_refused(console: Console, verdicts: Verdicts) -> None:

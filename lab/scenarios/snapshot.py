@@ -57,9 +57,12 @@ def _digest(part: str, text: str) -> list[Any]:
     if part == "units":
         return sorted(unit["name"] for unit in json.loads(text))
     if part == "mroutes":
-        return sorted(re.sub(r"Iif: \S+\s+", "", line) for line in text.splitlines() if "Oifs:" in line)
+        own = re.compile(r"Iif: (\S+)\s+Oifs: \1\s")  # what a PoP itself gives out on its receivers' LAN
+        lines = [line for line in text.splitlines() if "Oifs:" in line and not own.search(line)]
+        return sorted(re.sub(r"Iif: \S+\s+", "", line) for line in lines)
     if part == "routes":
-        return sorted(re.sub(r" nhid \d+", "", line) for line in text.splitlines() if "multicast 232." not in line)
+        whole = re.sub(r"^.*multicast 232\..*\n(?:[ \t]+.*\n)*", "", text, flags=re.MULTILINE)
+        return sorted(re.sub(r" nhid \d+", "", line) for line in whole.splitlines())
     return text.splitlines()
 
 

@@ -37,7 +37,7 @@ class Simulated:
 
 def _configs() -> dict[str, tuple[str, dict[str, object]]]:
     def snmp(address: str) -> dict[str, object]:
-        return {"address": address, "port": PORT, "read_community": "private", "write_community": "private"}
+        return {"address": address, "port": PORT, "read_community": "public", "write_community": "private"}
 
     sky = {"address": "239.255.71.9", "port": 17100, "via": "127.0.0.1"}
     nowhere = {"address": MUX, "port": 20099}
