@@ -119,7 +119,7 @@ def learn(
     mib: Annotated[
         Path | None,
         typer.Option(
-            "--mib", metavar="DIR", help="The vendor's MIB modules; else beside the walk.", show_default=False
+            "--mib", metavar="DIR", help="The vendor's MIB modules; else the walk's.", show_default=False
         ),
     ] = None,
     name: Annotated[

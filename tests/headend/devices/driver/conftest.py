@@ -1,0 +1,72 @@
+"""The driver of devices, and the lab's simulators of a multiplexer and two receivers for all tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from headend.devices.driver import SnmpDevices
+from nf.clock import RealClock
+from nf.contracts.driver import Context, DriverContext
+from tests.headend.devices.driver.sections import AUTH_KEY, CREDENTIALS, PRIVACY_KEY
+from tests.lab.devices.conftest import PROGRAMS, Running, devices, free_port
+from tests.lab.devices.samples import mux, receiver
+
+
+@dataclass(frozen=True)
+class Lab:
+    """`mux1`, `rx1` (which sends its notifications to `traps`), `rx2`."""
+
+    running: dict[str, Running]
+    traps: int
+
+    def port(self, name: str) -> int:
+        return self.running[name].subject.port
+
+
+@pytest.fixture(scope="package")
+def lab(tmp_path_factory: pytest.TempPathFactory, require_programs: Callable[..., None]) -> Iterator[Lab]:
+    require_programs(*PROGRAMS, "snmptrap")
+    traps = free_port()
+    users = [{"name": "nf", "auth_key": AUTH_KEY, "privacy_key": PRIVACY_KEY, "write": True}]
+    told = {"users": users, "traps": [{"address": "127.0.0.1", "port": traps, "community": "private"}]}
+    with devices(tmp_path_factory.mktemp("devices")) as start:
+        yield Lab(
+            {
+                "mux1": start("mux", mux()),
+                "rx1": start("receiver", receiver() | {"snmp": told}),
+                "rx2": start("receiver", receiver()),
+            },
+            traps,
+        )
+
+
+class NoUnits:
+    """Devices have no units."""
+
+
+Make = Callable[[], SnmpDevices]
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Make]:
+    """`make()`: the driver, with one state directory however often it starts."""
+    made: list[SnmpDevices] = []
+
+    def new() -> SnmpDevices:
+        context = DriverContext("headend", tmp_path / "run", tmp_path / "state", NoUnits(), RealClock())  # type: ignore[arg-type]
+        made.append(SnmpDevices(context, CREDENTIALS.__getitem__))
+        return made[-1]
+
+    yield new
+    for driver in made:
+        await driver.close()
+
+
+@pytest.fixture
+def within() -> Callable[[float], Context]:
+    clock = RealClock()
+    return lambda seconds: Context(clock, clock.monotonic() + seconds)
