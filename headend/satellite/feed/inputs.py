@@ -89,7 +89,8 @@ class FallbackInput:
 
     A PoP is a router: the kernel hands it the stream by that membership, but its PIM fetches the stream only for who
     asks on a LAN with IGMP (measured with FRR's pimd, which hears the reports of its own host; the first packet came
-    7 ms later). So `fetch` asks there too, and only for as long as the fallback is wanted.
+    7 ms later). So `fetch` asks there too, and for good: a leave by the PoP itself costs the LAN's other receivers of
+    the same stream a packet or two (measured), and the plan has reserved the rate of the fallback there anyway.
     """
 
     def __init__(self, selector: Selector, fallback: Fallback) -> None:
@@ -102,13 +103,8 @@ class FallbackInput:
         self._asking: socket.socket | None = None
         self.check()
 
-    def fetch(self, lans: Iterable[IPv4Address], *, wanted: bool) -> None:
-        """Ask on the first of these own addresses' LANs that can be had, or no longer. Nothing is read there."""
-        if not wanted:
-            if self._asking is not None:
-                self._asking.close()
-                self._asking = None
-            return
+    def fetch(self, lans: Iterable[IPv4Address]) -> None:
+        """Ask on the first of these own addresses' LANs that can be had. Nothing is read there."""
         for address in lans if self._asking is None else ():
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
@@ -162,7 +158,9 @@ class FallbackInput:
             reader.drain()
 
     def close(self) -> None:
-        self.fetch((), wanted=False)
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
         for reader in self._readers.values():
             reader.close()
         self._readers = {}

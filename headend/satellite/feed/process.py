@@ -20,7 +20,6 @@ from headend.satellite.feed.config import CONTROL_SOCKET, STATUS_SOCKET, FeedCon
 from headend.satellite.feed.inputs import CarrierInput, FallbackInput, Outputs
 from headend.satellite.feed.programme import Multiplex
 from headend.satellite.feed.service import Service
-from headend.satellite.feed.switch import State
 from nf.errors import InputError
 
 _TICK_S = 0.05
@@ -44,7 +43,7 @@ class _Channel:
     def tick(self, now: float) -> None:
         self.service.tick(now)
         if self.fallback is not None:
-            self.fallback.fetch(self.outputs.addresses, wanted=self.service.state is not State.SATELLITE)
+            self.fallback.fetch(self.outputs.addresses)
 
     def check(self) -> None:
         self.outputs.check()

@@ -194,7 +194,7 @@ def test_a_committed_stream_arrives_and_another_does_not(converged: Network) -> 
         flow.cancel()
 
 
-def test_the_fallback_of_a_pop_comes_to_the_router_itself_while_it_is_wanted(converged: Network) -> None:
+def test_the_fallback_of_a_pop_comes_to_the_router_itself(converged: Network) -> None:
     flow = converged.nodes["s"].start(send, SOURCE, (COMMITTED,))
     try:
         converged.nodes["b"].call(_fetch)
@@ -207,7 +207,7 @@ async def _fetch() -> None:
     with selectors.DefaultSelector() as selector:
         taken = FallbackInput(selector, fallback)
         try:
-            taken.fetch([IPv4Address("10.61.3.1")], wanted=True)
+            taken.fetch([IPv4Address("10.61.3.1")])
 
             async def come() -> bool:
                 taken.drain()
