@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from headend.devices import identify
@@ -58,7 +59,7 @@ class SnmpDevices:
         self.state_dir = context.state_dir
         self.memory = Memory.load(context.state_dir)
         self.outbox = Outbox()
-        self.engines = EngineWatch(context.clock, self.outbox.alarm)
+        self.engines = EngineWatch(context.clock, self._engine_alarm)
         for name, known in self.memory.engines.items():
             self.engines.restore(name, known)
         self._devices = OpenDevices(resolve or SecretFiles(), context.clock, self.engines)
@@ -66,6 +67,13 @@ class SnmpDevices:
         self.set_failed: set[str] = set()
         self.watching = Watching(self)
         self.redundancy = Redundancy(self)
+
+    def _engine_alarm(self, event: AlarmEvent) -> None:
+        """With the command that ends it, where a person may."""
+        accepted = event.severity is Severity.CRITICAL
+        self.outbox.alarm(
+            replace(event, remedy=f"{event.remedy}: nf device accept {event.object}") if accepted else event
+        )
 
     @property
     def owns(self) -> Ownership:

@@ -118,9 +118,7 @@ def learn(
     *,
     mib: Annotated[
         Path | None,
-        typer.Option(
-            "--mib", metavar="DIR", help="The vendor's MIB modules; else the walk's.", show_default=False
-        ),
+        typer.Option("--mib", metavar="DIR", help="The vendor's MIB modules; else the walk's.", show_default=False),
     ] = None,
     name: Annotated[
         str, typer.Option("--name", metavar="MODEL", help="Name of the model; else the walk's.", show_default=False)

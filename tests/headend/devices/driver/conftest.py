@@ -11,7 +11,7 @@ import pytest
 from headend.devices.driver import SnmpDevices
 from nf.clock import RealClock
 from nf.contracts.driver import Context, DriverContext
-from tests.headend.devices.driver.sections import AUTH_KEY, CREDENTIALS, PRIVACY_KEY
+from tests.headend.devices.driver.sections import AUTH_KEY, PRIVACY_KEY, credentials
 from tests.lab.devices.conftest import PROGRAMS, Running, devices, free_port
 from tests.lab.devices.samples import mux, receiver
 
@@ -58,7 +58,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
 
     def new() -> SnmpDevices:
         context = DriverContext("headend", tmp_path / "run", tmp_path / "state", NoUnits(), RealClock())  # type: ignore[arg-type]
-        made.append(SnmpDevices(context, CREDENTIALS.__getitem__))
+        made.append(SnmpDevices(context, credentials))
         return made[-1]
 
     yield new

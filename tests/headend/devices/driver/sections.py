@@ -11,14 +11,23 @@ from headend.devices.documents import SnmpDevicesSection
 from headend.devices.driver import SnmpDevices
 from nf.contracts.driver import Checkpoint, Context, Event, Step
 from nf.contracts.json import JsonObject
+from nf.errors import NotFoundError
 from nf.telemetry.alarms import AlarmEvent, Severity
 
 AUTH_KEY, PRIVACY_KEY = "authentication-key", "privacy-key-of-it"
 CREDENTIALS = {
     "secret:lab": "community private",
-    "secret:wrong": "community nobody-knows-it",
     "secret:v3": f"v3 nf SHA-256 {AUTH_KEY} AES-128 {PRIVACY_KEY}",
 }
+
+
+def credentials(reference: str) -> str:
+    """As the agent's files give them."""
+    if reference not in CREDENTIALS:
+        raise NotFoundError("is not there", where=reference)
+    return CREDENTIALS[reference]
+
+
 MODELS = {"mux1": "nf-lab-mux", "rx1": "nf-lab-receiver", "rx2": "nf-lab-receiver", "mod1": "nf-lab-modem"}
 NOBODY = Checkpoint({}, lambda _data: None)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from headend.devices.driver import SnmpDevices
 from headend.devices.errors import DeviceError
 from lab.devices.control import DeviceFault
 from nf.contracts.driver import Context
@@ -63,9 +62,7 @@ async def test_what_somebody_changes_by_hand_is_seen_and_put_back(lab: Lab, make
     assert (await again.observe()).value is None
 
 
-async def test_a_silent_device_refuses_no_enrolment_and_no_other_change(
-    lab: Lab, make: Make, within: Within
-) -> None:
+async def test_a_silent_device_refuses_no_enrolment_and_no_other_change(lab: Lab, make: Make, within: Within) -> None:
     driver = make()
     absent = device("rx2", free_port(), parameters={"relock_time": 400})
     there = device("mux1", lab.port("mux1"))
@@ -112,6 +109,6 @@ async def test_a_device_that_ignores_a_set_is_found_out(lab: Lab, make: Make, wi
 
 async def test_secrets_that_are_not_there_refuse_nothing(lab: Lab, make: Make, within: Within) -> None:
     driver = make()
-    entry = device("mux1", lab.port("mux1"), credentials="secret:wrong", parameters={"original_network_id": 4})
+    entry = device("mux1", lab.port("mux1"), credentials="secret:lost", parameters={"original_network_id": 4})
     await commit(driver, section(entry), within(30))
-    assert isinstance(driver, SnmpDevices)
+    assert not driver.history("mux1").entries()
