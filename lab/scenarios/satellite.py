@@ -177,3 +177,4 @@ def chapter_one_site(console: Console, verdicts: Verdicts) -> None:
     console.fault("fade", "--site", "pop1", "--db", "0", "--slope", "4")
     back = console.wait("pop1 on the satellite again", lambda: from_satellite(console, "ch1"), 60.0)
     verdicts.add("the rain is over", f"back after {back:.1f} s", "back within 60 s", good=True)
+    console.must(console.nf("lineup", "rollback", "--comment", "back to two channels"))

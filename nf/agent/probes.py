@@ -144,17 +144,17 @@ class ProbeRunner:
     # ---- what a commit asks ----
 
     def budget_s(self, targets: Sequence[ProbeTarget]) -> float:
-        """They run side by side: the longest one counts."""
-        return max((target.budget_ms for target in targets), default=0) / 1000
+        """They run side by side: the longest one that is required counts."""
+        return max((target.budget_ms for target in targets if target.required), default=0) / 1000
 
     async def verify(self, targets: Sequence[ProbeTarget], context: Context) -> Drift:
-        """Each must be up, measured anew, within its own budget; one line for each that is not.
+        """Each that is required must be up, measured anew, within its own budget; one line for each that is not.
 
         One that was down before the commit and is not changed by it has an alarm, and keeps no other path back.
         """
         self.refresh(targets)
         since = self._clock.monotonic()
-        proved = [target for target in targets if not self._running[target.id].down_before]
+        proved = [target for target in targets if target.required and not self._running[target.id].down_before]
         told = await asyncio.gather(*(self._prove(target, since, context) for target in proved))
         return Drift(tuple(line for line in told if line))
 

@@ -35,8 +35,3 @@ class ApplianceConfig(Document):
     site: Name
     sections: Mapping[str, SerializeAsAny[DocumentModel]] = Field(default_factory=dict)
     probes: tuple[ProbeTarget, ...] = ()
-
-    @property
-    def required_probes(self) -> tuple[ProbeTarget, ...]:
-        """Those that `verify` of a commit waits for."""
-        return tuple(target for target in self.probes if target.required)

@@ -42,7 +42,7 @@ class Judge:
             problems += self._irreversible(survey.steps)
         if problems:
             raise refused(core.appliance, problems)
-        probing = self._probes.budget_s(required) + GRACE_S if (required := config.required_probes) else 0.0
+        probing = self._probes.budget_s(config.probes) + GRACE_S if config.probes else 0.0
         proving = core.timings.verify_s + GRACE_S if survey.steps or config.sections else 0.0
         return Validated(tuple(survey.steps), survey.facts, probing + proving)
 
@@ -64,16 +64,15 @@ class Judge:
         if config is None:
             raise RefusedError("the commit's configuration cannot be read by this software", remedy="abort the commit")
         await core.executor.verify(core.wants(config, core.overrides(IN_FORCE)), interrupt=active.interrupt)
-        targets = config.required_probes
-        if not targets:
+        if not config.probes:
             return
-        seconds = self._probes.budget_s(targets)
+        seconds = self._probes.budget_s(config.probes)
         context = core.executor.context(seconds, active.interrupt)
         drift = await core.executor.call(
             "probes",
             "verify",
             seconds + GRACE_S,
-            lambda: self._probes.verify(targets, context),
+            lambda: self._probes.verify(config.probes, context),
             active.interrupt,
         )
         if drift:

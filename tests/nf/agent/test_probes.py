@@ -75,6 +75,21 @@ async def test_what_was_down_before_keeps_no_commit_back(down_s: float, changed:
     await runner.close()
 
 
+async def test_one_that_is_not_required_is_not_waited_for_and_goes_on_measuring() -> None:
+    clock, probe = VirtualClock(), Switched()
+    runner = ProbeRunner("recv", [probe], TelemetryHub(), clock)
+    target = switched("sat").model_copy(update={"required": False})
+    runner.refresh([target])
+    await clock.advance(1.0)
+    before = runner._running["sat"]
+    runner.begin()
+    probe.up = False
+    assert not await runner.verify([target], Context(clock, clock.monotonic() + 10))
+    assert runner.budget_s([target]) == 0
+    assert runner._running["sat"] is before
+    await runner.close()
+
+
 async def test_a_probe_that_stumbles_is_an_alarm_and_runs_again() -> None:
     clock, hub, probe = VirtualClock(), TelemetryHub(), Stumbling()
     runner = ProbeRunner("recv", [probe], hub, clock)

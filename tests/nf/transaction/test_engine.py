@@ -302,12 +302,6 @@ async def test_probes_must_be_up(box: Box) -> None:
     await box.engine.confirm("t2")
 
 
-async def test_a_commit_does_not_wait_for_a_probe_that_is_not_required(box: Box) -> None:
-    target = ProbeTarget(id="p", kind="ssm", channel="ch1", path="sat", required=False)
-    box.probes.differences = ("ch1/sat: no packet",)
-    await commit(box, "t2", 2, config({"alpha": {"a": "2"}, "beta": {"c": "1"}}, (target,)))
-
-
 # ---- irreversible steps ----
 
 WITH = config({"alpha": {"bucket": "1", "a": "1", "b": "1"}, "beta": {"c": "1"}})
