@@ -55,8 +55,8 @@ def milliseconds(value_ms: float | None) -> str:
 
 
 def when(seconds: float) -> str:
-    """Seconds since the epoch as local time; zero is a dash."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S") if seconds else "-"
+    """Seconds since the epoch as local time with its offset (RFC 3339, section 5.6); zero is a dash."""
+    return datetime.fromtimestamp(int(seconds)).astimezone().isoformat(" ") if seconds else "-"
 
 
 def name_of(spiffe_id: str) -> str:

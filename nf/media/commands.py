@@ -9,7 +9,7 @@ import typer
 
 from nf.contracts.json import JsonObject
 from nf.contracts.noc_client import CLIENT, NodeOutcome, OperationOutcome
-from nf.errors import DriverError
+from nf.errors import DriverError, NotFoundError
 
 app = typer.Typer(add_completion=False)
 
@@ -54,6 +54,7 @@ def purge(
         rows = tuple((node.appliance, node.driver, node.state, _proof(node), node.text) for node in outcome.nodes)
         client.print_table(("APPLIANCE", "CACHE", "STATE", "PROOF", "TEXT"), rows)
     _conclude(target, outcome)
+    _require_served(target, outcome)
     if not json:
         client.say(f"{target} is purged at {len(outcome.nodes)} caches, in {outcome.duration_s:.1f} s")
 
@@ -61,6 +62,23 @@ def purge(
 def _proof(node: NodeOutcome) -> str:
     counts = [f"{node.result[key]} {key}" for key in ("refetched", "refilled", "gone") if node.result.get(key)]
     return ", ".join(counts)
+
+
+def _require_served(target: str, outcome: OperationOutcome) -> None:
+    """Raises NotFoundError when no edge serves the host: what a player asks for under another name is still there."""
+    from nf.media.purge import SERVED
+
+    last = max((node.stage for node in outcome.nodes), default=0)
+    edges = [node for node in outcome.nodes if node.stage == last]
+    if not all(SERVED in node.result for node in edges):
+        return
+    found = (node.result[SERVED] for node in edges)
+    hosts = sorted({str(host) for known in found if isinstance(known, list) for host in known})
+    raise NotFoundError(
+        "no edge serves this host: nothing is purged there",
+        where=target,
+        remedy=f"name it as a player does: {', '.join(hosts)}" if hosts else "see `nf lineup show` for its host",
+    )
 
 
 def _conclude(target: str, outcome: OperationOutcome) -> None:

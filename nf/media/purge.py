@@ -22,6 +22,9 @@ PURGE: Final = "purge"
 ELAPSED: Final = "elapsed_s"
 """Argument of every fleet operation: how long the purge has been going on elsewhere when that of this cache begins."""
 
+SERVED: Final = "served_under"
+"""In the result of an edge that does not serve the host of the URL: the hosts under which it serves the channel."""
+
 MAX_PROOFS: Final = 24
 _BEGAN_AT: Final = "began_at"
 _SEGMENTS_EACH: Final = 3

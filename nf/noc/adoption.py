@@ -17,7 +17,6 @@ from nf.documents.model import API_VERSION, Metadata
 from nf.documents.writer import Place, write_document
 from nf.errors import NotFoundError, Problem, RefusedError
 from nf.noc.node import Node
-from nf.noc.sessions import offline
 
 _OBSERVE_S: Final = 15.0
 _HEAD: Final = (
@@ -89,7 +88,7 @@ class Adoption:
     async def _observe(self, appliance: str) -> dict[str, JsonObject]:
         session = self._node.sessions.get(appliance)
         if session is None:
-            raise offline(appliance)
+            raise self._node.sessions.offline(appliance)
         answer = await session.request("observe", {}, _OBSERVE_S)
         data = answer if isinstance(answer, dict) else {}
         errors = data.get("errors")
@@ -202,7 +201,8 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
         own = [path for path in paths if path.channel == name]
         place: Place = ("spec", "channels", len(channels))
         known_channel = named.get(name)
-        delivery = tuple(sources.path(path) for path in own)
+        before = {path.id: path for path in known_channel.delivery} if known_channel else {}
+        delivery = tuple(_preferred(sources.path(path), before.get(path.path.id)) for path in own)
         lcn = known_channel.lcn if known_channel else min(set(range(1, len(taken) + 2)) - taken)
         taken.add(lcn)
         channel = Channel(
@@ -218,7 +218,7 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
         doubts += [
             (*place, "delivery", number, field)
             for number, path in enumerate(own)
-            for field in path.doubts
+            for field in (*path.doubts, *(() if path.path.id in before else ("priority",)))
             if not field.startswith("source.")
         ]
         channels.append(channel)
@@ -231,6 +231,11 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
     spec = LineUpSpec(sources=tuple(ordered), channels=tuple(channels), policy=known.spec.policy)
     lineup = LineUp(api_version=API_VERSION, kind="LineUp", metadata=Metadata(name="adopted"), spec=spec)
     return lineup, [*front, *doubts]
+
+
+def _preferred(path: DeliveryPath, known: DeliveryPath | None) -> DeliveryPath:
+    """With the priority that was written: nothing that runs shows it."""
+    return path if known is None else path.model_copy(update={"priority": known.priority})
 
 
 def _key(place: Place) -> str:

@@ -24,7 +24,7 @@ from nf.noc.ledger import Ledger
 from nf.noc.lineups import Draft, LineUps, absence_remedy, excluded_appliances
 from nf.noc.records import Decision, RevisionRecord, TransactionRecord
 from nf.noc.rollout import Progress, Proposal, Rollout, refusal
-from nf.noc.sessions import Sessions, offline
+from nf.noc.sessions import Sessions
 from nf.noc.settlement import Settlement
 from nf.noc.tasks import Tasks
 
@@ -184,7 +184,8 @@ class Coordinator:
         self.admit(draft.fleet, order.without_sites)
         configs = {name: config for name, config in draft.configs.items() if name not in excluded}
         away = await asyncio.gather(*(self._sessions.wait_returned(name) for name in sorted(configs)))
-        absent = {name: offline(name) for name, back in zip(sorted(configs), away, strict=True) if not back}
+        missing = [name for name, back in zip(sorted(configs), away, strict=True) if not back]
+        absent = {name: self._sessions.offline(name) for name in missing}
         if absent:
             raise CommitRefused(
                 f"offline: {', '.join(sorted(absent))}",

@@ -165,6 +165,7 @@ def _scheduled(commit: Scheduled) -> pb.ScheduledCommit:
         confirm_within_s=int(commit.hold_s),
         state=commit.state,
         reason=commit.reason,
+        accept_irreversible=commit.accept_irreversible,
     )
 
 

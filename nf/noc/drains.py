@@ -21,7 +21,7 @@ from nf.noc.due import Due
 from nf.noc.lineups import LineUps
 from nf.noc.maintenance import DEFAULT_S, bounded_s, require_reason, require_site
 from nf.noc.records import DRAINS, Book
-from nf.noc.sessions import Session, Sessions, offline
+from nf.noc.sessions import Session, Sessions
 from nf.store.audit import AuditEntry
 from nf.store.contract import Delete, Put
 
@@ -211,7 +211,7 @@ class Drains:
     def _session(self, appliance: str) -> Session:
         session = self._sessions.get(appliance)
         if session is None:
-            raise offline(appliance)
+            raise self._sessions.offline(appliance)
         return session
 
     # ---- the store ----

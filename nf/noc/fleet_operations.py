@@ -22,7 +22,7 @@ from nf.noc.due import Due
 from nf.noc.lineups import LineUps
 from nf.noc.owed import AGAIN_S, Debt, Debts, known, left
 from nf.noc.records import Book
-from nf.noc.sessions import Session, SessionLost, Sessions, offline
+from nf.noc.sessions import Session, SessionLost, Sessions
 from nf.noc.tasks import Tasks
 from nf.noc.telemetry import Telemetry
 
@@ -122,9 +122,13 @@ class FleetOperations:
             if operation.object == target:
                 return operation
         if not known:
-            raise NotFoundError(f"nothing in the current line-up can be asked for {name}", where=target)
+            raise NotFoundError(
+                f"the current line-up has nothing to {name}", where=target, remedy="see what it has: nf lineup show"
+            )
         objects = ", ".join(operation.object for operation in known)
-        raise NotFoundError(f"{name} does not know it", where=target, remedy=f"one of: {objects}")
+        raise NotFoundError(
+            f"the current line-up has nothing of this name to {name}", where=target, remedy=f"one of: {objects}"
+        )
 
     async def run(
         self, name: str, target: str, arguments: JsonObject, author: str, *, past_failures: bool = False
@@ -162,7 +166,8 @@ class FleetOperations:
             asked: JsonObject = {"arguments": run.arguments, "not_done": detail}
             if run.repays and run.debt is not None:
                 asked["owed_since"], asked["asked_by"] = run.debt.began_at, run.debt.author
-            await self._audit(run, FAILED if bad else DONE, asked)
+            if not (run.repays and run.debt is not None and bad and _why(run) == run.debt.why):
+                await self._audit(run, FAILED if bad else DONE, asked)  # what the audit knows is not told for ever
             await self._settle(run)
             took_s = self._clock.monotonic() - run.began
             run.events.put(
@@ -189,10 +194,8 @@ class FleetOperations:
         rest = left(run.operation.stages, {(one.stage, one.appliance) for one in run.outcomes if one.state == DONE})
         if not run.repays and not any(outcome.state == OFFLINE for outcome in bad):
             rest = ()
-        why = "; ".join(f"{outcome.appliance} is {outcome.state}" for outcome in bad if outcome.state != WITHHELD)
         failed = any(outcome.state == FAILED for outcome in bad)
-        now = self._clock.now()
-        await self._debts.settle(run.debt, rest, why, now + AGAIN_S if failed else now)
+        await self._debts.settle(run.debt, rest, _why(run), self._clock.now(), failed=failed)
 
     def _earliest(self) -> float:
         return min((not_before for not_before, _ in self._debts.payable(self._is_there, self._busy)), default=math.inf)
@@ -246,7 +249,7 @@ class FleetOperations:
 
     async def _member(self, run: _Run, appliance: str, driver: str, tell: Tell) -> tuple[str, str, JsonObject]:
         if self._sessions.get(appliance) is None:
-            return OFFLINE, offline(appliance).message + ": it was not asked, and keeps what it has till it returns", {}
+            return OFFLINE, "is offline: it was not asked, and keeps what it has till it returns", {}
         try:
             async with asyncio.timeout(NODE_S):
                 return await self._follow(run, appliance, driver, tell)
@@ -294,6 +297,12 @@ class FleetOperations:
     async def _audit(self, run: _Run, outcome: str, detail: JsonObject) -> None:
         operation = run.operation
         await self._book.audit(run.author, f"operation.{operation.name}", operation.object, outcome, detail)
+
+
+def _why(run: _Run) -> str:
+    """What kept it from being done, in words."""
+    bad = (outcome for outcome in run.outcomes if outcome.state not in {DONE, WITHHELD})
+    return "; ".join(f"{outcome.appliance} is {outcome.state}" for outcome in bad)
 
 
 def _fraction(record: JsonObject) -> float:

@@ -24,6 +24,7 @@ from nf.noc.records import MAINTENANCE, Book
 from nf.noc.sessions import Session, Sessions
 from nf.store.audit import AuditEntry
 from nf.store.contract import Delete, Put
+from nf.trust.spiffe import SpiffeId
 
 _log = logging.getLogger(__name__)
 
@@ -134,17 +135,13 @@ class Maintenance:
         hit = [window for window in self.windows() if window.site in touched and window.site not in without_sites]
         if not hit:
             return
-        criticality = {site.id: site.criticality for site in fleet.spec.sites}
         problems = [
-            Problem(
-                rule=f"is under maintenance: {window.reason} ({window.author})",
-                remedy=_way_out(window.site, required=criticality.get(window.site) is Criticality.REQUIRED),
-                key=f"site {window.site}",
-            )
+            Problem(f"is under maintenance: {window.reason} ({_short(window.author)})", "", key=f"site {window.site}")
             for window in hit
         ]
+        required = {site.id for site in fleet.spec.sites if site.criticality is Criticality.REQUIRED}
+        remedy = "; ".join(_way_out(window.site, required=window.site in required) for window in hit)
         names = ", ".join(window.site for window in hit)
-        remedy = "; ".join(dict.fromkeys(problem.remedy for problem in problems))
         raise CommitRefused(f"under maintenance: {names}", where="commit", remedy=remedy, problems=problems)
 
     # ---- changing ----
@@ -211,6 +208,12 @@ class Maintenance:
         now = self._clock.now()
         for site in [site for site, window in self._windows.items() if window.until <= now]:
             await self._remove(site, self._author, "expired")
+
+
+def _short(author: str) -> str:
+    """`operator/anna`: everybody here is of one trust domain."""
+    found = SpiffeId.parse(author)
+    return f"{found.kind}/{found.name}"
 
 
 def _way_out(site: str, *, required: bool) -> str:

@@ -27,7 +27,7 @@ from nf.noc.lineups import LineUps
 from nf.noc.maintenance import Maintenance
 from nf.noc.records import ApplianceRecord, Book
 from nf.noc.schedule import Schedule
-from nf.noc.sessions import Session, Sessions
+from nf.noc.sessions import Session, Sessions, enrol_it
 from nf.noc.settlement import SPLIT, Settlement
 from nf.noc.tasks import Tasks
 from nf.noc.telemetry import Telemetry
@@ -221,7 +221,13 @@ class Node:
         self._kept.pop(appliance, None)
         theirs = ("appliance", appliance)
         self.calls.end([it for it in self.calls.certificates() if (it[0].kind, it[0].name) == theirs])
+        self.sessions.unenrolled.add(appliance)
+        self._tasks.start(self._alarm_when_offline(appliance))
         return self.sessions.get(appliance) is not None
+
+    async def _without_identity(self, appliance: str) -> bool:
+        enrolled = await self.enrolment.enrolled(appliance)
+        return enrolled is None or enrolled.revoked_at is not None
 
     def gone(self, session: Session) -> None:
         self._tasks.start(self._alarm_when_offline(session.appliance))
@@ -229,13 +235,18 @@ class Node:
     async def _alarm_when_offline(self, appliance: str) -> None:
         """After a while: an appliance that changes its certificate or restarts its agent is no alarm."""
         await self.clock.sleep(self._offline_after_s)
+        bare = await self._without_identity(appliance)
         if self.sessions.get(appliance) is None and appliance in self.lineups.current.record.configs:
+            away = "see that it has power and a way to the NOC"
+            if bare:
+                self.sessions.unenrolled.add(appliance)
+                away = enrol_it(appliance)
             self.telemetry.alarm(
                 OFFLINE,
                 appliance,
                 Severity.MAJOR,
                 "no session; it goes on serving what it last confirmed",
-                "see that it has power and a way to the NOC; a commit needs it, or `--without` its site",
+                f"{away}; a commit needs it, or `--without` its site",
             )
 
     def settled(self, digests: Mapping[str, str], asked: frozenset[str]) -> bool:

@@ -19,10 +19,16 @@ from nf.telemetry.alarms import Severity
 
 CAUSE: Final = "operation-owed"
 AGAIN_S: Final = 30.0
-"""After an attempt that failed."""
+"""After an attempt that failed; after each further one twice as long."""
+LONGEST_S: Final = 600.0
 
 Stages = tuple[tuple[tuple[str, str], ...], ...]
 """Of (appliance, driver)."""
+
+
+def pause_s(failures: int) -> float:
+    """How long until the next attempt, after so many in a row that failed. Pure."""
+    return min(AGAIN_S * 2.0 ** min(failures - 1, 16), LONGEST_S)
 
 
 def left(stages: Stages, done: Collection[tuple[int, str]]) -> Stages:
@@ -72,6 +78,7 @@ class Debts:
         self._telemetry = telemetry
         self._debts: dict[str, Debt] = {}
         self._not_before: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
 
     async def load(self) -> None:
         for entry in await self._book.store.list(OWED):
@@ -83,17 +90,22 @@ class Debts:
         """Durable when it returns. No alarm yet: it is just being done."""
         await self._save(debt)
 
-    async def settle(self, debt: Debt, rest: Stages, why: str, not_before: float) -> None:
-        """After an attempt. `rest` empty: it is paid. One that was replaced meanwhile is nobody's any more."""
+    async def settle(self, debt: Debt, rest: Stages, why: str, now: float, *, failed: bool) -> None:
+        """After an attempt. `rest` empty: it is paid. `failed`: somebody refused it, which is not asked again at once.
+
+        One that was replaced meanwhile is nobody's any more.
+        """
         standing = self._debts.get(debt.key)
         if standing is None or standing.id != debt.id:
             return
         if not rest:
             await self._book.store.write([Delete(OWED, debt.key)])
             self._debts.pop(debt.key, None)
+            self._failures.pop(debt.key, None)
             self._telemetry.clear(CAUSE, debt.subject)
             return
-        self._not_before[debt.key] = not_before
+        failures = self._failures[debt.key] = self._failures.get(debt.key, 0) + 1 if failed else 0
+        self._not_before[debt.key] = now + pause_s(failures) if failed else now
         await self._save(replace(debt, stages=rest, why=why))
         self._alarm(self._debts[debt.key])
 
@@ -112,6 +124,7 @@ class Debts:
         for key, debt in self._debts.items():
             if appliance in debt.appliances:
                 self._not_before.pop(key, None)
+                self._failures.pop(key, None)
 
     async def _save(self, debt: Debt) -> None:
         await self._book.store.write([Put(OWED, debt.key, canonical(asdict(debt)).encode())])

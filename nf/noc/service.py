@@ -18,7 +18,7 @@ from nf.control.authorization import Peer, current_peer
 from nf.control.errors import problem_to_proto
 from nf.control.v1 import common_pb2
 from nf.control.v1 import noc_pb2 as pb
-from nf.errors import DocumentError, InputError, NfError, NotFoundError, UnavailableError
+from nf.errors import DocumentError, InputError, NfError, NotFoundError
 from nf.noc.channels import channel_state
 from nf.noc.coordinator import Order
 from nf.noc.daily_service import DailyService, order_of
@@ -26,7 +26,7 @@ from nf.noc.events import Events
 from nf.noc.lineups import Current, Draft, excluded_appliances
 from nf.noc.records import RevisionRecord
 from nf.noc.rollout import Proposal, Rollout
-from nf.noc.sessions import Session, offline
+from nf.noc.sessions import Session
 from nf.trust.enrolment import DEFAULT_TOKEN_TTL_S
 
 _STATUS_S: Final = 3.0
@@ -303,7 +303,7 @@ class NocService(DailyService):
         self._node.lineups.current.appliance(appliance)
         session = self._node.sessions.get(appliance)
         if session is None:
-            raise UnavailableError("is offline", where=appliance, remedy=offline(appliance).remedy)
+            raise self._node.sessions.offline(appliance)
         return session
 
     async def _changing(

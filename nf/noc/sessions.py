@@ -162,6 +162,14 @@ def _lose(future: asyncio.Future[R], appliance: str) -> None:
         future.set_exception(SessionLost("the session ended", where=appliance))
 
 
+AWAY: Final = "see that it has power, a way to the NOC and its agent running"
+
+
+def enrol_it(appliance: str) -> str:
+    """The remedy where a machine has no identity, as after it was replaced."""
+    return f"its machine has no identity: nf appliance enroll {appliance}, and carry the file there"
+
+
 class Sessions:
     """Every appliance that is there now."""
 
@@ -171,6 +179,13 @@ class Sessions:
         self._changed = asyncio.Event()
         self._listeners: dict[str, Callable[[str, pb.Progress], None]] = {}
         self.last_seen: dict[str, float] = {}
+        self.unenrolled: set[str] = set()
+        """Of those that are away, who has no identity to come back with."""
+
+    def offline(self, appliance: str) -> UnavailableError:
+        """The error where it is needed, and away."""
+        remedy = enrol_it(appliance) if appliance in self.unenrolled else AWAY
+        return UnavailableError("is offline", where=appliance, remedy=remedy)
 
     def get(self, appliance: str) -> Session | None:
         return self._sessions.get(appliance)
@@ -185,6 +200,7 @@ class Sessions:
         """The newest wins: an older session of the same appliance is closed."""
         older = self._sessions.get(session.appliance)
         self._sessions[session.appliance] = session
+        self.unenrolled.discard(session.appliance)
         if older is not None:
             older.close()
         self.seen(session.appliance)
@@ -230,7 +246,7 @@ class Sessions:
                     changed = self._changed
                     await changed.wait()
         except TimeoutError:
-            raise offline(appliance) from None
+            raise self.offline(appliance) from None
         return session
 
     async def wait_returned(self, appliance: str) -> bool:
@@ -245,9 +261,3 @@ class Sessions:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def offline(appliance: str) -> UnavailableError:
-    return UnavailableError(
-        "is offline", where=appliance, remedy="see that it has power, a way to the NOC and its agent running"
-    )

@@ -27,7 +27,7 @@ START_S = 20.0
 
 
 def _plain(places: Places) -> dict[str, str]:
-    """The least that makes Traffic Server a cache in front of the same parent."""
+    """The least that makes Traffic Server a cache in front of the same parent, with the access log of its package."""
     return {
         "records.config": (
             "CONFIG proxy.config.admin.user_id STRING trafficserver\n"
@@ -42,6 +42,12 @@ def _plain(places: Places) -> dict[str, str]:
             "go_direct=false parent_is_proxy=false\n"
         ),
         "storage.config": f"{places.cache} 256M\n",
+        "logging.yaml": (
+            "logging:\n  formats:\n  - name: squid\n"
+            "    format: '%<cqtq> %<ttms> %<chi> %<crc>/%<pssc> %<psql> "
+            "%<cqhm> %<cquc> %<caun> %<phr>/%<shn> %<psct>'\n"
+            "  logs:\n  - {mode: binary, filename: squid, format: squid}\n"
+        ),
         "ip_allow.yaml": "ip_allow:\n- {apply: in, ip_addrs: 0/0, action: allow, methods: ALL}\n",
     }
 
@@ -97,15 +103,21 @@ def hits() -> float:
         ours, plain = (Places(place / name, place / f"{name}-cache") for name in ("ours", "plain"))
         with _running(node, ours, render(edge_section("ch1"), ours)), _running(node, plain, _plain(plain)):
             node.call(_fill)
-            rates: dict[int, list[float]] = {EDGE_PORT: [], PLAIN_PORT: []}
+            ratios: list[float] = []
             for turn in range(2 * TURNS):
                 # Ours first, then last: a drift of the machine falls on both.
                 order = (EDGE_PORT, PLAIN_PORT) if turn % 2 else (PLAIN_PORT, EDGE_PORT)
-                for port in order:
-                    rates[port].append(_requests_per_s(node, port))
-            return statistics.median(rates[EDGE_PORT]) / statistics.median(rates[PLAIN_PORT])
+                rates = {port: _requests_per_s(node, port) for port in order}
+                ratios.append(rates[EDGE_PORT] / rates[PLAIN_PORT])
+            return statistics.median(ratios)
 
 
 BENCHMARKS = [
-    Benchmark("edge.hit", peer="hand-written Traffic Server configuration", sense=">=", target=0.95, run=hits),
+    Benchmark(
+        "edge.hit",
+        peer="the least hand-written Traffic Server configuration, with the access log of its package",
+        sense=">=",
+        target=0.95,
+        run=hits,
+    ),
 ]

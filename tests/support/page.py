@@ -17,7 +17,7 @@ NOC = ""
 _TASK = re.compile(r"## (\d+)\. (.+)")
 _PROMPT = re.compile(r"([a-z][a-z0-9]*)?\$ (\S.*)")
 _RULE = re.compile("─+")
-_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:[+-]\d\d:\d\d)?"
 _ANYTHING = "..."
 _PARTS = re.compile(rf"(?P<any>\.\.\.)|(?P<time>{_TIME})|(?P<id>\b[0-9a-f]{{8}}\b)|(?P<revision>(?<=\brevision )\d+\b)")
 _ID = re.compile(r"\b[0-9a-f]{8}\b")

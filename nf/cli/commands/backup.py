@@ -105,13 +105,16 @@ def restore(
 ) -> None:
     """Make a NOC of it in an empty directory. Never start it while the old one may still run."""
     from nf.cli.client import run
+    from nf.cli.output import say
     from nf.clock import RealClock
     from nf.noc.restore import restore as bring_back
 
     _require(source)
     given = "" if source.is_dir() else passphrase(passphrase_file)
     report = run(bring_back(source, state_dir, given, RealClock()))
-    _print(report, f"NOC of {report.domain} restored in {state_dir}; next: nf noc run", json=json)
+    _print(report, f"NOC of {report.domain} restored in {state_dir}", json=json)
+    if not json:
+        say("next: nf noc run")
 
 
 def _require(source: Path) -> None:

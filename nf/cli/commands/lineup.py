@@ -125,6 +125,7 @@ def plan(
         return
     _print_plan(answer)
     _note_who_was_not_asked(profile, without or ())
+    _note_maintenance(profile, without or ())
 
 
 def _print_plan(answer: PlanLineUpResponse) -> None:
@@ -165,6 +166,19 @@ def _note_who_was_not_asked(profile: Path | None, without: Sequence[str]) -> Non
     silent = [one.id for one in fleet if not one.online and one.site not in without]
     if silent:
         note(f"not asked, since they are offline: {', '.join(silent)}; a commit needs them, or --without their site")
+
+
+def _note_maintenance(profile: Path | None, without: Sequence[str]) -> None:
+    """A commit is refused over these windows, unless it leaves their sites out."""
+    from nf.cli.client import ask
+    from nf.cli.output import note
+    from nf.cli.text import when
+    from nf.control.v1.noc_pb2 import ListMaintenanceRequest
+
+    for window in ask(profile, lambda noc: noc.ListMaintenance, ListMaintenanceRequest()).windows:
+        if window.site not in without:
+            until = f"{window.site} is under maintenance until {when(window.until)}"
+            note(f"{until}: until then a commit leaves it out by name: --without {window.site}")
 
 
 def _lasting(reversible: bool) -> str:

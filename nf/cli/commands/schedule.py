@@ -13,7 +13,7 @@ from nf.cli.options import JsonOption, ProfileOption, seconds
 from nf.errors import InputError
 
 if TYPE_CHECKING:
-    from nf.control.v1.noc_pb2 import CommitLineUpRequest
+    from nf.control.v1.noc_pb2 import CommitLineUpRequest, ScheduledCommit
 
 
 def when_given(text: str) -> tuple[float, int]:
@@ -68,7 +68,7 @@ def scheduled(*, json: JsonOption = False, profile: ProfileOption = None) -> Non
     if not answer.commits:
         say("no scheduled commits")
         return
-    columns = ("ID", "AT", "STATE", "AUTHOR", "LINE-UP", "CHANNELS", "ON REVISION", "WITHOUT", "COMMENT")
+    columns = ("ID", "AT", "STATE", "AUTHOR", "LINE-UP", "CHANNELS", "ON REVISION", "OPTIONS", "COMMENT")
     grid = table(*columns, right=("CHANNELS", "ON REVISION"))
     for one in answer.commits:
         grid.add_row(
@@ -79,10 +79,19 @@ def scheduled(*, json: JsonOption = False, profile: ProfileOption = None) -> Non
             one.lineup_name,
             str(one.channels),
             str(one.base_revision),
-            ", ".join(one.without_sites),
+            _options(one),
             f"{one.comment}: {one.reason}".strip(": ") if one.reason else one.comment,
         )
     out().print(grid)
+
+
+def _options(one: ScheduledCommit) -> str:
+    """As they were typed."""
+    from nf.documents.quantities import format_duration
+
+    confirm = [f"--confirm {format_duration(one.confirm_within_s * 1000)}"] if one.confirm_within_s else []
+    accept = ["--accept"] if one.accept_irreversible else []
+    return " ".join([*(f"--without {site}" for site in one.without_sites), *confirm, *accept])
 
 
 def unschedule(

@@ -1387,6 +1387,7 @@ class ScheduledCommit(_message.Message):
     CONFIRM_WITHIN_S_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ACCEPT_IRREVERSIBLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     at: _builtins.float
     """seconds since the Unix epoch"""
@@ -1404,6 +1405,7 @@ class ScheduledCommit(_message.Message):
     """waiting, running, refused"""
     reason: _builtins.str
     """refused: why"""
+    accept_irreversible: _builtins.bool
     @_builtins.property
     def without_sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -1421,10 +1423,11 @@ class ScheduledCommit(_message.Message):
         confirm_within_s: _builtins.int = ...,
         state: _builtins.str = ...,
         reason: _builtins.str = ...,
+        accept_irreversible: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "author", b"author", "base_revision", b"base_revision", "channels", b"channels", "comment", b"comment", "confirm_within_s", b"confirm_within_s", "id", b"id", "lineup_name", b"lineup_name", "reason", b"reason", "scheduled_at", b"scheduled_at", "state", b"state", "without_sites", b"without_sites"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_irreversible", b"accept_irreversible", "at", b"at", "author", b"author", "base_revision", b"base_revision", "channels", b"channels", "comment", b"comment", "confirm_within_s", b"confirm_within_s", "id", b"id", "lineup_name", b"lineup_name", "reason", b"reason", "scheduled_at", b"scheduled_at", "state", b"state", "without_sites", b"without_sites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

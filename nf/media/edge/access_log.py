@@ -1,12 +1,14 @@
-"""The access log of Traffic Server, followed: what each channel's answers weigh.
+"""The access log of Traffic Server, followed: how many answers each channel had, from where, and what they weigh.
 
 One line of JSON for each answer, written about a second after it. A log that is rolled away is read to its end first.
+This is the one place where an edge counts by channel: a plugin that counts costs it more for each answer.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Final
@@ -15,22 +17,38 @@ ACCESS_LOG: Final = "access.log"
 MAX_READ_OCTETS: Final = 16 * 1024 * 1024
 """More than this in one go is not worth reading: then what was served meanwhile is not known."""
 
-Weight = tuple[str, str, int]
-"""Host without its port, channel, octets of the answer with its headers."""
+Key = tuple[str, str]
+"""Host without its port, channel."""
+
+# As the log's format is rendered. An expression takes a tenth of what reading it as JSON takes.
+_LINE = re.compile(
+    rb'{"ts":[0-9.]+,"client":"[^"]*","method":"[^"]*","url":"http://([^/":?]{1,253})(?::[0-9]{1,5})?/([^/"?]{1,64})/[^"]*"'
+    rb',"status":[0-9]{3},"octets":([0-9]{1,18}),"cache":"([A-Z_]+)"'
+)
+_FRESH = (b"TCP_HIT", b"TCP_MEM_HIT")
 
 
-def parse_line(line: bytes) -> Weight | None:
-    """None for a line that is none of ours, or of a request that names no channel."""
-    try:
-        entry = json.loads(line)
-        url, octets = entry["url"], entry["octets"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    if not isinstance(url, str) or not isinstance(octets, int) or isinstance(octets, bool) or octets < 0:
-        return None
-    authority, _, path = url.partition("://")[2].partition("/")
-    channel, below, _ = path.partition("/")
-    return (authority.partition(":")[0], channel, octets) if below else None
+@dataclass(slots=True)
+class Served:
+    """`hits`: from the cache, without asking a shield. `octets`: of the answers, with their headers."""
+
+    requests: int = 0
+    hits: int = 0
+    octets: int = 0
+
+
+def tally(lines: Iterable[bytes]) -> dict[Key, Served]:
+    """Lines that are none of ours, or of requests that name no channel, do not count."""
+    found: dict[tuple[bytes, bytes], Served] = {}
+    for line in lines:
+        told = _LINE.match(line)
+        if told is None:
+            continue
+        served = found.setdefault((told[1], told[2]), Served())
+        served.requests += 1
+        served.hits += told[4] in _FRESH
+        served.octets += int(told[3])
+    return {(host.decode("latin-1"), channel.decode("latin-1")): served for (host, channel), served in found.items()}
 
 
 class AccessLog:
@@ -43,10 +61,10 @@ class AccessLog:
         self._rest = b""
         self._absent = False
 
-    def read(self) -> list[Weight] | None:
+    def read(self) -> dict[Key, Served] | None:
         """What was answered since the last call; None when that is not known: there is too much of it."""
         if self._file is None and not self._open(at_end=not self._absent):
-            return []
+            return {}
         data = self._read()
         if data is not None and self._rolled():
             rest, opened = self._read(), self._open(at_end=False)
@@ -56,7 +74,7 @@ class AccessLog:
             self._rest = b""
             return None
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return list(_weights(lines))
+        return tally(lines)
 
     def close(self) -> None:
         if self._file is not None:
@@ -93,10 +111,3 @@ class AccessLog:
             return not self._path.samefile(f"/proc/self/fd/{self._file.fileno()}")
         except FileNotFoundError:
             return True
-
-
-def _weights(lines: list[bytes]) -> Iterator[Weight]:
-    for line in lines:
-        weight = parse_line(line)
-        if weight is not None:
-            yield weight

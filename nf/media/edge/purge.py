@@ -12,7 +12,7 @@ from nf.media.documents import EdgeChannel
 from nf.media.edge.render import PURGE_ALL, hosts, section_of
 from nf.media.edge.server import UNIT, Server
 from nf.media.http import Connection, Response
-from nf.media.purge import Get, Scope, added, lead_of, listed, prove, scope_of
+from nf.media.purge import SERVED, Get, Scope, added, lead_of, listed, prove, scope_of
 
 _ANSWER_TIMEOUT_S = 10.0
 
@@ -29,7 +29,9 @@ class EdgePurge:
         section = section_of(self._server.read_files())
         entries = [entry for entry in section.channels if _concerns(scope, entry)] if section else []
         if section is None or not entries:
-            return {"text": f"it does not serve {scope.host or scope.channel}"}
+            channels = section.channels if section else ()
+            known = sorted({entry.host for entry in channels if entry.channel == scope.channel})
+            return {"text": f"it does not serve {scope.host or scope.channel}", SERVED: [*known]}
         lead_s = lead_of(arguments, checkpoint, context.clock)
         connection = Connection(str(section.listen[0]), section.port, timeout_s=_ANSWER_TIMEOUT_S)
         total: JsonObject = {}

@@ -38,6 +38,7 @@ LOGS_MB = 50
 """How much all logs of an edge may take, the oldest go first. Several times the least that Traffic Server rolls."""
 
 _ROLLED_MB = 10
+_LOG_BUFFER_OCTETS = 256 * 1024  # the default of 9 kB wakes the writer of the log every 40 answers
 _RAM_CACHE_OCTETS = 64 * 1024 * 1024
 _LOG_FORMAT = (
     '{"ts":%<cqtq>,"client":"%<chi>","method":"%<cqhm>","url":"%<cquuc>","status":%<pssc>,"octets":%<psql>,'
@@ -85,18 +86,7 @@ def render(section: EdgeSection, places: Places) -> dict[str, str]:
         ),
         STATS: _stats(section),
         "logging.yaml": _logging(),
-        **{counter_file(channel): _counters(channel) for channel in section.channels},
     }
-
-
-def counter_file(channel: EdgeChannel) -> str:
-    """Rules of the plugin header_rewrite that count what is served of a channel. A dot is in neither name."""
-    return f"count.{channel.channel}.{channel.path}.config"
-
-
-def counter(channel: str, path: str, what: str) -> str:
-    """Name of a counter in the statistics; `what`: requests or hits."""
-    return f"nf.{channel}.{path}.{what}"
 
 
 def section_of(files: Mapping[str, str]) -> EdgeSection | None:
@@ -174,6 +164,8 @@ def _records(section: EdgeSection) -> str:
         "log.logging_enabled INT": 3,
         "log.max_space_mb_for_logs INT": LOGS_MB,
         "log.max_space_mb_headroom INT": _ROLLED_MB,
+        "log.log_buffer_size INT": _LOG_BUFFER_OCTETS,
+        "log.ascii_buffer_size INT": 4 * _LOG_BUFFER_OCTETS,
         "log.max_secs_per_buffer INT": 1,
         "log.periodic_tasks_interval INT": 1,
         "log.rolling_size_mb INT": _ROLLED_MB,
@@ -219,7 +211,6 @@ def _plugins(places: Places, channel: EdgeChannel, number: int) -> str:
     generations = places.cache / f"{channel.channel}.{channel.path}.{number}.generation"
     return (
         f"@plugin=cachekey.so @pparam=--static-prefix=cdn{number or ''} @pparam=--remove-all-params=true "
-        f"@plugin=header_rewrite.so @pparam={counter_file(channel)} "
         f"@plugin=remap_purge.so @pparam=--header={name} @pparam=--secret={value} @pparam=--state-file={generations}"
     )
 
@@ -246,14 +237,6 @@ def _ip_allow(section: EdgeSection) -> str:
 def _stats(section: EdgeSection) -> str:
     own = ",".join(f"{address}/32" for address in ["127.0.0.1", *section.listen])
     return f"path=_stats\nallow_ip={own}\nallow_ip6=::1/128\n"
-
-
-def _counters(channel: EdgeChannel) -> str:
-    requests, hits = (counter(channel.channel, channel.path, what) for what in ("requests", "hits"))
-    return (
-        f"cond %{{SEND_RESPONSE_HDR_HOOK}}\ncounter {requests}\n\n"
-        f'cond %{{SEND_RESPONSE_HDR_HOOK}}\ncond %{{CACHE}} ="hit-fresh"\ncounter {hits}\n'
-    )
 
 
 def _logging() -> str:

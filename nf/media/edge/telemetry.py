@@ -1,7 +1,6 @@
-"""What an edge counts, as samples: `packets` are the responses it sent for a channel, `hits` those from its cache.
-
-`bitrate_bps` is what these responses weigh, headers included, over the last ten seconds: from its access log, since
-Traffic Server counts no octets by channel.
+"""What an edge served, as samples: `packets` are its answers for a channel since the agent began to look, `hits` those
+from its cache, `bitrate_bps` what they weigh, headers included, over the last ten seconds. All from its access log:
+Traffic Server counts nothing by channel.
 """
 
 from __future__ import annotations
@@ -9,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 
 from nf.clock import Clock
 from nf.contracts.driver import Event
 from nf.errors import UnavailableError
 from nf.media.documents import EdgeSection
-from nf.media.edge.access_log import AccessLog, Weight
-from nf.media.edge.render import counter
+from nf.media.edge.access_log import AccessLog, Key, Served
 from nf.media.http import get_once
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
@@ -29,92 +26,96 @@ WANTED_S = 10.0
 SILENT = "edge-silent"
 
 
-def parse_statistics(body: bytes) -> dict[str, int]:
-    """The whole-number counters of stats_over_http. Raises ValueError."""
+def check_statistics(body: bytes) -> None:
+    """Whether stats_over_http answered. Raises ValueError."""
     try:
-        found = json.loads(body)["global"]
-        return {name: value for name, value in found.items() if isinstance(value, int)}
+        json.loads(body)["global"].items()
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("no statistics") from error
 
 
-@dataclass(slots=True)
-class _Reading:
-    requests: int
-    moved_at: float | None
-
-
-class _Rates:
-    """Octets by (host, channel) of the last seconds, since a channel is fetched in gusts, a segment at a time."""
+class _Count:
+    """What was served by (host, channel): in all, and of the last seconds, since a channel is fetched in gusts, a
+    segment at a time."""
 
     def __init__(self) -> None:
         self._since: float | None = None
-        self._recent: deque[tuple[float, Counter[tuple[str, str]]]] = deque()
+        self._recent: deque[tuple[float, Counter[Key]]] = deque()
+        self._totals: dict[Key, Served] = {}
+        self._moved_at: dict[Key, float] = {}
 
-    def take(self, weights: Iterable[Weight] | None, now: float) -> None:
-        """`weights`: since the last call; None: nobody knows, so that it begins anew."""
-        if weights is None or self._since is None:
-            self._since = None if weights is None else now
+    def take(self, served: Mapping[Key, Served] | None, now: float, ours: Collection[Key]) -> None:
+        """`served`: since the last call; None: nobody knows, so that the rates begin anew. `ours`: anybody can ask for
+        any host, so nothing else is kept."""
+        kept = {key: one for key, one in (served or {}).items() if key in ours}
+        for key, one in kept.items():
+            total = self.total(key)
+            self._totals[key] = Served(total.requests + one.requests, total.hits + one.hits, total.octets + one.octets)
+            self._moved_at[key] = now
+        if served is None or self._since is None:
+            self._since = None if served is None else now
             self._recent.clear()
             return
-        added: Counter[tuple[str, str]] = Counter()
-        for host, channel, octets in weights:
-            added[host, channel] += octets
-        self._recent.append((now, added))
+        self._recent.append((now, Counter({key: one.octets for key, one in kept.items()})))
         while self._recent[0][0] <= now - WANTED_S:
             self._since, _ = self._recent.popleft()
 
-    def bitrate_bps(self, host: str, channel: str, now: float) -> float | None:
+    def total(self, key: Key) -> Served:
+        return self._totals.get(key, Served())
+
+    def age_s(self, key: Key, now: float) -> float | None:
+        """Since the last answer; None before the first one is seen."""
+        moved_at = self._moved_at.get(key)
+        return None if moved_at is None else now - moved_at
+
+    def bitrate_bps(self, key: Key, now: float) -> float | None:
         """None: not known, or nothing was served."""
-        octets = sum(added[host, channel] for _, added in self._recent)
+        octets = sum(added[key] for _, added in self._recent)
         return octets * 8.0 / (now - self._since) if octets and self._since is not None else None
 
 
 class EdgeWatch:
-    """Turns counters into samples, and silence into an alarm that is said once."""
+    """Turns the access log into samples, and silence into an alarm that is said once."""
 
     def __init__(self, appliance: str, clock: Clock, log: AccessLog) -> None:
         self._appliance = appliance
         self._clock = clock
         self._log = log
-        self._rates = _Rates()
+        self._count = _Count()
         self._silent: bool | None = None
-        self._last: dict[tuple[str, str], _Reading] = {}
 
     async def take(self, section: EdgeSection | None) -> tuple[Event, ...]:
         """`section` None: there is no edge here."""
         if section is None:
             self._log.close()
             return self._alarm(silent=False)
-        weights = await asyncio.to_thread(self._log.read)
-        self._rates.take(weights, self._clock.monotonic())
+        served = await asyncio.to_thread(self._log.read)
+        self.count(section, served)
         try:
-            url = f"http://{section.listen[0]}:{section.port}/_stats"
-            counters = parse_statistics((await get_once(url)).body)
+            check_statistics((await get_once(f"http://{section.listen[0]}:{section.port}/_stats")).body)
         except (UnavailableError, ValueError):
             return self._alarm(silent=True)
-        return (*self._alarm(silent=False), *self.samples(section, counters))
+        return (*self._alarm(silent=False), *self.samples(section))
 
-    def samples(self, section: EdgeSection, counters: Mapping[str, int]) -> tuple[Sample, ...]:
+    def count(self, section: EdgeSection, served: Mapping[Key, Served] | None) -> None:
+        """What was served since the last call; None: that is not known."""
+        ours = {(channel.host, channel.channel) for channel in section.channels}
+        self._count.take(served, self._clock.monotonic(), ours)
+
+    def samples(self, section: EdgeSection) -> tuple[Sample, ...]:
         """One for each channel. `age_ms`: since its last request; absent before the first one is seen."""
         now = self._clock.monotonic()
         found = []
         for channel in section.channels:
-            key = (channel.channel, channel.path)
-            requests = counters.get(counter(*key, "requests"), 0)
-            last = self._last.get(key)
-            moved = requests > 0 and last is not None and requests != last.requests
-            reading = _Reading(requests, now if moved else last.moved_at if last is not None else None)
-            self._last[key] = reading
-            age_s = None if reading.moved_at is None else now - reading.moved_at
+            key = (channel.host, channel.channel)
+            total, age_s, rate = self._count.total(key), self._count.age_s(key, now), self._count.bitrate_bps(key, now)
             values = {
-                "packets": float(requests),
-                "hits": float(counters.get(counter(*key, "hits"), 0)),
+                "packets": float(total.requests),
+                "hits": float(total.hits),
                 "wanted": float(age_s is not None and age_s < WANTED_S),
             }
             if age_s is not None:
                 values["age_ms"] = age_s * 1000.0
-            rate = self._rates.bitrate_bps(channel.host, channel.channel, now)
             if rate is not None:
                 values["bitrate_bps"] = rate
             labels = {"channel": channel.channel, "path": channel.path, "point": "edge"}

@@ -57,9 +57,13 @@ class Packager:
         return {}
 
     async def _running(self) -> dict[str, tuple[PackagerChannel, UnitStatus]]:
+        return {name: found for name, found in (await self._defined()).items() if found[1].state not in _GONE}
+
+    async def _defined(self) -> dict[str, tuple[PackagerChannel, UnitStatus]]:
+        """Also those that stand still."""
         found = {}
         for status in await self._units.list():
-            channel = channel_of(status.spec) if status.spec is not None and status.state not in _GONE else None
+            channel = channel_of(status.spec) if status.spec is not None else None
             if channel is not None:
                 found[key(channel)] = (channel, status)
         return found
@@ -186,16 +190,16 @@ class Packager:
         while True:
             now = self._clock.now()
             try:
-                running = {name: channel for name, (channel, _) in (await self._running()).items()}
+                defined = await self._defined()
             except NfError:
-                running = {}  # no supervisor: its own alarm says so
-            for name in [known for known in watches if running.get(known) != watches[known].channel]:
+                defined = {}  # no supervisor: its own alarm says so
+            for name in [one for one in watches if one not in defined or defined[one][0] != watches[one].channel]:
                 for event in watches.pop(name).end(now):
                     yield event
-            for name, channel in running.items():
+            for name, (channel, unit) in defined.items():
                 watch = watches.setdefault(name, PackagerWatch(channel))
                 status, age = await asyncio.gather(self._ask(channel), playlist_age_s(channel, PLAYLISTS[0]))
-                for event in watch.take(status, age, now):
+                for event in watch.take(status, age, now, unit):
                     yield event
             await self._clock.sleep(_EVENT_INTERVAL_S)
 

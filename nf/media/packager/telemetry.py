@@ -7,6 +7,7 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
 from nf.contracts.driver import Event
+from nf.contracts.units import UnitStatus
 from nf.errors import NfError
 from nf.media.documents import PackagerChannel
 from nf.media.http import Response, get_once
@@ -65,12 +66,17 @@ class PackagerWatch:
         self.channel = channel
         self._said: dict[str, AlarmEvent | None] = {}
 
-    def take(self, status: PackagerStatus | None, in_bucket_s: float | None, now: float) -> Iterator[Event]:
+    def take(
+        self, status: PackagerStatus | None, in_bucket_s: float | None, now: float, unit: UnitStatus
+    ) -> Iterator[Event]:
         """Samples and changes of alarms. `status` None: the packager does not answer."""
         channel, name = self.channel, key(self.channel)
         down = None
         if status is None or status.packager_pid is None:
-            why = f": {status.last_exit}" if status is not None and status.last_exit else ""
+            if status is not None:
+                why = f": {status.last_exit}" if status.last_exit else ""
+            else:
+                why = f": its unit is {unit.state.value} {unit.last_exit}".rstrip()
             text = f"the packager of {name} does not run{why}"
             down = AlarmEvent(DOWN, name, Severity.MAJOR, now, text, "read the log of its unit on the headend")
         yield from self._say(DOWN, down, now)

@@ -55,7 +55,7 @@ def test_what_a_commit_asks_for(nf: Nf, noc: FakeNoc, lineup: Path) -> None:
     answer = nf("lineup", "commit", str(lineup), "--fleet", str(lineup), *options)
     (request,) = noc.requests("CommitLineUp")
     assert answer.code == 0
-    assert answer.out.startswith("held: revision 5 runs; `nf lineup confirm` before 2027-01-15 08:00:00 keeps it")
+    assert answer.out.startswith("held: revision 5 runs; `nf lineup confirm` before 2027-01-15 08:00:00+00:00 keeps it")
     assert (request.lineup.file, request.lineup.text) == (str(lineup), b"kind: LineUp")
     assert request.HasField("fleet")
     assert (request.confirm_within_s, request.without_sites) == (300, ["pop1", "pop2"])
@@ -138,7 +138,7 @@ def test_an_enrolment_file_is_its_owners_alone(nf: Nf, noc: FakeNoc, tmp_path: P
     file.write_text("old")
     answer = nf("appliance", "enroll", "pop1", "--ttl", "90s", "--output", str(file))
     assert (answer.code, answer.out) == (0, "")
-    assert "2027-01-15 08:00:00" in answer.err
+    assert "2027-01-15 08:00:00+00:00" in answer.err
     assert json.loads(file.read_text()) == {"token": "t"}
     assert file.stat().st_mode & 0o777 == 0o600
     assert noc.requests("IssueEnrolmentToken")[0].ttl_s == 90
@@ -150,7 +150,7 @@ def test_overrides(nf: Nf, noc: FakeNoc) -> None:
     noc.answers["EndOverride"] = noc_pb2.EndOverrideResponse()
     answer = nf("override", "add", "pop2", "frr", '{"router_id": null}', "--ttl", "1h", "--reason", "spare")
     (request,) = noc.requests("AddOverride")
-    assert answer.out == "override o-1 on pop2/frr until 2027-01-15 09:00:00\n"
+    assert answer.out == "override o-1 on pop2/frr until 2027-01-15 09:00:00+00:00\n"
     assert (json.loads(request.patch_json), request.ttl_s, request.reason) == ({"router_id": None}, 3600, "spare")
     assert nf("override", "end", "pop2", "o-1").code == 0
     assert noc.requests("EndOverride")[0].id == "o-1"

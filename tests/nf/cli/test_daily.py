@@ -74,7 +74,7 @@ def test_a_time_that_is_none_is_quoted_as_it_was_typed(
 def test_commit_at_asks_for_a_schedule_and_commits_nothing(nf: Nf, noc: FakeNoc, lineup: Path) -> None:
     noc.answers["ScheduleLineUp"] = SCHEDULED
     answer = nf("lineup", "commit", str(lineup), "--at", "+30m", "--without", "pop2", "--confirm", "5m", "-m", "why")
-    assert answer.out == "scheduled as ab12 for 2027-01-15 08:00:00, on revision 4\n"
+    assert answer.out == "scheduled as ab12 for 2027-01-15 08:00:00+00:00, on revision 4\n"
     (request,) = noc.requests("ScheduleLineUp")
     assert (request.after_s, request.at) == (1800, 0)
     assert (request.commit.without_sites, request.commit.confirm_within_s, request.commit.comment) == (
@@ -95,12 +95,20 @@ def test_a_time_in_the_past_has_the_exit_code_of_input(nf: Nf, noc: FakeNoc, lin
 def test_scheduled_and_unschedule(nf: Nf, noc: FakeNoc) -> None:
     noc.answers["ListScheduled"] = noc_pb2.ListScheduledResponse()
     assert nf("lineup", "scheduled").out == "no scheduled commits\n"
-    refused = noc_pb2.ScheduledCommit(id="cd34", state="refused", reason="the fleet has changed")
+    refused = noc_pb2.ScheduledCommit(
+        id="cd34",
+        state="refused",
+        reason="the fleet has changed",
+        without_sites=["pop9"],
+        confirm_within_s=300,
+        accept_irreversible=True,
+    )
     noc.answers["ListScheduled"] = noc_pb2.ListScheduledResponse(commits=[SCHEDULED, refused])
     shown = nf("lineup", "scheduled").out
     assert "ab12" in shown
     assert "refused" in shown
     assert "the fleet has changed" in shown
+    assert "--without pop9 --confirm 5m --accept" in shown
     assert [one["state"] for one in nf("lineup", "scheduled", "--json").json()] == ["waiting", "refused"]
     noc.answers["UnscheduleLineUp"] = noc_pb2.UnscheduleLineUpResponse()
     assert nf("lineup", "unschedule", "ab12").out == "ab12 is no longer scheduled\n"
@@ -114,7 +122,7 @@ def test_scheduled_and_unschedule(nf: Nf, noc: FakeNoc) -> None:
 def test_maintenance(nf: Nf, noc: FakeNoc) -> None:
     noc.answers["OpenMaintenance"] = WINDOW
     answer = nf("maintenance", "open", "pop2", "--reason", "new fan")
-    assert answer.out == "pop2 is under maintenance until 2027-01-15 10:00:00: pop2, r2\n"
+    assert answer.out == "pop2 is under maintenance until 2027-01-15 10:00:00+00:00: pop2, r2\n"
     assert answer.err == "offline, hear of it when they are back: r2\n"
     request = noc.requests("OpenMaintenance")[0]
     assert (request.site, request.for_s, request.reason) == ("pop2", 7200, "new fan")
@@ -163,7 +171,7 @@ def test_drain_and_return_show_their_progress(nf: Nf, noc: FakeNoc, monkeypatch:
     noc.answers["DrainSite"] = [step, end]
     answer = nf("appliance", "drain", "pop2", "--for", "1h", "--reason", "new line card")
     assert answer.err == "1/1  pop2 drained: cost 65535\n"
-    assert answer.out == "pop2 is drained until 2027-01-15 10:00:00: receivers stay\n"
+    assert answer.out == "pop2 is drained until 2027-01-15 10:00:00+00:00: receivers stay\n"
     assert noc.requests("DrainSite")[0].for_s == 3600
     noc.answers["ReturnSite"] = [noc_pb2.DrainEvent(state="returned", text="own cost again", drain=DRAIN)]
     assert nf("appliance", "return", "pop2").out == "pop2 is returned: own cost again\n"

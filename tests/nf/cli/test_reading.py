@@ -168,12 +168,15 @@ def test_a_plan_in_words_and_who_was_not_asked(nf: Nf, noc: FakeNoc, golden: Gol
     file = tmp_path / "lineup.yaml"
     file.write_text("kind: LineUp")
     noc.answers["PlanLineUp"] = samples.PLAN
+    window = noc_pb2.MaintenanceWindow(site="pop1", until=samples.AT)
+    noc.answers["ListMaintenance"] = noc_pb2.ListMaintenanceResponse(windows=[window])
     noc.answers["ListAppliances"] = samples.APPLIANCES
     shown = nf("lineup", "plan", str(file))
     golden("lineup-plan", shown.out)
     assert "offline: pop2" in shown.err
-    assert nf("lineup", "plan", str(file), "--without", "pop2").err == ""
-    assert noc.requests("PlanLineUp")[1].without_sites == ["pop2"]
+    assert "pop1 is under maintenance until 2027-01-15 08:00:00+00:00" in shown.err
+    assert nf("lineup", "plan", str(file), "--without", "pop2", "--without", "pop1").err == ""
+    assert noc.requests("PlanLineUp")[1].without_sites == ["pop2", "pop1"]
     assert nf("lineup", "plan", str(file), "--json").json()["budget_ms"] == 42_000
 
 
@@ -181,6 +184,7 @@ def test_an_empty_plan(nf: Nf, noc: FakeNoc, tmp_path: Path) -> None:
     file = tmp_path / "lineup.yaml"
     file.write_text("kind: LineUp")
     noc.answers["PlanLineUp"] = noc_pb2.PlanLineUpResponse(empty=True)
+    noc.answers["ListMaintenance"] = noc_pb2.ListMaintenanceResponse()
     noc.answers["ListAppliances"] = noc_pb2.ListAppliancesResponse()
     assert nf("lineup", "plan", str(file)).out.startswith("nothing to do")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -13,41 +12,45 @@ from hypothesis import strategies as st
 from nf.clock import VirtualClock
 from nf.media.documents import EdgeChannel, EdgeSection, Parent
 from nf.media.edge import access_log
-from nf.media.edge.access_log import ACCESS_LOG, AccessLog, Weight, parse_line
+from nf.media.edge.access_log import ACCESS_LOG, AccessLog, Key, Served, tally
 from nf.media.edge.telemetry import EdgeWatch
 from nf.telemetry.samples import Sample
 
 
-def line(path: str, octets: int, host: str = "cdn.test:8080") -> bytes:
-    return json.dumps({"url": f"http://{host}{path}", "octets": octets}).encode() + b"\n"
+def line(path: str, octets: int, host: str = "cdn.test:8080", cache: str = "TCP_MISS") -> bytes:
+    """As Traffic Server writes it."""
+    return (
+        '{"ts":1795405772.980,"client":"10.3.1.10","method":"GET","url":"http://'
+        f'{host}{path}","status":200,"octets":{octets},"cache":"{cache}","hierarchy":"NONE","ttms":0}}\n'
+    ).encode()
 
 
-def weight(octets: int) -> Weight:
-    return ("cdn.test", "ch1", octets)
+def served(*octets: int, hits: int = 0) -> dict[Key, Served]:
+    return {("cdn.test", "ch1"): Served(len(octets), hits, sum(octets))}
 
 
 def test_lines_since_the_first_look_across_a_roll(tmp_path: Path) -> None:
     path = tmp_path / ACCESS_LOG
     path.write_bytes(line("/ch1/before.m4s", 1))
     log = AccessLog(path)
-    assert log.read() == []
+    assert log.read() == {}
     with path.open("ab") as out:
         out.write(line("/ch1/a.m4s", 2) + line("/ch1", 7) + line("/ch1/b.m4s", 3)[:-5])
-    assert log.read() == [weight(2)]
+    assert log.read() == served(2)
     with path.open("ab") as out:
         out.write(line("/ch1/b.m4s", 3)[-5:] + line("/ch1/c.m4s", 4))
     path.rename(tmp_path / "access.log.old")
-    assert log.read() == [weight(3), weight(4)]
+    assert log.read() == served(3, 4)
     path.write_bytes(line("/ch1/d.m4s", 5))
-    assert log.read() == [weight(5)]
+    assert log.read() == served(5)
     log.close()
 
 
 def test_a_log_that_comes_later_is_read_from_its_beginning(tmp_path: Path) -> None:
     log = AccessLog(tmp_path / ACCESS_LOG)
-    assert log.read() == []
+    assert log.read() == {}
     (tmp_path / ACCESS_LOG).write_bytes(line("/ch1/a.m4s", 2))
-    assert log.read() == [weight(2)]
+    assert log.read() == served(2)
     log.close()
 
 
@@ -56,27 +59,28 @@ def test_too_much_at_once_is_not_known(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / ACCESS_LOG
     path.touch()
     log = AccessLog(path)
-    assert log.read() == []
+    assert log.read() == {}
     path.write_bytes(line("/ch1/a.m4s", 2) * 100)
     assert log.read() is None
     with path.open("ab") as out:
         out.write(line("/ch1/b.m4s", 3))
-    assert log.read() == [weight(3)]
+    assert log.read() == served(3)
     log.close()
 
 
-@given(
-    st.binary(max_size=200)
-    | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
-)
-def test_any_octets_are_a_weight_or_none(data: bytes) -> None:
-    parse_line(data)
+def test_what_comes_from_the_cache_is_a_hit() -> None:
+    kinds = ("TCP_HIT", "TCP_MEM_HIT", "TCP_REFRESH_HIT", "TCP_MISS", "ERR_CONNECT_FAIL")
+    assert tally(line("/ch1/a.m4s", 1, cache=cache) for cache in kinds) == served(1, 1, 1, 1, 1, hits=2)
 
 
-@given(st.fixed_dictionaries({"url": st.text() | st.integers(), "octets": st.integers() | st.booleans() | st.text()}))
-def test_any_entry_is_a_weight_or_none(entry: dict[str, object]) -> None:
-    found = parse_line(json.dumps(entry).encode())
-    assert found is None or (found[2] >= 0 and found[1] in str(entry["url"]))
+def test_an_unknown_line_does_not_count() -> None:
+    strange = [b"", b"not ours", line("/ch1", 1), line("/ch1/a", -1), line("/ch1/a", 1)[20:], line("/ch1/a", 10**30)]
+    assert tally([*strange, line("/ch1/a?b=c", 1)]) == served(1)
+
+
+@given(st.lists(st.binary(max_size=200) | st.text().map(lambda text: line(f"/{text}", 1)), max_size=20))
+def test_any_octets_are_counted_once_or_not(lines: list[bytes]) -> None:
+    assert sum(one.requests for one in tally(lines).values()) <= len(lines)
 
 
 async def test_the_bit_rate_is_that_of_the_last_ten_seconds(tmp_path: Path) -> None:
@@ -93,8 +97,8 @@ async def test_the_bit_rate_is_that_of_the_last_ten_seconds(tmp_path: Path) -> N
         with path.open("ab") as out:
             out.write(line("/ch1/a.m4s", octets) + line("/ch2/a.m4s", 999) + line("/ch1/a.m4s", 999, "other.test"))
         await clock.advance(2.0)
-        watch._rates.take(log.read(), clock.monotonic())
-        (sample,) = watch.samples(section, {})
+        watch.count(section, log.read())
+        (sample,) = watch.samples(section)
         assert isinstance(sample, Sample)
         return sample.values.get("bitrate_bps")
 

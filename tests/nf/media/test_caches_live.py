@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -294,7 +295,9 @@ def test_counters_become_samples_of_the_channel(node: Node, base: None, shield: 
                 assert isinstance(sample, Sample)
                 assert sample.values.get("bitrate_bps", 1.0) > 0, "known, or left out"
                 return (
-                    sample.values["packets"] == first.values["packets"] + 3
+                    # The log is a second behind: what was asked before the first look may come after it.
+                    sample.values["packets"] >= first.values["packets"] + 3
+                    and sample.values["hits"] >= 2
                     and sample.values["wanted"] == 1.0
                     and "bitrate_bps" in sample.values
                 )
@@ -316,7 +319,11 @@ def test_the_access_log_is_json_that_is_rolled_and_whose_size_is_bounded(
     logs = edge._server.places.logs
 
     def lines() -> list[dict[str, object]]:
-        return [json.loads(line) for path in sorted(logs.glob("access.log*")) for line in path.read_text().splitlines()]
+        found: list[dict[str, object]] = []
+        for path in sorted(logs.glob("access.log*")):
+            with contextlib.suppress(FileNotFoundError):  # it is rolled meanwhile
+                found += map(json.loads, path.read_text().splitlines())
+        return found
 
     async def play() -> None:
         async with origin():
@@ -335,8 +342,11 @@ def test_the_access_log_is_json_that_is_rolled_and_whose_size_is_bounded(
 
             async def bounded() -> bool:
                 files = list(logs.iterdir())
-                oldest = any(b"told.m4s?a=" in path.read_bytes() for path in files)
-                return not oldest and sum(path.stat().st_size for path in files) <= LOGS_MB * 1_000_000
+                try:
+                    oldest = any(b"told.m4s?a=" in path.read_bytes() for path in files)
+                    return not oldest and sum(path.stat().st_size for path in files) <= LOGS_MB * 1_000_000
+                except FileNotFoundError:  # the same
+                    return False
 
             await until(bounded)
             assert any(path.name.endswith(".old") for path in logs.iterdir())

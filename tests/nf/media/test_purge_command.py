@@ -35,10 +35,11 @@ class Purge:
 
     def __init__(self) -> None:
         self.given = []
+        self.result: JsonObject = {"text": "purged", "refetched": 4, "refilled": 0}
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:
         self.given.append(arguments)
-        return {"text": "purged", "refetched": 4, "refilled": 0}
+        return self.result
 
 
 @pytest.fixture
@@ -105,9 +106,23 @@ async def test_what_is_wrong_has_its_exit_code(
     purging: tuple[InProcessFleet, Purge], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await nf("purge", "ch9") == 7
-    assert "one of: ch1, ch2" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "ch9: the current line-up has nothing of this name to purge" in told
+    assert "one of: ch1, ch2" in told
     assert await nf("purge", "ftp://cdn.test/ch1/x") == 2
     assert await nf("purge", "http://cdn.test/") == 2
+
+
+async def test_a_host_that_no_edge_serves_is_no_purge(
+    purging: tuple[InProcessFleet, Purge], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, purge = purging
+    purge.result = {"text": "it does not serve wrong.test", "served_under": ["cdn.test", "tv.test"]}
+    assert await nf("purge", "http://wrong.test/ch1/x.m4s") == 7
+    told = capsys.readouterr()
+    assert "no edge serves this host" in told.err
+    assert "name it as a player does: cdn.test, tv.test" in told.err
+    assert "is purged" not in told.out
 
 
 async def test_completion_knows_what_can_be_purged(purging: tuple[InProcessFleet, Purge]) -> None:

@@ -14,14 +14,14 @@ from nf.contracts.driver import State
 from nf.errors import DriverError, InputError
 from nf.media.documents import CdnPath, EdgeChannel, EdgeSection, Parent, ShieldChannel, ShieldSection
 from nf.media.edge import render as edge
-from nf.media.edge.access_log import AccessLog
+from nf.media.edge.access_log import AccessLog, Served
 from nf.media.edge.driver import EdgeDriver
-from nf.media.edge.telemetry import EdgeWatch, parse_statistics
+from nf.media.edge.telemetry import EdgeWatch, check_statistics
 from nf.media.shield import render as shield
 from nf.media.shield.driver import ShieldDriver
 from nf.media.shield.telemetry import ShieldWatch
 from nf.media.shield.varnish import parse_statistics as parse_varnish
-from tests.nf.media.cdn import edge_section, shield_section
+from tests.nf.media.cdn import HOST, edge_section, shield_section
 
 PLACES = edge.Places(Path("/run/nf/cdn-edge"), Path("/var/lib/nf/cdn-edge"))
 
@@ -152,7 +152,9 @@ def test_statistics_that_are_none() -> None:
     assert parse_varnish('{"counters": {"MAIN.cache_hit": {"value": 3}}}') == {"MAIN.cache_hit": 3}
     with pytest.raises(DriverError, match="no statistics"):
         parse_varnish("{}")
-    assert parse_statistics(b'{"global": {"nf.ch1.ott.hits": 3, "proxy.node.hostname": "x"}}') == {"nf.ch1.ott.hits": 3}
+    check_statistics(b'{"global": {"proxy.node.hostname": "x"}}')
+    with pytest.raises(ValueError, match="no statistics"):
+        check_statistics(b"{}")
 
 
 async def test_a_channel_is_wanted_while_it_is_asked_for() -> None:
@@ -161,14 +163,15 @@ async def test_a_channel_is_wanted_while_it_is_asked_for() -> None:
     section = edge_section("ch1")
 
     def sample(requests: int) -> tuple[float, float | None]:
-        (found,) = watch.samples(section, {"nf.ch1.ott.requests": requests})
+        watch.count(section, {(HOST, "ch1"): Served(requests)} if requests else {})
+        (found,) = watch.samples(section)
         return found.values["wanted"], found.values.get("age_ms")
 
-    assert sample(5) == (0.0, None)
+    assert sample(0) == (0.0, None)
     await clock.advance(2)
-    assert sample(6) == (1.0, 0.0)
+    assert sample(1) == (1.0, 0.0)
     await clock.advance(11)
-    assert sample(6) == (0.0, 11_000.0)
+    assert sample(0) == (0.0, 11_000.0)
 
 
 async def test_the_rate_of_a_shield_is_taken_over_some_segments_and_survives_new_counters() -> None:

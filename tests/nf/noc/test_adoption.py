@@ -76,6 +76,7 @@ async def test_adopted_documents_plan_nothing(adopting: InProcessFleet) -> None:
     answer = await adopt(adopting)
     assert (answer.appliances, answer.channels) == (4, 2)
     assert "lineup.spec.channels[1].uid" in answer.doubts
+    assert "lineup.spec.channels[0].delivery[0].priority" in answer.doubts, "nothing that runs shows it"
     assert b"lcn: 1 # please check" in b" ".join(answer.lineup.text.split(b"  "))
     request = noc_pb2.PlanLineUpRequest(lineup=answer.lineup, fleet=answer.fleet)
     async with adopting.client() as noc:
@@ -89,6 +90,7 @@ async def test_adopted_documents_plan_nothing(adopting: InProcessFleet) -> None:
     again = await adopt(adopting)
     assert again.channels == 2
     assert "lineup.spec.channels[1].uid" not in again.doubts, "known by now"
+    assert not [doubt for doubt in again.doubts if doubt.endswith("priority")]
 
 
 async def test_one_site_and_the_rest_from_the_documents(adopting: InProcessFleet) -> None:

@@ -224,7 +224,9 @@ async def test_commits_leave_the_site_out_by_name_and_it_catches_up_afterwards(f
         await noc.OpenMaintenance(window(for_s=600))
         with pytest.raises(CommitRefused, match="--without edge") as caught:
             await fleet.commit({"ch1": 101})
-        assert [problem.key for problem in caught.value.problems] == ["site edge"]
+        (problem,) = caught.value.problems
+        assert (problem.key, problem.remedy) == ("site edge", ""), "the remedy is said once"
+        assert "(operator/eve)" in problem.rule
         done = await fleet.commit({"ch1": 101}, without_sites=["edge"])
         assert done.outcome == pb.OUTCOME_CONFIRMED
         assert isinstance(await refused(noc.RollbackLineUp(pb.RollbackLineUpRequest())), CommitRefused)

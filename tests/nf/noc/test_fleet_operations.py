@@ -22,7 +22,7 @@ from nf.control.v1 import operations_pb2_grpc
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.errors import DeniedError, DriverError, InputError, NotFoundError
-from nf.noc.owed import CAUSE, left
+from nf.noc.owed import CAUSE, left, pause_s
 from nf.trust.roles import OperatorRole
 from tests.support.fleet import SECTION, InProcessFleet, TablePlanner, collect, in_process_fleet, refused
 
@@ -158,6 +158,27 @@ async def test_who_was_away_gets_it_when_it_returns(wiping: tuple[InProcessFleet
     assert float(str(wipes["pop"].given[0]["elapsed_s"])) > 0
     assert await audited(fleet) == ["begun", "failed", "done"]
     assert await fleet.node.book.store.list("owed") == ()
+
+
+async def test_who_refuses_what_is_owed_is_asked_again_and_the_audit_is_told_once(
+    wiping: tuple[InProcessFleet, Wipes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet, wipes = wiping
+    monkeypatch.setattr("nf.noc.owed.AGAIN_S", 0.01)
+    monkeypatch.setattr("nf.noc.fleet_operations.AGAIN_S", 0.01)
+    await fleet.kill_agent("pop")
+    await fleet.until(lambda: fleet.node.sessions.get("pop") is None)
+    await wipe(fleet)
+    wipes["pop"].fail = "the disk is full"
+    await fleet.start_agent("pop")
+    await fleet.until(lambda: wipes["pop"].order.count(("begun", "pop")) >= 3)
+    wipes["pop"].fail = ""
+    await fleet.until(lambda: not owed(fleet))
+    assert await audited(fleet) == ["begun", "failed", "failed", "done"]
+
+
+def test_attempts_that_fail_come_at_longer_intervals() -> None:
+    assert [pause_s(failures) for failures in (1, 2, 3, 5, 6, 1000)] == [30, 60, 120, 480, 600, 600]
 
 
 async def test_the_stages_after_who_was_away_come_after_it(wiping: tuple[InProcessFleet, Wipes]) -> None:

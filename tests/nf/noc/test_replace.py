@@ -13,6 +13,7 @@ from nf.control.v1 import fleet_pb2, fleet_pb2_grpc
 from nf.control.v1 import noc_pb2 as pb
 from nf.errors import DeniedError, IdentityError, InputError, NotFoundError, RefusedError
 from nf.noc.hardware import follow, substituted
+from nf.noc.node import OFFLINE
 from nf.trust.roles import OperatorRole
 from tests.support.fleet import Daemon, InProcessFleet, fleet_text, refused
 
@@ -58,6 +59,20 @@ async def test_the_old_machine_is_out_while_it_still_runs(fleet: InProcessFleet)
         await fleet.agents["pop"].uplink._keyring.renew()
     assert fleet.rows("pop") == {}  # it goes on serving what it last confirmed, cut off as it is
     assert fleet.daemons["pop"].rows == {"underlay": "1"}
+
+
+async def test_whose_machine_was_replaced_is_to_be_enrolled(fleet: InProcessFleet) -> None:
+    def remedies() -> list[str]:
+        return [alarm.remedy for _, alarm in fleet.node.telemetry.alarms("pop") if alarm.cause == OFFLINE]
+
+    fleet.node._offline_after_s = 0.0
+    await fleet.kill_agent("pop")
+    await fleet.until(lambda: bool(remedies()))
+    assert "power" in remedies()[0]
+    async with fleet.client() as noc:
+        await noc.ReplaceAppliance(order())
+    await fleet.until(lambda: "nf appliance enroll pop" in remedies()[0])
+    assert "nf appliance enroll pop" in fleet.node.sessions.offline("pop").remedy
 
 
 async def test_telemetry_that_is_open_ends_with_the_identity(fleet: InProcessFleet) -> None:

@@ -276,6 +276,8 @@ async def test_alarms_of_a_revoked_key_and_of_a_silent_contribution(
     assert not [sample for sample in samples if sample.up and (sample.age_ms or 0) >= 3000]
     stale = await until(events, "manifest-stale", Severity.MAJOR)
     assert f"{node.channel}/ott" in stale.text
+    await node.units.stop(unit.name)
+    assert "its unit is stopped" in (await until(events, "packager-down", Severity.MAJOR)).text
     told = json.dumps([unit.spec.argv for unit in await node.units.list() if unit.spec is not None])
     assert REFERENCE in told
     assert not any(secret in told for secret in KEYS.values())
