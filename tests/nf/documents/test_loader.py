@@ -77,7 +77,7 @@ def test_the_samples_load() -> None:
     for name in ("lineup.yaml", "lineup-overload.yaml"):
         document = load_lineup((DOCUMENTS / name).read_bytes(), file=name).document
         assert isinstance(document.spec.channels[0].delivery[0], SsmPath)
-    fleet = load_fleet((DOCUMENTS / "fleet.yaml").read_bytes(), file="fleet.yaml", extensions=REGISTRY).document
+    fleet = load_fleet((DOCUMENTS / "fleet.yaml").read_bytes(), file="fleet.yaml").document
     assert isinstance(fleet, Fleet)
     assert fleet.appliance("pop2").loopback is not None
 

@@ -9,6 +9,7 @@ import pytest
 
 from headend.multicast.documents import EXTENSION as MULTICAST
 from headend.multicast.documents import SsmPath
+from headend.satellite.documents import SatellitePath
 from nf.documents.lineup import DeliveryPath
 from nf.documents.registry import registry
 from nf.documents.schema import FILES, schema_files, schemas
@@ -35,11 +36,11 @@ def test_the_editor_hint_of_a_sample_points_at_the_schema_of_its_kind(name: str)
     assert target.name == FILES[kind]
 
 
-@pytest.mark.parametrize(("kind", "model"), [("cdn", CdnPath), ("ssm", SsmPath)])
+@pytest.mark.parametrize(("kind", "model"), [("cdn", CdnPath), ("dvb-s2x", SatellitePath), ("ssm", SsmPath)])
 def test_a_delivery_path_is_judged_by_the_schema_of_its_type(kind: str, model: type[DeliveryPath]) -> None:
     schema: dict[str, Any] = schemas(INSTALLED)["LineUp"]
     items = schema["$defs"]["Channel"]["properties"]["delivery"]["items"]
-    assert items["properties"]["type"]["enum"] == ["cdn", "ssm"]
+    assert items["properties"]["type"]["enum"] == ["cdn", "dvb-s2x", "ssm"]
     (judged,) = [rule["then"] for rule in items["allOf"] if rule["if"]["properties"]["type"]["const"] == kind]
     assert judged == {"$ref": f"#/$defs/{model.__name__}"}
     path = schema["$defs"][model.__name__]

@@ -33,10 +33,11 @@ def _data(name: str) -> Any:
 
 
 def fleet_data() -> dict[str, Any]:
-    """With the functions of IPTV only."""
+    """With the functions of IPTV only, and nothing beside the appliances."""
     data: dict[str, Any] = copy.deepcopy(_data("fleet.yaml"))
     functions = ("ingest", "multicast-source")
     data["spec"]["placement"] = [p for p in data["spec"]["placement"] if p["function"] in functions]
+    data["spec"].pop("equipment")
     return data
 
 
