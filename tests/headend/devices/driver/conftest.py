@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from headend.devices.driver import SnmpDevices
+from headend.snmp.poller import Poller
+from headend.snmp.target import Target
 from nf.clock import RealClock
 from nf.contracts.driver import Context, DriverContext
 from tests.headend.devices.driver.sections import AUTH_KEY, PRIVACY_KEY, credentials
@@ -48,16 +51,18 @@ class NoUnits:
     """Devices have no units."""
 
 
-Make = Callable[[], SnmpDevices]
+Make = Callable[..., SnmpDevices]
 
 
 @pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[Make]:
-    """`make()`: the driver, with one state directory however often it starts."""
+async def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
+    """`make()`: the driver, with one state directory for each name however often it starts. Loopback is quick."""
+    monkeypatch.setattr("headend.devices.opening.Target", partial(Target, timeout_s=0.4))
+    monkeypatch.setattr("headend.devices.watching.Poller", partial(Poller, jitter=lambda limit: min(limit, 0.2)))
     made: list[SnmpDevices] = []
 
-    def new() -> SnmpDevices:
-        context = DriverContext("headend", tmp_path / "run", tmp_path / "state", NoUnits(), RealClock())  # type: ignore[arg-type]
+    def new(appliance: str = "headend") -> SnmpDevices:
+        context = DriverContext(appliance, tmp_path / "run", tmp_path / appliance, NoUnits(), RealClock())  # type: ignore[arg-type]
         made.append(SnmpDevices(context, credentials))
         return made[-1]
 
