@@ -130,7 +130,7 @@ def test_wrong_use_is_code_2_and_names_the_help(nf: Nf, arguments: tuple[str, ..
 
 
 def test_a_slip_of_the_pen_is_answered_with_the_right_word(nf: Nf) -> None:
-    assert "Did you mean 'lineup'?" in nf("linup").err
+    assert "Did you mean 'lineup'" in nf("linup").err
 
 
 def test_wrong_use_with_json(nf: Nf) -> None:

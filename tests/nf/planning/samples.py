@@ -37,7 +37,10 @@ def fleet_data() -> dict[str, Any]:
     data: dict[str, Any] = copy.deepcopy(_data("fleet.yaml"))
     functions = ("ingest", "multicast-source")
     data["spec"]["placement"] = [p for p in data["spec"]["placement"] if p["function"] in functions]
-    data["spec"].pop("equipment")
+    equipment = data["spec"].pop("equipment")
+    beside = {receiver["output"] for c in equipment["satellite"]["carriers"] for receiver in c["receivers"]}
+    for appliance in data["spec"]["appliances"]:
+        appliance["interfaces"] = [i for i in appliance["interfaces"] if i["address"].split("/")[0] not in beside]
     return data
 
 

@@ -26,7 +26,7 @@ def test_the_sum_of_every_loaded_direction() -> None:
 def test_the_sample_that_does_not_fit_names_every_link_that_is_short() -> None:
     name = "lineup-overload.yaml"
     lineup = load_lineup((DOCUMENTS / name).read_bytes(), file=name, extensions=REGISTRY)
-    fleet = load_fleet((DOCUMENTS / "fleet.yaml").read_bytes(), file="fleet.yaml", extensions=REGISTRY)
+    fleet = load_fleet((DOCUMENTS / "fleet.yaml").read_bytes(), file="fleet.yaml")
     found: tuple[Problem, ...] = ()
     try:
         compile_documents(lineup, fleet, PLANNERS)
