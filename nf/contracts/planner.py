@@ -42,8 +42,8 @@ class FleetOperation:
     name    of the operation, the same at every driver; object: what it is done to, such as a channel's id
     stages  of (appliance, driver)
 
-    Each driver gets the caller's arguments, `elapsed_s` (how long the operation has been going on elsewhere) and `author`
-    (who asked: the SPIFFE id that the NOC has seen).
+    Each driver gets the caller's arguments, `elapsed_s` (how long the operation has been going on elsewhere) and
+    `author` (who asked: the SPIFFE id that the NOC has seen).
     `made_good`: an appliance that was away gets it when it returns, and all stages after its own get it again.
     """
 
