@@ -38,7 +38,6 @@ LOGS_MB = 50
 """How much all logs of an edge may take, the oldest go first. Several times the least that Traffic Server rolls."""
 
 _ROLLED_MB = 10
-_LOG_BUFFER_OCTETS = 256 * 1024  # the default of 9 kB wakes the writer of the log every 40 answers
 _RAM_CACHE_OCTETS = 64 * 1024 * 1024
 _LOG_FORMAT = (
     '{"ts":%<cqtq>,"client":"%<chi>","method":"%<cqhm>","url":"%<cquuc>","status":%<pssc>,"octets":%<psql>,'
@@ -164,8 +163,6 @@ def _records(section: EdgeSection) -> str:
         "log.logging_enabled INT": 3,
         "log.max_space_mb_for_logs INT": LOGS_MB,
         "log.max_space_mb_headroom INT": _ROLLED_MB,
-        "log.log_buffer_size INT": _LOG_BUFFER_OCTETS,
-        "log.ascii_buffer_size INT": 4 * _LOG_BUFFER_OCTETS,
         "log.max_secs_per_buffer INT": 1,
         "log.periodic_tasks_interval INT": 1,
         "log.rolling_size_mb INT": _ROLLED_MB,
