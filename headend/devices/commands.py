@@ -178,6 +178,12 @@ def set_parameters(
         ),
     ],
     *,
+    template: Annotated[
+        str,
+        typer.Option(
+            "--template", metavar="NAME", help="Fill in this service template of the model.", show_default=False
+        ),
+    ] = "",
     reason: ReasonOption = "",
     json: JsonOption = False,
     profile: ProfileOption = None,
@@ -190,7 +196,7 @@ def set_parameters(
             raise InputError("a change is PARAMETER=VALUE", where=change, remedy="write it as tx_level=-9.5")
         wanted[name.strip()] = value.strip()
     _need(reason, "device set")
-    found = _ask(names.SET, device, {"changes": wanted, "reason": reason}, profile)
+    found = _ask(names.SET, device, {"changes": wanted, "template": template, "reason": reason}, profile)
     _tell_outcome(device, found, json=json)
 
 

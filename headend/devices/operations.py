@@ -14,7 +14,7 @@ from headend.devices.ownership import AIR_REMEDY, owner_of, radiates
 from headend.devices.showing import listed, shown_device, shown_group
 from headend.devices.snapshot import Snapshot, plan_restore
 from headend.devices.snapshots import Snapshots
-from headend.devices.templates import typed
+from headend.devices.templates import render, typed
 from headend.devices.values import Value, shown
 from headend.devices.wanted import SetOutcome
 from nf.contracts.driver import Checkpoint, Context, Operation
@@ -96,8 +96,9 @@ class _ByHand:
     # ---- changing ----
 
     async def set(self, arguments: JsonObject, context: Context) -> JsonObject:
-        """Arguments: changes {name: value}. Raises RefusedError (somebody else sets it; the air), InputError,
-        DeviceError, UnavailableError.
+        """Arguments: changes {name: value}; template: one of the model's, then they are its fields.
+
+        Raises RefusedError (somebody else sets it; the air), NotFoundError, InputError, DeviceError, UnavailableError.
         """
         entry, who = self._entry(arguments), _author(arguments)
         reason = _reason(arguments)
@@ -105,17 +106,16 @@ class _ByHand:
         given = arguments.get("changes")
         if not isinstance(given, dict) or not given:
             raise InputError("nothing is to be set", where=entry.id, remedy="name a parameter and its value")
-        changes = {name: self._typed(device, name, value) for name, value in given.items()}
+        template = str(arguments.get("template", ""))
+        plain = {name: _plain(name, value) for name, value in given.items()}
+        if template:
+            changes = render(device.model, template, plain)
+        else:
+            changes = {name: typed(device.model, resolve(device.model, name).key, v) for name, v in plain.items()}
         self._allow(entry, device, changes)
         context.progress(0.2, "setting and reading back")
         outcome = await self._driver.set(device, changes, who=who, reason=reason)
         return {"device": entry.id, **_outcome(device, outcome)}
-
-    @staticmethod
-    def _typed(device: Device, name: str, value: Json) -> Value:
-        if isinstance(value, list | dict) or value is None:
-            raise InputError("is no value", where=name, remedy="write a number or a text")
-        return typed(device.model, resolve(device.model, name).key, value)
 
     def _allow(self, entry: SnmpDevice, device: Device, changes: Mapping[str, Value]) -> None:
         """Raises RefusedError with everything that is not for people to set."""
@@ -218,6 +218,12 @@ def _reason(arguments: JsonObject) -> str:
     if not reason:
         raise InputError("a change by hand has a reason", remedy="add --reason WHY")
     return reason[:500]
+
+
+def _plain(name: str, value: Json) -> Value:
+    if isinstance(value, list | dict) or value is None:
+        raise InputError("is no value", where=name, remedy="write a number or a text")
+    return value
 
 
 def _outcome(device: Device, outcome: SetOutcome) -> JsonObject:

@@ -100,6 +100,20 @@ async def test_a_change_by_hand_has_its_person_and_its_reason(driver: SnmpDevice
         await operate(driver, "device-set", within(5), device="mux1", changes={"service[1].pid_base": "many"})
 
 
+async def test_a_service_template_is_filled_in(lab: Lab, make: Make, within: Within) -> None:
+    driver = make()
+    await commit(driver, section(device("mux1", lab.port("mux1"))), within(20))
+    given = {"row": "2", "service_id": "702", "name": "Filled in", "input_port": "7102", "pid_base": "640"}
+    given |= {"max_bit_rate": "900000", "admin_state": "disabled"}
+    with pytest.raises(InputError, match="cannot be filled"):
+        await operate(driver, "device-set", within(5), device="mux1", template="service", changes={"row": "2"})
+    with pytest.raises(NotFoundError, match="no such template"):
+        await operate(driver, "device-set", within(5), device="mux1", template="servic", changes=given)
+    found = await operate(driver, "device-set", within(20), device="mux1", template="service", changes=given)
+    assert "service[2].name" in {one["name"] for one in found["changed"]}
+    assert lab.running["mux1"].number("SvcServiceId", 2) == 702
+
+
 async def test_nobody_puts_a_carrier_on_the_air_by_hand(lab: Lab, make: Make, within: Within) -> None:
     driver = make()
     await commit(driver, section(device("mod1", lab.port("mux1"))), within(20))
