@@ -55,6 +55,7 @@ class Group:
         self._positions = {name: _Position(name, main, main) for name, main in mains.items()}
         self._alarms: dict[str, frozenset[str]] = {}
         self._distrusted: dict[str, float] = {}
+        self._failing_since: dict[str, float] = {}
         self._locked = False
         self._now = 0.0
 
@@ -77,6 +78,7 @@ class Group:
         times = [*self._distrusted.values()]
         for place in self._positions.values():
             times += [place.due] if place.state in delays else []
+            times += [self._failing_due(place.active)] if place.state in STRANDED else []
             times += [at + self.settings.flap.window_s for at in place.switched]
         return min((at for at in times if at > self._now), default=None)
 
@@ -98,6 +100,8 @@ class Group:
         nor takes over.
         """
         self._alarms = {unit: frozenset(causes) for unit, causes in alarms.items()}
+        failing = [unit for unit in self._alarms if self._failing(unit)]
+        self._failing_since = {unit: self._failing_since.get(unit, now) for unit in failing}
         return self._settle(now)
 
     def finished(self, position: str, *, ok: bool, now: float) -> list[Action]:
@@ -150,7 +154,8 @@ class Group:
         return Input.ACTIVE_FAILED if carrying else self._derive_takeover(place, now)
 
     def _derive_takeover(self, place: _Position, now: float) -> Input | None:
-        if place.state not in STRANDED and now < place.due:
+        # A switch that failed strands a position whose unit may have been sound or unknown: it too gets the whole delay.
+        if now < (self._failing_due(place.active) if place.state in STRANDED else place.due):
             return None
         place.reason = self._forbidden(place, now)
         target = None if place.reason else self._takeover(place, now)
@@ -192,6 +197,9 @@ class Group:
             known = [unit for unit in others if unit in self._alarms]
             clean = [unit for unit in known if now >= self._distrusted.get(unit, now)]
         return next(iter(clean), None)
+
+    def _failing_due(self, unit: str) -> float:
+        return self._failing_since.get(unit, self._now) + self.settings.switch_delay_s
 
     def _failing(self, unit: str) -> bool:
         return bool(self._alarms.get(unit, frozenset()) & self.settings.triggers)
