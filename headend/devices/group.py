@@ -154,7 +154,7 @@ class Group:
         return Input.ACTIVE_FAILED if carrying else self._derive_takeover(place, now)
 
     def _derive_takeover(self, place: _Position, now: float) -> Input | None:
-        # A switch that failed strands a position whose unit may have been sound or unknown: it too gets the whole delay.
+        # A switch that failed strands a position whose unit may be sound, or unknown: it gets the whole delay too.
         if now < (self._failing_due(place.active) if place.state in STRANDED else place.due):
             return None
         place.reason = self._forbidden(place, now)

@@ -10,20 +10,23 @@ import asyncio
 import contextlib
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator
 
-from pysnmp.hlapi.v3arch.asyncio import (
-    USM_AUTH_HMAC192_SHA256,
-    USM_PRIV_CFB128_AES,
-    CommunityData,
-    ContextData,
-    ObjectIdentity,
-    ObjectType,
-    SnmpEngine,
-    UdpTransportTarget,
-    UsmUserData,
-    get_cmd,
-)
+with warnings.catch_warnings():  # pysnmp's own use of pysmi is out of date, which is none of our readers' business
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from pysnmp.hlapi.v3arch.asyncio import (
+        USM_AUTH_HMAC192_SHA256,
+        USM_PRIV_CFB128_AES,
+        CommunityData,
+        ContextData,
+        ObjectIdentity,
+        ObjectType,
+        SnmpEngine,
+        UdpTransportTarget,
+        UsmUserData,
+        get_cmd,
+    )
 
 from headend.snmp.poller import Poller, PollGroup
 from headend.snmp.target import Community, Credentials, Target
