@@ -112,6 +112,53 @@ def plan(
 
 
 @app.command()
+def spectrum(
+    transponder: Annotated[str, typer.Argument(metavar="TRANSPONDER", help="Of the fleet document.")],
+    *,
+    fleet: Annotated[Path, typer.Option("--fleet", metavar="FILE", help="The fleet document.", show_default=False)],
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Write the picture there as SVG.", show_default=False)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """A picture of a transponder with its carriers, and what is still free. Asks nobody."""
+    from headend.satellite.carriers import spectrum as placed
+    from headend.satellite.documents import SatelliteEquipment
+    from headend.satellite.picture import svg_picture, text_picture
+    from headend.satellite.transponder import Transponder, gaps_hz
+    from nf.documents.loader import load_fleet
+    from nf.documents.rules import nearest
+
+    client = CLIENT.get()
+    try:
+        text = fleet.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(fleet)) from None
+    equipment = load_fleet(text, file=str(fleet)).document.spec.equipment.get("satellite")
+    known = {one.id: one for one in equipment.transponders} if isinstance(equipment, SatelliteEquipment) else {}
+    if transponder not in known or not isinstance(equipment, SatelliteEquipment):
+        raise InputError("no such transponder in the fleet", where=transponder, remedy=nearest(transponder, known))
+    given = known[transponder]
+    room = Transponder(given.id, given.centre_hz, given.bandwidth_hz, given.guard_hz)
+    carriers = placed(given, equipment.carriers)
+    free = gaps_hz(room, carriers)
+    if svg is not None:
+        svg.write_text(svg_picture(room, carriers), encoding="utf-8")
+    if json:
+        client.print_json(
+            {
+                "transponder": given.id,
+                "carriers": [{"carrier": one.name, "low_hz": one.low_hz, "high_hz": one.high_hz} for one in carriers],
+                "free": [{"low_hz": low, "high_hz": high} for low, high in free],
+            }
+        )
+        return
+    client.say(text_picture(room, carriers))
+    for low, high in free:
+        client.say(f"free: {low / 1e6:.3f} to {high / 1e6:.3f} MHz ({(high - low) / 1e6:.3f} MHz)")
+
+
+@app.command()
 def transmit(
     carrier: CarrierArgument,
     *,
