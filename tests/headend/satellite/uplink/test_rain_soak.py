@@ -1,0 +1,84 @@
+"""The whole rain: 12 dB at 0.5 dB/s and back, with somebody else counting at the modulator's input and at a receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from headend.satellite.uplink.driver import SatelliteUplink
+from nf.contracts.driver import Context
+from tests.headend.satellite.uplink.test_control_live import on_the_air, rain
+from tests.support import satellite
+
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.soak, pytest.mark.timeout(400)]
+RELOCK_S = 3.0
+
+
+def tshark(path: Path, *arguments: str) -> list[list[str]]:
+    done = subprocess.run(["tshark", "-r", str(path), *arguments], check=True, capture_output=True, text=True)
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+@contextmanager
+def capturing(path: Path, ports: str) -> Iterator[None]:
+    argv = ["tcpdump", "-i", "lo", "-U", "-B", "8192", "-w", str(path), ports]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as tcpdump:
+        try:
+            yield
+        finally:
+            tcpdump.terminate()
+            tcpdump.wait(10)
+
+
+async def test_no_packet_too_many_and_none_lost_but_in_the_relocks(
+    uplink: SatelliteUplink,
+    sky: satellite.Simulated,
+    within: Callable[[float], Context],
+    tmp_path: Path,
+    require_programs: Callable[..., None],
+) -> None:
+    require_programs("tshark", "tcpdump")
+    async with on_the_air(uplink, within) as watch:
+        capture = tmp_path / "rain.pcap"
+        ports = f"udp dst port 5000 or udp dst port {satellite.OUTPUTS[satellite.RX1]}"
+        with capturing(capture, ports):
+            highest, dropped = await rain(uplink, sky, watch, 12, 0.5)
+            await asyncio.sleep(3)
+        changes = [
+            (later.at, later.labels["modcod"])
+            for earlier, later in zip(watch.samples, watch.samples[1:], strict=False)
+            if earlier.labels["modcod"] != later.labels["modcod"]
+        ]
+    assert highest == pytest.approx(-4, abs=0.2)
+    assert dropped == 0
+    assert [modcod for _, modcod in changes] == ["QPSK 3/5", "8PSK 3/4"]
+
+    lowest_bps = min(sample.values["net_bitrate_bps"] for sample in watch.samples)
+    between = (changes[0][0] + 1, changes[1][0] - 1)
+    sent: dict[int, int] = defaultdict(int)
+    fields = ("-T", "fields", "-e", "frame.time_epoch", "-e", "udp.length")
+    for at, length in tshark(capture, "-Y", f"ip.dst=={satellite.MODEM}", *fields):
+        if between[0] <= float(at) <= between[1]:
+            sent[int(float(at))] += (int(length) - 8) * 8
+    seconds = [bits for _, bits in sorted(sent.items())][1:-1]
+    assert seconds
+    assert max(seconds) <= lowest_bps * 1.02  # a second more or less a datagram
+
+    port = satellite.OUTPUTS[satellite.RX1]
+    lost = tshark(
+        capture, "-d", f"udp.port=={port},mp2t", "-Y", f"udp.dstport=={port} && mp2t.cc.drop",
+        "-T", "fields", "-e", "frame.time_epoch", "-e", "mp2t.pid",
+    )  # fmt: skip
+    outside = [
+        (at, pids)
+        for at, pids in lost
+        if any(1616 <= int(pid, 0) < 1632 for pid in pids.split(","))  # the most important service's
+        and not any(change - RELOCK_S <= float(at) <= change + RELOCK_S for change, _ in changes)
+    ]
+    assert outside == []
