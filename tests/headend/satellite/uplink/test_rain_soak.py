@@ -1,4 +1,4 @@
-"""The whole rain: 12 dB at 0.5 dB/s and back, with somebody else counting at the modulator's input and at a receiver."""
+"""The whole rain: 12 dB at 0.5 dB/s and back, counted by others at the modulator's input and at a receiver."""
 
 from __future__ import annotations
 
