@@ -242,10 +242,16 @@ class SatellitePath(DeliveryPath):
 
 
 class UplinkService(DocumentModel):
-    """A service of the carrier. `row`: its row in the encoder's and the mux's tables, from 1."""
+    """A service of the carrier. `row`: its row in the encoder's and the mux's tables, from 1.
+
+    Its rate in clear sky, the least it is sent at and its priority are what the ladder was made from.
+    """
 
     channel: Name
     path: Name
+    rate_bps: BitRate = Field(alias="rate")
+    min_rate_bps: BitRate = Field(alias="min_rate")
+    priority: Whole
     name: str
     service_id: Whole
     pmt_pid: Whole

@@ -205,6 +205,9 @@ class _Plan:
                     UplinkService(
                         channel=way.channel.id,
                         path=way.path.id,
+                        rate_bps=way.path.rate_bps,
+                        min_rate_bps=way.path.min_rate_bps or way.path.rate_bps,
+                        priority=way.path.priority,
                         name=way.channel.name,
                         service_id=way.path.service_id,
                         pmt_pid=way.path.first_pid,

@@ -135,6 +135,7 @@ def _fleet(known: Fleet, adopted: Sequence[Adopted]) -> tuple[Fleet, list[Place]
         appliances=tuple(_appliance(one, adopted) for one in known.spec.appliances),
         links=tuple(ordered),
         placement=_placement([*known.spec.placement, *(p for one in adopted for p in one.placement)]),
+        equipment=known.spec.equipment,
     )
     return known.model_copy(update={"spec": spec}), doubts
 
