@@ -52,6 +52,16 @@ def locked(console: Console) -> bool:
     return bool(sites) and all(site.get("lock") == "locked" for site in sites.values())
 
 
+def on_the_air(console: Console, channels: tuple[str, ...]) -> None:
+    """Two people put the carrier on the air, unless it is; ends when the PoPs give out what the satellite brings."""
+    if not status(console)["on_air"]:
+        console.must(transmit(console, "--reason", "service begins"))
+        console.must(transmit(console, "--approve", second=True))
+    console.wait("every receiver in lock", lambda: locked(console), 30.0)
+    for channel in channels:
+        console.wait(f"{channel} by satellite", lambda channel=channel: from_satellite(console, channel), 60.0)  # type: ignore[misc]
+
+
 def chapter_on_the_air(console: Console, verdicts: Verdicts) -> None:
     """The carrier came muted; two people put it on the air."""
     muted = snmpget(console, _TX_ENABLE)

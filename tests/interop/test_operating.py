@@ -14,7 +14,7 @@ from typing import Any, Self
 import pytest
 
 from lab.native.handle import Lab
-from lab.scenarios import bootstrap, cdn, demo, operations, snapshot
+from lab.scenarios import bootstrap, cdn, demo, operations, satellite, snapshot
 from lab.scenarios.console import Console
 from tests.support.page import NOC, Bindings, Command, Task, read_page
 
@@ -130,6 +130,7 @@ def day(network: Console) -> Iterator[Day]:
 
 def _settle(network: Console) -> None:
     network.must(network.nf("lineup", "commit", str(demo.LINEUP), "--accept"))
+    satellite.on_the_air(network, demo.CHANNELS)
     network.wait("both channels up at every receiver", lambda: demo.all_up_now(network), 60.0)
     network.wait("routes settled", lambda: bootstrap.routed(network), 60.0)
 
