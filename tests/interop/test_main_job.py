@@ -166,7 +166,8 @@ def test_a_dead_link_is_red_at_its_receiver_only(two_channels: Console, fault: s
     two_channels.wait("ch1 red at r1", _red(two_channels, "ch1", "r1"), 15.0)
     assert two_channels.nf("channel", "show", "ch1").code == 9
     assert demo.receivers(two_channels, "ch1")["r2"]["verdict"] == "up"
-    two_channels.wait("an alarm", lambda: "path-down" in alarms(two_channels), 10.0)
+    if fault != "cut":  # a link that is set down is set up again by its appliance, maybe before anybody is alarmed
+        two_channels.wait("an alarm", lambda: "path-down" in alarms(two_channels), 10.0)
     two_channels.fault("clear")
     two_channels.wait("green again", lambda: demo.all_up_now(two_channels), 60.0)
     two_channels.wait("the alarm cleared", lambda: "path-down" not in alarms(two_channels), 20.0)

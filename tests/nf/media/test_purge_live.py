@@ -93,7 +93,10 @@ def test_one_object_by_its_url(node: Node, shield: ShieldDriver, edge: EdgeDrive
             assert (await from_edge("/ch1/v0/2.m4s")).headers["x-cache"] == "hit-fresh"
             # A host that is not served here is not this edge's.
             other = await run(edge.operations[PURGE], {"url": "http://other.example/ch1/v0/1.m4s"})
-            assert other == {"text": "it does not serve other.example"}
+            assert other == {
+                "text": "it does not serve other.example",
+                "served_under": ["cdn.streamverse.test"],
+            }
 
     node.call(play)
 
