@@ -214,8 +214,9 @@ async def test_a_mistake_in_one_round_of_catching_up_is_not_the_last_round(
     await fleet.kill_agent("pop")
     (fleet.home("pop") / "state" / "journal.db").unlink()
     await fleet.start_agent("pop")
+    async with asyncio.timeout(15):
+        await stumbled.wait()
     await fleet.current()
-    assert stumbled.is_set()
 
 
 async def test_a_driver_whose_events_fail_still_takes_commits(
