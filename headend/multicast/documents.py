@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
@@ -50,8 +51,14 @@ class SsmPath(DeliveryPath):
 
 
 class InterfaceConfig(DocumentModel):
+    """`secondary`: more addresses of the same interface, such as S of protected channels. `pair`: the interface is one
+    end of a veth pair that is made here; the other end, of that name, has the address `pair_address`."""
+
     name: InterfaceName
     address: InterfaceAddress
+    secondary: tuple[InterfaceAddress, ...] = ()
+    pair: InterfaceName | None = None
+    pair_address: InterfaceAddress | None = None
 
 
 class InterfacesSection(DocumentModel):
@@ -73,21 +80,48 @@ class FrrInterface(DocumentModel):
     bfd: bool = False
 
 
+class ReversePath(DocumentModel):
+    """From where this router takes everything of `source` (static RPF): the address of its neighbour.
+
+    Where the neighbour's interface is down, OSPF's path is taken.
+    """
+
+    source: Address
+    neighbour: Address
+
+
 class FrrSection(DocumentModel):
     """Section `frr`: OSPF area 0, PIM-SSM, IGMPv3 and BFD of one router."""
 
     router_id: Address
     interfaces: tuple[FrrInterface, ...] = ()
+    reverse_paths: tuple[ReversePath, ...] = ()
+
+
+Leg = Literal["a", "b"]
+"""Of a channel that is sent twice."""
+
+
+class PinnedRoute(DocumentModel):
+    """A static entry of the kernel's multicast table: (S, G) goes out on `outputs` also when nobody asks for it."""
+
+    outputs: Annotated[tuple[InterfaceName, ...], Field(min_length=1)]
 
 
 class TreeEntry(DocumentModel):
-    """One (S, G) that this router may carry. `requires`/`provides`: ordering facts along the tree."""
+    """One (S, G) that this router may carry. `requires`/`provides`: ordering facts along the tree.
+
+    `leg`: which of the channel's two trees it belongs to; only where both may meet (`meets`) may a router carry both.
+    """
 
     channel: Name
     path: Name
     source: Address
     group: SsmGroup
     port: Port
+    leg: Leg | None = None
+    meets: bool = False
+    pinned: PinnedRoute | None = None
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 
@@ -98,8 +132,27 @@ class TreeSection(DocumentModel):
     entries: tuple[TreeEntry, ...] = ()
 
 
+Dscp = Annotated[Whole, Field(ge=0, le=63)]
+"""Differentiated services code point, RFC 2474; 34 is AF41."""
+
+Encapsulation = Literal["ts", "rtp"]
+"""What a datagram holds: TS packets, or those behind an RTP header (RFC 2250)."""
+
+
+class Flow(DocumentModel):
+    """One more (S, G) that a stage sends the same datagrams to."""
+
+    source: Address
+    group: SsmGroup
+    port: Port
+
+
 class SourceStage(DocumentModel):
-    """Takes the contribution on UDP `contribution_port` and emits it as (source, group):port, unchanged."""
+    """Takes the contribution on UDP `contribution_port` and emits it as (source, group):port.
+
+    `encapsulation` ts: datagrams leave as they came; rtp: each behind an RTP header. `second`: the same datagrams, with
+    the same RTP sequence numbers, are sent there too (SMPTE ST 2022-7).
+    """
 
     channel: Name
     path: Name
@@ -108,6 +161,9 @@ class SourceStage(DocumentModel):
     group: SsmGroup
     port: Port
     rate_bps: BitRate = Field(alias="rate")
+    dscp: Dscp = 0
+    encapsulation: Encapsulation = "ts"
+    second: Flow | None = None
     provides: tuple[str, ...] = ()
 
 
@@ -115,6 +171,104 @@ class SourceSection(DocumentModel):
     """Section `multicast-source`: one stage for each channel that is committed."""
 
     stages: tuple[SourceStage, ...] = ()
+
+
+class Feed(DocumentModel):
+    """One way by which an output gets its stream: (source, group):port.
+
+    `alternates`: addresses of neighbours by which the source is reached as well; empty where there is but one way.
+    """
+
+    source: Address
+    group: SsmGroup
+    port: Port
+    encapsulation: Encapsulation = "ts"
+    alternates: tuple[Address, ...] = ()
+
+
+class OutputMode(Enum):
+    """merge: both feeds are one RTP stream, every packet is taken once, from whichever brings it first (ST 2022-7).
+    switch: the first feed that is sound, in their order (MoFRR-like, RFC 7431). single: one feed, which may be taken
+    by another neighbour when it falls silent."""
+
+    MERGE = "merge"
+    SWITCH = "switch"
+    SINGLE = "single"
+
+
+class Output(DocumentModel):
+    """What a PoP gives to its receivers: (S, group):port from each address of `addresses`, always as TS over UDP,
+    whichever feed is behind it. Facts as in a tree's entry."""
+
+    channel: Name
+    path: Name
+    mode: OutputMode
+    feeds: Annotated[tuple[Feed, ...], Field(min_length=1, max_length=2)]
+    addresses: Annotated[tuple[Address, ...], Field(min_length=1)]
+    group: SsmGroup
+    port: Port
+    rate_bps: BitRate = Field(alias="rate")
+    dscp: Dscp = 0
+    requires: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+
+
+class OutputSection(DocumentModel):
+    """Section `multicast-output`: the output stage of a PoP.
+
+    It asks for its feeds on `tap`, the far end of the pair whose near end the router serves with IGMP; so that the
+    tree's own LANs never carry a feed.
+    """
+
+    tap: InterfaceName
+    outputs: tuple[Output, ...] = ()
+
+
+class Watch(DocumentModel):
+    """A flow that the PoP's monitor measures where it comes in."""
+
+    channel: Name
+    path: Name
+    leg: Leg | None = None
+    source: Address
+    group: SsmGroup
+    port: Port
+    encapsulation: Encapsulation = "ts"
+    rate_bps: BitRate = Field(alias="rate")
+
+
+class MonitorSection(DocumentModel):
+    """Section `multicast-monitor`: continuity, MDI (RFC 4445), rate and PCR jitter on the interfaces named."""
+
+    interfaces: tuple[InterfaceName, ...] = ()
+    flows: tuple[Watch, ...] = ()
+
+
+class AccessPort(DocumentModel):
+    """A port to subscribers. `max_channels`: joined at a time; `igmp_rate`: IGMP messages per second let in.
+
+    `groups`: what the port may receive (entitlement); anything while it is None.
+    """
+
+    name: InterfaceName
+    max_channels: Annotated[Whole, Field(ge=1, le=1000)] = 8
+    igmp_rate: Annotated[Whole, Field(ge=1, le=10_000)] = 20
+    fast_leave: bool = True
+    groups: tuple[SsmGroup, ...] | None = None
+
+
+class AccessLan(DocumentModel):
+    """One access LAN. `bridge` None: its only port is the router's own interface; else a snooping bridge of `ports`
+    is made, and the router's address stands on it."""
+
+    bridge: InterfaceName | None = None
+    ports: Annotated[tuple[AccessPort, ...], Field(min_length=1)]
+
+
+class AccessSection(DocumentModel):
+    """Section `multicast-access`: the edge towards subscribers."""
+
+    lans: tuple[AccessLan, ...] = ()
 
 
 class SsmProbeArguments(DocumentModel):
@@ -134,5 +288,8 @@ EXTENSION = Extension(
         "frr": FrrSection,
         "multicast-tree": TreeSection,
         "multicast-source": SourceSection,
+        "multicast-output": OutputSection,
+        "multicast-monitor": MonitorSection,
+        "multicast-access": AccessSection,
     },
 )
