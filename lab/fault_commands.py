@@ -86,6 +86,31 @@ def mend(end: End, lab: LabOption = None) -> None:
     say(f"{end} is up")
 
 
+@app.command()
+def loss(
+    end: End,
+    percent: Annotated[float, typer.Option("--percent", help="Share of what the end sends; 0 takes it back.")],
+    lab: LabOption = None,
+) -> None:
+    """Lose some of what an end sends, at random."""
+    _faults(lab).loss(*_end(end), percent)
+    say(f"{end} loses {percent:g} % of what it sends" if percent else f"{end} carries again")
+
+
+@app.command()
+def halt(node: Node, lab: LabOption = None) -> None:
+    """Let a whole node die: every process stopped, every link dark."""
+    dark = _faults(lab).halt(node)
+    say(f"{node} is dead, dark: {', '.join(dark)}" if dark else f"{node} is dead already")
+
+
+@app.command()
+def resume(node: Node, lab: LabOption = None) -> None:
+    """Take back `halt`."""
+    lit = _faults(lab).resume(node)
+    say(f"{node} lives, lit: {', '.join(lit)}" if lit else f"{node} was not dead")
+
+
 @app.command("break")
 def break_program(
     node: Node,

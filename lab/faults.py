@@ -27,6 +27,7 @@ from nf.transaction import killpoints
 
 RUN_DIR = Path("run/nf")
 _SOCKET = "supervisor.sock"
+_NO_LINKS = ("lo", "pimreg")  # the kernel's own
 _REFUSAL = """#!/bin/sh
 # Fails when the argument WHEN is given (always, if that is empty), but not when UNLESS is.
 when=%s unless=%s whole=%s hit=
@@ -44,6 +45,8 @@ exit 1
 class Kind(Enum):
     SILENCE = "silence"  # the end drops all it sends and receives; the carrier stays
     CUT = "cut"  # the end is down; both ends lose the carrier
+    LOSS = "loss"  # some of what the end sends is lost at random
+    HALT = "halt"  # a whole node is dead: its processes are stopped, its links are dark
     FREEZE = "freeze"  # a unit's processes are stopped (SIGSTOP)
     BREAK = "break"  # a program of the node fails whenever it is run
     FADE = "fade"  # rain between the node and the satellite
@@ -140,6 +143,46 @@ class Faults:
         network.set_link(self._lab.init(node), interface, up=True)
         self._forget(Fault(Kind.CUT, node, interface))
 
+    def loss(self, node: str, interface: str, percent: float) -> None:
+        """Lose so much of what this end sends, at random; 0 loses nothing any more. Raises InputError."""
+        if percent and not 0.01 <= percent <= 100:
+            remedy = "give 0.01 to 100 percent, or 0 for none"
+            raise InputError(f"{percent:g} is no share", where="nf lab fault loss", remedy=remedy)
+        self._require_interface(node, interface)
+        fault = Fault(Kind.LOSS, node, interface, f"{percent:g} %")
+        self._forget(fault)
+        if percent:
+            self._remember(fault)
+        _nft(self._lab.init(node), _loss_rules(interface, percent))
+
+    def halt(self, node: str) -> tuple[str, ...]:
+        """What its neighbours see when a node's power fails: every process stops (SIGSTOP), every link goes dark.
+
+        The links that went dark.
+        """
+        init = self._lab.init(node)
+        if any(fault.kind is Kind.HALT and fault.node == node for fault in self.standing()):
+            return ()
+        names = [str(link["name"]) for link in network.interfaces(init) if link["up"]]
+        lit = [name for name in names if not name.startswith(_NO_LINKS)]
+        self._remember(Fault(Kind.HALT, node, "power", " ".join(lit)))
+        for process in self._lab.processes(node):
+            _signal(process, signal.SIGSTOP)
+        network.set_links(init, lit, up=False)
+        return tuple(lit)
+
+    def resume(self, node: str) -> tuple[str, ...]:
+        """Take back `halt`: the links are lit and the processes go on where they stood. The links that are lit."""
+        fault = next((found for found in self.standing() if found.kind is Kind.HALT and found.node == node), None)
+        if fault is None:
+            return ()
+        lit = fault.detail.split()
+        network.set_links(self._lab.init(node), lit, up=True)
+        for process in self._lab.processes(node):
+            _signal(process, signal.SIGCONT)
+        self._forget(fault)
+        return tuple(lit)
+
     def break_program(self, node: str, program: str, *, when: str = "", unless: str = "") -> str:
         """From now on `program` ends with code 1 inside the node. Its path.
 
@@ -215,6 +258,10 @@ class Faults:
             self.restore(fault.node, fault.target)
         elif fault.kind is Kind.CUT:
             self.mend(fault.node, fault.target)
+        elif fault.kind is Kind.LOSS:
+            self.loss(fault.node, fault.target, 0)
+        elif fault.kind is Kind.HALT:
+            self.resume(fault.node)
         elif fault.kind is Kind.BREAK:
             self.mend_program(fault.node, fault.target)
         elif fault.kind is Kind.FADE:
@@ -295,18 +342,27 @@ def _signal(victim: NodeProcess, number: signal.Signals) -> None:
         process.kill(number)
 
 
-def _table(interface: str) -> str:
-    return "nf_lab_" + "".join(letter if letter.isalnum() else "_" for letter in interface)
+def _table(interface: str, what: str = "") -> str:
+    return f"nf_lab_{what}" + "".join(letter if letter.isalnum() else "_" for letter in interface)
+
+
+def _chain(interface: str, hook: str, rest: str) -> str:
+    return f'  chain {hook} {{ type filter hook {hook} device "{interface}" priority -500; {rest} }}\n'
+
+
+def _anew(table: str, chains: str) -> str:
+    """The table with just these chains; hooks nearest to the wire, so that nothing of the node sees the frames."""
+    made = f"table netdev {table} {{\n{chains}}}\n" if chains else ""
+    return f"table netdev {table}\ndelete table netdev {table}\n{made}"
 
 
 def _silence_rules(interface: str) -> str:
-    """One table for each end; hooks nearest to the wire, so that nothing of the node sees the frames."""
-    table = _table(interface)
-    chains = "".join(
-        f'  chain {hook} {{ type filter hook {hook} device "{interface}" priority -500; policy drop; }}\n'
-        for hook in ("ingress", "egress")
-    )
-    return f"table netdev {table}\ndelete table netdev {table}\ntable netdev {table} {{\n{chains}}}\n"
+    return _anew(_table(interface), "".join(_chain(interface, hook, "policy drop;") for hook in ("ingress", "egress")))
+
+
+def _loss_rules(interface: str, percent: float) -> str:
+    lost = f"policy accept; numgen random mod 10000 <= {round(percent * 100) - 1} drop;"
+    return _anew(_table(interface, "loss_"), _chain(interface, "egress", lost) if percent else "")
 
 
 def _nft(init: Process, rules: str) -> None:

@@ -5,7 +5,7 @@ No end of a link is ever in the host's own namespace, and none of its routes, ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from typing import Any
@@ -114,7 +114,17 @@ def _put_up(netlink: Any, ports: list[Port]) -> None:
 
 def set_link(init: Process, interface: str, *, up: bool) -> None:
     """Raises DriverError, also when there is no such interface."""
-    _inside(init, lambda netlink: netlink.link("set", index=_index(netlink, interface), state="up" if up else "down"))
+    set_links(init, (interface,), up=up)
+
+
+def set_links(init: Process, names: Iterable[str], *, up: bool) -> None:
+    """All of them in one go. Raises DriverError."""
+
+    def work(netlink: Any) -> None:
+        for name in names:
+            netlink.link("set", index=_index(netlink, name), state="up" if up else "down")
+
+    _inside(init, work)
 
 
 def interfaces(init: Process) -> tuple[JsonObject, ...]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ import pytest
 from lab.faults import Fault, Faults, Kind, parse_end
 from lab.native import network
 from lab.native.handle import Lab
+from lab.native.processes import in_network_of
 from nf.contracts.units import UnitSpec
 from nf.errors import InputError, NotFoundError
 from nf.supervisor.client import SupervisorClient
@@ -66,6 +69,55 @@ def test_a_cut_end_takes_the_carrier_from_both(lab: Lab, reaches: Any) -> None:
     faults.mend("router", "eth2")
     assert await_true(lambda: bool(link(lab, "b", "eth1")["carrier"]))
     assert await_true(lambda: reaches(lab, "b", "10.0.2.254"))
+
+
+def received(lab: Lab, node: str, name: str) -> int:
+    return int(lab.run(node, "cat", f"/sys/class/net/{name}/statistics/rx_packets").stdout)
+
+
+def send_datagrams(lab: Lab, node: str, address: str, count: int) -> None:
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for _ in range(count):
+                with contextlib.suppress(ConnectionRefusedError):
+                    sock.sendto(b"x", (address, 9))
+
+    in_network_of(lab.init(node), send)
+
+
+def test_an_end_loses_its_share_of_what_it_sends_and_nothing_of_what_it_receives(lab: Lab, reaches: Any) -> None:
+    faults = Faults(lab)
+    assert reaches(lab, "b", "10.0.2.254")  # the neighbours know each other's Ethernet addresses
+    faults.loss("b", "eth1", 100)
+    own, far = received(lab, "b", "eth1"), received(lab, "router", "eth2")
+    send_datagrams(lab, "router", "10.0.2.1", 50)
+    send_datagrams(lab, "b", "10.0.2.254", 50)
+    assert received(lab, "b", "eth1") >= own + 50
+    assert received(lab, "router", "eth2") == far
+    faults.loss("b", "eth1", 40)
+    assert faults.standing() == (Fault(Kind.LOSS, "b", "eth1"),)
+    send_datagrams(lab, "b", "10.0.2.254", 200)
+    assert 80 < received(lab, "router", "eth2") - far < 160
+    faults.clear()
+    assert lab.run("b", "nft", "list", "ruleset").stdout == ""
+    with pytest.raises(InputError, match="no share"):
+        faults.loss("b", "eth1", 101)
+
+
+def test_a_dead_node_is_dark_and_deaf_and_lives_again(lab: Lab, reaches: Any) -> None:
+    start(lab, "b", "sleep", "1006")
+    assert await_true(lambda: len(lab.processes("b")) == 1)
+    faults = Faults(lab)
+    assert "eth1" in faults.halt("b")
+    assert faults.halt("b") == ()
+    assert await_true(lambda: not link(lab, "router", "eth2")["carrier"])
+    assert {process.state for process in lab.processes("b")} == {"T"}
+    assert faults.standing() == (Fault(Kind.HALT, "b", "power"),)
+    faults.clear()
+    assert await_true(lambda: bool(link(lab, "router", "eth2")["carrier"]))
+    assert await_true(lambda: reaches(lab, "b", "10.0.2.254"))
+    assert {process.state for process in lab.processes("b")} == {"S"}
+    assert faults.resume("b") == ()
 
 
 def test_processes_are_found_by_their_command_line(lab: Lab) -> None:
