@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lab.devices.control import KINDS, RUN_DIR, Control, DeviceFault, Fade, Identity, Order
 from lab.native.handle import Lab
-from nf.errors import InputError, NotFoundError
+from nf.errors import InputError, NotFoundError, UnavailableError
 
 UPLINK = "uplink"
 
@@ -60,7 +60,10 @@ def clear_sky(lab: Lab, node: str) -> None:
 
 
 def put(lab: Lab, node: str, kind: str, seconds: float | None) -> bool:
-    """Put a fault into a device. Whether it stands until it is taken away. Raises InputError for an unknown kind."""
+    """Put a fault into a device, which behaves so when this returns. Whether it stands until it is taken away.
+
+    Raises InputError for an unknown kind, UnavailableError when the device takes no notice.
+    """
     there, _ = control(lab, node)
     if kind in {order.value for order in Order}:
         there.order(Order(kind))
@@ -68,6 +71,11 @@ def put(lab: Lab, node: str, kind: str, seconds: float | None) -> bool:
     if kind not in KINDS:
         raise InputError(f"no fault {kind}", where="nf lab fault device", remedy=f"kinds are {', '.join(KINDS)}")
     there.put(DeviceFault(kind), **({} if seconds is None else {"seconds": seconds}))
+    try:
+        there.await_noticed(DeviceFault(kind), stands=True)
+    except TimeoutError as error:
+        there.take_away(DeviceFault(kind))
+        raise UnavailableError(str(error), where=node, remedy="see its log: does the device run?") from None
     return True
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,6 +20,7 @@ IDENTITY = "identity.json"
 _FADE = "fade.json"
 _FAULT = "fault-"
 _ORDER = "order-"
+_IN_FORCE = "in-force.json"
 
 
 class DeviceFault(Enum):
@@ -119,6 +121,25 @@ class Control:
 
     def take_away(self, fault: DeviceFault) -> None:
         (self._dir / (_FAULT + fault.value)).unlink(missing_ok=True)
+
+    def tell(self, faults: Iterable[DeviceFault]) -> None:
+        """The device: these are in force from now on."""
+        self._write(_IN_FORCE, {fault.value: True for fault in faults})
+
+    def in_force(self) -> frozenset[DeviceFault]:
+        """What the device has noticed, a moment after it was put or taken away."""
+        try:
+            return frozenset(map(DeviceFault, json.loads((self._dir / _IN_FORCE).read_bytes())))
+        except FileNotFoundError:
+            return frozenset()
+
+    def await_noticed(self, fault: DeviceFault, *, stands: bool, timeout_s: float = 10.0) -> None:
+        """Until the device has noticed that the fault stands, or that it does no longer. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout_s
+        while (fault in self.in_force()) is not stands:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the device took no notice of {fault.value} within {timeout_s:g} s")
+            time.sleep(0.02)
 
     def order(self, order: Order) -> None:
         self._write(_ORDER + order.value, {})

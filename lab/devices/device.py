@@ -93,6 +93,7 @@ class Device:
         self._started = self._clock.monotonic()
         self._control.introduce(Identity(self._works.kind, self._config.name, self._config.site))
         self._works.weather = self._control.weather()
+        self._control.tell(self._works.weather.faults)
         agent = Agent(self._config.snmp, self, engine_id=self._engine_id, boots=self._boots)
         try:
             agent.start()
@@ -133,11 +134,16 @@ class Device:
             now = self._clock.monotonic()
             if now >= look:
                 look = now + _LOOK_S
-                self._works.weather = self._control.weather()
+                self._look_out()
                 self._obey()
                 self._judge(now, agent)
             self._works.tick(now)
             await self._clock.sleep(TICK_S - (self._clock.monotonic() - now))
+
+    def _look_out(self) -> None:
+        before, self._works.weather = self._works.weather, self._control.weather()
+        if self._works.weather.faults.keys() != before.faults.keys():
+            self._control.tell(self._works.weather.faults)
 
     def _obey(self) -> None:
         if self._control.ordered(Order.BOOTS_LOST):

@@ -150,7 +150,8 @@ def test_02_a_new_channel_is_looked_at_before_it_is_kept(day: Day) -> None:
             assert day.fetched(pop, "ch3/master.m3u8").startswith("200 #EXTM3U")
         revisions = {entry["confirmed_revision"] for entry in day.nf("appliance", "list")}
         task.block()
-    assert {entry["confirmed_revision"] for entry in day.nf("appliance", "list")} == {max(revisions) + 1}
+    (kept,) = {entry["confirmed_revision"] for entry in day.nf("appliance", "list")}
+    assert kept > max(revisions)
     assert all(GROUPS["ch3"] in day.gate(pop) for pop in cdn.EDGES)
 
 

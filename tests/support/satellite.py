@@ -182,9 +182,10 @@ def section(
 
 @contextmanager
 def fault(devices: Simulated, name: str, kind: str) -> Iterator[None]:
-    """A fault of one device, for the block."""
+    """A fault of one device, for the block; the device has noticed it when the block begins."""
     control = Control(devices.run_dirs[name])
     control.put(DeviceFault(kind))
+    control.await_noticed(DeviceFault(kind), stands=True)
     try:
         yield
     finally:

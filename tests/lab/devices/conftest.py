@@ -71,11 +71,11 @@ class Running:
 
     def disturb(self, fault: DeviceFault, **options: float) -> None:
         self.control.put(fault, **options)
-        time.sleep(0.25)  # devices look for faults ten times a second, and say nothing of having seen one
+        self.control.await_noticed(fault, stands=True)
 
     def mend(self, fault: DeviceFault) -> None:
         self.control.take_away(fault)
-        time.sleep(0.25)
+        self.control.await_noticed(fault, stands=False)
 
     def order(self, order: Order) -> None:
         self.control.order(order)
