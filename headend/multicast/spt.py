@@ -80,10 +80,6 @@ class Topology:
     def face_on(self, appliance: str, link: str) -> Face | None:
         return next((face for face in self.faces[appliance] if face.link == link), None)
 
-    def access_faces(self, pop: str) -> tuple[Face, ...]:
-        """The PoP's interfaces towards receivers."""
-        return tuple(face for face in self.faces[pop] if self.has_role(face.link, Role.PROBE))
-
     def _neighbours(self) -> dict[str, tuple[Neighbour, ...]]:
         found: dict[str, list[Neighbour]] = {router: [] for router in self.routers}
         for link in self.adjacencies:
