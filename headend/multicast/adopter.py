@@ -23,7 +23,7 @@ from headend.multicast.documents import (
     TreeEntry,
     TreeSection,
 )
-from headend.multicast.planner import SOURCE_FUNCTION, tree_fact
+from headend.multicast.facts import SOURCE_FUNCTION, tree_fact
 from nf.contracts.adopter import Adopted, AdoptedAppliance, AdoptedPath, Observed
 from nf.contracts.json import JsonObject
 from nf.documents.fleet import Fleet, Interface, Link, Placement, Role

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from ipaddress import IPv4Address
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, model_validator
 
+from headend.multicast import addresses
+from headend.multicast.equipment import MulticastEquipment
 from nf.documents.lineup import DeliveryPath
 from nf.documents.model import (
     Address,
@@ -22,32 +23,89 @@ from nf.documents.model import (
 from nf.documents.quantities import BitRate
 from nf.documents.registry import Extension
 
-
-def _ssm_group(group: IPv4Address) -> IPv4Address:
-    low = int(group) & 0x7FFFFF
-    if int(group) >> 24 != 232:
-        raise RuleError("a source-specific group is in 232.0.0.0/8 (RFC 4607)", "choose one such as 232.10.1.1")
-    if low < 0x100:
-        raise RuleError(
-            "the low 23 bits may not be 0.0.x: such groups share Ethernet addresses with 224.0.0.x",
-            "choose a group outside 232.0.0.0/24 and 232.128.0.0/24",
-        )
-    return group
+SsmGroup = addresses.SsmGroup
 
 
-SsmGroup = Annotated[Address, AfterValidator(_ssm_group)]
+class SecondFeed(DocumentModel):
+    """Leg b of a protected path. `source`: of the line-up, the other encoder (protection: switch only)."""
+
+    source: Name | None = None
+    group: addresses.AnySsmGroup | None = None
+
+
+class SsmOutput(DocumentModel):
+    """What receivers join instead of the feed: (S, group):port, S being the PoP's own address on their LAN.
+
+    Without `group` one is allocated; without `port` it is the path's.
+    """
+
+    group: addresses.AnySsmGroup | None = None
+    port: Port | None = None
 
 
 class SsmPath(DeliveryPath):
     """IPTV multicast: the channel as (S, G), S being the address of the function `multicast-source` (placement).
 
-    `sites` are the PoP sites whose receivers are served; `rate` is reserved on every link of the tree.
+    sites       the PoP sites whose receivers are served; `rate` is reserved on every link of the tree
+    group       allocated from the fleet's pool (equipment, multicast) when not given, of `family`
+    source      a source of the line-up of its own; the channel's when not given
+    protection  hot-hot: one RTP stream sent twice over two disjoint trees, merged by the PoP (SMPTE ST 2022-7);
+                switch: two encoders, the PoP takes the first that is sound
+    output      the PoP gives it out as its own (S, G); a protected path always does
+    admission   mandatory: counted against the budget that links keep for such; optional: against what is left
+    bundle      channels whose sum a link may cap (fleet, equipment, multicast, links)
+    pinned      sites to which it flows also while nobody there asks for it
     """
 
     type: Literal["ssm"]
-    group: SsmGroup
+    group: addresses.AnySsmGroup | None = None
+    family: Literal["ipv4", "ipv6"] = "ipv4"
     port: Port = 5000
     sites: Annotated[tuple[Name, ...], Field(min_length=1)]
+    source: Name | None = None
+    protection: Literal["none", "hot-hot", "switch"] = "none"
+    second: SecondFeed | None = None
+    output: SsmOutput | None = None
+    admission: Literal["mandatory", "optional"] = "optional"
+    bundle: Name | None = None
+    dscp: addresses.ServiceClass = 0
+    pinned: tuple[Name, ...] = ()
+
+    @property
+    def protected(self) -> bool:
+        return self.protection != "none"
+
+    @property
+    def given_out(self) -> bool:
+        """Receivers get it from the output stage of their PoP."""
+        return self.protected or self.output is not None
+
+    @model_validator(mode="after")
+    def _family_of_groups(self) -> Self:
+        version = 6 if self.family == "ipv6" else 4
+        others = (one.group for one in (self.second, self.output) if one is not None)
+        groups = (self.group, *others)
+        if any(group is not None and group.version != version for group in groups):
+            raise RuleError(f"the path is of the family {self.family}, and a group of it is not", "change one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _second_fits_protection(self) -> Self:
+        source = self.second.source if self.second else None
+        if self.protection == "switch" and source is None:
+            raise RuleError("switch takes a second encoder", "add second: {source: ...}, a source of the line-up")
+        if self.protection == "hot-hot" and source is not None:
+            raise RuleError("hot-hot sends one stream twice: it has no second source", "remove second.source")
+        if self.protection == "none" and self.second is not None:
+            raise RuleError("a path without protection has no second feed", "add protection, or remove second")
+        return self
+
+    @model_validator(mode="after")
+    def _pinned_where_served(self) -> Self:
+        stray = [site for site in self.pinned if site not in self.sites]
+        if stray:
+            raise RuleError(f"pinned to {', '.join(stray)}, which is not among its sites", "add it to sites")
+        return self
 
 
 class InterfaceConfig(DocumentModel):
@@ -150,12 +208,14 @@ class Flow(DocumentModel):
 class SourceStage(DocumentModel):
     """Takes the contribution on UDP `contribution_port` and emits it as (source, group):port.
 
+    `leg`: of the path's two encoders, where it has two (protection: switch); else None.
     `encapsulation` ts: datagrams leave as they came; rtp: each behind an RTP header. `second`: the same datagrams, with
     the same RTP sequence numbers, are sent there too (SMPTE ST 2022-7).
     """
 
     channel: Name
     path: Name
+    leg: Leg | None = None
     contribution_port: Port
     source: Address
     group: SsmGroup
@@ -292,4 +352,5 @@ EXTENSION = Extension(
         "multicast-monitor": MonitorSection,
         "multicast-access": AccessSection,
     },
+    equipment={"multicast": MulticastEquipment},
 )

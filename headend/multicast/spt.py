@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
@@ -33,10 +32,22 @@ class Edge:
     sender: str
 
 
-class Topology:
-    """The fleet as the routers see it. References that do not resolve are left out: they are problems elsewhere."""
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A router at the other end of an adjacency."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    router: str
+    link: str
+    cost: int
+
+
+class Topology:
+    """The fleet as the routers see it. References that do not resolve are left out: they are problems elsewhere.
+
+    `lost`: ids of links that are thought away.
+    """
+
+    def __init__(self, fleet: Fleet, *, lost: Collection[str] = ()) -> None:
         self.appliances: Mapping[str, Appliance] = {appliance.id: appliance for appliance in fleet.spec.appliances}
         self.routers = frozenset(a.id for a in self.appliances.values() if a.role in ROUTERS)
         self.members: Mapping[str, tuple[str, ...]] = {
@@ -44,13 +55,16 @@ class Topology:
             for link in fleet.spec.links
         }
         self.cost: Mapping[str, int] = {link.id: link.cost for link in fleet.spec.links}
-        on_link = {name: link.id for link in fleet.spec.links for name in link.endpoints}
+        on_link = {name: link.id for link in fleet.spec.links if link.id not in lost for name in link.endpoints}
         self.faces: Mapping[str, tuple[Face, ...]] = {
             appliance.id: _faces(appliance, on_link, self.cost) for appliance in self.appliances.values()
         }
         self.adjacencies = frozenset(
-            link.id for link in fleet.spec.links if len(link.endpoints) == 2 and self._joins_two_routers(link.id)
+            link.id
+            for link in fleet.spec.links
+            if link.id not in lost and len(link.endpoints) == 2 and self._joins_two_routers(link.id)
         )
+        self.neighbours: Mapping[str, tuple[Neighbour, ...]] = self._neighbours()
 
     def routers_on(self, link: str) -> tuple[str, ...]:
         return tuple(name for name in self.members.get(link, ()) if name in self.routers)
@@ -62,6 +76,17 @@ class Topology:
         """The first interface of `appliance`, by name, on a link with one of `others`."""
         wanted = set(others) - {appliance}
         return next((f for f in self.faces[appliance] if wanted.intersection(self.members.get(f.link, ()))), None)
+
+    def face_on(self, appliance: str, link: str) -> Face | None:
+        return next((face for face in self.faces[appliance] if face.link == link), None)
+
+    def _neighbours(self) -> dict[str, tuple[Neighbour, ...]]:
+        found: dict[str, list[Neighbour]] = {router: [] for router in self.routers}
+        for link in self.adjacencies:
+            first, second = self.routers_on(link)
+            found[first].append(Neighbour(second, link, self.cost[link]))
+            found[second].append(Neighbour(first, link, self.cost[link]))
+        return {name: tuple(sorted(own, key=lambda n: (n.cost, n.router, n.link))) for name, own in found.items()}
 
     def _joins_two_routers(self, link: str) -> bool:
         return len(self.routers_on(link)) == 2
@@ -95,11 +120,6 @@ class Tree:
 
 def shortest_paths(topology: Topology, source_link: str) -> Tree:
     """Dijkstra from the source's link. OSPF runs over links of exactly two routers; other links are stub networks."""
-    neighbours: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
-    for link in topology.adjacencies:
-        first, second = topology.routers_on(link)
-        neighbours[first].append((second, link, topology.cost[link]))
-        neighbours[second].append((first, link, topology.cost[link]))
     first_hops = topology.routers_on(source_link)
     distance = dict.fromkeys(first_hops, topology.cost[source_link])
     queue = [(cost, router) for router, cost in distance.items()]
@@ -108,13 +128,13 @@ def shortest_paths(topology: Topology, source_link: str) -> Tree:
         cost, router = heapq.heappop(queue)
         if cost > distance[router]:
             continue
-        for other, _, step in neighbours[router]:
-            if cost + step < distance.get(other, cost + step + 1):
-                distance[other] = cost + step
-                heapq.heappush(queue, (cost + step, other))
+        for near in topology.neighbours[router]:
+            if cost + near.cost < distance.get(near.router, cost + near.cost + 1):
+                distance[near.router] = cost + near.cost
+                heapq.heappush(queue, (cost + near.cost, near.router))
     upstream: dict[str, tuple[Edge, ...]] = {}
     for router, cost in distance.items():
-        equal = [(link, other) for other, link, step in neighbours[router] if distance[other] + step == cost]
+        equal = [(n.link, n.router) for n in topology.neighbours[router] if distance[n.router] + n.cost == cost]
         upstream[router] = () if router in first_hops else tuple(Edge(*pair) for pair in sorted(equal))
     return Tree(distance, upstream)
 

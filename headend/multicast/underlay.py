@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from ipaddress import IPv4Interface
 
 from headend.multicast.documents import FrrInterface, FrrSection, InterfaceConfig, InterfacesSection
+from headend.multicast.equipment import MulticastEquipment
+from headend.multicast.facts import OUTPUT_ADDRESS, OUTPUT_INTERFACE, TAP, TAP_ADDRESS
+from headend.multicast.forest import access_faces
+from headend.multicast.planned import subscriber_faces
 from headend.multicast.spt import Topology
+from headend.multicast.streams import face_of
 from nf.documents.fleet import Fleet, Role
 from nf.documents.model import DocumentModel
 from nf.errors import Problem
 
 
-def underlay(topology: Topology) -> dict[str, dict[str, DocumentModel]]:
+def underlay(
+    topology: Topology, equipment: MulticastEquipment, output_pops: AbstractSet[str]
+) -> dict[str, dict[str, DocumentModel]]:
     """Sections `interfaces` (every appliance with an address) and `frr` (every router with a loopback)."""
+    subscribers = subscriber_faces(equipment)
     sections: dict[str, dict[str, DocumentModel]] = {}
     for name, appliance in topology.appliances.items():
         own: dict[str, DocumentModel] = {}
@@ -20,10 +30,14 @@ def underlay(topology: Topology) -> dict[str, dict[str, DocumentModel]]:
             own["interfaces"] = InterfacesSection(
                 loopback=appliance.loopback,
                 forwarding=name in topology.routers,
-                interfaces=tuple(InterfaceConfig(name=f.name, address=f.address) for f in topology.faces[name]),
+                interfaces=(*_interfaces(topology, equipment, name), *(_pair() if name in output_pops else ())),
             )
         if name in topology.routers and appliance.loopback is not None:
-            own["frr"] = FrrSection(router_id=appliance.loopback, interfaces=_routing(topology, name))
+            receivers = frozenset(face.name for face in access_faces(topology, name, subscribers))
+            own["frr"] = FrrSection(
+                router_id=appliance.loopback,
+                interfaces=(*_routing(topology, name, receivers), *(_served() if name in output_pops else ())),
+            )
         sections[name] = own
     return sections
 
@@ -38,15 +52,37 @@ def loopback_problems(fleet: Fleet) -> Iterator[Problem]:
             )
 
 
-def _routing(topology: Topology, router: str) -> tuple[FrrInterface, ...]:
+def _interfaces(topology: Topology, equipment: MulticastEquipment, name: str) -> Iterator[InterfaceConfig]:
+    """With the addresses of protected channels beside the one of the interface in whose subnet they are."""
+    secondary: dict[str, list[IPv4Interface]] = {}
+    for pair in equipment.sources:
+        for address in (pair.a, pair.b) if pair.appliance == name else ():
+            face = face_of(topology, name, address)
+            if face is not None:
+                length = face.address.network.prefixlen
+                secondary.setdefault(face.name, []).append(IPv4Interface((address, length)))
+    for face in topology.faces[name]:
+        yield InterfaceConfig(
+            name=face.name, address=face.address, secondary=tuple(sorted(secondary.get(face.name, ())))
+        )
+
+
+def _pair() -> Iterator[InterfaceConfig]:
+    """How the output stage of a PoP asks its router for feeds."""
+    yield InterfaceConfig(name=OUTPUT_INTERFACE, address=OUTPUT_ADDRESS, pair=TAP, pair_address=TAP_ADDRESS)
+
+
+def _served() -> Iterator[FrrInterface]:
+    yield FrrInterface(name=OUTPUT_INTERFACE, passive=True, igmp=True)
+
+
+def _routing(topology: Topology, router: str, receivers: AbstractSet[str]) -> Iterator[FrrInterface]:
     """An adjacency needs exactly two routers on the link; a LAN with hosts is advertised and stays passive."""
-    return tuple(
-        FrrInterface(
+    for face in topology.faces[router]:
+        yield FrrInterface(
             name=face.name,
             cost=face.cost,
             passive=face.link not in topology.adjacencies,
             bfd=face.link in topology.adjacencies,
-            igmp=topology.has_role(face.link, Role.PROBE),
+            igmp=face.name in receivers,
         )
-        for face in topology.faces[router]
-    )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
 from headend.devices.documents import SnmpDevice, SnmpEquipment
 from headend.multicast.documents import SsmPath, SsmProbeArguments
-from headend.multicast.planner import SOURCE_FUNCTION
 from headend.multicast.spt import Face, Topology
+from headend.multicast.streams import FirstFeed, first_feeds
 from headend.satellite import carriers
 from headend.satellite.documents import (
     Carrier,
@@ -66,7 +65,13 @@ class SatellitePlanner:
         found = [*carriers.problems(satellite, devices, fleet), *_shared_problems(ways)]
         translations = {transponder.id: transponder.translation_hz for transponder in satellite.transponders}
         plan = _Plan(
-            lineup, fleet, Topology(fleet), devices, {c.id: c for c in satellite.carriers}, translations, found
+            first_feeds(lineup, fleet),
+            fleet,
+            Topology(fleet),
+            devices,
+            {c.id: c for c in satellite.carriers},
+            translations,
+            found,
         )
         if any(problem.key.startswith("spec.equipment") for problem in found):
             return Contribution(problems=tuple(dict.fromkeys(found)))
@@ -131,7 +136,7 @@ def _shared_problems(ways: Sequence[_Way]) -> Iterator[Problem]:
 
 @dataclass(slots=True)
 class _Plan:
-    lineup: LineUp
+    feeds: Mapping[tuple[str, str], FirstFeed]
     fleet: Fleet
     topology: Topology
     devices: dict[str, SnmpDevice]
@@ -294,7 +299,7 @@ class _Plan:
 
     def _received_service(self, way: _Way, lans: list[Face]) -> ReceivedService:
         fallback = next((path for path in way.channel.delivery if path.id == way.path.fallback), None)
-        source = self._multicast_source(way.channel) if isinstance(fallback, SsmPath) else None
+        feed = self.feeds.get((way.channel.id, fallback.id)) if isinstance(fallback, SsmPath) else None
         return ReceivedService(
             channel=way.channel.id,
             path=way.path.id,
@@ -302,19 +307,12 @@ class _Plan:
             group=way.path.output.group,
             port=way.path.output.port,
             outputs=tuple(sorted(face.address.ip for face in lans)),
-            fallback=fallback.id if isinstance(fallback, SsmPath) and source else None,
-            fallback_source=source,
-            fallback_group=fallback.group if isinstance(fallback, SsmPath) and source else None,
-            fallback_port=fallback.port if isinstance(fallback, SsmPath) and source else None,
+            fallback=fallback.id if fallback is not None and feed is not None else None,
+            fallback_source=feed.source if feed is not None else None,
+            fallback_group=feed.group if feed is not None else None,
+            fallback_port=feed.port if feed is not None else None,
+            fallback_encapsulation=feed.encapsulation if feed is not None else None,
         )
-
-    def _multicast_source(self, channel: Channel) -> IPv4Address | None:
-        """S of the channel's (S, G): the address from which its contribution's appliance emits."""
-        source = next((source for source in self.lineup.spec.sources if source.id == channel.source), None)
-        if source is None or source.appliance not in self.fleet.placed(SOURCE_FUNCTION):
-            return None
-        face = self.topology.shared_face(source.appliance, self.topology.routers)
-        return face.address.ip if face is not None else None
 
     def _prove(self, way: _Way, pop: str, site: str) -> None:
         for receiver in self.fleet.spec.appliances:

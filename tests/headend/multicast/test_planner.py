@@ -28,7 +28,7 @@ def interface(name: str, *, adjacency: bool = False, receivers: bool = False) ->
 
 def router(loopback: str, addresses: list[str], routing: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "frr": {"router_id": loopback, "interfaces": routing},
+        "frr": {"router_id": loopback, "interfaces": routing, "reverse_paths": []},
         "interfaces": {"loopback": loopback, "forwarding": True, "interfaces": numbered(addresses)},
         "multicast-tree": {"entries": []},
     }
@@ -38,8 +38,11 @@ def host(addresses: list[str]) -> dict[str, Any]:
     return {"interfaces": {"forwarding": False, "interfaces": numbered(addresses)}}
 
 
-def numbered(addresses: list[str]) -> list[dict[str, str]]:
-    return [{"name": f"eth{number}", "address": address} for number, address in enumerate(addresses, start=1)]
+def numbered(addresses: list[str]) -> list[dict[str, Any]]:
+    return [
+        {"name": f"eth{number}", "address": address, "secondary": []}
+        for number, address in enumerate(addresses, start=1)
+    ]
 
 
 CORE = [interface("eth1"), *(interface(f"eth{number}", adjacency=True) for number in (2, 3, 4))]
@@ -78,6 +81,7 @@ def entry(channel: str, group: str, name: str, upstream: list[str]) -> dict[str,
         "source": S,
         "group": group,
         "port": 5000,
+        "meets": False,
         "requires": [f"ssm.tree={S},{group}@{other}" for other in upstream] or [f"ssm.source={S},{group}"],
         "provides": [f"ssm.tree={S},{group}@{name}"],
     }
@@ -109,6 +113,8 @@ def test_the_line_up_adds_entries_and_stages_and_nothing_else() -> None:
                 "group": group,
                 "port": 5000,
                 "rate": "1M",
+                "dscp": 0,
+                "encapsulation": "ts",
                 "provides": [f"ssm.source={S},{group}"],
             }
             for channel, port, group in (("ch1", 6001, G1), ("ch2", 6002, G2))
@@ -270,7 +276,7 @@ def test_a_contribution_feeds_one_path_and_fits_into_its_rate() -> None:
             "spec.channels[1].delivery[0].id",
             "iptv",
             "its contribution feeds another path already: spec.channels[0].delivery[0].id",
-            "give it a channel with a source of its own, or add its sites to that path",
+            "give it a source of its own (source: ...), or add its sites to that path",
         ),
         (
             "spec.channels[0].delivery[0].rate",

@@ -191,8 +191,8 @@ def test_empty_is_a_line_up() -> None:
                 40,
                 "spec.channels[0].delivery[0].group",
                 "3893100801",
-                "must be an IPv4 address",
-                "write four numbers with dots, such as 10.1.0.10",
+                "must be a multicast group",
+                "write 232.10.1.1, or ff3e::8000:1 for IPv6",
             ),
         ),
         (

@@ -1,0 +1,124 @@
+"""Part `multicast` of a fleet's equipment: what the IPTV tree has beyond appliances and links."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Self
+
+from pydantic import Field, model_validator
+
+from headend.multicast.addresses import Address6, InterfaceAddress6, PoolV4, PoolV6
+from nf.documents.fleet import Endpoint, Fleet
+from nf.documents.model import Address, DocumentModel, InterfaceName, Name, RuleError, Whole
+from nf.documents.quantities import BitRate
+
+PART: Final = "multicast"
+
+
+class GroupPool(DocumentModel):
+    """Where groups that no document names come from. The larger, the rarer is a collision: 232.0.0.0/9 at best."""
+
+    v4: PoolV4 | None = None
+    v6: PoolV6 | None = None
+
+
+class SourcePair(DocumentModel):
+    """The two further addresses of a source appliance from which protected channels are sent, one for each leg.
+
+    Each in a subnet of one of its interfaces. `a6` and `b6`: the same for IPv6 groups.
+    """
+
+    appliance: Name
+    a: Address
+    b: Address
+    a6: Address6 | None = None
+    b6: Address6 | None = None
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if self.a == self.b or (self.a6 is not None and self.a6 == self.b6):
+            raise RuleError("both legs have one address", "give each leg an address of its own")
+        return self
+
+
+class Bundle(DocumentModel):
+    """At most `limit` for the paths whose `bundle` is this id."""
+
+    id: Name
+    limit_bps: BitRate = Field(alias="limit")
+
+
+class LinkAdmission(DocumentModel):
+    """What multicast may use of a link, in each direction (after the MCAC that operators know from SR OS).
+
+    unconstrained  for all channels together
+    mandatory      of that, kept for mandatory channels: they must fit in it, optional ones into the rest
+    """
+
+    link: Name
+    unconstrained_bps: BitRate = Field(alias="unconstrained")
+    mandatory_bps: BitRate | None = Field(alias="mandatory", default=None)
+    bundles: tuple[Bundle, ...] = ()
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if self.mandatory_bps is not None and self.mandatory_bps > self.unconstrained_bps:
+            raise RuleError("more is kept for mandatory channels than there is", "lower mandatory")
+        return self
+
+
+class Bouquet(DocumentModel):
+    """Channels that are sold together."""
+
+    id: Name
+    channels: tuple[Name, ...] = ()
+
+
+class SubscriberPort(DocumentModel):
+    """A port to subscribers. `channels` and `bouquets` are what it is entitled to; all, while neither is given."""
+
+    name: InterfaceName
+    max_channels: Annotated[Whole, Field(ge=1, le=1000)] = 8
+    igmp_rate: Annotated[Whole, Field(ge=1, le=10_000)] = 20
+    fast_leave: bool = True
+    channels: tuple[Name, ...] | None = None
+    bouquets: tuple[Name, ...] | None = None
+
+
+class SubscriberLan(DocumentModel):
+    """`bridge`: an interface of the PoP that is a bridge of `ports`; without it, `ports` is one interface."""
+
+    bridge: InterfaceName | None = None
+    ports: Annotated[tuple[SubscriberPort, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_port_without_bridge(self) -> Self:
+        if self.bridge is None and len(self.ports) != 1:
+            raise RuleError("several ports need a bridge", "name it: bridge: br-access")
+        return self
+
+
+class AccessEdge(DocumentModel):
+    appliance: Name
+    lans: Annotated[tuple[SubscriberLan, ...], Field(min_length=1)]
+
+
+class InterfaceV6(DocumentModel):
+    """The IPv6 address of an interface that the fleet lists. Planned with; nothing programs it yet."""
+
+    interface: Endpoint
+    address: InterfaceAddress6
+
+
+class MulticastEquipment(DocumentModel):
+    pool: GroupPool = GroupPool()
+    sources: tuple[SourcePair, ...] = ()
+    links: tuple[LinkAdmission, ...] = ()
+    bouquets: tuple[Bouquet, ...] = ()
+    access: tuple[AccessEdge, ...] = ()
+    addresses_v6: tuple[InterfaceV6, ...] = ()
+
+
+def multicast_equipment(fleet: Fleet) -> MulticastEquipment:
+    """The fleet's part; an empty one where it has none."""
+    found = fleet.spec.equipment.get(PART)
+    return found if isinstance(found, MulticastEquipment) else MulticastEquipment()

@@ -1,0 +1,34 @@
+"""Names by which planner, adopter and drivers of the IPTV tree mean the same."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface
+from typing import Final
+
+from headend.multicast.addresses import IpAddress
+
+SOURCE_FUNCTION: Final = "multicast-source"
+OUTPUT_FUNCTION: Final = "multicast-output"
+MONITOR_FUNCTION: Final = "multicast-monitor"
+
+OUTPUT_INTERFACE: Final = "nfout0"
+"""Where the router serves its own output stage with IGMP."""
+TAP: Final = "nfout1"
+"""The other end of the pair: there the output stage asks for its feeds."""
+OUTPUT_ADDRESS: Final = IPv4Interface("169.254.255.0/31")
+TAP_ADDRESS: Final = IPv4Interface("169.254.255.1/31")
+
+
+def source_fact(source: IpAddress, group: IpAddress) -> str:
+    """Holds while the source stage emits (S, G)."""
+    return f"ssm.source={source},{group}"
+
+
+def tree_fact(source: IpAddress, group: IpAddress, router: str) -> str:
+    """Holds while `router` lets (S, G) pass."""
+    return f"ssm.tree={source},{group}@{router}"
+
+
+def output_fact(group: IpAddress, pop: str) -> str:
+    """Holds while the PoP gives out the group."""
+    return f"ssm.output={group}@{pop}"
