@@ -148,12 +148,35 @@ class ReversePath(DocumentModel):
     neighbour: Address
 
 
+class FrrTimers(DocumentModel):
+    """PIM hello and its hold time (RFC 7761 section 4.3); IGMP query interval and what decides that the last member
+    has left (RFC 3376 section 8). The unit of `last_member_query_interval_ds` is a tenth of a second, as on the wire.
+    """
+
+    pim_hello_s: Annotated[Whole, Field(ge=1, le=180)] = 1
+    pim_hold_s: Annotated[Whole, Field(ge=2, le=630)] = 4
+    igmp_query_interval_s: Annotated[Whole, Field(ge=10, le=1800)] = 10
+    last_member_query_count: Annotated[Whole, Field(ge=1, le=7)] = 1
+    last_member_query_interval_ds: Annotated[Whole, Field(ge=1, le=255)] = 1
+
+    @model_validator(mode="after")
+    def _hold_outlives_hello(self) -> Self:
+        if self.pim_hold_s <= self.pim_hello_s:
+            raise RuleError("a neighbour is held for longer than its hello", "set pim_hold_s above pim_hello_s")
+        return self
+
+
 class FrrSection(DocumentModel):
-    """Section `frr`: OSPF area 0, PIM-SSM, IGMPv3 and BFD of one router."""
+    """Section `frr`: OSPF area 0, PIM-SSM, IGMPv3 and BFD of one router.
+
+    `igmp_max_memberships`: groups that one socket of this machine may join, as the PoP's stages do.
+    """
 
     router_id: Address
     interfaces: tuple[FrrInterface, ...] = ()
     reverse_paths: tuple[ReversePath, ...] = ()
+    timers: FrrTimers = FrrTimers()
+    igmp_max_memberships: Annotated[Whole, Field(ge=20, le=10_000)] = 1000
 
 
 Leg = Literal["a", "b"]

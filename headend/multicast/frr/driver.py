@@ -1,4 +1,4 @@
-"""The driver of section `frr`: OSPF, PIM-SSM, IGMPv3 and BFD of one router.
+"""The driver of section `frr`: OSPF, PIM-SSM, IGMPv3, BFD and static reverse paths of one router.
 
 Facts: it requires `<appliance>.interface.<name>` for each of its interfaces (the interfaces driver provides them) and
 provides `<appliance>.routing` while all daemons run.
@@ -16,6 +16,7 @@ from headend.multicast.frr.client import open_vty
 from headend.multicast.frr.config import format_config, parse_config
 from headend.multicast.frr.daemons import Daemons, file_texts
 from headend.multicast.frr.render import DAEMONS, canonical, deviations, parse, render
+from headend.multicast.interfaces.client import read_sysctl, write_sysctl
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.units import UnitState
@@ -25,6 +26,8 @@ from nf.errors import DriverError, NfError
 CONFIGURE, REMOVE = "frr.configure", "frr.remove"
 RESTORE = "frr.restore"
 POLL_S, EVENTS_S = 0.2, 2.0
+_MEMBERSHIPS = "igmp_max_memberships"
+_BY_OSPF = "where OSPF says"
 _SHOWS = {"ospf": ("ospfd", "show ip ospf neighbor json"), "pim": ("pimd", "show ip pim neighbor json")}
 
 
@@ -37,7 +40,7 @@ class FrrDriver:
         self._clock = context.clock
         self._daemons = Daemons(context.run_dir, context.units)
         self.owns = Ownership(
-            route_protocols=frozenset({188}),  # RTPROT_OSPF, what zebra marks OSPF's routes with
+            route_protocols=frozenset({188, 196}),  # what zebra marks the routes of OSPF and staticd with
             paths=frozenset({self._daemons.directory}),
             units=frozenset(DAEMONS),
         )
@@ -54,6 +57,7 @@ class FrrDriver:
         section = parse(running)
         extra, missing = deviations(running, section)
         value: JsonObject = section.to_json() if section is not None else {}
+        value[_MEMBERSHIPS] = int(read_sysctl(_MEMBERSHIPS))
         down = {d: (states[d].value if d in states else "absent") for d in DAEMONS if d not in ready}
         for key, found in (("extra", list(extra)), ("missing", list(missing)), ("units", down)):
             if found:
@@ -114,7 +118,7 @@ class FrrDriver:
         for daemon in DAEMONS:
             file = self._daemons.read_file(daemon)
             daemons[daemon] = {"defined": daemon in states, "running": texts.get(daemon), "file": file}
-        return Undo(RESTORE, {"daemons": daemons})
+        return Undo(RESTORE, {"daemons": daemons, _MEMBERSHIPS: read_sysctl(_MEMBERSHIPS)})
 
     async def apply(self, step: Step, context: Context) -> None:
         if step.kind == REMOVE:
@@ -124,6 +128,7 @@ class FrrDriver:
             raise DriverError(f"unknown kind of step `{step.kind}`", where=step.id)
         section = FrrSection.model_validate(step.arguments["section"])
         self._daemons.make_directories()
+        write_sysctl(_MEMBERSHIPS, str(section.igmp_max_memberships))
         configuration = render(section)
         files = file_texts(configuration)
         for number, daemon in enumerate(DAEMONS):
@@ -151,7 +156,8 @@ class FrrDriver:
         before = undo.data["daemons"]
         if undo.kind != RESTORE or not isinstance(before, dict):
             raise DriverError(f"unknown kind of undo `{undo.kind}`", where="frr")
-        records = {daemon: record for daemon in DAEMONS if isinstance(record := before[daemon], dict)}
+        absent: JsonObject = {"defined": False, "running": None, "file": None}
+        records = {d: r for d in DAEMONS if isinstance(r := before.get(d, absent), dict)}
         for daemon in reversed(DAEMONS):
             if not records[daemon]["defined"]:
                 await self._daemons.remove(daemon)
@@ -166,6 +172,8 @@ class FrrDriver:
             elif records[daemon]["defined"]:
                 with suppress(DriverError):  # it did not run before either
                     await self._daemons.restart(daemon)
+        if _MEMBERSHIPS in undo.data:
+            write_sysctl(_MEMBERSHIPS, str(undo.data[_MEMBERSHIPS]))
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         while True:
@@ -238,7 +246,21 @@ def _disruption(have: JsonObject | None, want: FrrSection) -> str:
         return "all OSPF adjacencies restart: the router's id changes"
     after = _interfaces(want.to_json())
     hit = sorted(name for name, entry in _interfaces(have).items() if after.get(name) != entry)
-    return f"routing and multicast on {', '.join(hit)} may pause" if hit else ""
+    if have.get("timers", want.timers.to_json()) != want.timers.to_json():
+        hit = sorted(_interfaces(have))
+    told = [f"routing and multicast on {', '.join(hit)} may pause"] if hit else []
+    moved = sorted(_paths(have).items() ^ _paths(want.to_json()).items())
+    if moved:
+        sources = ", ".join(sorted({source for source, _ in moved}))
+        told.append(f"what comes from {sources} moves to another path, with a gap unless its other leg covers it")
+    return "; ".join(told)
+
+
+def _paths(value: JsonObject) -> dict[str, str]:
+    """Source -> neighbour that its packets are taken from."""
+    paths = value.get("reverse_paths")
+    entries = paths if isinstance(paths, list) else []
+    return {str(entry["source"]): str(entry["neighbour"]) for entry in entries if isinstance(entry, dict)}
 
 
 def _differences(have: JsonObject | None, want: DocumentModel | None) -> tuple[str, ...]:
@@ -254,6 +276,13 @@ def _differences(have: JsonObject | None, want: DocumentModel | None) -> tuple[s
     live, wanted = _interfaces(have), _interfaces(target)
     told += [f"interface {n} is not as wanted: {live.get(n)}" for n in sorted(wanted) if live.get(n) != wanted[n]]
     told += [f"interface {n} is not wanted" for n in sorted(live.keys() - wanted.keys())]
+    paths, meant = _paths(have), _paths(target)
+    told += [
+        f"{source} is taken from {paths.get(source, _BY_OSPF)}, not from {meant.get(source, _BY_OSPF)}"
+        for source in sorted(paths.keys() | meant.keys())
+        if paths.get(source) != meant.get(source)
+    ]
+    told += [f"{k} is {have.get(k)}, not {target[k]}" for k in ("timers", _MEMBERSHIPS) if have.get(k) != target[k]]
     for key in ("extra", "missing"):
         lines = have.get(key)
         told += [f"{key} line in {line}" for line in (lines if isinstance(lines, list) else [])]

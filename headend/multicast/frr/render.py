@@ -2,18 +2,22 @@
 
 Lines are rendered exactly as FRR 8.4 shows them in its running configuration, so that a line which a daemon drops is
 seen. Values that FRR has by default it never shows, so they are not rendered: IGMP version 3 (RFC 3376), BFD
-detect-multiplier 3, and `ip pim ecmp`, which `ip pim ecmp rebalance` implies.
+detect-multiplier 3, timers at the values of the RFCs, and `ip pim ecmp`, which `ip pim ecmp rebalance` implies.
+
+Static RPF is a unicast host route: pimd 8.4 tracks next hops in the unicast table only, so `ip mroute` is shown and
+has no effect, whatever `ip multicast rpf-lookup-mode` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
-from headend.multicast.documents import FrrInterface, FrrSection
+from headend.multicast.documents import FrrInterface, FrrSection, FrrTimers, ReversePath
 from headend.multicast.frr.config import Line
 
-DAEMONS = ("zebra", "bfdd", "ospfd", "pimd")
+DAEMONS = ("zebra", "staticd", "bfdd", "ospfd", "pimd")
 """In the order they start: the others talk to zebra, and routing protocols ask bfdd."""
 
 BFD_PROFILE = "fast"
@@ -28,13 +32,38 @@ _BFD: tuple[Line, ...] = (
 )
 _LOOPBACK: tuple[Line, ...] = (("interface lo",), ("interface lo", "ip ospf area 0"))
 
+_STANDARD_HELLO = (30, 105)
+_STANDARD_QUERIES = {"query-interval": 125, "last-member-query-count": 2, "last-member-query-interval": 10}
+_HOST_ROUTE = re.compile(r"^ip route (\d+\.\d+\.\d+\.\d+)/32 (\d+\.\d+\.\d+\.\d+)$", re.ASCII)
+
 Configuration = Mapping[str, tuple[Line, ...]]
 """Daemon -> its lines."""
 
 
 def canonical(section: FrrSection) -> FrrSection:
-    """The same router with its interfaces in the order of their names."""
-    return section.model_copy(update={"interfaces": tuple(sorted(section.interfaces, key=lambda i: i.name))})
+    """The same router with its interfaces in the order of their names, paths in that of their sources, and timers that
+    no interface uses at their defaults."""
+    timers = section.timers
+    if not any(interface.pim for interface in section.interfaces):
+        timers = timers.model_copy(update=_hello_of(FrrTimers()))
+    if not any(interface.igmp for interface in section.interfaces):
+        timers = timers.model_copy(update=_queries_of(FrrTimers()))
+    return section.model_copy(
+        update={
+            "interfaces": tuple(sorted(section.interfaces, key=lambda i: i.name)),
+            "reverse_paths": tuple(sorted(section.reverse_paths, key=lambda p: (p.source, p.neighbour))),
+            "timers": timers,
+        }
+    )
+
+
+def _hello_of(timers: FrrTimers) -> dict[str, int]:
+    return {"pim_hello_s": timers.pim_hello_s, "pim_hold_s": timers.pim_hold_s}
+
+
+def _queries_of(timers: FrrTimers) -> dict[str, int]:
+    values = timers.model_dump()
+    return {key: values[key] for key in values.keys() - _hello_of(timers).keys()}
 
 
 def render(section: FrrSection) -> dict[str, tuple[Line, ...]]:
@@ -44,7 +73,7 @@ def render(section: FrrSection) -> dict[str, tuple[Line, ...]]:
     pim: list[Line] = [("ip pim ecmp rebalance",)]
     for interface in section.interfaces:
         ospf += _block(interface, _ospf_lines(interface))
-        pim += _block(interface, _pim_lines(interface))
+        pim += _block(interface, _pim_lines(interface, section.timers))
     if all(interface.name != "lo" for interface in section.interfaces):
         ospf += _LOOPBACK
     ospf += [
@@ -52,7 +81,8 @@ def render(section: FrrSection) -> dict[str, tuple[Line, ...]]:
         ("router ospf", f"ospf router-id {section.router_id}"),
         ("router ospf", "timers throttle spf 0 50 1000"),
     ]
-    return {"zebra": (), "bfdd": _BFD, "ospfd": tuple(ospf), "pimd": tuple(pim)}
+    static: tuple[Line, ...] = tuple((f"ip route {p.source}/32 {p.neighbour}",) for p in section.reverse_paths)
+    return {"zebra": (), "staticd": static, "bfdd": _BFD, "ospfd": tuple(ospf), "pimd": tuple(pim)}
 
 
 def _block(interface: FrrInterface, commands: list[str]) -> list[Line]:
@@ -74,19 +104,22 @@ def _ospf_lines(interface: FrrInterface) -> list[str]:
     return lines
 
 
-def _pim_lines(interface: FrrInterface) -> list[str]:
+def _pim_lines(interface: FrrInterface, timers: FrrTimers) -> list[str]:
     lines: list[str] = []
     if interface.pim:
-        lines += ["ip pim", "ip pim hello 1 4"]
+        lines.append("ip pim")
+        if (timers.pim_hello_s, timers.pim_hold_s) != _STANDARD_HELLO:
+            lines.append(f"ip pim hello {timers.pim_hello_s} {timers.pim_hold_s}")
         if interface.bfd:
             lines += ["ip pim bfd", f"ip pim bfd profile {BFD_PROFILE}"]
     if interface.igmp:
-        lines += [
-            "ip igmp",
-            "ip igmp query-interval 10",
-            "ip igmp last-member-query-count 1",
-            "ip igmp last-member-query-interval 1",
-        ]
+        queries = {
+            "query-interval": timers.igmp_query_interval_s,
+            "last-member-query-count": timers.last_member_query_count,
+            "last-member-query-interval": timers.last_member_query_interval_ds,
+        }
+        lines.append("ip igmp")
+        lines += [f"ip igmp {name} {value}" for name, value in queries.items() if value != _STANDARD_QUERIES[name]]
     return lines
 
 
@@ -102,7 +135,40 @@ def parse(configuration: Configuration) -> FrrSection | None:
         return None
     heads = sorted({line[0] for line in ospf | pim if len(line) > 1 and line[0].startswith("interface ")})
     interfaces = [_interface(head, ospf, pim) for head in heads if _listed(head, ospf, pim)]
-    return FrrSection(router_id=IPv4Address(router_id), interfaces=tuple(i for i in interfaces if i is not None))
+    return FrrSection(
+        router_id=IPv4Address(router_id),
+        interfaces=tuple(i for i in interfaces if i is not None),
+        reverse_paths=tuple(_reverse_paths(configuration.get("staticd", ()))),
+        timers=_timers(heads, pim),
+    )
+
+
+def _reverse_paths(static: Iterable[Line]) -> list[ReversePath]:
+    matches = [match for line in static if len(line) == 1 and (match := _HOST_ROUTE.match(line[0]))]
+    paths = [
+        ReversePath(source=IPv4Address(match[1]), neighbour=IPv4Address(match[2]))
+        for match in matches
+        if _is_address(match[1]) and _is_address(match[2])
+    ]
+    return sorted(paths, key=lambda path: (path.source, path.neighbour))
+
+
+def _timers(heads: Iterable[str], pim: frozenset[Line]) -> FrrTimers:
+    """Those of the first interface that has them: lines of the others that are not alike are deviations."""
+    values: dict[str, str] = {}
+    for head in heads:
+        if (head, "ip pim") in pim and "pim_hello_s" not in values:
+            hello = (_value(pim, (head,), "ip pim hello ") or f"{_STANDARD_HELLO[0]} {_STANDARD_HELLO[1]}").split()
+            values |= {"pim_hello_s": hello[0], "pim_hold_s": hello[-1]}
+        if (head, "ip igmp") in pim and "igmp_query_interval_s" not in values:
+            found = {n: _value(pim, (head,), f"ip igmp {n} ") or str(v) for n, v in _STANDARD_QUERIES.items()}
+            values["igmp_query_interval_s"] = found["query-interval"]
+            values["last_member_query_count"] = found["last-member-query-count"]
+            values["last_member_query_interval_ds"] = found["last-member-query-interval"]
+    try:
+        return FrrTimers(**{key: int(value) for key, value in values.items()})
+    except ValueError:
+        return FrrTimers()  # no document can hold them: their lines are deviations
 
 
 def _listed(head: str, ospf: frozenset[Line], pim: frozenset[Line]) -> bool:

@@ -1,11 +1,18 @@
-"""The driver of section `multicast-tree`: only committed (S, G) cross this router, all other 232/8 is dropped."""
+"""The driver of section `multicast-tree`: only committed (S, G) cross this router, all other 232/8 is dropped.
+
+What is pinned is kept in the kernel's table by a unit of its own, since the agent may be away when pimd restarts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from headend.multicast.documents import TreeEntry, TreeSection
+from headend.multicast.mfc.kernel import read_kernel
+from headend.multicast.mfc.pins import Pin, missing
 from headend.multicast.tree.client import list_table, read_routes, run_transaction
+from headend.multicast.tree.legs import LegAlarms
+from headend.multicast.tree.pinning import UNIT, keep, kept, pins_of
 from headend.multicast.tree.render import (
     FAMILY,
     MAX_FACT,
@@ -25,33 +32,39 @@ from nf.documents.model import DocumentModel
 from nf.errors import DriverError, Problem, RefusedError
 
 ADMIT, WITHDRAW, REMOVE, RESTORE = "tree.admit", "tree.withdraw", "tree.remove", "tree.restore"
+PIN, RESTORE_PINS = "tree.pin", "tree.restore-pins"
 POLL_S, EVENTS_S = 0.1, 1.0
 
 
 class TreeDriver:
     name = "multicast-tree"
     section = "multicast-tree"
-    owns = Ownership(nft_tables=frozenset({f"{FAMILY} {TABLE}"}))
+    owns = Ownership(nft_tables=frozenset({f"{FAMILY} {TABLE}"}), units=frozenset({UNIT}))
     operations: Mapping[str, Operation] = {}
 
     def __init__(self, context: DriverContext) -> None:
         self._appliance = context.appliance
         self._clock = context.clock
+        self._units = context.units
 
     async def observe(self) -> State:
-        """The facts are what the standing entries provide. A damaged table shows under the key `damage`."""
-        listed = await list_table()
+        """The facts are what the standing entries provide. A damaged table shows under the key `damage`, and what is
+        kept under `pins` where that is not what the entries say."""
+        listed, pins = await list_table(), await kept(self._units)
         if listed is None:
-            return State(None)
+            return State({"damage": ["there is no table"], "pins": _texts(pins)} if pins else None)
         entries, damage = parse_table(listed)
         value = TreeSection(entries=entries).to_json()
+        if pins != pins_of(entries):
+            value["pins"] = _texts(pins)
         if damage:
             value["damage"] = list(damage)
         return State(value, frozenset(fact for entry in entries for fact in entry.provides))
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
         if want is None:
-            return () if have.value is None else (_remove_step(_entries(have.value)),)
+            gate = () if have.value is None else (_remove_step(_entries(have.value)),)
+            return (*gate, *([_pin_step(())] if _kept(have.value) else []))
         wanted = {_text(entry): entry for entry in _section(want).entries}
         live = {_text(entry): entry for entry in _entries(have.value)}
         added = [entry for text, entry in wanted.items() if text not in live]
@@ -64,6 +77,9 @@ class TreeDriver:
             steps.append(_admit_step(added))
         if removed:
             steps.append(_withdraw_step(removed))
+        pins = _texts(pins_of(_section(want).entries))
+        if pins != _kept(have.value):
+            steps.append(_pin_step(pins))
         return tuple(steps)
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
@@ -74,14 +90,20 @@ class TreeDriver:
                 "the tree cannot hold this", where=f"{self._appliance}, {self.section}", problems=problems
             )
         for step in steps:
-            await run_transaction(await self._commands(step), check_only=True)
+            if step.kind != PIN:
+                await run_transaction(await self._commands(step), check_only=True)
 
-    async def prepare(self, step: Step) -> Undo:  # noqa: ARG002 - the table before is the undo of any step
+    async def prepare(self, step: Step) -> Undo:
+        if step.kind == PIN:
+            return Undo(RESTORE_PINS, {"pins": _texts(await kept(self._units))})
         listed = await list_table()
         return Undo(RESTORE, {"table": None if listed is None else list(listed)})
 
     async def apply(self, step: Step, context: Context) -> None:  # noqa: ARG002 - one transaction, done at once
-        await run_transaction(await self._commands(step))
+        if step.kind == PIN:
+            await keep(self._units, _pins(step.arguments["pins"]))
+        else:
+            await run_transaction(await self._commands(step))
 
     async def _commands(self, step: Step) -> list[JsonObject]:
         """The one transaction of a step, against the table as it is now: also right when it ran before."""
@@ -101,6 +123,9 @@ class TreeDriver:
         return [*withdraw_commands(entries, listed), *entry_commands(entries)]
 
     async def undo(self, undo: Undo, context: Context) -> None:  # noqa: ARG002 - one transaction, done at once
+        if undo.kind == RESTORE_PINS:
+            await keep(self._units, _pins(undo.data["pins"]))
+            return
         table = undo.data["table"]
         if undo.kind != RESTORE:
             raise DriverError(f"unknown kind of undo `{undo.kind}`", where=self.section)
@@ -109,14 +134,15 @@ class TreeDriver:
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         while True:
-            drift = Drift(_differences((await self.observe()).value, want))
+            drift = Drift((*_differences((await self.observe()).value, want), *_loose_pins(want)))
             if not drift or context.remaining() <= 0 or context.cancel.is_set():
                 return drift
             await context.clock.sleep(min(POLL_S, context.remaining()))
 
     async def events(self) -> AsyncIterator[Event]:
-        """Every second a sample `path.hop` of each admitted (S, G), point `tree`."""
-        meter = TreeMeter()
+        """Every second a sample `path.hop` of each admitted (S, G), point `tree`. Alarm `legs-share-router` on
+        `<appliance>/<channel>/<path>`."""
+        meter, legs = TreeMeter(), LegAlarms(self._appliance)
         while True:
             try:
                 entries = _entries((await self.observe()).value)
@@ -125,6 +151,8 @@ class TreeDriver:
                 entries, routes = [], {}  # the next observation for reconcile tells it as an error
             for sample in meter.take(entries, routes, self._clock.monotonic(), self._clock.now()):
                 yield sample
+            for alarm in legs.take(entries, routes, self._clock.now()):
+                yield alarm
             await self._clock.sleep(EVENTS_S)
 
 
@@ -158,6 +186,41 @@ def _json(entries: Iterable[TreeEntry]) -> list[Json]:
 
 def _names(entries: Iterable[TreeEntry]) -> str:
     return ", ".join(f"{entry.channel}/{entry.path}" for entry in entries) or "nothing"
+
+
+def _texts(pins: Iterable[Pin]) -> list[Json]:
+    return [str(pin) for pin in pins]
+
+
+def _pins(value: Json) -> tuple[Pin, ...]:
+    return tuple(Pin.parse(str(text)) for text in value) if isinstance(value, list) else ()
+
+
+def _kept(value: JsonObject | None) -> list[Json]:
+    """The pins that are kept, as `observe` tells it."""
+    told = (value or {}).get("pins")
+    return told if isinstance(told, list) else _texts(pins_of(_entries(value)))
+
+
+def _loose_pins(want: DocumentModel | None) -> tuple[str, ...]:
+    """What the kernel's table lacks of the pins of `want`."""
+    entries = [entry for entry in _section(want).entries if entry.pinned is not None] if want is not None else []
+    if not entries:
+        return ()
+    kernel = read_kernel(entry.source for entry in entries)
+    pins = [(entry, pin) for entry in entries for pin in pins_of([entry])]
+    return tuple(f"{_names([entry])}: {reason}" for entry, pin in pins if (reason := missing(pin, kernel)))
+
+
+def _pin_step(pins: Sequence[Json]) -> Step:
+    return Step(
+        id="tree.pin",
+        kind=PIN,
+        arguments={"pins": list(pins)},
+        budget_s=15.0,
+        undo_budget_s=15.0,
+        summary=f"pin {len(pins)} channels" if pins else "pin nothing",
+    )
 
 
 def _admit_step(added: Sequence[TreeEntry]) -> Step:
@@ -218,7 +281,9 @@ def _differences(have: JsonObject | None, want: DocumentModel | None) -> tuple[s
     wanted = {_text(entry): entry for entry in _section(want).entries}
     live = {_text(entry): entry for entry in _entries(have)}
     damage = have.get("damage")
+    pins = _texts(pins_of(_section(want).entries))
     return (
+        *(() if _kept(have) == pins else (f"pinned is {_kept(have)}, wanted {pins}",)),
         *(f"{_names([entry])} is not admitted as wanted" for text, entry in wanted.items() if text not in live),
         *(f"{_names([entry])} is admitted but not wanted" for text, entry in live.items() if text not in wanted),
         *(str(text) for text in (damage if isinstance(damage, list) else [])),

@@ -17,7 +17,8 @@ _ENTRY = re.compile(
 @dataclass(frozen=True, slots=True)
 class MulticastRoute:
     """Counters since the entry was made. `packets` and `octets` (IP) count every arrival, `wrong_if` those among them
-    that came in where they should not and were dropped. `outputs`: virtual interfaces it goes out on."""
+    that came in where they should not and were dropped. `outputs`: virtual interfaces it goes out on; `input`: the one
+    it is to come in on."""
 
     source: str
     group: str
@@ -25,6 +26,7 @@ class MulticastRoute:
     octets: int
     wrong_if: int
     outputs: tuple[int, ...]
+    input: int = -1
 
     @property
     def wanted(self) -> bool:
@@ -46,7 +48,9 @@ def parse_ip_mr_cache(text: str) -> dict[tuple[str, str], MulticastRoute]:
             continue
         group, source = _address(match[1]), _address(match[2])
         outputs = tuple(int(part.partition(":")[0]) for part in match[7].split())
-        routes[source, group] = MulticastRoute(source, group, int(match[4]), int(match[5]), int(match[6]), outputs)
+        routes[source, group] = MulticastRoute(
+            source, group, int(match[4]), int(match[5]), int(match[6]), outputs, int(match[3])
+        )
     return routes
 
 

@@ -3,8 +3,10 @@
 Table `ip nf_multicast`:
   set admitted       (S, G) that may cross; the element's comment tells the channel, path and port
   chain forward      hook forward: what goes to 232.0.0.0/8 (RFC 4607) and is not admitted is counted and dropped
-  chain facts        hooked nowhere: one rule for each ordering fact of an entry, as its comment, so that the facts
-                     stand and fall with the entry itself
+  chain facts        hooked nowhere: one rule for each ordering fact and each pinned output of an entry, as its
+                     comment, so that they stand and fall with the entry itself
+
+What a router sends itself does not pass `forward`: a PoP's own output is not asked about here.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address
+from typing import cast
 
-from headend.multicast.documents import TreeEntry, TreeSection
+from headend.multicast.documents import Leg, PinnedRoute, TreeEntry, TreeSection
 from nf.contracts.json import Json, JsonObject, canonical
 
 FAMILY, TABLE, SET, CHAIN, FACTS = "ip", "nf_multicast", "admitted", "forward", "facts"
@@ -22,7 +25,8 @@ MAX_FACT = 110
 
 Commands = Sequence[JsonObject]
 _PLACE: JsonObject = {"family": FAMILY, "table": TABLE}
-_LABEL = re.compile(r"^([^/ ]+)/([^/ ]+) (\d{1,5})$", re.ASCII)
+_LABEL = re.compile(r"^([^/ ]+)/([^/ ]+) (\d{1,5})(?: leg ([ab]))?( meets)?$", re.ASCII)
+_WORDS = ("requires", "provides", "pinned")
 
 
 def _payload(name: str) -> JsonObject:
@@ -70,7 +74,7 @@ def entry_commands(entries: Sequence[TreeEntry]) -> list[JsonObject]:
         elements: list[Json] = [_element(entry) for entry in entries]
         commands.append({"add": {"element": {**_PLACE, "name": SET, "elem": elements}}})
     for entry in entries:
-        comments = [f"requires {fact}" for fact in entry.requires] + [f"provides {fact}" for fact in entry.provides]
+        comments = [f"{word} {text}" for word in _WORDS for text in _told(entry, word)]
         match: list[Json] = [
             _match(_payload("saddr"), str(entry.source)),
             _match(_payload("daddr"), str(entry.group)),
@@ -80,8 +84,16 @@ def entry_commands(entries: Sequence[TreeEntry]) -> list[JsonObject]:
     return commands
 
 
+def _told(entry: TreeEntry, word: str) -> tuple[str, ...]:
+    if word == "pinned":
+        return entry.pinned.outputs if entry.pinned is not None else ()
+    return entry.requires if word == "requires" else entry.provides
+
+
 def _element(entry: TreeEntry) -> JsonObject:
-    return {"elem": {"val": _value(entry), "comment": f"{entry.channel}/{entry.path} {entry.port}"}}
+    leg = f" leg {entry.leg}" if entry.leg is not None else ""
+    meets = " meets" if entry.meets else ""
+    return {"elem": {"val": _value(entry), "comment": f"{entry.channel}/{entry.path} {entry.port}{leg}{meets}"}}
 
 
 def _value(entry: TreeEntry) -> JsonObject:
@@ -121,7 +133,7 @@ def parse_table(listed: Sequence[JsonObject]) -> tuple[tuple[TreeEntry, ...], tu
         if rule.get("chain") == FACTS:
             word, _, fact = str(rule.get("comment", "")).partition(" ")
             key = _rule_key(rule)
-            if key is None or word not in {"requires", "provides"}:
+            if key is None or word not in _WORDS:
                 damage.append(f"a rule in chain {FACTS} that is not its own")
             else:
                 facts.setdefault(key, {}).setdefault(word, []).append(fact)
@@ -155,6 +167,9 @@ def _entry(source: str, group: str, comment: str, facts: dict[str, list[str]]) -
             source=IPv4Address(source),
             group=IPv4Address(group),
             port=int(label[3]),
+            leg=cast("Leg | None", label[4]),
+            meets=label[5] is not None,
+            pinned=PinnedRoute(outputs=tuple(facts["pinned"])) if "pinned" in facts else None,
             requires=tuple(facts.get("requires", ())),
             provides=tuple(facts.get("provides", ())),
         )

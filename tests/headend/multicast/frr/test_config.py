@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headend.multicast.documents import FrrInterface, FrrSection
+from headend.multicast.documents import FrrInterface, FrrSection, FrrTimers, ReversePath
 from headend.multicast.frr.config import Line, difference, format_config, parse_config
 from headend.multicast.frr.render import DAEMONS, canonical, deviations, parse, render
 
@@ -17,8 +17,19 @@ interfaces = st.builds(
     igmp=st.booleans(),
     bfd=st.booleans(),
 )
+timers = st.builds(
+    FrrTimers,
+    pim_hello_s=st.integers(1, 180),
+    pim_hold_s=st.integers(181, 630),
+    igmp_query_interval_s=st.integers(10, 1800),
+    last_member_query_count=st.integers(1, 7),
+    last_member_query_interval_ds=st.integers(1, 255),
+) | st.just(FrrTimers(pim_hello_s=30, pim_hold_s=105, igmp_query_interval_s=125))
+paths = st.builds(ReversePath, source=st.ip_addresses(v=4), neighbour=st.ip_addresses(v=4))
 sections = st.builds(
     FrrSection,
+    reverse_paths=st.lists(paths, max_size=4, unique_by=lambda path: path.source).map(tuple),
+    timers=timers,
     router_id=st.ip_addresses(v=4),
     interfaces=st.lists(interfaces, max_size=6, unique_by=lambda interface: interface.name).map(tuple),
 )
@@ -35,7 +46,9 @@ def test_a_router_is_read_back_as_it_was_rendered(section: FrrSection) -> None:
 
 @given(sections)
 def test_the_order_of_interfaces_means_nothing(section: FrrSection) -> None:
-    turned = section.model_copy(update={"interfaces": section.interfaces[::-1]})
+    turned = section.model_copy(
+        update={"interfaces": section.interfaces[::-1], "reverse_paths": section.reverse_paths[::-1]}
+    )
     assert render(turned) == render(section)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headend.multicast.documents import FrrInterface, FrrSection
+from headend.multicast.documents import FrrInterface, FrrSection, ReversePath
 from headend.multicast.frr.daemons import Daemons
 from headend.multicast.frr.driver import FrrDriver, create
 from headend.multicast.frr.render import DAEMONS
@@ -45,6 +45,9 @@ async def units() -> AsyncIterator[FakeUnits]:
 @pytest.fixture
 def driver(run_dir: Path, units: FakeUnits, monkeypatch: pytest.MonkeyPatch) -> FrrDriver:
     monkeypatch.setattr("shutil.chown", lambda *_: None)  # no user frr without the package
+    switches = {"igmp_max_memberships": "20"}
+    monkeypatch.setattr("headend.multicast.frr.driver.read_sysctl", switches.__getitem__)
+    monkeypatch.setattr("headend.multicast.frr.driver.write_sysctl", switches.__setitem__)
     return create(DriverContext("c1", run_dir, run_dir, units, RealClock()))
 
 
@@ -142,6 +145,23 @@ async def test_undo_brings_back_what_was_changed_by_hand(driver: FrrDriver, unit
     assert (await driver.observe()).value == ROUTER.to_json()
     await driver.undo(undo, context())
     assert await driver.observe() == before
+
+
+async def test_a_reverse_path_comes_moves_and_goes(driver: FrrDriver, units: FakeUnits) -> None:
+    await commit(driver, ROUTER)
+    running = dict(units.daemons)
+    for neighbour in ("10.0.1.1", "10.0.2.1"):
+        path = ReversePath(source=IPv4Address("10.1.0.11"), neighbour=IPv4Address(neighbour))
+        want = ROUTER.model_copy(update={"reverse_paths": (path,)})
+        step = step_to(driver, await driver.observe(), want)
+        assert "10.1.0.11" in step.disruption
+        assert (await driver.verify(want, context(0.0))).differences
+        await driver.apply(step, context())
+        assert not await driver.verify(want, context())
+        assert units.daemons["staticd"].lines == [(f"ip route 10.1.0.11/32 {neighbour}",)]
+    await commit(driver, ROUTER)
+    assert units.daemons["staticd"].lines == []
+    assert units.daemons == running  # none was restarted
 
 
 def test_a_directory_that_user_frr_cannot_reach_is_told(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headend.multicast.documents import FrrInterface, FrrSection
+from headend.multicast.documents import FrrInterface, FrrSection, ReversePath
 from headend.multicast.frr.config import Line, parse_config
 from headend.multicast.frr.render import DAEMONS, deviations, parse, render
 
@@ -15,6 +15,7 @@ DATA = Path(__file__).parents[3] / "data" / "multicast"
 ROUTER = FrrSection(
     router_id=IPv4Address("10.61.255.2"),
     interfaces=(FrrInterface(name="eth1", bfd=True), FrrInterface(name="eth2", passive=True, igmp=True)),
+    reverse_paths=(ReversePath(source=IPv4Address("10.61.1.11"), neighbour=IPv4Address("10.61.2.0")),),
 )
 
 

@@ -7,7 +7,7 @@ from unittest.mock import create_autospec
 import pytest
 from hypothesis import given
 
-from headend.multicast.documents import TreeEntry, TreeSection
+from headend.multicast.documents import PinnedRoute, TreeEntry, TreeSection
 from headend.multicast.tree.driver import TreeDriver, create
 from headend.multicast.tree.render import canonical_section
 from nf.clock import VirtualClock
@@ -36,7 +36,8 @@ def state(*entries: TreeEntry) -> State:
 
 @given(trees, trees)
 def test_a_plan_holds_exactly_what_differs(before: TreeSection, after: TreeSection) -> None:
-    steps = {step.kind: step.arguments["entries"] for step in DRIVER.plan(state(*before.entries), after)}
+    planned = DRIVER.plan(state(*before.entries), after)
+    steps = {step.kind: step.arguments["entries"] for step in planned if step.kind != "tree.pin"}
     live, wanted = set(before.entries), set(after.entries)
     replaced = {(e.source, e.group) for e in wanted - live}
     admitted, withdrawn = steps.get("tree.admit", []), steps.get("tree.withdraw", [])
@@ -70,6 +71,20 @@ def test_a_table_that_is_absent_or_damaged_is_built() -> None:
     (removed,) = DRIVER.plan(state(), None)
     assert removed.kind == "tree.remove"
     assert DRIVER.plan(State(None), None) == ()
+
+
+def test_pins_are_a_step_of_their_own() -> None:
+    pinned = entry("ch1").model_copy(update={"pinned": PinnedRoute(outputs=("eth2",))})
+    admit, pin = DRIVER.plan(state(), TreeSection(entries=(pinned,)))
+    assert (admit.kind, pin.kind) == ("tree.admit", "tree.pin")
+    assert pin.arguments == {"pins": ["10.1.0.10,232.1.1.1,eth2"]}
+    assert DRIVER.plan(state(pinned), TreeSection(entries=(pinned,))) == ()
+    lost = State((state(pinned).value or {}) | {"pins": []})
+    assert [step.kind for step in DRIVER.plan(lost, TreeSection(entries=(pinned,)))] == ["tree.pin"]
+    withdrawn = DRIVER.plan(state(pinned), TreeSection())
+    assert [step.kind for step in withdrawn] == ["tree.withdraw", "tree.pin"]
+    assert withdrawn[1].arguments == {"pins": []}
+    assert [step.kind for step in DRIVER.plan(state(pinned), None)] == ["tree.remove", "tree.pin"]
 
 
 async def test_what_the_table_cannot_hold_is_refused() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headend.multicast.documents import TreeEntry, TreeSection
+from headend.multicast.documents import PinnedRoute, TreeEntry, TreeSection
 from headend.multicast.tree.render import (
     base_commands,
     canonical_section,
@@ -31,6 +31,10 @@ entries = st.builds(
     source=st.ip_addresses(v=4),
     group=st.integers(0xE8000100, 0xE87FFFFF).map(IPv4Address),
     port=st.integers(1024, 65535),
+    leg=st.sampled_from([None, "a", "b"]),
+    meets=st.booleans(),
+    pinned=st.none()
+    | st.builds(PinnedRoute, outputs=st.lists(st.sampled_from(["eth1", "eth2.10", "nfout0"]), min_size=1).map(tuple)),
     requires=facts,
     provides=facts,
 )
@@ -72,12 +76,16 @@ def test_a_table_restored_is_the_same_table(tree: TreeSection) -> None:
     assert len(restore_commands(None)) == 2
 
 
+def _rules(entry: TreeEntry) -> int:
+    return len(entry.requires) + len(entry.provides) + len(entry.pinned.outputs if entry.pinned else ())
+
+
 @given(trees)
 def test_withdrawal_names_every_element_and_fact(tree: TreeSection) -> None:
     listed = table(base_commands(), entry_commands(tree.entries))
     commands = withdraw_commands(tree.entries, listed)
     rules = [command for command in commands if "rule" in command["delete"]]  # type: ignore[operator]
-    assert len(rules) == sum(len(entry.requires) + len(entry.provides) for entry in tree.entries)
+    assert len(rules) == sum(_rules(entry) for entry in tree.entries)
     assert len(commands) - len(rules) == (1 if tree.entries else 0)
     assert withdraw_commands(tree.entries, table(base_commands())) == []
 

@@ -20,7 +20,7 @@ def route(packets: int, wrong_if: int = 0) -> dict[tuple[str, str], MulticastRou
 
 def test_a_recorded_cache() -> None:
     routes = parse_ip_mr_cache((DATA / "ip_mr_cache.txt").read_text())
-    assert routes[KEY] == MulticastRoute(*KEY, packets=197, octets=264768, wrong_if=1, outputs=(1,))
+    assert routes[KEY] == MulticastRoute(*KEY, packets=197, octets=264768, wrong_if=1, outputs=(1,), input=2)
     assert routes[KEY].forwarded == 196
     assert routes["10.61.1.10", "232.61.1.2"].outputs == ()
 
