@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from headend.multicast.outputs import Outputs
 from headend.satellite.feed.config import CONTROL_SOCKET, STATUS_SOCKET, FeedConfig, ServiceConfig, load
-from headend.satellite.feed.inputs import CarrierInput, FallbackInput, Outputs
+from headend.satellite.feed.inputs import CarrierInput, FallbackInput
 from headend.satellite.feed.programme import Multiplex
 from headend.satellite.feed.service import Service
 from nf.errors import InputError

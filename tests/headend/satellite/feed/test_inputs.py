@@ -10,10 +10,10 @@ from ipaddress import IPv4Address
 import pytest
 
 from headend.multicast.receive import open_sender
+from headend.multicast.route import interfaces_towards
 from headend.satellite.feed.config import Fallback
 from headend.satellite.feed.inputs import FallbackInput
 from headend.satellite.feed.programme import Programme
-from headend.satellite.feed.route import interfaces_towards
 from tests.headend.multicast.source.netlab import Pair, in_namespace, namespaces, run
 from tests.headend.satellite.feed.made import Stream
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -17,7 +18,7 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
 _NEXT_HOP = struct.Struct("=HBBi")
 # linux/in.h: struct group_source_req, with alignment of 64-bit machines.
-_MCAST_JOIN_SOURCE_GROUP = 46
+_MCAST_JOIN_SOURCE_GROUP, _MCAST_LEAVE_SOURCE_GROUP = 46, 47
 _STORAGE_BYTES = 128
 
 
@@ -69,11 +70,17 @@ def _next_hops(data: bytes) -> Iterator[int]:
         place += (size + 3) & ~3
 
 
-def join_source_by(sock: socket.socket, group: IPv4Address, source: IPv4Address, interface: int) -> None:
+def join_source_by(
+    sock: socket.socket, group: IPv4Address, source: IPv4Address, interface: int, *, leave: bool = False
+) -> None:
     """(source, group) on the interface of that number; only what comes in there is then delivered. RFC 3678 clause
-    5.1.2. Raises OSError."""
+    5.1.2. `leave`: take it back, no matter whether it was there. Raises OSError."""
     request = struct.pack("=I4x", interface) + _storage(group) + _storage(source)
-    sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_SOURCE_GROUP, request)
+    if not leave:
+        sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_SOURCE_GROUP, request)
+        return
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_IP, _MCAST_LEAVE_SOURCE_GROUP, request)
 
 
 def _storage(address: IPv4Address) -> bytes:
