@@ -42,7 +42,7 @@ def parse_answer(answer: bytes) -> frozenset[int]:
             return frozenset()
         raise OSError(number, os.strerror(number))
     found: set[int] = set()
-    for attribute, value in _attributes(answer[_HEADER.size + _ROUTE.size :]):
+    for attribute, value in attributes_of(answer[_HEADER.size + _ROUTE.size :]):
         if attribute == _RTA_OIF:
             found.add(struct.unpack("=I", value)[0])
         elif attribute == _RTA_MULTIPATH:
@@ -50,7 +50,8 @@ def parse_answer(answer: bytes) -> frozenset[int]:
     return frozenset(found)
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes_of(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and value of each attribute in `data`."""
     place = 0
     while place + _ATTRIBUTE.size <= len(data):
         size, kind = _ATTRIBUTE.unpack_from(data, place)

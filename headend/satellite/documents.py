@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from headend.devices.claims import Claim
 from headend.devices.documents import SnmpDevice
-from headend.multicast.documents import SsmGroup
+from headend.multicast.documents import Encapsulation, SsmGroup
 from headend.satellite.claims import BY_ROLE
 from headend.satellite.modcod import by_name
 from headend.satellite.threshold import Losses
@@ -302,7 +302,8 @@ class UplinkSection(DocumentModel):
 
 
 class ReceivedService(DocumentModel):
-    """`outputs`: the PoP's addresses on its receivers' LANs. `fallback`: the path with the same programme as (S, G)."""
+    """`outputs`: the PoP's addresses on its receivers' LANs. `fallback`: the path with the same programme as (S, G);
+    `fallback_encapsulation`: what its datagrams hold, TS packets or those behind an RTP header (RFC 2250)."""
 
     channel: Name
     path: Name
@@ -314,6 +315,7 @@ class ReceivedService(DocumentModel):
     fallback_source: Address | None = None
     fallback_group: SsmGroup | None = None
     fallback_port: Port | None = None
+    fallback_encapsulation: Encapsulation | None = None
 
 
 class ReceivedCarrier(DocumentModel):

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from headend.multicast.output.ring import Buffer
 from headend.multicast.rtp import HEADER_BYTES, MP2T, PLAIN, PLAIN_FIRST, parse
 
 WINDOW_S = 0.05
@@ -25,8 +26,6 @@ _AHEAD = _BEHIND = 8192
 _SKEW_EVERY = 0x1F
 _SKEW_KEPT = 64
 _unpack = PLAIN.unpack_from
-
-Buffer = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from headend.multicast.outputs import error_text
 from headend.multicast.receive import IP_MULTICAST_ALL, drain, join_source, open_receiver
 from headend.multicast.route import interfaces_towards, join_source_by
+from headend.multicast.rtp import payload_of
 from headend.satellite.feed.config import Fallback
 from headend.satellite.feed.programme import SILENCE_S, Multiplex
 
@@ -130,6 +131,11 @@ class FallbackInput:
             return
 
         def take(datagram: bytes, arrival: float) -> None:
+            if given.rtp:
+                payload = payload_of(datagram)
+                if payload is None:
+                    return
+                datagram = payload
             if number != self._heard:
                 last = self.multiplex.last_at
                 if last is not None and arrival - last <= SILENCE_S:
