@@ -281,7 +281,10 @@ class OutputMode(Enum):
 
 class Output(DocumentModel):
     """What a PoP gives to its receivers: (S, group):port from each address of `addresses`, always as TS over UDP,
-    whichever feed is behind it. Facts as in a tree's entry."""
+    whichever feed is behind it. Facts as in a tree's entry.
+
+    `window_ms`: so long a merge waits for a packet that one leg did not bring; what the legs' delays may differ by.
+    """
 
     channel: Name
     path: Name
@@ -292,6 +295,7 @@ class Output(DocumentModel):
     port: Port
     rate_bps: BitRate = Field(alias="rate")
     dscp: Dscp = 0
+    window_ms: Annotated[Whole, Field(ge=1, le=450)] = 50
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 

@@ -8,8 +8,8 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headend.multicast.route import parse_answer
 from headend.satellite.feed.config import parse
-from headend.satellite.feed.route import parse_answer
 from headend.transport.packet import PACKET_SIZE, SYNC_BYTE, parse_packet
 from headend.transport.psi import SectionAssembler, crc32, parse_pat, parse_pmt
 from nf.errors import InputError

@@ -15,16 +15,40 @@ _ANSWER_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class StageStatus:
-    """`policed`: datagrams dropped above the admitted rate. `stream`: what the stage says it takes in and emits."""
+class Stream:
+    """What a stage says it takes in and emits. `second`: source,group:port, or ""."""
 
-    stream: tuple[str, str, str, int, int]  # listen, source, group, port, rate_bps
+    listen: str
+    source: str
+    group: str
+    port: int
+    rate_bps: int
+    dscp: int = 0
+    encapsulation: str = "ts"
+    second: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SecondStatus:
+    """Of the second flow."""
+
+    datagrams: int
+    send_errors: int
+    last_send_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """`policed`: datagrams dropped above the admitted rate."""
+
+    stream: Stream
     uptime_s: float
     contribution: StreamCounters
     source: StreamCounters
     policed: int
     send_errors: int
     last_send_error: str
+    second: SecondStatus | None = None
 
 
 async def ask(path: Path) -> StageStatus | None:
@@ -46,11 +70,28 @@ async def ask(path: Path) -> StageStatus | None:
 def _parse(data: dict[str, Any]) -> StageStatus:
     given = data["arguments"]
     return StageStatus(
-        stream=(given["listen"], given["source"], given["group"], given["port"], given["rate_bps"]),
+        stream=Stream(
+            given["listen"],
+            given["source"],
+            given["group"],
+            given["port"],
+            given["rate_bps"],
+            given.get("dscp", 0),
+            given.get("encapsulation", "ts"),
+            given.get("second") or "",
+        ),
         uptime_s=data["uptime_s"],
         contribution=StreamCounters(**data["contribution"]),
         source=StreamCounters(**data["source"]),
         policed=data["policed"],
         send_errors=data["send_errors"],
         last_send_error=data["last_send_error"],
+        second=_second(data.get("second")),
     )
+
+
+def _second(data: dict[str, Any] | None) -> SecondStatus | None:
+    """A stage of an earlier version says nothing of it."""
+    if data is None:
+        return None
+    return SecondStatus(data["datagrams"], data["send_errors"], data["last_send_error"])

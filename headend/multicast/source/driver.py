@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from headend.multicast.documents import SourceSection, SourceStage
 from headend.multicast.source import plan as planning
-from headend.multicast.source.client import StageStatus, ask
+from headend.multicast.source.client import StageStatus, Stream, ask
 from headend.multicast.source.telemetry import LOST_AFTER_S, StageWatch
-from headend.multicast.source.units import UNIT_PREFIX, key, stage_of, status_socket, unit_name, unit_spec
+from headend.multicast.source.units import UNIT_PREFIX, key, second_of, stage_of, status_socket, unit_name, unit_spec
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import JsonObject
 from nf.contracts.units import UnitState, UnitStatus
@@ -64,8 +64,16 @@ class MulticastSource:
     async def _ask(self, stage: SourceStage) -> StageStatus | None:
         """What the stage says; None when it is silent or does something else than its unit is for."""
         status = await ask(status_socket(self._run_dir, unit_name(stage)))
-        listen = f"0.0.0.0:{stage.contribution_port}"
-        meant = (listen, str(stage.source), str(stage.group), stage.port, stage.rate_bps)
+        meant = Stream(
+            f"0.0.0.0:{stage.contribution_port}",
+            str(stage.source),
+            str(stage.group),
+            stage.port,
+            stage.rate_bps,
+            stage.dscp,
+            stage.encapsulation,
+            second_of(stage),
+        )
         return status if status is not None and status.stream == meant else None
 
     async def observe(self) -> State:
@@ -159,7 +167,7 @@ class MulticastSource:
             elif found[1].state is not UnitState.READY:
                 lines.append(f"{name}: its source stage is {found[1].state.value} {found[1].last_exit}".rstrip())
             else:
-                lines += _stream_differences(name, await self._ask(stage))
+                lines += _stream_differences(name, stage, await self._ask(stage))
         return tuple(sorted(lines))
 
     async def events(self) -> AsyncIterator[Event]:
@@ -181,12 +189,15 @@ class MulticastSource:
             await self._clock.sleep(_EVENT_INTERVAL_S)
 
 
-def _stream_differences(name: str, status: StageStatus | None) -> list[str]:
+def _stream_differences(name: str, stage: SourceStage, status: StageStatus | None) -> list[str]:
     if status is None:
         return [f"{name}: its source stage does not answer"]
     arriving = status.contribution.age_s is not None and status.contribution.age_s < LOST_AFTER_S
     if arriving and (status.source.age_s is None or status.source.age_s >= LOST_AFTER_S):
         return [f"{name}: the contribution arrives and nothing leaves {status.last_send_error}".rstrip()]
+    if arriving and stage.second is not None and (status.second is None or not status.second.datagrams):
+        why = status.second.last_send_error if status.second is not None else ""
+        return [f"{name}: nothing leaves from {stage.second.source} {why}".rstrip()]
     return []
 
 

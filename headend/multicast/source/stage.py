@@ -1,4 +1,5 @@
-"""The source stage: takes a contribution (MPEG-TS over UDP) and emits it as (S, G), datagram by datagram, unchanged.
+"""The source stage: takes a contribution (MPEG-TS over UDP) and emits it as (S, G), datagram by datagram, unchanged;
+or each behind an RTP header, and then to a second (S, G) as well (SMPTE ST 2022-7).
 
 A process of its own: `python -m headend.multicast.source.stage --listen 0.0.0.0:6001 --source 10.1.0.10
 --group 232.10.1.1 --port 5000 --rate 1000000 --status /run/nf/source/x.sock`. A connection to its status socket
@@ -12,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -21,11 +23,21 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from headend.multicast.receive import bind_to_interface, drain, open_receiver, open_sender
+from headend.multicast.receive import drain, open_receiver
+from headend.multicast.rtp import (
+    MP2T,
+    PLAIN,
+    PLAIN_FIRST,
+    SEQUENCE_MODULUS,
+    TIMESTAMP_MODULUS,
+    stable_ssrc,
+    timestamp_of,
+)
+from headend.multicast.source.flow import Flow, Target
 from headend.multicast.source.policer import Policer
 from headend.transport.continuity import ContinuityMonitor
 
-_SEARCH_INTERVAL_S = 0.5
+_MARKED = 0x80 | MP2T
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,13 @@ class StageArguments:
     port: int
     rate_bps: int
     status: Path
+    dscp: int = 0
+    rtp: bool = False
+    second: Target | None = None
+
+    @property
+    def target(self) -> Target:
+        return Target(self.source, self.group, self.port)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -58,28 +77,60 @@ def parse_arguments(argv: Sequence[str]) -> StageArguments:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--rate", type=int, required=True, help="bit/s")
     parser.add_argument("--status", type=Path, required=True, help="unix socket")
+    parser.add_argument("--dscp", type=int, default=0, help="0 to 63")
+    parser.add_argument("--encapsulation", choices=("ts", "rtp"), default="ts")
+    parser.add_argument("--second", type=Target.of, help="source,group:port")
     given = parser.parse_args(argv)
     return StageArguments(
-        given.channel, given.path, given.listen, given.source, given.group, given.port, given.rate, given.status
+        given.channel,
+        given.path,
+        given.listen,
+        given.source,
+        given.group,
+        given.port,
+        given.rate,
+        given.status,
+        given.dscp,
+        given.encapsulation == "rtp",
+        given.second,
     )
 
 
-class Stage:
-    """The stream between two sockets, and what is known of both sides of it."""
+class RtpHeaders:
+    """The headers of one life of a stream: its SSRC is the same in every life, all else begins at random (RFC 3550
+    clause 5.1). The first is marked: time stamps begin anew (RFC 2250 clause 2)."""
 
-    def __init__(self, arguments: StageArguments, receiver: socket.socket, sender: socket.socket) -> None:
+    def __init__(self, identity: str, sequence: int, offset: int) -> None:
+        self.ssrc = stable_ssrc(identity)
+        self._sequence = sequence
+        self._offset = offset
+        self._type = _MARKED
+
+    @classmethod
+    def begun(cls, identity: str) -> RtpHeaders:
+        return cls(identity, secrets.randbelow(SEQUENCE_MODULUS), secrets.randbelow(TIMESTAMP_MODULUS))
+
+    def next(self, now: float) -> bytes:
+        sequence = self._sequence
+        self._sequence = (sequence + 1) % SEQUENCE_MODULUS
+        header = PLAIN.pack(PLAIN_FIRST, self._type, sequence, timestamp_of(now, self._offset), self.ssrc)
+        self._type = MP2T
+        return header
+
+
+class Stage:
+    """The stream between its sockets, and what is known of both sides of it. `flows`: the first is the stage's own."""
+
+    def __init__(self, arguments: StageArguments, receiver: socket.socket, flows: tuple[Flow, ...]) -> None:
         self._arguments = arguments
         self._receiver = receiver
-        self._sender = sender
-        self._target = (str(arguments.group), arguments.port)
+        self._flow, *self._others = flows
+        self._headers = RtpHeaders.begun(f"{arguments.channel}/{arguments.path}") if arguments.rtp else None
         self._policer = Policer(arguments.rate_bps)
         self._contribution = ContinuityMonitor()
         self._emitted = ContinuityMonitor()
         self._started_at = time.monotonic()
         self._policed = 0
-        self._searched_at = self._started_at
-        self._send_errors = 0
-        self._last_send_error = ""
 
     def readable(self) -> None:
         drain(self._receiver, time.monotonic(), self._take)
@@ -89,21 +140,11 @@ class Stage:
         if not self._policer.admit(len(datagram), arrival):
             self._policed += 1
             return
-        try:
-            self._sender.sendto(datagram, self._target)
-        except OSError as error:
-            # A link may be down for a while: the stream goes on by itself when it is back.
-            self._send_errors += 1
-            self._last_send_error = os.strerror(error.errno or 0)
-            self._find_interface(arrival)
-            return
-        self._emitted.receive(datagram, arrival)
-
-    def _find_interface(self, now: float) -> None:
-        if now - self._searched_at >= _SEARCH_INTERVAL_S:
-            self._searched_at = now
-            with contextlib.suppress(OSError):
-                bind_to_interface(self._sender, self._arguments.source)
+        parts = (datagram,) if self._headers is None else (self._headers.next(arrival), datagram)
+        if self._flow.send(parts, arrival):
+            self._emitted.receive(datagram, arrival)
+        for other in self._others:
+            other.send(parts, arrival)
 
     def status(self) -> dict[str, object]:
         """JSON. `policed`: datagrams dropped because they came above the admitted rate; `arguments`: what runs."""
@@ -122,12 +163,17 @@ class Stage:
                 "group": str(given.group),
                 "port": given.port,
                 "rate_bps": given.rate_bps,
+                "dscp": given.dscp,
+                "encapsulation": "rtp" if given.rtp else "ts",
+                "second": None if given.second is None else str(given.second),
             },
             "contribution": asdict(self._contribution.counters(now)),
             "source": asdict(self._emitted.counters(now)),
             "policed": self._policed,
-            "send_errors": self._send_errors,
-            "last_send_error": self._last_send_error,
+            "send_errors": self._flow.send_errors,
+            "last_send_error": self._flow.last_error,
+            "ssrc": None if self._headers is None else self._headers.ssrc,
+            "second": self._others[0].status() if self._others else None,
         }
 
 
@@ -160,8 +206,12 @@ async def run_stage(arguments: StageArguments) -> None:
         loop.add_signal_handler(number, stop.set)
     with contextlib.ExitStack() as stack:
         receiver = stack.enter_context(open_receiver(*arguments.listen))
-        sender = stack.enter_context(open_sender(arguments.source))
-        stage = Stage(arguments, receiver, sender)
+        targets = [arguments.target] if arguments.second is None else [arguments.target, arguments.second]
+        flows = tuple(Flow(target, arguments.dscp) for target in targets)
+        for flow in flows:
+            stack.callback(flow.close)
+        flows[0].open()
+        stage = Stage(arguments, receiver, flows)
 
         async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await _answer(stage, writer)

@@ -15,6 +15,7 @@ from nf.telemetry.samples import Quality, Sample
 
 LOST_AFTER_S = 2.0
 LOST, OVER_RATE, STAGE_DOWN = "contribution-lost", "contribution-over-rate", "source-stage-down"
+SECOND_DOWN = "second-flow-down"
 
 
 def hop_sample(stage: SourceStage, point: str, counters: StreamCounters, now: float) -> Sample:
@@ -44,6 +45,7 @@ class StageWatch:
         self.stage = stage
         self._said: dict[str, bool] = {}
         self._policed: int | None = None
+        self._sent_second: int | None = None
 
     def take(self, status: StageStatus | None, now: float) -> Iterator[Event]:
         """Samples and changes of alarms. `status` None: the stage does not answer."""
@@ -88,6 +90,20 @@ class StageWatch:
             ),
             raised=more,
         )
+        if stage.second is not None and status.second is not None:
+            stuck = status.second.datagrams == self._sent_second and silent_s < LOST_AFTER_S
+            self._sent_second = status.second.datagrams
+            yield from self._say(
+                AlarmEvent(
+                    SECOND_DOWN,
+                    name,
+                    Severity.MINOR,
+                    now,
+                    f"nothing leaves from {stage.second.source}: {name} is sent once and has no protection",
+                    f"see that {stage.second.source} is on an interface that is up",
+                ),
+                raised=stuck,
+            )
 
     def end(self, now: float) -> Iterator[Event]:
         """The stage is no longer wanted: its alarms end."""

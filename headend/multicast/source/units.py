@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from headend.multicast.documents import Flow as FlowDocument
 from headend.multicast.documents import SourceStage
+from headend.multicast.source.flow import Target
 from nf.contracts.units import Readiness, ReadyKind, UnitSpec
 
 MODULE = "headend.multicast.source.stage"
@@ -31,6 +33,12 @@ def status_socket(run_dir: Path, name: str) -> Path:
     return run_dir / "source" / f"{name}.sock"
 
 
+def second_of(stage: SourceStage) -> str:
+    """Where it sends the same as well, in the words of the command line; "" for nowhere."""
+    second = stage.second
+    return "" if second is None else str(Target(second.source, second.group, second.port))
+
+
 def unit_spec(stage: SourceStage, run_dir: Path) -> UnitSpec:
     """Ready when the status socket answers, which the stage opens last. The facts it stands for travel with it."""
     name = unit_name(stage)
@@ -45,6 +53,9 @@ def unit_spec(stage: SourceStage, run_dir: Path) -> UnitSpec:
         "--rate": str(stage.rate_bps),
         "--status": status,
     }
+    options |= {"--dscp": str(stage.dscp)} if stage.dscp else {}
+    options |= {"--encapsulation": stage.encapsulation} if stage.encapsulation != "ts" else {}
+    options |= {"--second": second_of(stage)} if stage.second is not None else {}
     return UnitSpec(
         name=name,
         argv=(sys.executable, "-m", MODULE, *(text for option in options.items() for text in option)),
@@ -69,10 +80,20 @@ def stage_of(spec: UnitSpec) -> SourceStage | None:
             group=options["--group"],
             port=int(options["--port"]),
             rate_bps=int(options["--rate"]),
+            dscp=int(options.get("--dscp", "0")),
+            encapsulation=options.get("--encapsulation", "ts"),
+            second=_second(options.get("--second")),
             provides=tuple(json.loads(dict(spec.environment).get(_PROVIDES_VARIABLE, "[]"))),
         )
     except (KeyError, ValueError):
         return None
+
+
+def _second(text: str | None) -> FlowDocument | None:
+    if text is None:
+        return None
+    target = Target.of(text)
+    return FlowDocument(source=target.source, group=target.group, port=target.port)
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

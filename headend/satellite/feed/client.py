@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headend.satellite.feed.config import CONTROL_SOCKET, STATUS_SOCKET
-
-_ANSWER_TIMEOUT_S = 1.0
-_LONGEST_ANSWER = 1 << 20
+from headend.datapath import read_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +62,9 @@ class FeedStatus:
 async def ask(directory: Path) -> FeedStatus | None:
     """None when no feed answers there within a second."""
     try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            path = str(directory / STATUS_SOCKET)
-            reader, writer = await asyncio.open_unix_connection(path, limit=_LONGEST_ANSWER)
-            try:
-                line = await reader.readline()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-        return _parse(json.loads(line))
-    except (OSError, TimeoutError, ValueError, KeyError, TypeError):
+        return _parse(await read_status(directory))
+    except (ValueError, KeyError, TypeError):
         return None
-
-
-def tell(directory: Path, **told: object) -> bool:
-    """`reception="bad"`, `reload=True`; whether a feed is there to take it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
-        try:
-            sock.sendto(json.dumps(told).encode(), str(directory / CONTROL_SOCKET))
-        except OSError:
-            return False
-    return True
 
 
 def _parse(data: dict[str, Any]) -> FeedStatus:

@@ -11,17 +11,15 @@ from typing import Any
 
 from nf.errors import InputError
 
-STATUS_SOCKET, CONTROL_SOCKET = "status.sock", "control.sock"
-"""In the feed's directory."""
-
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """The same programme as (source, group) on UDP `port`."""
+    """The same programme as (source, group) on UDP `port`; `rtp`: each datagram behind an RTP header."""
 
     source: IPv4Address
     group: IPv4Address
     port: int
+    rtp: bool = False
 
     def __str__(self) -> str:
         return f"({self.source}, {self.group}):{self.port}"
@@ -101,4 +99,6 @@ def _fallback(data: dict[str, Any]) -> Fallback | None:
     source, group, port = (data.get(f"fallback_{name}") for name in ("source", "group", "port"))
     if source is None or group is None or port is None:
         return None
-    return Fallback(IPv4Address(source), IPv4Address(group), int(port))
+    return Fallback(
+        IPv4Address(source), IPv4Address(group), int(port), data.get("fallback_encapsulation", "ts") == "rtp"
+    )

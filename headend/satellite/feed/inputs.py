@@ -1,34 +1,21 @@
-"""The sockets of a feed: the receiver's multiplex, fallbacks as (S, G), the outputs. Each opens when it can."""
+"""The sockets of a feed: the receiver's multiplex, fallbacks as (S, G). Each opens when it can."""
 
 from __future__ import annotations
 
-import os
 import selectors
 import socket
 import time
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
 
-from headend.multicast.receive import (
-    IP_MULTICAST_ALL,
-    bind_to_interface,
-    drain,
-    join_source,
-    open_receiver,
-    open_sender,
-)
+from headend.multicast.outputs import error_text
+from headend.multicast.receive import IP_MULTICAST_ALL, drain, join_source, open_receiver
+from headend.multicast.route import interfaces_towards, join_source_by
+from headend.multicast.rtp import payload_of
 from headend.satellite.feed.config import Fallback
 from headend.satellite.feed.programme import SILENCE_S, Multiplex
-from headend.satellite.feed.route import interfaces_towards, join_source_by
-
-OUTPUT_TTL = 4
-"""Enough for a home gateway behind the LAN; the outputs are no part of the routed tree."""
 
 Selector = selectors.BaseSelector
-
-
-def _text(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error)
 
 
 class _Reader:
@@ -68,7 +55,7 @@ class CarrierInput:
         try:
             sock = open_receiver(str(address), port)
         except OSError as error:
-            self.problem = f"cannot listen on {address}:{port}: {_text(error)}"
+            self.problem = f"cannot listen on {address}:{port}: {error_text(error)}"
             return
         self._reader, self.problem = _Reader(self._selector, sock, self._multiplex.receive), ""
 
@@ -120,7 +107,7 @@ class FallbackInput:
         try:
             wanted = interfaces_towards(self._fallback.source)
         except OSError as error:
-            self.problem = f"no route to {self._fallback.source} can be read: {_text(error)}"
+            self.problem = f"no route to {self._fallback.source} can be read: {error_text(error)}"
             return
         self.problem = "" if wanted else f"no route to {self._fallback.source}"
         for number in self._readers.keys() - wanted:
@@ -133,17 +120,22 @@ class FallbackInput:
         try:
             sock = open_receiver(str(given.group), given.port, shared=True)
         except OSError as error:
-            self.problem = f"cannot listen on {given.group}:{given.port}: {_text(error)}"
+            self.problem = f"cannot listen on {given.group}:{given.port}: {error_text(error)}"
             return
         try:
             sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
             join_source_by(sock, given.group, given.source, number)
         except OSError as error:
             sock.close()
-            self.problem = f"cannot join {given}: {_text(error)}"
+            self.problem = f"cannot join {given}: {error_text(error)}"
             return
 
         def take(datagram: bytes, arrival: float) -> None:
+            if given.rtp:
+                payload = payload_of(datagram)
+                if payload is None:
+                    return
+                datagram = payload
             if number != self._heard:
                 last = self.multiplex.last_at
                 if last is not None and arrival - last <= SILENCE_S:
@@ -164,59 +156,3 @@ class FallbackInput:
         for reader in self._readers.values():
             reader.close()
         self._readers = {}
-
-
-class Outputs:
-    """A group, sent to out of every address in use."""
-
-    def __init__(self, group: IPv4Address, port: int) -> None:
-        self.send_errors = 0
-        self.last_error = ""
-        self._target = (str(group), port)
-        self._sockets: dict[IPv4Address, socket.socket | None] = {}
-        self._failed: set[IPv4Address] = set()
-
-    @property
-    def addresses(self) -> tuple[IPv4Address, ...]:
-        return tuple(sorted(self._sockets))
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        return tuple(f"cannot send from {address}" for address, sock in sorted(self._sockets.items()) if sock is None)
-
-    def use(self, addresses: Iterable[IPv4Address]) -> None:
-        """Send from these from now on."""
-        wanted = set(addresses)
-        for address in self._sockets.keys() - wanted:
-            sock = self._sockets.pop(address)
-            if sock is not None:
-                sock.close()
-        for address in wanted - self._sockets.keys():
-            self._sockets[address] = None
-        self.check()
-
-    def check(self) -> None:
-        """Opens what could not be opened before, and finds interfaces again that were made anew."""
-        for address, sock in self._sockets.items():
-            try:
-                if sock is None:
-                    self._sockets[address] = open_sender(address, OUTPUT_TTL)
-                elif address in self._failed:
-                    bind_to_interface(sock, address)
-            except OSError as error:
-                self.last_error = f"{address}: {_text(error)}"
-        self._failed.clear()
-
-    def send(self, datagram: bytes) -> None:
-        for address, sock in self._sockets.items():
-            if sock is None:
-                continue
-            try:
-                sock.sendto(datagram, self._target)
-            except OSError as error:  # a link may be down for a while: the stream goes on when it is back
-                self.send_errors += 1
-                self.last_error = f"{address}: {_text(error)}"
-                self._failed.add(address)
-
-    def close(self) -> None:
-        self.use(())

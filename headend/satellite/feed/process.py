@@ -1,7 +1,6 @@
 """The process: sockets, time and the services of one carrier, in one loop of its own.
 
-Its directory has two unix sockets. A connection to `status.sock` is answered by one line of JSON. A datagram of JSON
-to `control.sock` tells it something: `{"reception": "good"}` or `"bad"`, `{"reload": true}`.
+It may be told `{"reception": "good"}` or `"bad"`, and `{"reload": true}`.
 """
 
 from __future__ import annotations
@@ -9,15 +8,14 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import signal
-import socket
 import time
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from headend.satellite.feed.config import CONTROL_SOCKET, STATUS_SOCKET, FeedConfig, ServiceConfig, load
-from headend.satellite.feed.inputs import CarrierInput, FallbackInput, Outputs
+from headend import datapath
+from headend.multicast.outputs import Outputs
+from headend.satellite.feed.config import FeedConfig, ServiceConfig, load
+from headend.satellite.feed.inputs import CarrierInput, FallbackInput
 from headend.satellite.feed.programme import Multiplex
 from headend.satellite.feed.service import Service
 from nf.errors import InputError
@@ -26,7 +24,6 @@ _TICK_S = 0.05
 _CHECK_S = 1.0
 _GATHER_S = 0.004
 """What arrives within so long is taken in one turn: far fewer turns for a delay that any jitter buffer swallows."""
-_CONTROL_BYTES = 4096
 
 
 class _Channel:
@@ -196,66 +193,6 @@ def _stream(service: ServiceConfig) -> ServiceConfig:
     return replace(service, outputs=())
 
 
-def _unix_socket(path: Path, kind: socket.SocketKind) -> socket.socket:
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, kind)
-    try:
-        sock.setblocking(False)
-        sock.bind(str(path))
-        path.chmod(0o600)
-        if kind is socket.SOCK_STREAM:
-            sock.listen(16)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _answer(listener: socket.socket, feed: Feed) -> None:
-    with suppress(OSError):  # who asked is gone
-        connection, _ = listener.accept()
-        with connection:
-            connection.setblocking(False)
-            connection.sendall(json.dumps(feed.status()).encode() + b"\n")
-
-
-def _obey(control: socket.socket, feed: Feed) -> None:
-    with suppress(BlockingIOError, ValueError):  # what nobody can read is not for us
-        feed.command(control.recv(_CONTROL_BYTES))
-
-
 def run(config: Path, directory: Path) -> None:
     """Until SIGTERM or SIGINT. Raises InputError, and OSError when the unix sockets cannot be had."""
-    stopped = False
-
-    def stop(_number: int, _frame: object) -> None:
-        nonlocal stopped
-        stopped = True
-
-    waker, woken = socket.socketpair()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    with waker, woken, selectors.DefaultSelector() as selector:
-        waker.setblocking(False)
-        woken.setblocking(False)
-        signal.set_wakeup_fd(waker.fileno())
-        selector.register(woken, selectors.EVENT_READ, lambda: woken.recv(64))
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        feed = Feed(config, selector)
-        control = _unix_socket(directory / CONTROL_SOCKET, socket.SOCK_DGRAM)
-        listener = _unix_socket(directory / STATUS_SOCKET, socket.SOCK_STREAM)  # last: it says that all is there
-        with control, listener:
-            selector.register(control, selectors.EVENT_READ, lambda: _obey(control, feed))
-            selector.register(listener, selectors.EVENT_READ, lambda: _answer(listener, feed))
-            due = time.monotonic() + _TICK_S
-            while not stopped:
-                for key, _ in selector.select(max(0.0, due - time.monotonic())):
-                    key.data()
-                time.sleep(_GATHER_S)
-                now = time.monotonic()
-                if now >= due:
-                    due = now + _TICK_S
-                    feed.tick(now)
-        feed.close()
-        for name in (STATUS_SOCKET, CONTROL_SOCKET):
-            (directory / name).unlink(missing_ok=True)
+    datapath.run(directory, lambda selector: Feed(config, selector), tick_s=_TICK_S, gather_s=_GATHER_S)

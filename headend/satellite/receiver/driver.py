@@ -11,10 +11,11 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from headend.datapath import tell
 from headend.devices.credentials import parse_credentials
 from headend.devices.opening import OpenDevices, ResolveSecret
 from headend.satellite.documents import ReceivedCarrier, ReceiverSection
-from headend.satellite.feed.client import FeedStatus, ask, tell
+from headend.satellite.feed.client import FeedStatus, ask
 from headend.satellite.feed.config import digest
 from headend.satellite.names import RECEIVER
 from headend.satellite.receiver import plan as planning

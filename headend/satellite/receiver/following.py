@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from headend.datapath import tell
 from headend.devices.opening import OpenDevices
 from headend.satellite.documents import ReceivedCarrier
-from headend.satellite.feed.client import FeedStatus, ask, tell
+from headend.satellite.feed.client import FeedStatus, ask
 from headend.satellite.receiver.reception import SILENT, ReceiverReading, reading_of, wanted_of
 from headend.satellite.receiver.telemetry import CarrierWatch
 from headend.satellite.receiver.units import Places

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from headend.datapath import STATUS_SOCKET
 from headend.satellite.documents import ReceivedCarrier
-from headend.satellite.feed.config import STATUS_SOCKET
 from nf.contracts.units import Readiness, ReadyKind, UnitSpec
 from nf.errors import StorageError
 

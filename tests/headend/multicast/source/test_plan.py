@@ -95,7 +95,22 @@ def test_two_channels_that_exchange_ports_are_stopped_before_they_start() -> Non
     assert steps[1].requires <= steps[2].provides
 
 
-@given(stages)
+twice = st.builds(
+    lambda made, dscp, port: SourceStage.model_validate(
+        {
+            **made.to_json(),
+            "dscp": dscp,
+            "encapsulation": "rtp",
+            "second": {"source": "10.1.0.12", "group": "232.138.1.1", "port": port},
+        }
+    ),
+    stages,
+    st.integers(0, 63),
+    st.integers(1024, 65535),
+)
+
+
+@given(stages | twice)
 def test_a_unit_is_read_back_as_the_stage_it_was_made_for(made: SourceStage) -> None:
     assert stage_of(unit_spec(made, Path("/run/nf"))) == made
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import selectors
 import socket
 import time
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
 
 from headend.multicast.receive import open_sender
+from headend.multicast.route import interfaces_towards
+from headend.multicast.rtp import Header, build
 from headend.satellite.feed.config import Fallback
 from headend.satellite.feed.inputs import FallbackInput
 from headend.satellite.feed.programme import Programme
-from headend.satellite.feed.route import interfaces_towards
 from tests.headend.multicast.source.netlab import Pair, in_namespace, namespaces, run
 from tests.headend.satellite.feed.made import Stream
 
@@ -44,25 +46,26 @@ def senders() -> list[socket.socket]:
     return found
 
 
-def test_a_stream_that_comes_by_both_paths_is_taken_once_and_the_other_path_when_one_ends() -> None:
+@pytest.mark.parametrize("rtp", [False, True])
+def test_a_stream_that_comes_by_both_paths_is_taken_once_and_the_other_path_when_one_ends(rtp: bool) -> None:
     with namespaces() as pair:
         second_path(pair)
         sent = in_namespace(pair.receiver, senders).result()
-        in_namespace(pair.head, lambda: receive(sent)).result()
+        in_namespace(pair.head, lambda: receive(sent, replace(FALLBACK, rtp=rtp))).result()
         for sock in sent:
             sock.close()
 
 
-def receive(sent: list[socket.socket]) -> None:
+def receive(sent: list[socket.socket], given: Fallback) -> None:
     assert len(interfaces_towards(SOURCE)) == 2
     programme = Programme(None, lambda *_: None, lambda _: None)
     stream = Stream()
     with selectors.DefaultSelector() as selector:
-        fallback = FallbackInput(selector, FALLBACK)
+        fallback = FallbackInput(selector, given)
         fallback.multiplex.follow([programme])
         assert fallback.problem == ""
         assert len(selector.get_map()) == 2
-        _play(stream, sent, fallback, 50)
+        _play(stream, sent, fallback, 50, rtp=given.rtp)
         taken = programme.packets
         assert taken > 200
         assert programme.continuity_errors == 0
@@ -70,7 +73,7 @@ def receive(sent: list[socket.socket]) -> None:
         left = sent.pop(0)
         left.close()
         while fallback.multiplex.datagrams < 60:  # the other path counts when the one that was taken is silent
-            _play(stream, sent, fallback, 1)
+            _play(stream, sent, fallback, 1, rtp=given.rtp)
             time.sleep(0.01)
         assert programme.packets > taken
         fallback.close()
@@ -78,9 +81,11 @@ def receive(sent: list[socket.socket]) -> None:
         assert interfaces_towards(IPv4Address("192.0.2.1")) == frozenset()
 
 
-def _play(stream: Stream, sent: list[socket.socket], fallback: FallbackInput, steps: int) -> None:
-    for _ in range(steps):
+def _play(stream: Stream, sent: list[socket.socket], fallback: FallbackInput, steps: int, *, rtp: bool) -> None:
+    for number in range(steps):
         datagram = b"".join(stream.step())
+        if rtp:
+            datagram = build(Header(number, 0, 1), datagram)
         for sock in sent:
             sock.sendto(datagram, (str(FALLBACK.group), FALLBACK.port))
         fallback.drain()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from headend.satellite.feed.client import ask, tell
+from headend.datapath import tell
+from headend.satellite.feed.client import ask
 from headend.transport.continuity import ContinuityMonitor
 from nf.documents.appliance import ProbeTarget
 from tests.headend.multicast.source.netlab import RECEIVER, SOURCE, Pair, namespaces, run

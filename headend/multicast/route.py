@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -17,7 +18,7 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
 _NEXT_HOP = struct.Struct("=HBBi")
 # linux/in.h: struct group_source_req, with alignment of 64-bit machines.
-_MCAST_JOIN_SOURCE_GROUP = 46
+_MCAST_JOIN_SOURCE_GROUP, _MCAST_LEAVE_SOURCE_GROUP = 46, 47
 _STORAGE_BYTES = 128
 
 
@@ -41,7 +42,7 @@ def parse_answer(answer: bytes) -> frozenset[int]:
             return frozenset()
         raise OSError(number, os.strerror(number))
     found: set[int] = set()
-    for attribute, value in _attributes(answer[_HEADER.size + _ROUTE.size :]):
+    for attribute, value in attributes_of(answer[_HEADER.size + _ROUTE.size :]):
         if attribute == _RTA_OIF:
             found.add(struct.unpack("=I", value)[0])
         elif attribute == _RTA_MULTIPATH:
@@ -49,7 +50,8 @@ def parse_answer(answer: bytes) -> frozenset[int]:
     return frozenset(found)
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes_of(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and value of each attribute in `data`."""
     place = 0
     while place + _ATTRIBUTE.size <= len(data):
         size, kind = _ATTRIBUTE.unpack_from(data, place)
@@ -69,11 +71,17 @@ def _next_hops(data: bytes) -> Iterator[int]:
         place += (size + 3) & ~3
 
 
-def join_source_by(sock: socket.socket, group: IPv4Address, source: IPv4Address, interface: int) -> None:
+def join_source_by(
+    sock: socket.socket, group: IPv4Address, source: IPv4Address, interface: int, *, leave: bool = False
+) -> None:
     """(source, group) on the interface of that number; only what comes in there is then delivered. RFC 3678 clause
-    5.1.2. Raises OSError."""
+    5.1.2. `leave`: take it back, no matter whether it was there. Raises OSError."""
     request = struct.pack("=I4x", interface) + _storage(group) + _storage(source)
-    sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_SOURCE_GROUP, request)
+    if not leave:
+        sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_SOURCE_GROUP, request)
+        return
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_IP, _MCAST_LEAVE_SOURCE_GROUP, request)
 
 
 def _storage(address: IPv4Address) -> bytes:
