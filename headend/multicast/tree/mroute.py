@@ -29,6 +29,17 @@ _COUNTERS = struct.Struct("=QQQ")  # struct rta_mfc_stats
 _U32, _U64, _I32 = struct.Struct("=I"), struct.Struct("=Q"), struct.Struct("=i")
 _USER_HZ = 100
 
+# How a resolved entry is laid out: table, source, group, input, outputs; then counters and idle time. An attribute's
+# head is one number here: length and, in the upper half, kind.
+_FIRST, _LAST = struct.Struct("=III4sI4sIIHH"), struct.Struct("=IQQQIQ")
+_FIRST_HEADS = (
+    8 | _RTA_TABLE << 16,
+    RT_TABLE_DEFAULT,
+    *(8 | kind << 16 for kind in (_RTA_SRC, _RTA_DST, _RTA_IIF)),
+    _RTA_MULTIPATH,
+)
+_LAST_HEADS = (28 | _RTA_MFC_STATS << 16, 12 | _RTA_EXPIRES << 16)
+
 
 @dataclass(frozen=True, slots=True)
 class MulticastRoute:
@@ -109,40 +120,62 @@ def _error(data: bytes, offset: int, end: int) -> int:
 
 
 def _route(data: bytes, offset: int, end: int) -> MulticastRoute | None:
-    if offset + _ROUTE.size > end:
+    """None for what is no route of the default table."""
+    if offset + _ROUTE.size > end or data[offset] != RTNL_FAMILY_IPMR:
         return None
-    family, _, _, _, table, _, _, _, _ = _ROUTE.unpack_from(data, offset)
-    if family != RTNL_FAMILY_IPMR:
+    usual = _usual(data, offset + _ROUTE.size, end)
+    return usual if usual is not None else _unusual(data, offset, end)
+
+
+def _usual(data: bytes, offset: int, end: int) -> MulticastRoute | None:
+    """A resolved entry as this kernel lays it out, taken at one stroke; None when it looks otherwise."""
+    hops, rest = divmod(end - offset - _FIRST.size - _LAST.size, _NEXT_HOP.size)
+    if rest or not 0 <= hops <= MAX_VIFS:
         return None
-    source = group = b""
-    packets = octets = wrong_if = iif = 0
-    outputs: tuple[int, ...] = ()
-    idle_s: float | None = None
+    a, table, b, source, c, group, d, iif, length, e = _FIRST.unpack_from(data, offset)
+    if (a, table, b, c, d, e, length) != (*_FIRST_HEADS, _ATTRIBUTE.size + hops * _NEXT_HOP.size):
+        return None
+    offset += _FIRST.size
+    outputs = tuple(_next_hops(data, offset, offset + hops * _NEXT_HOP.size))
+    f, packets, octets, wrong_if, g, idle = _LAST.unpack_from(data, end - _LAST.size)
+    if (f, g) != _LAST_HEADS or len(outputs) != hops:
+        return None
+    return MulticastRoute(_text(source), _text(group), packets, octets, wrong_if, outputs, iif, idle / _USER_HZ)
+
+
+def _unusual(data: bytes, offset: int, end: int) -> MulticastRoute | None:
+    """Attribute by attribute, whichever there are."""
+    table = data[offset + 4]
+    found: dict[int, bytes] = {}
     offset += _ROUTE.size
     while offset + _ATTRIBUTE.size <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        stop = offset + length
-        if length < _ATTRIBUTE.size or stop > end:
+        if length < _ATTRIBUTE.size or offset + length > end:
             break
-        value, room = offset + _ATTRIBUTE.size, length - _ATTRIBUTE.size
-        if kind == _RTA_SRC and room == 4:
-            source = data[value:stop]
-        elif kind == _RTA_DST and room == 4:
-            group = data[value:stop]
-        elif kind == _RTA_IIF and room == _U32.size:
-            (iif,) = _U32.unpack_from(data, value)
-        elif kind == _RTA_MULTIPATH:
-            outputs = tuple(_next_hops(data, value, stop))
-        elif kind == _RTA_MFC_STATS and room == _COUNTERS.size:
-            packets, octets, wrong_if = _COUNTERS.unpack_from(data, value)
-        elif kind == _RTA_TABLE and room == _U32.size:
-            (table,) = _U32.unpack_from(data, value)
-        elif kind == _RTA_EXPIRES and room == _U64.size:
-            idle_s = _U64.unpack_from(data, value)[0] / _USER_HZ
+        found[kind] = data[offset + _ATTRIBUTE.size : offset + length]
         offset += (length + 3) & ~3
-    if not source or not group or table != RT_TABLE_DEFAULT:
+    source, group = found.get(_RTA_SRC, b""), found.get(_RTA_DST, b"")
+    (table,) = _only(_U32, found.get(_RTA_TABLE), (table,))
+    if len(source) != 4 or len(group) != 4 or table != RT_TABLE_DEFAULT:
         return None
-    return MulticastRoute(_text(source), _text(group), packets, octets, wrong_if, outputs, iif, idle_s)
+    (iif,) = _only(_U32, found.get(_RTA_IIF), (0,))
+    hops = found.get(_RTA_MULTIPATH, b"")
+    packets, octets, wrong_if = _only(_COUNTERS, found.get(_RTA_MFC_STATS), (0, 0, 0))
+    idle: tuple[int, ...] = _only(_U64, found.get(_RTA_EXPIRES), ())
+    return MulticastRoute(
+        _text(source),
+        _text(group),
+        packets,
+        octets,
+        wrong_if,
+        tuple(_next_hops(hops, 0, len(hops))),
+        iif,
+        idle[0] / _USER_HZ if idle else None,
+    )
+
+
+def _only(layout: struct.Struct, value: bytes | None, otherwise: tuple[int, ...]) -> tuple[int, ...]:
+    return layout.unpack(value) if value is not None and len(value) == layout.size else otherwise
 
 
 def _next_hops(data: bytes, offset: int, end: int) -> Iterator[int]:

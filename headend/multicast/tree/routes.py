@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from typing import Self
 
 from headend.multicast.tree.mroute import RTNLGRP_IPV4_MROUTE, MulticastRoute, RouteChange, decode, dump_request
 from nf.errors import DriverError
@@ -73,7 +74,7 @@ class RouteEvents:
         self.overruns = 0
         """How often changes were lost because nobody fetched them: dump anew when it grows."""
 
-    def __enter__(self) -> RouteEvents:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
