@@ -17,11 +17,13 @@ import numpy as np
 from headend.multicast.monitor.arrays import Ints, Words
 from headend.multicast.monitor.filter import encode, program
 
-BLOCK_BYTES, BLOCKS = 1 << 20, 64
-"""Half a second of 1 Gb/s: so long the process may be kept from running."""
+BLOCK_BYTES = 1 << 20
+_FEWEST, _MOST = 4, 64
 _RETIRE_MS = 20
 
 _SOL_PACKET, _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 263, 5, 6, 10
+_PACKET_ADD_MEMBERSHIP, _ALL_MULTICAST = 1, 2
+_MEMBERSHIP = struct.Struct("=iHH8x")  # struct packet_mreq
 _SO_ATTACH_FILTER, _ETH_P_IP, _TPACKET_V3, _TO_USER = 26, 0x0800, 2, 1
 _REQUEST = struct.Struct("=7I")  # struct tpacket_req3
 _STATISTICS = struct.Struct("=3I")  # struct tpacket_stats_v3
@@ -42,21 +44,26 @@ class Ring:
     """Raises OSError when the interface is not there or the memory cannot be had. `dropped`: packets that came while
     the ring was full."""
 
-    def __init__(self, interface: str, groups: Sequence[int]) -> None:
+    def __init__(self, interface: str, groups: Sequence[int], blocks: int = _MOST) -> None:
         self.interface = interface
         self.index = socket.if_nametoindex(interface)
         self.dropped = 0
+        self._blocks = blocks
         self._next = 0
         self._held: list[int] = []
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # deaf until it is bound
         try:
             _attach(self._socket, encode(program(groups)))
             self._socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
-            frames = BLOCK_BYTES * BLOCKS // _FRAME_BYTES
-            request = _REQUEST.pack(BLOCK_BYTES, BLOCKS, _FRAME_BYTES, frames, _RETIRE_MS, 0, 0)
+            frames = BLOCK_BYTES * blocks // _FRAME_BYTES
+            request = _REQUEST.pack(BLOCK_BYTES, blocks, _FRAME_BYTES, frames, _RETIRE_MS, 0, 0)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
-            self._memory = mmap.mmap(self._socket.fileno(), BLOCK_BYTES * BLOCKS, mmap.MAP_SHARED)
+            self._memory = mmap.mmap(self._socket.fileno(), BLOCK_BYTES * blocks, mmap.MAP_SHARED)
             self._socket.bind((interface, _ETH_P_IP))
+            # Also where no routing daemon has made the interface take all multicast.
+            self._socket.setsockopt(
+                _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _MEMBERSHIP.pack(self.index, _ALL_MULTICAST, 0)
+            )
         except OSError:
             self._socket.close()
             raise
@@ -76,14 +83,14 @@ class Ring:
     def take(self) -> Blocks | None:
         """Every block that is full or old enough, at once; None when there is none. `release` gives them back."""
         found: list[Ints] = []
-        while len(self._held) < BLOCKS:
+        while len(self._held) < self._blocks:
             start = self._next * (BLOCK_BYTES // 4)
             if not self._words[start + _STATUS] & _TO_USER:
                 break
             count, first = int(self._words[start + _COUNT]), int(self._words[start + _FIRST])
             found.append(packet_headers(self._words, start + first // 4, count))
             self._held.append(start)
-            self._next = (self._next + 1) % BLOCKS
+            self._next = (self._next + 1) % self._blocks
         return Blocks(self._words, np.concatenate(found)) if found else None
 
     def release(self) -> None:
@@ -102,6 +109,11 @@ class Ring:
         with contextlib.suppress(BufferError):  # a batch still looks at it: it goes with that
             self._memory.close()
         self._socket.close()
+
+
+def blocks_for(rate_bps: int) -> int:
+    """So many hold half a second of `rate_bps`, and of the headers: so long the process may be kept from running."""
+    return min(_MOST, max(_FEWEST, -(-rate_bps * 5 // 8 // 8 // BLOCK_BYTES)))
 
 
 def packet_headers(words: Words, first: int, count: int) -> Ints:
