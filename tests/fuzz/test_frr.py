@@ -11,7 +11,6 @@ from headend.multicast.frr.adjacency import ospf_up, pim_up
 from headend.multicast.frr.config import difference, format_config, parse_config
 from headend.multicast.frr.render import DAEMONS, deviations, parse
 from headend.multicast.frr.vty import ReplyParser
-from headend.multicast.tree.mroute import parse_ip_mr_cache
 from headend.multicast.tree.render import parse_table, restore_commands
 
 lines = st.sampled_from(
@@ -68,15 +67,3 @@ def test_any_table(listed: list[dict[str, Any]]) -> None:
     entries, damage = parse_table(listed)
     assert entries or damage
     assert len(restore_commands(listed)) == 2 + len(listed)
-
-
-cache_lines = st.from_regex(
-    r"[0-9A-F]{7,9} [0-9A-F]{8} +-?[0-9]{1,6} +[0-9]{1,22} +[0-9]{1,4} +[0-9]{1,4}( +[0-9]{1,2}:[0-9]{1,3}){0,3}"
-)
-
-
-@given(st.lists(cache_lines | st.text(max_size=60), max_size=10).map("\n".join))
-def test_any_multicast_cache(text: str) -> None:
-    for (source, group), route in parse_ip_mr_cache(text).items():
-        assert (route.source, route.group) == (source, group)
-        assert 0 <= route.forwarded <= route.packets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,8 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from headend.multicast.mfc.codec import MRT_ADD_MFC, MRT_DEL_MFC, Entry, encode_entry, parse_vifs
-from headend.multicast.mfc.pins import Change, Kernel
-from headend.multicast.tree.mroute import MulticastRoute, parse_ip_mr_cache
+from headend.multicast.mfc.pins import Change, Kernel, Key
+from headend.multicast.tree.routes import dump_routes
 from nf.errors import DriverError
 
 # Of the thread, since a thread may live in a network namespace of its own.
@@ -34,11 +34,16 @@ def read_vifs() -> dict[str, int]:
         return {}
 
 
-def read_routes() -> dict[tuple[str, str], MulticastRoute]:
-    try:
-        return parse_ip_mr_cache((_PROC / "ip_mr_cache").read_text())
-    except FileNotFoundError:
-        return {}
+def read_entries(vifs: Mapping[str, int]) -> dict[Key, Entry]:
+    """The resolved entries, in numbers of virtual interfaces. Raises DriverError."""
+    numbers = {index: vifs[name] for index, name in socket.if_nameindex() if name in vifs}
+    found: dict[Key, Entry] = {}
+    for route in dump_routes().values():
+        if route.input in numbers:
+            outputs = frozenset(numbers[index] for index in route.outputs if index in numbers)
+            entry = Entry(IPv4Address(route.source), IPv4Address(route.group), numbers[route.input], outputs)
+            found[entry.source, entry.group] = entry
+    return found
 
 
 def read_inputs(sources: Iterable[IPv4Address]) -> dict[IPv4Address, tuple[str, ...]]:
@@ -57,7 +62,8 @@ def read_inputs(sources: Iterable[IPv4Address]) -> dict[IPv4Address, tuple[str, 
 
 
 def read_kernel(sources: Iterable[IPv4Address]) -> Kernel:
-    return Kernel(read_vifs(), read_routes(), read_inputs(sources))
+    vifs = read_vifs()
+    return Kernel(vifs, read_entries(vifs), read_inputs(sources))
 
 
 class MfcSocket:

@@ -11,7 +11,6 @@ from ipaddress import IPv4Address
 from typing import Self
 
 from headend.multicast.mfc.codec import Entry, numbers
-from headend.multicast.tree.mroute import MulticastRoute
 
 Key = tuple[IPv4Address, IPv4Address]
 
@@ -42,15 +41,11 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """`vifs`: interface -> number. `routes`: resolved entries. `inputs`: source -> interfaces of its best routes."""
+    """`vifs`: interface -> number. `entries`: the resolved ones. `inputs`: source -> interfaces of its best routes."""
 
     vifs: Mapping[str, int]
-    routes: Mapping[tuple[str, str], MulticastRoute]
+    entries: Mapping[Key, Entry]
     inputs: Mapping[IPv4Address, tuple[str, ...]]
-
-    def entry(self, pin: Pin) -> Entry | None:
-        route = self.routes.get((str(pin.source), str(pin.group)))
-        return None if route is None else Entry(pin.source, pin.group, route.input, frozenset(route.outputs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +63,7 @@ def missing(pin: Pin, kernel: Kernel) -> str:
         return f"{', '.join(sorted(set(pin.outputs) - kernel.vifs.keys()))} takes no part in multicast routing"
     if not inputs:
         return f"there is no route to {pin.source} over an interface of multicast routing"
-    entry = kernel.entry(pin)
+    entry = kernel.entries.get(pin.key)
     if entry is None or not entry.outputs >= outputs or entry.input not in inputs:
         return f"({pin.source}, {pin.group}) is not in the kernel's table as pinned"
     return ""
@@ -91,7 +86,7 @@ class Keeper:
         add: list[Entry] = []
         delete: list[Entry] = []
         for pin in self._pins:
-            live, written = kernel.entry(pin), self._written.get(pin.key)
+            live, written = kernel.entries.get(pin.key), self._written.get(pin.key)
             outputs, inputs = numbers(kernel.vifs, pin.outputs), _inputs(pin, kernel)
             if outputs is None or not inputs:
                 # The numbers may soon mean other interfaces: nothing of ours may wait for that.

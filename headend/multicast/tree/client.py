@@ -1,19 +1,15 @@
-"""nftables by `nft -j`: whole transactions in, tables out; and the kernel's multicast routes."""
+"""nftables by `nft -j`: whole transactions in, tables out."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 
-from headend.multicast.tree.mroute import MulticastRoute, parse_ip_mr_cache
 from headend.multicast.tree.render import FAMILY, TABLE, Commands
 from nf.contracts.json import Json, JsonObject
 from nf.errors import DriverError
 
 TIMEOUT_S = 10.0
-# Of the thread, since a thread may live in a network namespace of its own.
-_IP_MR_CACHE = Path("/proc/thread-self/net/ip_mr_cache")
 
 
 async def run_transaction(commands: Commands, *, check_only: bool = False) -> None:
@@ -66,11 +62,3 @@ async def _nft(arguments: tuple[str, ...], document: bytes = b"") -> tuple[int, 
         await process.wait()
         raise DriverError(f"nft did not answer in {TIMEOUT_S:.0f} s") from error
     return process.returncode or 0, output.decode(), " ".join(errors.decode(errors="replace").split())
-
-
-def read_routes() -> dict[tuple[str, str], MulticastRoute]:
-    """(source, group) -> its route and counters; empty while no multicast routing daemon runs."""
-    try:
-        return parse_ip_mr_cache(_IP_MR_CACHE.read_text())
-    except FileNotFoundError:
-        return {}  # a kernel without multicast routing

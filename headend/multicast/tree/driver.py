@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from headend.multicast.documents import TreeEntry, TreeSection
 from headend.multicast.mfc.kernel import read_kernel
 from headend.multicast.mfc.pins import Pin, missing
-from headend.multicast.tree.client import list_table, read_routes, run_transaction
+from headend.multicast.tree.client import list_table, run_transaction
 from headend.multicast.tree.legs import LegAlarms
 from headend.multicast.tree.pinning import UNIT, keep, kept, pins_of
 from headend.multicast.tree.render import (
@@ -25,6 +25,7 @@ from headend.multicast.tree.render import (
     restore_commands,
     withdraw_commands,
 )
+from headend.multicast.tree.routes import dump_routes
 from headend.multicast.tree.telemetry import TreeMeter
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json, JsonObject
@@ -146,7 +147,7 @@ class TreeDriver:
         while True:
             try:
                 entries = _entries((await self.observe()).value)
-                routes = read_routes() if entries else {}
+                routes = dump_routes() if entries else {}
             except DriverError:
                 entries, routes = [], {}  # the next observation for reconcile tells it as an error
             for sample in meter.take(entries, routes, self._clock.monotonic(), self._clock.now()):

@@ -7,7 +7,6 @@ import pytest
 
 from headend.multicast.mfc.codec import Entry
 from headend.multicast.mfc.pins import Change, Keeper, Kernel, Pin, missing
-from headend.multicast.tree.mroute import MulticastRoute
 
 S, G = IPv4Address("10.1.0.10"), IPv4Address("232.1.1.1")
 PIN = Pin(S, G, ("eth2",))
@@ -20,9 +19,8 @@ def kernel(
     vifs: Mapping[str, int] = VIFS,
     ways: tuple[str, ...] = ("eth1",),
 ) -> Kernel:
-    key = (str(S), str(G))
-    routes = {} if input_vif is None else {key: MulticastRoute(*key, 0, 0, 0, outputs, input_vif)}
-    return Kernel(vifs, routes, {S: ways} if ways else {})
+    entries = {} if input_vif is None else {(S, G): entry(input_vif, *outputs)}
+    return Kernel(vifs, entries, {S: ways} if ways else {})
 
 
 def entry(input_vif: int, *outputs: int) -> Entry:

@@ -1,28 +1,19 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from pathlib import Path
 
 import pytest
 
 from headend.multicast.documents import TreeEntry
-from headend.multicast.tree.mroute import MulticastRoute, parse_ip_mr_cache
+from headend.multicast.tree.mroute import MulticastRoute
 from headend.multicast.tree.telemetry import TreeMeter
 
-DATA = Path(__file__).parents[3] / "data" / "multicast"
 KEY = ("10.61.1.10", "232.61.1.1")
 ENTRY = TreeEntry(channel="ch1", path="iptv", source=IPv4Address(KEY[0]), group=IPv4Address(KEY[1]), port=5000)
 
 
 def route(packets: int, wrong_if: int = 0) -> dict[tuple[str, str], MulticastRoute]:
     return {KEY: MulticastRoute(*KEY, packets=packets, octets=packets * 1344, wrong_if=wrong_if, outputs=(1,))}
-
-
-def test_a_recorded_cache() -> None:
-    routes = parse_ip_mr_cache((DATA / "ip_mr_cache.txt").read_text())
-    assert routes[KEY] == MulticastRoute(*KEY, packets=197, octets=264768, wrong_if=1, outputs=(1,), input=2)
-    assert routes[KEY].forwarded == 196
-    assert routes["10.61.1.10", "232.61.1.2"].outputs == ()
 
 
 def test_bit_rate_is_udp_payload_that_was_forwarded() -> None:
