@@ -57,6 +57,7 @@ def standing(lan: Edge, section: AccessSection) -> Iterator[None]:
     undos = lan.pop.call(commit, lan.driver, section)
     device = section.lans[0].bridge or "eth1"
     ip("-n", lan.pop.namespace, "address", "add", f"{POP}/24", "dev", device)
+    lan.pop.call(until, _forwarding(lan, section))
     try:
         yield
         assert lan.pop.call(lan.driver.verify, section, context(5.0)).differences == ()
@@ -66,6 +67,16 @@ def standing(lan: Edge, section: AccessSection) -> Iterator[None]:
     assert lan.pop.changes(before) == []
     assert lan.pop.shell("bridge", "-d", "link") == before["bridges"]
     assert lan.pop.call(lan.pop.context().units.list) == ()
+
+
+def _forwarding(lan: Edge, section: AccessSection) -> Callable[..., Any]:
+    """A port passes nothing until the kernel has taken notice of its carrier."""
+    count = sum(len(one.ports) for one in section.lans if one.bridge is not None)
+
+    async def every_port() -> bool:
+        return lan.pop.shell("bridge", "link").count("state forwarding") == count
+
+    return every_port
 
 
 @contextmanager
