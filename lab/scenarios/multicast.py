@@ -1,4 +1,4 @@
-"""The chapters of the demo that are about the IPTV tree: a protected channel, what-if, a core that dies, a lossy link."""
+"""The chapters of the demo about the IPTV tree: a protected channel, what-if, a core that dies, a lossy link."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ async def _set_only(kernel: Kernel, link: LinkState, prefixes: Sequence[str]) ->
 async def _restore(kernel: Kernel, link: LinkState, record: JsonObject) -> None:
     recorded = record["addresses"]
     entries = recorded if isinstance(recorded, list) else []
-    before = tuple(_address(entry) for entry in entries if isinstance(entry, dict))
+    before = tuple(address_of(entry) for entry in entries if isinstance(entry, dict))
     prefixes = {address.prefix for address in before}
     for address in link.addresses:
         if address.prefix not in prefixes:
@@ -244,7 +244,7 @@ async def _restore(kernel: Kernel, link: LinkState, record: JsonObject) -> None:
     write_sysctl(_rp_filter(link.name), str(record["rp_filter"]))
 
 
-def _address(entry: JsonObject) -> Address:
+def address_of(entry: JsonObject) -> Address:
     return Address(
         prefix=str(entry["prefix"]),
         protocol=int(str(entry["protocol"])),

@@ -1,64 +1,17 @@
-"""nftables by `nft -j`: whole transactions in, tables out."""
+"""The gate's own nft table."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-
+from headend.multicast import nft
 from headend.multicast.tree.render import FAMILY, TABLE, Commands
-from nf.contracts.json import Json, JsonObject
-from nf.errors import DriverError
-
-TIMEOUT_S = 10.0
+from nf.contracts.json import JsonObject
 
 
 async def run_transaction(commands: Commands, *, check_only: bool = False) -> None:
     """All of `commands` at once or none; `check_only` asks the kernel and changes nothing. Raises DriverError."""
-    if not commands:
-        return
-    flags = ("-c",) if check_only else ()
-    document = json.dumps({"nftables": list(commands)}).encode()
-    status, _, errors = await _nft((*flags, "-j", "-f", "-"), document)
-    if status != 0:
-        raise DriverError(f"nftables refused: {errors}", where=f"table {FAMILY} {TABLE}")
+    await nft.run_transaction(commands, where=f"table {FAMILY} {TABLE}", check_only=check_only)
 
 
 async def list_table() -> tuple[JsonObject, ...] | None:
     """The table's objects as libnftables lists them; None when there is no such table. Raises DriverError."""
-    status, output, errors = await _nft(("-j", "list", "ruleset", FAMILY))
-    if status != 0:
-        raise DriverError(f"nftables cannot be read: {errors}", where=f"table {FAMILY} {TABLE}")
-    try:
-        listed: Json = json.loads(output).get("nftables", [])
-    except (ValueError, AttributeError) as error:
-        raise DriverError(f"nft did not print JSON: {error}", where=f"table {FAMILY} {TABLE}") from error
-    objects = tuple(entry for entry in listed if _of_table(entry)) if isinstance(listed, list) else ()
-    return tuple(entry for entry in objects if isinstance(entry, dict)) or None
-
-
-def _of_table(entry: Json) -> bool:
-    if not isinstance(entry, dict) or len(entry) != 1:
-        return False
-    (kind, body), *_ = entry.items()
-    return isinstance(body, dict) and body.get("name" if kind == "table" else "table") == TABLE
-
-
-async def _nft(arguments: tuple[str, ...], document: bytes = b"") -> tuple[int, str, str]:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            "nft",
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except FileNotFoundError as error:
-        raise DriverError("nft is not installed", remedy="install the package nftables") from error
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            output, errors = await process.communicate(document)
-    except TimeoutError as error:
-        process.kill()
-        await process.wait()
-        raise DriverError(f"nft did not answer in {TIMEOUT_S:.0f} s") from error
-    return process.returncode or 0, output.decode(), " ".join(errors.decode(errors="replace").split())
+    return await nft.list_table(FAMILY, TABLE)

@@ -1,0 +1,75 @@
+"""Which (S, G) the hosts behind one port ask for, from their IGMPv3 reports (RFC 3376 section 6). Pure.
+
+Every host is tracked for itself (as section A.2 suggests), so that a leave counts when the last host has left. Only
+source-specific groups are followed: there a report that excludes sources means nothing (RFC 4604 section 2.2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from headend.multicast.access.mdb import Key
+from headend.multicast.igmp import GroupRecord, RecordType
+from headend.multicast.ipv4 import is_source_specific
+
+LIFETIME_S = 30.0
+"""Group membership interval, section 8.4, for the routers' query interval of 10 s."""
+LAST_MEMBER_S = 0.3
+"""How long a leave waits for another host to object: the routers ask once and wait 0.1 s (section 8.10), and more."""
+MAX_ENTRIES = 4096
+"""Of a port; a host that reports more is not believed."""
+
+_LISTED = frozenset({RecordType.IS_INCLUDE, RecordType.ALLOW, RecordType.TO_INCLUDE})
+
+
+class Membership:
+    """`fast_leave`: the last host's leave counts at once."""
+
+    def __init__(self, *, fast_leave: bool) -> None:
+        self.fast_leave = fast_leave
+        self._hosts: dict[Key, dict[int, float]] = {}
+
+    def joined(self) -> Iterator[Key]:
+        """In the order of their joins."""
+        return iter(self._hosts)
+
+    def report(self, host: int, records: tuple[GroupRecord, ...], now: float) -> None:
+        for record in records:
+            if not is_source_specific(record.group):
+                continue
+            named = {(source, record.group) for source in record.sources}
+            if record.type in _LISTED:
+                for source in record.sources:
+                    self._join((source, record.group), host, now)
+            if record.type is RecordType.BLOCK:
+                self._leave(named, host, now)
+            elif record.type is RecordType.TO_INCLUDE:
+                others = {key for key, hosts in self._hosts.items() if key[1] == record.group and host in hosts}
+                self._leave(others - named, host, now)
+
+    def expire(self, now: float) -> None:
+        for key, hosts in list(self._hosts.items()):
+            for host, until in list(hosts.items()):
+                if until <= now:
+                    del hosts[host]
+            if not hosts:
+                del self._hosts[key]
+
+    def next_expiry(self) -> float | None:
+        return min((until for hosts in self._hosts.values() for until in hosts.values()), default=None)
+
+    def _join(self, key: Key, host: int, now: float) -> None:
+        if key in self._hosts or len(self._hosts) < MAX_ENTRIES:
+            self._hosts.setdefault(key, {})[host] = now + LIFETIME_S
+
+    def _leave(self, keys: set[Key], host: int, now: float) -> None:
+        for key in keys & self._hosts.keys():
+            hosts = self._hosts[key]
+            if host not in hosts:
+                continue
+            if self.fast_leave or len(hosts) > 1:
+                del hosts[host]
+            else:
+                hosts[host] = min(hosts[host], now + LAST_MEMBER_S)
+            if not hosts:
+                del self._hosts[key]
