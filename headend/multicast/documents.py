@@ -128,9 +128,11 @@ class InterfacesSection(DocumentModel):
 
 
 class FrrInterface(DocumentModel):
-    """`passive`: advertised, no adjacency. `bfd`: on OSPF and PIM together, since BFD on PIM alone buys nothing."""
+    """`ospf`: its subnet is advertised. `passive`: that, and no adjacency. `bfd`: on OSPF and PIM together, since BFD on
+    PIM alone buys nothing."""
 
     name: InterfaceName
+    ospf: bool = True
     cost: Annotated[Whole, Field(ge=1, le=65535)] = 10
     passive: bool = False
     pim: bool = True

@@ -73,7 +73,7 @@ def _pair() -> Iterator[InterfaceConfig]:
 
 
 def _served() -> Iterator[FrrInterface]:
-    yield FrrInterface(name=OUTPUT_INTERFACE, passive=True, igmp=True)
+    yield FrrInterface(name=OUTPUT_INTERFACE, ospf=False, igmp=True)
 
 
 def _routing(topology: Topology, router: str, receivers: AbstractSet[str]) -> Iterator[FrrInterface]:

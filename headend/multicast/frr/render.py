@@ -24,6 +24,9 @@ BFD_PROFILE = "fast"
 BFD_INTERVAL_MS = 200
 """Three lost in a row end a session: 600 ms. At 50 ms a busy two-core machine lost adjacencies that were whole."""
 
+# The kernel takes a next hop out of its groups when a link goes down, and zebra 8.4 never puts it back: after one flap a
+# router had one of two equal paths, for good.
+_ZEBRA: tuple[Line, ...] = (("no zebra nexthop kernel enable",),)
 _BFD: tuple[Line, ...] = (
     ("bfd",),
     ("bfd", f"profile {BFD_PROFILE}"),
@@ -50,11 +53,16 @@ def canonical(section: FrrSection) -> FrrSection:
         timers = timers.model_copy(update=_queries_of(FrrTimers()))
     return section.model_copy(
         update={
-            "interfaces": tuple(sorted(section.interfaces, key=lambda i: i.name)),
+            "interfaces": tuple(sorted(map(_settled, section.interfaces), key=lambda i: i.name)),
             "reverse_paths": tuple(sorted(section.reverse_paths, key=lambda p: (p.source, p.neighbour))),
             "timers": timers,
         }
     )
+
+
+def _settled(interface: FrrInterface) -> FrrInterface:
+    """Without OSPF, what only OSPF uses is at its defaults."""
+    return interface if interface.ospf else interface.model_copy(update={"cost": 10, "passive": False, "bfd": False})
 
 
 def _hello_of(timers: FrrTimers) -> dict[str, int]:
@@ -82,7 +90,7 @@ def render(section: FrrSection) -> dict[str, tuple[Line, ...]]:
         ("router ospf", "timers throttle spf 0 50 1000"),
     ]
     static: tuple[Line, ...] = tuple((f"ip route {p.source}/32 {p.neighbour}",) for p in section.reverse_paths)
-    return {"zebra": (), "staticd": static, "bfdd": _BFD, "ospfd": tuple(ospf), "pimd": tuple(pim)}
+    return {"zebra": _ZEBRA, "staticd": static, "bfdd": _BFD, "ospfd": tuple(ospf), "pimd": tuple(pim)}
 
 
 def _block(interface: FrrInterface, commands: list[str]) -> list[Line]:
@@ -91,6 +99,8 @@ def _block(interface: FrrInterface, commands: list[str]) -> list[Line]:
 
 
 def _ospf_lines(interface: FrrInterface) -> list[str]:
+    if not interface.ospf:
+        return []
     lines = [] if interface.passive else ["ip ospf network point-to-point"]
     lines.append(f"ip ospf cost {interface.cost}")
     if not interface.passive:
@@ -180,6 +190,7 @@ def _interface(head: str, ospf: frozenset[Line], pim: frozenset[Line]) -> FrrInt
     cost = _value(ospf, (head,), "ip ospf cost ") or "10"
     data = {
         "name": head.removeprefix("interface "),
+        "ospf": (head, "ip ospf area 0") in ospf,
         "cost": int(cost) if cost.isdecimal() else 0,
         "passive": (head, "ip ospf passive") in ospf,
         "pim": (head, "ip pim") in pim,

@@ -37,7 +37,10 @@ def test_a_line_that_a_daemon_dropped_is_missing(running: dict[str, tuple[Line, 
 
 
 def test_a_line_set_by_hand_is_extra(running: dict[str, tuple[Line, ...]]) -> None:
-    running["zebra"] = parse_config("interface eth1\n description by hand\nexit\ninterface eth2\nexit\n")
+    running["zebra"] = (
+        *running["zebra"],
+        *parse_config("interface eth1\n description by hand\nexit\ninterface eth2\nexit\n"),
+    )
     extra, missing = deviations(running, parse(running))
     assert extra == ("zebra: interface eth1", "zebra: interface eth1 / description by hand")
     assert missing == ()
