@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nf.contracts.json import Json, JsonObject, canonical
-from nf.contracts.noc_client import NodeOutcome, OperationOutcome
+from nf.contracts.noc_client import CommittedDocuments, NodeOutcome, OperationOutcome
 from nf.errors import NfError, UnavailableError
 
 if TYPE_CHECKING:
@@ -50,6 +50,14 @@ class FleetClient:
             return run(ask())
         except (NfError, OSError, ValueError):
             return ()
+
+    def committed(self, *, profile: Path | None, timeout_s: float = 15.0) -> CommittedDocuments:
+        from nf.cli.client import ask
+        from nf.control.v1.noc_pb2 import GetRevisionRequest
+
+        answer = ask(profile, lambda noc: noc.GetRevision, GetRevisionRequest(), timeout_s=timeout_s)
+        lineup, fleet = answer.lineup, answer.fleet
+        return CommittedDocuments(answer.summary.revision, (lineup.file, lineup.text), (fleet.file, fleet.text))
 
     def print_json(self, value: Json) -> None:
         from nf.cli.output import print_json

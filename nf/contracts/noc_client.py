@@ -32,6 +32,15 @@ class OperationOutcome:
     data: JsonObject
 
 
+@dataclass(frozen=True, slots=True)
+class CommittedDocuments:
+    """As they were written; each a name for errors, and the text."""
+
+    revision: int
+    lineup: tuple[str, bytes]
+    fleet: tuple[str, bytes]
+
+
 class NocClient(Protocol):
     """Raises the error tree."""
 
@@ -42,6 +51,9 @@ class NocClient(Protocol):
 
     def operation_objects(self, name: str) -> tuple[str, ...]:
         """What the operation can be done to, for completion: quick, empty when the NOC does not answer."""
+
+    def committed(self, *, profile: Path | None, timeout_s: float = 15.0) -> CommittedDocuments:
+        """The line-up and the fleet that are committed now."""
 
     def print_json(self, value: Json) -> None: ...
 
