@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pyroute2 import IPRoute
+from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from headend.multicast.mfc.codec import MRT_ADD_MFC, MRT_DEL_MFC, Entry, encode_entry, parse_vifs
@@ -46,24 +46,25 @@ def read_entries(vifs: Mapping[str, int]) -> dict[Key, Entry]:
     return found
 
 
-def read_inputs(sources: Iterable[IPv4Address]) -> dict[IPv4Address, tuple[str, ...]]:
+async def read_inputs(sources: Iterable[IPv4Address]) -> dict[IPv4Address, tuple[str, ...]]:
     """Source -> interfaces of the best routes to it; all of those that cost the same."""
     found: dict[IPv4Address, tuple[str, ...]] = {}
-    with IPRoute() as route:
-        names = {message["index"]: str(message.get_attr("IFLA_IFNAME")) for message in route.get_links()}
+    async with AsyncIPRoute() as route:
+        links = {m["index"]: str(m.get_attr("IFLA_IFNAME")) async for m in await route.get_links()}
         for source in sorted(set(sources)):
             try:
-                (best, *_) = route.route("get", dst=str(source), flags=_RTM_F_FIB_MATCH)
+                answer = await route.route("get", dst=str(source), flags=_RTM_F_FIB_MATCH)
             except NetlinkError:
                 continue  # no route
+            best = answer[0]
             hops = [hop["oif"] for hop in best.get_attr("RTA_MULTIPATH") or ()] or [best.get_attr("RTA_OIF")]
-            found[source] = tuple(names[index] for index in hops if index in names)
+            found[source] = tuple(links[index] for index in hops if index in links)
     return found
 
 
-def read_kernel(sources: Iterable[IPv4Address]) -> Kernel:
+async def read_kernel(sources: Iterable[IPv4Address]) -> Kernel:
     vifs = read_vifs()
-    return Kernel(vifs, read_entries(vifs), read_inputs(sources))
+    return Kernel(vifs, read_entries(vifs), await read_inputs(sources))
 
 
 class MfcSocket:

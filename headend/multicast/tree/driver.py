@@ -135,7 +135,7 @@ class TreeDriver:
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         while True:
-            drift = Drift((*_differences((await self.observe()).value, want), *_loose_pins(want)))
+            drift = Drift((*_differences((await self.observe()).value, want), *await _loose_pins(want)))
             if not drift or context.remaining() <= 0 or context.cancel.is_set():
                 return drift
             await context.clock.sleep(min(POLL_S, context.remaining()))
@@ -203,12 +203,12 @@ def _kept(value: JsonObject | None) -> list[Json]:
     return told if isinstance(told, list) else _texts(pins_of(_entries(value)))
 
 
-def _loose_pins(want: DocumentModel | None) -> tuple[str, ...]:
+async def _loose_pins(want: DocumentModel | None) -> tuple[str, ...]:
     """What the kernel's table lacks of the pins of `want`."""
     entries = [entry for entry in _section(want).entries if entry.pinned is not None] if want is not None else []
     if not entries:
         return ()
-    kernel = read_kernel(entry.source for entry in entries)
+    kernel = await read_kernel(entry.source for entry in entries)
     pins = [(entry, pin) for entry in entries for pin in pins_of([entry])]
     return tuple(f"{_names([entry])}: {reason}" for entry, pin in pins if (reason := missing(pin, kernel)))
 

@@ -231,6 +231,22 @@ async def receive(interface: str, source: str, group: str, timeout_s: float) -> 
     return count
 
 
+async def overhear(interface: str, group: str, timeout_s: float, packets: int = 5) -> int:
+    """Packets to `group` that arrive on the interface although nobody here joins, until so many have come."""
+    loop = asyncio.get_running_loop()
+    count = 0
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as receiver:
+        receiver.bind((interface, 0x0800))
+        receiver.setblocking(False)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while count < packets:
+                    count += (await loop.sock_recv(receiver, 2048))[16:20] == socket.inet_aton(group)
+        except TimeoutError:
+            pass
+    return count
+
+
 async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not await condition():

@@ -16,6 +16,7 @@ from headend.multicast.documents import (
     FrrSection,
     InterfaceConfig,
     InterfacesSection,
+    PinnedRoute,
     TreeEntry,
     TreeSection,
 )
@@ -26,6 +27,7 @@ from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.frr.render import DAEMONS
 from headend.multicast.interfaces.driver import InterfacesDriver
 from headend.multicast.interfaces.driver import create as create_interfaces
+from headend.multicast.mfc.kernel import read_vifs
 from headend.multicast.tree.driver import TreeDriver
 from headend.multicast.tree.driver import create as create_tree
 from headend.satellite.feed.config import Fallback
@@ -41,6 +43,7 @@ from tests.headend.multicast.tree.network import (
     connect,
     context,
     nodes,
+    overhear,
     receive,
     send,
     take_back,
@@ -161,13 +164,18 @@ def neighbours_up(network: Network, name: str, interface: str) -> None:
 @pytest.fixture(scope="module")
 def converged(network: Network) -> Network:
     neighbours_up(network, "b", "eth1")
+    routed(network)
+    return network
+
+
+def routed(network: Network) -> None:
+    """Wait until b knows the way to the source."""
 
     async def route_to_source() -> bool:
         async with open_vty(network.daemons("b").vty_path("zebra")) as vty:
             return "10.61.1.0/24" in await vty.show_json("show ip route ospf json")
 
     network.nodes["b"].call(until, route_to_source)
-    return network
 
 
 def test_a_committed_stream_arrives_and_another_does_not(converged: Network) -> None:
@@ -314,6 +322,47 @@ def test_a_killed_pimd_is_healed(converged: Network) -> None:
 
     node.call(until, anew)
     assert not node.call(driver.verify, converged.wanted("b", "frr"), context(15.0))
+
+
+def test_a_pinned_channel_flows_unasked_and_survives_pimd(converged: Network) -> None:
+    """Also when the virtual interfaces get other numbers."""
+    a, b, r = converged.nodes["a"], converged.nodes["b"], converged.nodes["r"]
+    routed(converged)
+    pinned = TreeSection(entries=(entry(COMMITTED).model_copy(update={"pinned": PinnedRoute(outputs=("eth2",))}),))
+    undos = [(node, node.call(commit, node.drivers["multicast-tree"], pinned)) for node in (a, b)]
+    flow = converged.nodes["s"].start(send, SOURCE, (COMMITTED,))
+    try:
+        assert r.call(overhear, "eth1", COMMITTED, 20.0) == 5
+        before = b.call(_vifs)
+        units, path = b.context().units, converged.daemons("b").config_path("pimd")
+        config = path.read_text()
+        # pimd numbers interfaces as they come: without eth1 at its start, eth2 takes the number that eth1 had.
+        first, eth1, rest = config.partition("interface eth1\n")
+        path.write_text(first + rest.partition("exit\n")[2])
+        assert eth1
+        status = b.call(units.status, "pimd")
+        assert status is not None
+        assert status.pid is not None
+        os.kill(status.pid, signal.SIGKILL)
+
+        async def anew() -> bool:
+            return (await _vifs()).get("eth2") == before["eth1"]
+
+        b.call(until, anew)
+        b.call(commit, b.drivers["frr"], converged.wanted("b", "frr"))
+        assert not b.call(b.drivers["multicast-tree"].verify, pinned, context(20.0))
+        assert r.call(overhear, "eth1", COMMITTED, 20.0) == 5
+        assert path.read_text() == config
+        for node, records in undos:
+            node.call(take_back, node.drivers["multicast-tree"], records)
+        assert r.call(overhear, "eth1", COMMITTED, 1.0) == 0
+        assert r.call(receive, RECEIVER, SOURCE, COMMITTED, 20.0) == 5
+    finally:
+        flow.cancel()
+
+
+async def _vifs() -> dict[str, int]:
+    return read_vifs()
 
 
 def test_what_the_real_thing_would_not_take_is_refused(network: Network) -> None:
