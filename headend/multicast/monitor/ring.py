@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 import socket
 import struct
@@ -15,7 +14,8 @@ from typing import Self
 import numpy as np
 
 from headend.multicast.monitor.arrays import Ints, Words
-from headend.multicast.monitor.filter import encode, program
+from headend.multicast.monitor.attach import attach_filter
+from headend.multicast.monitor.filter import program
 
 BLOCKS = 64
 """The kernel hands a block over when it is full, and every 20 ms: so all of them last more than a second."""
@@ -25,7 +25,7 @@ _RETIRE_MS = 20
 _SOL_PACKET, _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 263, 5, 6, 10
 _PACKET_ADD_MEMBERSHIP, _ALL_MULTICAST = 1, 2
 _MEMBERSHIP = struct.Struct("=iHH8x")  # struct packet_mreq
-_SO_ATTACH_FILTER, _ETH_P_IP, _TPACKET_V3, _TO_USER = 26, 0x0800, 2, 1
+_ETH_P_IP, _TPACKET_V3, _TO_USER = 0x0800, 2, 1
 _REQUEST = struct.Struct("=7I")  # struct tpacket_req3
 _STATISTICS = struct.Struct("=3I")  # struct tpacket_stats_v3
 _FRAME_BYTES = 2048
@@ -54,7 +54,7 @@ class Ring:
         self._held: list[int] = []
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # deaf until it is bound
         try:
-            _attach(self._socket, encode(program(groups)))
+            attach_filter(self._socket, program(groups))
             self._socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
             frames = block_bytes * BLOCKS // _FRAME_BYTES
             request = _REQUEST.pack(block_bytes, BLOCKS, _FRAME_BYTES, frames, _RETIRE_MS, 0, 0)
@@ -147,10 +147,3 @@ def packet_headers(words: Words, first: int, count: int) -> Ints:
             return found[:done]
         at = last + step
     return found
-
-
-def _attach(sock: socket.socket, filters: bytes) -> None:
-    memory = ctypes.create_string_buffer(filters)
-    sock.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(filters) // 8, ctypes.addressof(memory))
-    )
