@@ -22,7 +22,7 @@ from headend.multicast.documents import MonitorSection
 from headend.multicast.monitor.follow import Follows
 from headend.multicast.monitor.meter import FlowFigures, Meter
 from headend.multicast.monitor.packets import Classifier, FlowKey, Packets
-from headend.multicast.monitor.ring import Ring, blocks_for
+from headend.multicast.monitor.ring import Ring, block_bytes_for
 from headend.multicast.monitor.units import STATUS_SOCKET, digest
 from headend.multicast.tree.routes import RouteEvents, dump_routes
 from nf.errors import DriverError, InputError
@@ -48,7 +48,7 @@ class Monitor:
     def __init__(self, section: MonitorSection, now_ns: int) -> None:
         self._watches = section.flows
         self._groups = [int(watch.group) for watch in section.flows]
-        self._blocks = blocks_for(sum(watch.rate_bps for watch in section.flows))
+        self._block_bytes = block_bytes_for(sum(watch.rate_bps for watch in section.flows))
         self._meter = Meter([watch.encapsulation == "rtp" for watch in section.flows])
         self._figures: tuple[FlowFigures, ...] = tuple(FlowFigures() for _ in section.flows)
         self._follows = Follows(tuple((str(watch.source), str(watch.group)) for watch in section.flows))
@@ -75,7 +75,7 @@ class Monitor:
                     if ring is not None:
                         self._close(ring)
                     self._rings[name] = None
-                    self._rings[name] = Ring(name, self._groups, self._blocks)
+                    self._rings[name] = Ring(name, self._groups, self._block_bytes)
                 self._problems.pop(name, None)
             except OSError as error:
                 self._problems[name] = f"interface {name} cannot be listened on: {error.strerror or error}"

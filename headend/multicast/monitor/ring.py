@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 import socket
 import struct
@@ -15,16 +14,18 @@ from typing import Self
 import numpy as np
 
 from headend.multicast.monitor.arrays import Ints, Words
-from headend.multicast.monitor.filter import encode, program
+from headend.multicast.monitor.attach import attach_filter
+from headend.multicast.monitor.filter import program
 
-BLOCK_BYTES = 1 << 20
-_FEWEST, _MOST = 4, 64
+BLOCKS = 64
+"""The kernel hands a block over when it is full, and every 20 ms: so all of them last more than a second."""
+_LEAST_BYTES, MOST_BYTES = 1 << 16, 1 << 20
 _RETIRE_MS = 20
 
 _SOL_PACKET, _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 263, 5, 6, 10
 _PACKET_ADD_MEMBERSHIP, _ALL_MULTICAST = 1, 2
 _MEMBERSHIP = struct.Struct("=iHH8x")  # struct packet_mreq
-_SO_ATTACH_FILTER, _ETH_P_IP, _TPACKET_V3, _TO_USER = 26, 0x0800, 2, 1
+_ETH_P_IP, _TPACKET_V3, _TO_USER = 0x0800, 2, 1
 _REQUEST = struct.Struct("=7I")  # struct tpacket_req3
 _STATISTICS = struct.Struct("=3I")  # struct tpacket_stats_v3
 _FRAME_BYTES = 2048
@@ -44,21 +45,21 @@ class Ring:
     """Raises OSError when the interface is not there or the memory cannot be had. `dropped`: packets that came while
     the ring was full."""
 
-    def __init__(self, interface: str, groups: Sequence[int], blocks: int = _MOST) -> None:
+    def __init__(self, interface: str, groups: Sequence[int], block_bytes: int = MOST_BYTES) -> None:
         self.interface = interface
         self.index = socket.if_nametoindex(interface)
         self.dropped = 0
-        self._blocks = blocks
+        self._block_words = block_bytes // 4
         self._next = 0
         self._held: list[int] = []
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # deaf until it is bound
         try:
-            _attach(self._socket, encode(program(groups)))
+            attach_filter(self._socket, program(groups))
             self._socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
-            frames = BLOCK_BYTES * blocks // _FRAME_BYTES
-            request = _REQUEST.pack(BLOCK_BYTES, blocks, _FRAME_BYTES, frames, _RETIRE_MS, 0, 0)
+            frames = block_bytes * BLOCKS // _FRAME_BYTES
+            request = _REQUEST.pack(block_bytes, BLOCKS, _FRAME_BYTES, frames, _RETIRE_MS, 0, 0)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
-            self._memory = mmap.mmap(self._socket.fileno(), BLOCK_BYTES * blocks, mmap.MAP_SHARED)
+            self._memory = mmap.mmap(self._socket.fileno(), block_bytes * BLOCKS, mmap.MAP_SHARED)
             self._socket.bind((interface, _ETH_P_IP))
             # Also where no routing daemon has made the interface take all multicast.
             self._socket.setsockopt(
@@ -83,14 +84,14 @@ class Ring:
     def take(self) -> Blocks | None:
         """Every block that is full or old enough, at once; None when there is none. `release` gives them back."""
         found: list[Ints] = []
-        while len(self._held) < self._blocks:
-            start = self._next * (BLOCK_BYTES // 4)
+        while len(self._held) < BLOCKS:
+            start = self._next * self._block_words
             if not self._words[start + _STATUS] & _TO_USER:
                 break
             count, first = int(self._words[start + _COUNT]), int(self._words[start + _FIRST])
             found.append(packet_headers(self._words, start + first // 4, count))
             self._held.append(start)
-            self._next = (self._next + 1) % self._blocks
+            self._next = (self._next + 1) % BLOCKS
         return Blocks(self._words, np.concatenate(found)) if found else None
 
     def release(self) -> None:
@@ -111,9 +112,11 @@ class Ring:
         self._socket.close()
 
 
-def blocks_for(rate_bps: int) -> int:
-    """So many hold half a second of `rate_bps`, and of the headers: so long the process may be kept from running."""
-    return min(_MOST, max(_FEWEST, -(-rate_bps * 5 // 8 // 8 // BLOCK_BYTES)))
+def block_bytes_for(rate_bps: int) -> int:
+    """So that the ring holds half a second of `rate_bps` at twice that rate, headers too, up to 64 MiB: so long the
+    process may be kept from running."""
+    wanted = rate_bps * 5 // 4 // 8 // BLOCKS
+    return min(MOST_BYTES, max(_LEAST_BYTES, 1 << wanted.bit_length()))
 
 
 def packet_headers(words: Words, first: int, count: int) -> Ints:
@@ -144,10 +147,3 @@ def packet_headers(words: Words, first: int, count: int) -> Ints:
             return found[:done]
         at = last + step
     return found
-
-
-def _attach(sock: socket.socket, filters: bytes) -> None:
-    memory = ctypes.create_string_buffer(filters)
-    sock.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(filters) // 8, ctypes.addressof(memory))
-    )

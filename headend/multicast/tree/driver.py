@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from headend.multicast.documents import TreeEntry, TreeSection
 from headend.multicast.mfc.kernel import read_kernel
 from headend.multicast.mfc.pins import Pin, missing
+from headend.multicast.trace.operation import TreeTrace
+from headend.multicast.trace.operations import TRACE
 from headend.multicast.tree.client import list_table, run_transaction
 from headend.multicast.tree.legs import LegAlarms
 from headend.multicast.tree.pinning import UNIT, keep, kept, pins_of
@@ -41,9 +43,9 @@ class TreeDriver:
     name = "multicast-tree"
     section = "multicast-tree"
     owns = Ownership(nft_tables=frozenset({f"{FAMILY} {TABLE}"}), units=frozenset({UNIT}))
-    operations: Mapping[str, Operation] = {}
 
     def __init__(self, context: DriverContext) -> None:
+        self.operations: Mapping[str, Operation] = {TRACE: TreeTrace(context, self.standing)}
         self._appliance = context.appliance
         self._clock = context.clock
         self._units = context.units
@@ -61,6 +63,10 @@ class TreeDriver:
         if damage:
             value["damage"] = list(damage)
         return State(value, frozenset(fact for entry in entries for fact in entry.provides))
+
+    async def standing(self) -> list[TreeEntry]:
+        """The entries as they stand. Raises DriverError."""
+        return _entries((await self.observe()).value)
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
         if want is None:

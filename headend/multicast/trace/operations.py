@@ -1,0 +1,21 @@
+"""The fleet operation `tree.trace`, for the planner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from nf.contracts.planner import FleetOperation
+
+TRACE: Final = "tree.trace"
+DRIVER: Final = "multicast-tree"
+"""It is there on every appliance, also where it has no section, such as the headend and receivers."""
+
+
+def trace_operations(channels: Mapping[str, Iterable[str]]) -> tuple[FleetOperation, ...]:
+    """`channels`: id -> the appliances that its trees may pass: sources, routers, PoPs and receivers. All are asked at
+    once, since their counters are compared."""
+    return tuple(
+        FleetOperation(TRACE, channel, (tuple((appliance, DRIVER) for appliance in sorted(set(appliances))),))
+        for channel, appliances in sorted(channels.items())
+    )
