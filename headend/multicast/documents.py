@@ -271,6 +271,47 @@ class AccessSection(DocumentModel):
     lans: tuple[AccessLan, ...] = ()
 
 
+class AmtRelay(DocumentModel):
+    """Gives what arrives on `upstream` to gateways that ask for it at `address` (RFC 7450).
+
+    `groups`: what may be asked for; anything source-specific while it is None.
+    """
+
+    address: Address
+    port: Port = 2268
+    upstream: InterfaceName
+    max_gateways: Annotated[Whole, Field(ge=1, le=10_000)] = 100
+    max_flows: Annotated[Whole, Field(ge=1, le=1000)] = 64
+    groups: tuple[SsmGroup, ...] | None = None
+
+
+class AmtFlow(DocumentModel):
+    """(source, group) that a gateway asks for."""
+
+    source: Address
+    group: SsmGroup
+
+
+class AmtGateway(DocumentModel):
+    """Asks the relay at `relay` for `flows` and puts them, as they were sent, on the interfaces `deliver`.
+
+    `provides`: ordering facts that hold while the relay has taken the memberships.
+    """
+
+    relay: Address
+    port: Port = 2268
+    flows: Annotated[tuple[AmtFlow, ...], Field(min_length=1)]
+    deliver: Annotated[tuple[InterfaceName, ...], Field(min_length=1)]
+    provides: tuple[str, ...] = ()
+
+
+class AmtSection(DocumentModel):
+    """Section `multicast-amt`: multicast over unicast, for a PoP whose transit has no multicast."""
+
+    relay: AmtRelay | None = None
+    gateway: AmtGateway | None = None
+
+
 class SsmProbeArguments(DocumentModel):
     """Arguments of a probe target of kind `ssm`. `interface`: address of the receiving interface."""
 
@@ -291,5 +332,6 @@ EXTENSION = Extension(
         "multicast-output": OutputSection,
         "multicast-monitor": MonitorSection,
         "multicast-access": AccessSection,
+        "multicast-amt": AmtSection,
     },
 )
