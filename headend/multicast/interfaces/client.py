@@ -18,6 +18,9 @@ from nf.errors import DriverError
 ADDRESS_PROTOCOL = 0x4E
 """IFA_PROTO of the addresses that the driver set: how it knows its own again (Linux 5.18)."""
 
+NEAR_ALIAS, TAP_ALIAS = "streamverse-nf pair", "streamverse-nf tap"
+"""IFLA_IFALIAS of the two ends of a veth pair that the driver made."""
+
 _IFF_UP = 0x1
 _SYSCTL = Path("/proc/sys/net/ipv4")
 
@@ -42,10 +45,14 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
+    """`peer`: index of the other end, for an end of a veth pair that the driver made; `tap`: it is the far end."""
+
     name: str
     index: int
     up: bool
     addresses: tuple[Address, ...] = ()
+    peer: int | None = None
+    tap: bool = False
 
 
 class Kernel:
@@ -62,8 +69,28 @@ class Kernel:
         async for message in await self._route.get_links():
             name, index = str(message.get_attr("IFLA_IFNAME")), int(message["index"])
             up = bool(message["flags"] & _IFF_UP)
-            links[name] = LinkState(name, index, up, tuple(addresses.get(index, ())))
+            alias = message.get_attr("IFLA_IFALIAS")
+            peer = message.get_attr("IFLA_LINK") if alias in {NEAR_ALIAS, TAP_ALIAS} else None
+            links[name] = LinkState(name, index, up, tuple(addresses.get(index, ())), peer, alias == TAP_ALIAS)
         return links
+
+    async def make_pair(self, name: str, other: str) -> None:
+        """Make a veth pair and mark both ends as the driver's own."""
+        try:
+            await self._route.link("add", ifname=name, kind="veth", peer={"ifname": other})
+            for end, alias in ((name, NEAR_ALIAS), (other, TAP_ALIAS)):
+                (index,) = await self._route.link_lookup(ifname=end)
+                await self._route.link("set", index=index, IFLA_IFALIAS=alias)
+        except (NetlinkError, ValueError) as error:
+            raise DriverError(f"cannot make the pair {name} - {other}: {error}", where=f"interface {name}") from error
+
+    async def remove_pair(self, link: LinkState) -> None:
+        """Both ends go, with their addresses."""
+        try:
+            await self._route.link("del", index=link.index)
+        except NetlinkError as error:
+            if error.code != 19:  # ENODEV
+                raise DriverError(f"cannot remove the pair: {error}", where=f"interface {link.name}") from error
 
     async def set_address(self, link: LinkState, address: Address) -> None:
         """Add it, or give it these attributes if it is there."""

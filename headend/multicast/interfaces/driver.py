@@ -1,6 +1,7 @@
 """The driver of section `interfaces`: addresses of the data plane, links up, forwarding and reverse-path filters.
 
-Its own addresses carry a protocol mark in the kernel (IFA_PROTO), so what it owns is read and not remembered.
+Its own addresses carry a protocol mark in the kernel (IFA_PROTO) and its veth pairs an alias, so what it owns is read
+and not remembered. Both ends of a pair are of this machine, so they accept what comes from its own addresses.
 Fact provided for each interface that is up with its address: `<appliance>.interface.<name>`.
 """
 
@@ -27,9 +28,11 @@ from headend.multicast.interfaces.state import (
     is_empty,
     marked,
     owned_names,
+    pairs_of,
     rp_filter_for,
     to_value,
     wanted_addresses,
+    wanted_pairs,
 )
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import JsonObject
@@ -57,7 +60,8 @@ class InterfacesDriver:
         owned = owned_names(links)
         general = int(read_sysctl(_ALL_RP_FILTER)) if owned else 0
         rp_filter = {name: max(general, int(read_sysctl(_rp_filter(name)))) for name in owned - {LOOPBACK}}
-        value = to_value(Observed(links, read_sysctl(_FORWARD) == "1", rp_filter))
+        deaf = frozenset(name for pair in pairs_of(links).items() for name in pair if _is_deaf(name))
+        value = to_value(Observed(links, read_sysctl(_FORWARD) == "1", rp_filter, deaf))
         return State(value, frozenset(self._fact(name) for name in owned if links[name].up))
 
     def _fact(self, name: str) -> str:
@@ -95,7 +99,16 @@ class InterfacesDriver:
             )
         async with open_kernel() as kernel:
             links = await kernel.links()
-        missing = sorted(set(names) - links.keys())
+        pairs, ours = wanted_pairs(section), pairs_of(links)
+        taken = sorted(end for pair in pairs.items() if ours.get(pair[0]) != pair[1] for end in pair if end in links)
+        taken = [end for end in taken if links[end].peer is None]
+        if taken:
+            raise DriverError(
+                f"interface {', '.join(taken)} exists and is not the pair that is asked for",
+                where=f"{self._appliance}, section interfaces",
+                remedy="give the pair other names, or remove that interface",
+            )
+        missing = sorted(set(names) - links.keys() - pairs.keys())
         if missing:
             raise DriverError(
                 f"interface {', '.join(missing)} does not exist",
@@ -117,23 +130,25 @@ class InterfacesDriver:
                 "addresses": [address.to_json() for address in link.addresses],
             }
         switches: JsonObject = {name: read_sysctl(name) for name in (_FORWARD, _ALL_RP_FILTER)}
-        return Undo(RESTORE, {"links": recorded, "switches": switches})
+        pairs: JsonObject = dict(pairs_of(links))
+        return Undo(RESTORE, {"links": recorded, "switches": switches, "pairs": pairs})
 
     async def apply(self, step: Step, context: Context) -> None:  # noqa: ARG002 - netlink answers at once
         section = _from_step(step)
         wanted = wanted_addresses(section) if section is not None else {}
+        pairs = wanted_pairs(section)
         async with open_kernel() as kernel:
-            links = await kernel.links()
+            links = await _make_pairs(kernel, pairs)
             missing = sorted(wanted.keys() - links.keys())
             if missing or MANAGEMENT in wanted:
                 raise DriverError(f"interface {', '.join(missing) or MANAGEMENT} cannot be used", where=step.id)
             for name in sorted(owned_names(links) | wanted.keys()):
-                await _set_only(kernel, links[name], wanted.get(name))
+                await _set_only(kernel, links[name], wanted.get(name, ()))
         forwarding = section is not None and section.forwarding
         # Last, so that a router never forwards by half of its addresses.
         for name in sorted(wanted.keys() - {LOOPBACK}):
-            write_sysctl(_rp_filter(name), str(rp_filter_for(forwarding)))
-        if wanted and not forwarding:
+            write_sysctl(_rp_filter(name), str(rp_filter_for(forwarding, tap=name in pairs.values())))
+        if pairs or (wanted and not forwarding):
             write_sysctl(_ALL_RP_FILTER, "0")
         write_sysctl(_FORWARD, "1" if forwarding else "0")
 
@@ -143,7 +158,8 @@ class InterfacesDriver:
             raise DriverError(f"unknown kind of undo `{undo.kind}`", where="interfaces")
         write_sysctl(_FORWARD, str(switches[_FORWARD]))
         async with open_kernel() as kernel:
-            links = await kernel.links()
+            pairs = undo.data.get("pairs")
+            links = await _make_pairs(kernel, {n: str(o) for n, o in pairs.items()} if isinstance(pairs, dict) else {})
             for name, record in recorded.items():
                 if name in links and isinstance(record, dict):
                     await _restore(kernel, links[name], record)
@@ -167,16 +183,40 @@ def create(context: DriverContext) -> InterfacesDriver:
     return InterfacesDriver(context)
 
 
-async def _set_only(kernel: Kernel, link: LinkState, prefix: str | None) -> None:
-    """Make `prefix` the link's only address and the link up; None takes away what the driver set."""
-    foreign = foreign_addresses(link, prefix)
-    if prefix is not None:
+async def _make_pairs(kernel: Kernel, wanted: Mapping[str, str]) -> dict[str, LinkState]:
+    """Make the pairs `wanted`, and no others, stand, near end -> far end; the links as they are then."""
+    links = await kernel.links()
+    standing = pairs_of(links)
+    for near, link in links.items():
+        # An end whose other end cannot be told is what a crash in between left.
+        if link.peer is not None and not link.tap and wanted.get(near, "") != standing.get(near):
+            await kernel.remove_pair(link)
+    for near, far in wanted.items():
+        if standing.get(near) != far:
+            await kernel.make_pair(near, far)
+        for end in (near, far):
+            write_sysctl(_accept_local(end), "1")
+    return await kernel.links()
+
+
+async def _set_only(kernel: Kernel, link: LinkState, prefixes: Sequence[str]) -> None:
+    """Make `prefixes` the link's only addresses and the link up; none takes away what the driver set."""
+    foreign = foreign_addresses(link, prefixes)
+    for prefix in prefixes:
         await kernel.set_address(link, marked(prefix))
     for address in foreign:
         await kernel.remove_address(link, address)
-    if prefix is not None:
+    if not prefixes:
+        return
+    for prefix in prefixes:
         await kernel.set_address(link, marked(prefix))  # again: it goes with its primary in the same subnet
-        await kernel.set_up(link, True)
+    now = [address for address in (await kernel.links())[link.name].addresses if address.ours]
+    if now[0].prefix != prefixes[0]:
+        for address in reversed(now):
+            await kernel.remove_address(link, address)
+        for prefix in prefixes:
+            await kernel.set_address(link, marked(prefix))
+    await kernel.set_up(link, True)
 
 
 async def _restore(kernel: Kernel, link: LinkState, record: JsonObject) -> None:
@@ -218,6 +258,14 @@ def _rp_filter(name: str) -> str:
     return f"conf/{name}/rp_filter"
 
 
+def _accept_local(name: str) -> str:
+    return f"conf/{name}/accept_local"
+
+
+def _is_deaf(name: str) -> bool:
+    return read_sysctl(_accept_local(name)) == "0"
+
+
 def _section(want: DocumentModel | None) -> InterfacesSection | None:
     if want is not None and not isinstance(want, InterfacesSection):
         raise TypeError(f"section `interfaces` holds an InterfacesSection, not {type(want).__name__}")
@@ -231,10 +279,14 @@ def _from_step(step: Step) -> InterfacesSection | None:
     return None if section is None else InterfacesSection.model_validate(section)
 
 
-def _disruption(have: JsonObject | None, wanted: Mapping[str, str]) -> str:
+def _disruption(have: JsonObject | None, wanted: Mapping[str, Sequence[str]]) -> str:
+    """An address that stands and goes, or that is no longer the main one, takes its traffic along."""
     entries = (have or {}).get("interfaces")
-    live = {
-        str(e["name"]): str(e["address"]) for e in (entries if isinstance(entries, list) else []) if isinstance(e, dict)
-    }
-    lost = sorted(name for name, prefix in live.items() if wanted.get(name) != prefix)
-    return f"addresses change on {', '.join(lost)}: traffic there stops" if lost else ""
+    lost: list[str] = []
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict):
+            prefixes, secondary = wanted.get(str(entry["name"]), ()), entry.get("secondary")
+            moved = entry.get("address") not in prefixes[:1]
+            gone = isinstance(secondary, list) and not {str(s) for s in secondary} <= set(prefixes)
+            lost += [str(entry["name"])] if moved or gone else []
+    return f"addresses change on {', '.join(sorted(lost))}: traffic there stops" if lost else ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Interface
 
 from headend.multicast.documents import InterfacesSection
 from headend.multicast.interfaces.client import ADDRESS_PROTOCOL, Address, LinkState
@@ -16,23 +17,27 @@ MANAGEMENT = "eth0"
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`rp_filter`: effective value by interface, the larger of its own and of `all` (Linux, ip-sysctl)."""
+    """`rp_filter`: effective value by interface, the larger of its own and of `all` (Linux, ip-sysctl).
+    `deaf`: ends of a pair that drop what the other end sends, because its address is one of this machine."""
 
     links: Mapping[str, LinkState] = field(default_factory=dict)
     forwarding: bool = False
     rp_filter: Mapping[str, int] = field(default_factory=dict)
+    deaf: frozenset[str] = frozenset()
 
 
-def rp_filter_for(forwarding: bool) -> int:
+def rp_filter_for(forwarding: bool, *, tap: bool = False) -> int:
     """Loose (2, RFC 3704 section 2.4) on a router, since equal-cost paths are asymmetric.
 
-    Off (0) on a host: a receiver has no route to the source of a multicast.
+    Off (0) on a host and on a router's tap: a receiver has no route to the source of a multicast.
     """
-    return 2 if forwarding else 0
+    return 2 if forwarding and not tap else 0
 
 
 def canonical(section: InterfacesSection) -> InterfacesSection:
-    return section.model_copy(update={"interfaces": tuple(sorted(section.interfaces, key=lambda i: i.name))})
+    """Interfaces in the order of their names, secondary addresses in theirs: the kernel keeps an order of its own."""
+    ordered = (f.model_copy(update={"secondary": tuple(sorted(f.secondary))}) for f in section.interfaces)
+    return section.model_copy(update={"interfaces": tuple(sorted(ordered, key=lambda i: i.name))})
 
 
 def is_empty(section: InterfacesSection) -> bool:
@@ -40,22 +45,40 @@ def is_empty(section: InterfacesSection) -> bool:
     return section.loopback is None and not section.interfaces
 
 
-def wanted_addresses(section: InterfacesSection) -> dict[str, str]:
-    """Interface -> prefix, the loopback included."""
-    wanted = {interface.name: str(interface.address) for interface in section.interfaces}
+def wanted_addresses(section: InterfacesSection) -> dict[str, tuple[str, ...]]:
+    """Interface -> prefixes, the main one first; the loopback and the far ends of pairs included."""
+    wanted: dict[str, tuple[str, ...]] = {}
+    for interface in section.interfaces:
+        wanted[interface.name] = (str(interface.address), *map(str, interface.secondary))
+        if interface.pair is not None:
+            wanted[interface.pair] = (str(interface.pair_address),) if interface.pair_address is not None else ()
     if section.loopback is not None:
-        wanted[LOOPBACK] = f"{section.loopback}/32"
+        wanted[LOOPBACK] = (f"{section.loopback}/32",)
     return wanted
 
 
+def wanted_pairs(section: InterfacesSection | None) -> dict[str, str]:
+    """Near end -> far end."""
+    interfaces = section.interfaces if section is not None else ()
+    return {interface.name: interface.pair for interface in interfaces if interface.pair is not None}
+
+
+def pairs_of(links: Mapping[str, LinkState]) -> dict[str, str]:
+    """Near end -> far end of the pairs that the driver made."""
+    taps = {link.index: name for name, link in links.items() if link.tap}
+    return {n: taps[link.peer] for n, link in links.items() if link.peer is not None and link.peer in taps}
+
+
 def owned_names(links: Mapping[str, LinkState]) -> frozenset[str]:
-    """Interfaces with an address that the driver set."""
-    return frozenset(name for name, link in links.items() if any(address.ours for address in link.addresses))
+    """Interfaces that the driver made or that have an address it set."""
+    return frozenset(n for n, link in links.items() if link.peer is not None or any(a.ours for a in link.addresses))
 
 
-def foreign_addresses(link: LinkState, prefix: str | None) -> tuple[Address, ...]:
-    """Addresses that may not stay when `prefix` is to be the only one. On lo, all that others set is left alone."""
-    return tuple(a for a in link.addresses if a.prefix != prefix and (a.ours or (link.name != LOOPBACK and prefix)))
+def foreign_addresses(link: LinkState, prefixes: Collection[str]) -> tuple[Address, ...]:
+    """Addresses that may not stay when `prefixes` are to be the only ones. On lo, what others set is left alone."""
+    return tuple(
+        a for a in link.addresses if a.prefix not in prefixes and (a.ours or (link.name != LOOPBACK and prefixes))
+    )
 
 
 def marked(prefix: str) -> Address:
@@ -67,23 +90,41 @@ def to_value(observed: Observed) -> JsonObject | None:
     owned = owned_names(observed.links)
     if not owned:
         return None
+    taps = pairs_of(observed.links)
     value: JsonObject = {"forwarding": observed.forwarding}
     interfaces: list[Json] = []
     extra: list[Json] = []
     for name in sorted(owned):
         link = observed.links[name]
-        own = next(address for address in link.addresses if address.ours)
-        extra += [f"{name} {address.prefix}" for address in foreign_addresses(link, own.prefix)]
-        if name != LOOPBACK:
-            interfaces.append({"name": name, "address": own.prefix})
-        elif own.prefix.endswith("/32"):
-            value["loopback"] = own.prefix.removesuffix("/32")
+        own = [address.prefix for address in link.addresses if address.ours]
+        extra += [f"{name} {address.prefix}" for address in foreign_addresses(link, own)]
+        if name == LOOPBACK:
+            if own[0].endswith("/32"):
+                value["loopback"] = own[0].removesuffix("/32")
+            extra += [f"{name} {prefix}" for prefix in own[1:]]
+        elif name not in taps.values():
+            interfaces.append(_interface(name, own, observed, taps.get(name)))
     value["interfaces"] = interfaces
     down: list[Json] = [name for name in sorted(owned) if not observed.links[name].up]
-    right = rp_filter_for(observed.forwarding)
-    wrong: JsonObject = {n: v for n, v in sorted(observed.rp_filter.items()) if n in owned and v != right}
-    found: JsonObject = {"extra": extra, "down": down, "rp_filter": wrong}
+    right = {name: rp_filter_for(observed.forwarding, tap=name in taps.values()) for name in owned}
+    wrong: JsonObject = {n: v for n, v in sorted(observed.rp_filter.items()) if n in owned and v != right[n]}
+    found: JsonObject = {"extra": extra, "down": down, "rp_filter": wrong, "deaf": [*sorted(observed.deaf)]}
     return value | {key: item for key, item in found.items() if item}
+
+
+def _interface(name: str, own: list[str], observed: Observed, tap: str | None) -> JsonObject:
+    entry: JsonObject = {"name": name, "secondary": [*sorted(own[1:], key=_prefix_key)]}
+    if own:
+        entry["address"] = own[0]
+    if tap is not None:
+        entry["pair"] = tap
+        far = [address.prefix for address in observed.links[tap].addresses if address.ours]
+        entry |= {"pair_address": far[0]} if far else {}
+    return entry
+
+
+def _prefix_key(prefix: str) -> IPv4Interface:
+    return IPv4Interface(prefix)
 
 
 def differences(have: JsonObject | None, want: InterfacesSection | None) -> tuple[str, ...]:

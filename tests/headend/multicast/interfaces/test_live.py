@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from headend.multicast.documents import InterfaceConfig, InterfacesSection
 from headend.multicast.interfaces.driver import create
 from nf.contracts.driver import Driver
+from nf.errors import DriverError
 from tests.headend.multicast.tree.network import Node, commit, connect, context, nodes, take_back, until
 
 pytestmark = pytest.mark.root
@@ -78,3 +82,65 @@ def test_a_section_that_goes_takes_its_addresses_along(node: Node, driver: Drive
     node.call(commit, driver, None)
     assert "10.62." not in node.shell("ip", "-4", "address")
     assert node.call(driver.observe).value is None
+
+
+def with_tap() -> InterfacesSection:
+    main = section("10.62.1.7/24").interfaces[0]
+    more = (IPv4Interface("10.62.1.11/24"), IPv4Interface("10.62.1.12/24"), IPv4Interface("10.62.9.1/32"))
+    tap = InterfaceConfig(
+        name="nfout0",
+        address=IPv4Interface("169.254.255.0/31"),
+        pair="nfout1",
+        pair_address=IPv4Interface("169.254.255.1/31"),
+    )
+    whole = main.model_copy(update={"secondary": more})
+    return section("10.62.1.7/24").model_copy(update={"interfaces": (whole, tap)})
+
+
+async def _hears(sender: str, receiver: str) -> bool:
+    """Whether a datagram from one address of this machine arrives at another over the wire between them."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inward,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
+    ):
+        inward.setblocking(False)
+        inward.bind(("232.62.1.1", 5000))
+        inward.setsockopt(socket.IPPROTO_IP, 39, b"".join(map(socket.inet_aton, ("232.62.1.1", receiver, sender))))
+        out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sender))
+        out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+        out.bind((sender, 0))
+        try:
+            async with asyncio.timeout(5.0):
+                while True:
+                    out.sendto(b"x", ("232.62.1.1", 5000))
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(0.05):
+                            return bool(await asyncio.get_running_loop().sock_recv(inward, 10))
+        except TimeoutError:
+            return False
+
+
+def test_secondary_addresses_and_a_pair_come_and_go(node: Node, driver: Driver) -> None:
+    before = node.snapshot()
+    undos = node.call(commit, driver, with_tap())
+    assert "interface.nfout1" in " ".join(node.call(driver.observe).facts)
+    assert node.call(_hears, "169.254.255.0", "169.254.255.1")
+    assert node.call(_hears, "169.254.255.1", "169.254.255.0")
+    assert node.shell("cat", "/proc/sys/net/ipv4/conf/nfout1/rp_filter").strip() == "0"
+    swapped = with_tap().model_copy(update={"interfaces": section("10.62.1.12/24").interfaces})
+    further = node.call(commit, driver, swapped)
+    assert "nfout" not in node.shell("ip", "link")
+    node.call(take_back, driver, further)
+    assert not node.call(driver.verify, with_tap(), context(0.0))
+    node.shell("ip", "link", "del", "nfout0")
+    assert node.call(driver.verify, with_tap(), context(0.0))
+    node.call(commit, driver, with_tap())
+    node.call(take_back, driver, undos)
+    assert node.changes(before) == []
+
+
+def test_a_pair_does_not_take_an_interface_that_is_there(node: Node, driver: Driver) -> None:
+    node.shell("ip", "link", "add", "nfout1", "type", "bridge")
+    steps = driver.plan(node.call(driver.observe), with_tap())
+    with pytest.raises(DriverError, match="nfout1 exists"):
+        node.call(driver.check, steps, with_tap())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
 from hypothesis import given
@@ -18,18 +19,33 @@ from headend.multicast.interfaces.state import (
     rp_filter_for,
     to_value,
     wanted_addresses,
+    wanted_pairs,
 )
 from nf.contracts.driver import State
 
 names = st.from_regex(r"eth[1-9]", fullmatch=True)
 prefixes = st.builds(lambda a, n: IPv4Interface((a, n)), st.ip_addresses(v=4), st.integers(8, 32))
+secondaries = st.lists(prefixes, max_size=3, unique=True).map(tuple)
+
+
+def _with_tap(interface: InterfaceConfig) -> InterfaceConfig:
+    """Every interface of an even number is one end of a pair."""
+    secondary = tuple(s for s in interface.secondary if s != interface.address)
+    update: dict[str, object] = {"secondary": secondary}
+    if int(interface.name[-1]) % 2 == 0:
+        update |= {"pair": f"{interface.name}t", "pair_address": IPv4Interface("169.254.255.1/31")}
+    return interface.model_copy(update=update)
+
+
 sections = st.builds(
     InterfacesSection,
     loopback=st.none() | st.ip_addresses(v=4),
     forwarding=st.booleans(),
     interfaces=st.lists(
-        st.builds(InterfaceConfig, name=names, address=prefixes), max_size=5, unique_by=lambda i: i.name
-    ).map(tuple),
+        st.builds(InterfaceConfig, name=names, address=prefixes, secondary=secondaries),
+        max_size=5,
+        unique_by=lambda i: i.name,
+    ).map(lambda interfaces: tuple(map(_with_tap, interfaces))),
 )
 LOCAL = Address("127.0.0.1/8", scope=254)
 
@@ -37,10 +53,16 @@ LOCAL = Address("127.0.0.1/8", scope=254)
 def live(section: InterfacesSection, **links: LinkState) -> Observed:
     """The kernel as it is once `section` is effective; `links` replace some."""
     wanted = wanted_addresses(section)
-    loopback = (marked(wanted["lo"]),) if "lo" in wanted else ()
+    loopback = tuple(map(marked, wanted.get("lo", ())))
     state = {"lo": LinkState("lo", 1, True, (LOCAL, *loopback)), "eth0": LinkState("eth0", 2, True, (LOCAL,))}
-    state |= {n: LinkState(n, 3, True, (marked(p),)) for n, p in wanted.items() if n != "lo"}
-    return Observed(state | links, section.forwarding, {n: rp_filter_for(section.forwarding) for n in state})
+    indices = {name: number for number, name in enumerate(sorted(wanted.keys() - {"lo"}), start=3)}
+    state |= {n: LinkState(n, i, True, tuple(map(marked, wanted[n]))) for n, i in indices.items()}
+    for near, far in wanted_pairs(section).items():
+        state[near] = replace(state[near], peer=indices[far])
+        state[far] = replace(state[far], peer=indices[near], tap=True)
+    taps = wanted_pairs(section).values()
+    rp_filter = {name: rp_filter_for(section.forwarding, tap=name in taps) for name in state}
+    return Observed(state | links, section.forwarding, rp_filter)
 
 
 @given(sections)
@@ -75,7 +97,7 @@ def test_every_kind_of_drift_is_told() -> None:
 
 def test_addresses_that_others_set_on_lo_are_not_touched() -> None:
     link = LinkState("lo", 1, True, (LOCAL, marked("10.255.0.9/32"), Address("192.0.2.1/32")))
-    assert foreign_addresses(link, "10.255.0.1/32") == (marked("10.255.0.9/32"),)
+    assert foreign_addresses(link, ("10.255.0.1/32",)) == (marked("10.255.0.9/32"),)
 
 
 def test_a_change_of_address_says_what_it_costs(interfaces_driver: InterfacesDriver) -> None:
@@ -91,3 +113,12 @@ def test_a_change_of_address_says_what_it_costs(interfaces_driver: InterfacesDri
     assert first.disruption == ""
     assert interfaces_driver.plan(State(None), None) == ()
     assert interfaces_driver.plan(State(None), InterfacesSection()) == ()
+
+
+def test_a_secondary_address_that_goes_is_told(interfaces_driver: InterfacesDriver) -> None:
+    both = ROUTER.interfaces[0].model_copy(update={"secondary": (IPv4Interface("10.1.0.11/24"),)})
+    have = State(to_value(live(ROUTER.model_copy(update={"interfaces": (both,)}))))
+    (step,) = interfaces_driver.plan(have, ROUTER)
+    assert "eth1" in step.disruption
+    (more,) = interfaces_driver.plan(State(to_value(live(ROUTER))), ROUTER.model_copy(update={"interfaces": (both,)}))
+    assert more.disruption == ""
