@@ -110,13 +110,15 @@ class SsmPath(DeliveryPath):
 
 class InterfaceConfig(DocumentModel):
     """`secondary`: more addresses of the same interface, such as S of protected channels. `pair`: the interface is one
-    end of a veth pair that is made here; the other end, of that name, has the address `pair_address`."""
+    end of a veth pair that is made here; the other end, of that name, has the address `pair_address`. `made_by`:
+    the section of the same appliance that makes it, a bridge; it gets its address after that."""
 
     name: InterfaceName
     address: InterfaceAddress
     secondary: tuple[InterfaceAddress, ...] = ()
     pair: InterfaceName | None = None
     pair_address: InterfaceAddress | None = None
+    made_by: Literal["multicast-access"] | None = None
 
 
 class InterfacesSection(DocumentModel):
@@ -360,6 +362,47 @@ class AccessSection(DocumentModel):
     lans: tuple[AccessLan, ...] = ()
 
 
+class AmtRelay(DocumentModel):
+    """Gives what arrives on `upstream` to gateways that ask for it at `address` (RFC 7450).
+
+    `groups`: what may be asked for; anything source-specific while it is None.
+    """
+
+    address: Address
+    port: Port = 2268
+    upstream: InterfaceName
+    max_gateways: Annotated[Whole, Field(ge=1, le=10_000)] = 100
+    max_flows: Annotated[Whole, Field(ge=1, le=1000)] = 64
+    groups: tuple[SsmGroup, ...] | None = None
+
+
+class AmtFlow(DocumentModel):
+    """(source, group) that a gateway asks for."""
+
+    source: Address
+    group: SsmGroup
+
+
+class AmtGateway(DocumentModel):
+    """Asks the relay at `relay` for `flows` and puts them, as they were sent, on the interfaces `deliver`.
+
+    `provides`: ordering facts that hold while the relay has taken the memberships.
+    """
+
+    relay: Address
+    port: Port = 2268
+    flows: Annotated[tuple[AmtFlow, ...], Field(min_length=1)]
+    deliver: Annotated[tuple[InterfaceName, ...], Field(min_length=1)]
+    provides: tuple[str, ...] = ()
+
+
+class AmtSection(DocumentModel):
+    """Section `multicast-amt`: multicast over unicast, for a PoP whose transit has no multicast."""
+
+    relay: AmtRelay | None = None
+    gateway: AmtGateway | None = None
+
+
 class SsmProbeArguments(DocumentModel):
     """Arguments of a probe target of kind `ssm`. `interface`: address of the receiving interface."""
 
@@ -380,6 +423,7 @@ EXTENSION = Extension(
         "multicast-output": OutputSection,
         "multicast-monitor": MonitorSection,
         "multicast-access": AccessSection,
+        "multicast-amt": AmtSection,
     },
     equipment={"multicast": MulticastEquipment},
 )

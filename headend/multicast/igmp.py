@@ -11,6 +11,9 @@ from ipaddress import IPv4Address
 from headend.multicast.ipv4 import MalformedError, checksum
 
 QUERY, REPORT = 0x11, 0x22
+Flow = tuple[int, int]
+"""(source, group) as numbers: IPv4Address costs more than all the rest of an event."""
+
 ALL_SYSTEMS = int(IPv4Address("224.0.0.1"))
 ALL_IGMPV3_ROUTERS = int(IPv4Address("224.0.0.22"))
 

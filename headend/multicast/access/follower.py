@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator
 
 from headend.multicast.access import mdb, sets
 from headend.multicast.access.limiter import PortLimiter, name
-from headend.multicast.access.mdb import Key
-from headend.multicast.access.membership import Membership
 from headend.multicast.access.netlink import NLMSG_DONE, Message, messages
 from headend.multicast.access.render import PASS, TABLE
 from headend.multicast.documents import AccessSection
-from headend.multicast.igmp import parse_report
+from headend.multicast.igmp import Flow, parse_report
 from headend.multicast.ipv4 import IGMP, MalformedError, parse
+from headend.multicast.membership import Membership
 from nf.contracts.json import JsonObject
 
 _BUFFER = 8 << 20
@@ -77,7 +76,7 @@ class Follower:
         self._taps: dict[str, socket.socket] = {}
         self._memberships: dict[str, Membership] = {}
         self._ports: dict[str, PortLimiter] = {}
-        self._installed: dict[str, frozenset[Key]] = {}
+        self._installed: dict[str, frozenset[Flow]] = {}
         self._indexes: dict[int, str] = {}
         self._bridged: frozenset[str] = frozenset()
         self.counts = {"events": 0, "changes": 0, "resyncs": 0, "refused": 0, "malformed": 0, "errors": 0}
@@ -184,7 +183,7 @@ class Follower:
 
     def flush(self) -> None:
         """Bring the sets to what may pass. One that the kernel does not take is tried again by the next resync."""
-        changes: dict[str, tuple[list[Key], list[Key]]] = {}
+        changes: dict[str, tuple[list[Flow], list[Flow]]] = {}
         for port, limiter in self._ports.items():
             have, want = self._installed.get(port), limiter.passing
             if have is not None and have != want:
@@ -221,15 +220,15 @@ class Follower:
             limiter.replace(joined.get(port, ()))
         self.flush()
 
-    def _read_database(self) -> dict[str, dict[Key, None]]:
-        found: dict[str, dict[Key, None]] = {}
+    def _read_database(self) -> dict[str, dict[Flow, None]]:
+        found: dict[str, dict[Flow, None]] = {}
         for received in self._ask(self._asking, mdb.dump_request(self._next())):
             for change in mdb.changes(received):
                 if change.joined and change.port in self._indexes:
                     found.setdefault(self._indexes[change.port], {})[change.key] = None
         return found
 
-    def _read_set(self, port: str) -> frozenset[Key] | None:
+    def _read_set(self, port: str) -> frozenset[Flow] | None:
         """None when there is no such set, so that nothing is put into it."""
         received = list(self._ask(self._tables, sets.dump_request(TABLE, f"{PASS}{port}", self._next())))
         if any(message.failure for message in received):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from headend.multicast.access.mdb import Key
+from headend.multicast.igmp import Flow
 
 
 @dataclass(slots=True)
@@ -20,23 +20,23 @@ class PortLimiter:
     allowed: frozenset[int] | None = None
     refused: int = 0
     unentitled: int = 0
-    _joined: dict[Key, None] = field(default_factory=dict)
-    _passing: dict[Key, None] = field(default_factory=dict)
+    _joined: dict[Flow, None] = field(default_factory=dict)
+    _passing: dict[Flow, None] = field(default_factory=dict)
 
     @property
-    def passing(self) -> frozenset[Key]:
+    def passing(self) -> frozenset[Flow]:
         return frozenset(self._passing)
 
     @property
-    def waiting(self) -> tuple[Key, ...]:
+    def waiting(self) -> tuple[Flow, ...]:
         """Joined and refused, oldest first."""
         return tuple(key for key in self._joined if key not in self._passing)
 
-    def order(self) -> tuple[Key, ...]:
+    def order(self) -> tuple[Flow, ...]:
         """All that is joined, oldest first."""
         return tuple(self._joined)
 
-    def join(self, key: Key) -> None:
+    def join(self, key: Flow) -> None:
         if key in self._joined:
             return
         if self.allowed is not None and key[1] not in self.allowed:
@@ -48,7 +48,7 @@ class PortLimiter:
         else:
             self.refused += 1
 
-    def leave(self, key: Key) -> None:
+    def leave(self, key: Flow) -> None:
         self._joined.pop(key, None)
         if key not in self._passing:
             return
@@ -57,7 +57,7 @@ class PortLimiter:
         if moved_up is not None:
             self._passing[moved_up] = None
 
-    def replace(self, keys: Iterable[Key]) -> None:
+    def replace(self, keys: Iterable[Flow]) -> None:
         """What is joined now, by a whole reading; those known keep their place in the order."""
         now = dict.fromkeys(keys)
         for key in [known for known in self._joined if known not in now]:
@@ -65,12 +65,12 @@ class PortLimiter:
         for key in now:
             self.join(key)
 
-    def settle(self, keys: Iterable[Key]) -> None:
+    def settle(self, keys: Iterable[Flow]) -> None:
         """What passed in an earlier life comes first; `replace` then takes out what is no longer joined."""
         for key in keys:
             self.join(key)
 
 
-def name(key: Key) -> str:
+def name(key: Flow) -> str:
     """(S, G) as people write it."""
     return f"({IPv4Address(key[0])}, {IPv4Address(key[1])})"

@@ -19,6 +19,7 @@ from headend.multicast.access.netlink import (
     attributes,
     message,
 )
+from headend.multicast.igmp import Flow
 
 RTM_NEWMDB, RTM_DELMDB, RTM_GETMDB = 84, 85, 86
 RTNLGRP_MDB = 26
@@ -30,9 +31,6 @@ _ENTRY = struct.Struct("=IBBH16sHxx")
 _ETH_P_IP = 0x0800
 _PF_BRIDGE = 7
 
-Key = tuple[int, int]
-"""(source, group) as numbers: IPv4Address costs more than all the rest of an event."""
-
 
 @dataclass(frozen=True, slots=True)
 class MdbChange:
@@ -40,7 +38,7 @@ class MdbChange:
 
     bridge: int
     port: int
-    key: Key
+    key: Flow
     joined: bool
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
-from headend.multicast.access.mdb import Key
 from headend.multicast.access.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -21,6 +20,7 @@ from headend.multicast.access.netlink import (
     nested,
     text,
 )
+from headend.multicast.igmp import Flow
 
 _SUBSYSTEM = 10 << 8
 _NEWSETELEM, _GETSETELEM, _DELSETELEM = _SUBSYSTEM | 12, _SUBSYSTEM | 13, _SUBSYSTEM | 14
@@ -31,7 +31,7 @@ _LIST_ELEM, _ELEM_KEY, _DATA_VALUE = 1, 1, 1
 _GENERAL = struct.Struct("!BBH")
 _KEY = struct.Struct("!II")
 
-Changes = Mapping[str, tuple[Sequence[Key], Sequence[Key]]]
+Changes = Mapping[str, tuple[Sequence[Flow], Sequence[Flow]]]
 """Set -> (to take out, to put in)."""
 
 
@@ -48,7 +48,7 @@ def batch(table: str, wanted: Changes, sequence: int) -> tuple[bytes, int]:
     return b"".join(parts), answers
 
 
-def _elements(table: str, name: str, keys: Sequence[Key]) -> bytes:
+def _elements(table: str, name: str, keys: Sequence[Flow]) -> bytes:
     listed = (nested(_LIST_ELEM, nested(_ELEM_KEY, attribute(_DATA_VALUE, _KEY.pack(*key)))) for key in keys)
     return text(_LIST_TABLE, table) + text(_LIST_SET, name) + nested(_LIST_ELEMENTS, *listed)
 
@@ -58,7 +58,7 @@ def dump_request(table: str, name: str, sequence: int) -> bytes:
     return message(_GETSETELEM, NLM_F_REQUEST | NLM_F_DUMP, sequence, body)
 
 
-def elements(received: Message) -> Iterator[Key]:
+def elements(received: Message) -> Iterator[Flow]:
     """What a message of a set's listing holds."""
     if received.type != _NEWSETELEM:
         return
@@ -69,7 +69,7 @@ def elements(received: Message) -> Iterator[Key]:
                     yield from _keys(element)
 
 
-def _keys(element: bytes) -> Iterator[Key]:
+def _keys(element: bytes) -> Iterator[Flow]:
     for kind, data in attributes(element):
         if kind == _ELEM_KEY:
             for value_kind, value in attributes(data):

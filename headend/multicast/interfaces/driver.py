@@ -2,7 +2,8 @@
 
 Its own addresses carry a protocol mark in the kernel (IFA_PROTO) and its veth pairs an alias, so what it owns is read
 and not remembered. Both ends of a pair are of this machine, so they accept what comes from its own addresses.
-Fact provided for each interface that is up with its address: `<appliance>.interface.<name>`.
+Fact provided for each interface that is up with its address: `<appliance>.interface.<name>`. Facts required:
+`<appliance>.bridge.<name>` for each interface that is a bridge of the section `multicast-access`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from headend.multicast.interfaces.state import (
     LOOPBACK,
     MANAGEMENT,
     Observed,
+    bridges_of,
     canonical,
     differences,
     foreign_addresses,
@@ -78,6 +80,7 @@ class InterfacesDriver:
                 id="interfaces.configure",
                 kind=CONFIGURE,
                 arguments={"section": target},
+                requires=frozenset(f"{self._appliance}.bridge.{name}" for name in bridges_of(section)),
                 provides=frozenset(self._fact(name) for name in names),
                 disruption=_disruption(have.value, names),
                 summary=f"addresses on {', '.join(sorted(names))}" if names else "no addresses",
@@ -85,7 +88,7 @@ class InterfacesDriver:
         )
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
-        """Every interface exists, and none is the management interface."""
+        """Every interface exists or will be made, and none is the management interface."""
         section = _section(want)
         if not steps or section is None:
             return
@@ -108,7 +111,7 @@ class InterfacesDriver:
                 where=f"{self._appliance}, section interfaces",
                 remedy="give the pair other names, or remove that interface",
             )
-        missing = sorted(set(names) - links.keys() - pairs.keys())
+        missing = sorted(set(names) - links.keys() - pairs.keys() - bridges_of(section))
         if missing:
             raise DriverError(
                 f"interface {', '.join(missing)} does not exist",

@@ -63,6 +63,15 @@ def wanted_pairs(section: InterfacesSection | None) -> dict[str, str]:
     return {interface.name: interface.pair for interface in interfaces if interface.pair is not None}
 
 
+def bridges_of(section: InterfacesSection | None) -> frozenset[str]:
+    """Interfaces that another driver makes."""
+    return (
+        frozenset(interface.name for interface in section.interfaces if interface.made_by is not None)
+        if section
+        else frozenset()
+    )
+
+
 def pairs_of(links: Mapping[str, LinkState]) -> dict[str, str]:
     """Near end -> far end of the pairs that the driver made."""
     taps = {link.index: name for name, link in links.items() if link.tap}
@@ -131,11 +140,18 @@ def differences(have: JsonObject | None, want: InterfacesSection | None) -> tupl
     """One line each, in an operator's words; empty = the same."""
     if want is None or is_empty(want):
         return () if have is None else ("addresses are set that should not be",)
-    target = canonical(want).to_json()
     if have is None:
         return ("no address is set",)
+    have, target = _without_makers(have), _without_makers(canonical(want).to_json())
     return tuple(
         f"{key} is {have.get(key)}, wanted {target.get(key, 'none')}"
         for key in sorted(have.keys() | target.keys())
         if have.get(key) != target.get(key)
     )
+
+
+def _without_makers(value: JsonObject) -> JsonObject:
+    """Who makes an interface cannot be read from it, and says nothing of its addresses."""
+    entries = value.get("interfaces")
+    found = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return {**value, "interfaces": [{k: v for k, v in entry.items() if k != "made_by"} for entry in found]}

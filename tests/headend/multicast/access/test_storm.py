@@ -6,16 +6,17 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
 from headend.multicast.access import client
-from headend.multicast.documents import FrrInterface, FrrSection
+from headend.multicast.documents import FrrInterface, FrrSection, InterfaceConfig, InterfacesSection
 from headend.multicast.frr.client import open_vty
 from headend.multicast.frr.daemons import Daemons
 from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.igmp import RecordType
+from headend.multicast.interfaces.driver import create as create_interfaces
 from tests.headend.multicast.access.edge import (
     POP,
     Edge,
@@ -53,9 +54,18 @@ def live(require_programs: Callable[..., None]) -> Iterator[tuple[Edge, Node]]:
         # One of the storming ports has no more than the rate that a subscriber gets.
         ports = [access_port(f"eth{n}", max_channels=100, igmp_rate=20 if n == 1 else 2000) for n in range(1, 5)]
         lan.pop.call(commit, lan.driver, bridged(*ports, access_port("eth5", max_channels=2)))
-        for device, address in (("lo", "10.62.255.1/32"), ("up1", "10.62.1.1/24"), ("bracc", f"{POP}/24")):
-            ip("-n", lan.pop.namespace, "address", "add", address, "dev", device)
-            ip("-n", lan.pop.namespace, "link", "set", device, "up")
+        faces = InterfacesSection(
+            loopback=IPv4Address("10.62.255.1"),
+            forwarding=True,
+            interfaces=(
+                InterfaceConfig(name="up1", address=IPv4Interface("10.62.1.1/24")),
+                InterfaceConfig(name="bracc", address=IPv4Interface(f"{POP}/24"), made_by="multicast-access"),
+            ),
+        )
+        addresses = create_interfaces(lan.pop.context())
+        (step,) = addresses.plan(lan.pop.call(addresses.observe), faces)
+        assert step.requires <= lan.pop.call(lan.driver.observe).facts
+        lan.pop.call(commit, addresses, faces)
         routing = (FrrInterface(name="up1", passive=True), FrrInterface(name="bracc", passive=True, igmp=True))
         frr = FrrSection(router_id=IPv4Address("10.62.255.1"), interfaces=routing)
         lan.pop.call(commit, create_frr(lan.pop.context()), frr)

@@ -1,4 +1,4 @@
-"""Which (S, G) the hosts behind one port ask for, from their IGMPv3 reports (RFC 3376 section 6). Pure.
+"""Which (S, G) hosts ask for, behind one port or one tunnel, from their IGMPv3 reports (RFC 3376 section 6). Pure.
 
 Every host is tracked for itself (as section A.2 suggests), so that a leave counts when the last host has left. Only
 source-specific groups are followed: there a report that excludes sources means nothing (RFC 4604 section 2.2.1).
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headend.multicast.access.mdb import Key
-from headend.multicast.igmp import GroupRecord, RecordType
+from headend.multicast.igmp import Flow, GroupRecord, RecordType
 from headend.multicast.ipv4 import is_source_specific
 
 LIFETIME_S = 30.0
@@ -17,19 +16,22 @@ LIFETIME_S = 30.0
 LAST_MEMBER_S = 0.3
 """How long a leave waits for another host to object: the routers ask once and wait 0.1 s (section 8.10), and more."""
 MAX_ENTRIES = 4096
-"""Of a port; a host that reports more is not believed."""
+"""Of a port."""
 
 _LISTED = frozenset({RecordType.IS_INCLUDE, RecordType.ALLOW, RecordType.TO_INCLUDE})
 
 
 class Membership:
-    """`fast_leave`: the last host's leave counts at once."""
+    """`fast_leave`: the last host's leave counts at once. `limit`: entries beyond it are not believed; `over` counts
+    them."""
 
-    def __init__(self, *, fast_leave: bool) -> None:
+    def __init__(self, *, fast_leave: bool, lifetime_s: float = LIFETIME_S, limit: int = MAX_ENTRIES) -> None:
+        self.over = 0
+        self._lifetime_s, self._limit = lifetime_s, limit
         self.fast_leave = fast_leave
-        self._hosts: dict[Key, dict[int, float]] = {}
+        self._hosts: dict[Flow, dict[int, float]] = {}
 
-    def joined(self) -> Iterator[Key]:
+    def joined(self) -> Iterator[Flow]:
         """In the order of their joins."""
         return iter(self._hosts)
 
@@ -55,14 +57,13 @@ class Membership:
             if not hosts:
                 del self._hosts[key]
 
-    def next_expiry(self) -> float | None:
-        return min((until for hosts in self._hosts.values() for until in hosts.values()), default=None)
+    def _join(self, key: Flow, host: int, now: float) -> None:
+        if key in self._hosts or len(self._hosts) < self._limit:
+            self._hosts.setdefault(key, {})[host] = now + self._lifetime_s
+        else:
+            self.over += 1
 
-    def _join(self, key: Key, host: int, now: float) -> None:
-        if key in self._hosts or len(self._hosts) < MAX_ENTRIES:
-            self._hosts.setdefault(key, {})[host] = now + LIFETIME_S
-
-    def _leave(self, keys: set[Key], host: int, now: float) -> None:
+    def _leave(self, keys: set[Flow], host: int, now: float) -> None:
         for key in keys & self._hosts.keys():
             hosts = self._hosts[key]
             if host not in hosts:
