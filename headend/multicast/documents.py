@@ -130,8 +130,8 @@ class InterfacesSection(DocumentModel):
 
 
 class FrrInterface(DocumentModel):
-    """`ospf`: its subnet is advertised. `passive`: that, and no adjacency. `bfd`: on OSPF and PIM together, since BFD on
-    PIM alone buys nothing."""
+    """`ospf`: its subnet is advertised. `passive`: that, and no adjacency. `bfd`: on OSPF and PIM together, since BFD
+    on PIM alone buys nothing."""
 
     name: InterfaceName
     ospf: bool = True

@@ -24,8 +24,8 @@ BFD_PROFILE = "fast"
 BFD_INTERVAL_MS = 200
 """Three lost in a row end a session: 600 ms. At 50 ms a busy two-core machine lost adjacencies that were whole."""
 
-# The kernel takes a next hop out of its groups when a link goes down, and zebra 8.4 never puts it back: after one flap a
-# router had one of two equal paths, for good.
+# The kernel takes a next hop out of its groups when a link goes down, and zebra 8.4 never puts it back: after one flap
+# a router had one of two equal paths, for good.
 _ZEBRA: tuple[Line, ...] = (("no zebra nexthop kernel enable",),)
 _BFD: tuple[Line, ...] = (
     ("bfd",),
