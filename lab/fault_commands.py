@@ -98,17 +98,21 @@ def loss(
 
 
 @app.command()
-def halt(node: Node, lab: LabOption = None) -> None:
+def halt(
+    node: Node,
+    lit: Annotated[bool, typer.Option("--lit", help="Its links go on shining and carry nothing.")] = False,
+    lab: LabOption = None,
+) -> None:
     """Let a whole node die: every process stopped, every link dark."""
-    dark = _faults(lab).halt(node)
-    say(f"{node} is dead, dark: {', '.join(dark)}" if dark else f"{node} is dead already")
+    links = _faults(lab).halt(node, lit=lit)
+    say(f"{node} is dead, {'silent' if lit else 'dark'}: {', '.join(links)}" if links else f"{node} is dead already")
 
 
 @app.command()
 def resume(node: Node, lab: LabOption = None) -> None:
     """Take back `halt`."""
-    lit = _faults(lab).resume(node)
-    say(f"{node} lives, lit: {', '.join(lit)}" if lit else f"{node} was not dead")
+    links = _faults(lab).resume(node)
+    say(f"{node} lives again: {', '.join(links)}" if links else f"{node} was not dead")
 
 
 @app.command("break")

@@ -46,7 +46,7 @@ class Kind(Enum):
     SILENCE = "silence"  # the end drops all it sends and receives; the carrier stays
     CUT = "cut"  # the end is down; both ends lose the carrier
     LOSS = "loss"  # some of what the end sends is lost at random
-    HALT = "halt"  # a whole node is dead: its processes are stopped, its links are dark
+    HALT = "halt"  # a whole node is dead: its processes are stopped, its links are dark, or lit and silent
     FREEZE = "freeze"  # a unit's processes are stopped (SIGSTOP)
     BREAK = "break"  # a program of the node fails whenever it is run
     FADE = "fade"  # rain between the node and the satellite
@@ -127,8 +127,7 @@ class Faults:
     def restore(self, node: str, interface: str) -> None:
         """Take back `silence`; nothing when the end is not silent."""
         self._require_interface(node, interface)
-        table = _table(interface)
-        _nft(self._lab.init(node), f"table netdev {table}\ndelete table netdev {table}\n")
+        _nft(self._lab.init(node), _no_rules(interface))
         self._forget(Fault(Kind.SILENCE, node, interface))
 
     def cut(self, node: str, interface: str) -> None:
@@ -155,33 +154,42 @@ class Faults:
             self._remember(fault)
         _nft(self._lab.init(node), _loss_rules(interface, percent))
 
-    def halt(self, node: str) -> tuple[str, ...]:
-        """What its neighbours see when a node's power fails: every process stops (SIGSTOP), every link goes dark.
+    def halt(self, node: str, *, lit: bool = False) -> tuple[str, ...]:
+        """A whole node dies: every process stops (SIGSTOP), every link goes dark, as when its power fails.
 
-        The links that went dark.
+        `lit`: the links go on shining and carry nothing, as when it hangs. The links that it had.
         """
         init = self._lab.init(node)
-        if any(fault.kind is Kind.HALT and fault.node == node for fault in self.standing()):
+        if self._halted(node) is not None:
             return ()
-        names = [str(link["name"]) for link in network.interfaces(init) if link["up"]]
-        lit = [name for name in names if not name.startswith(_NO_LINKS)]
-        self._remember(Fault(Kind.HALT, node, "power", " ".join(lit)))
+        up = [str(link["name"]) for link in network.interfaces(init) if link["up"]]
+        names = [name for name in up if not name.startswith(_NO_LINKS)]
+        self._remember(Fault(Kind.HALT, node, "hang" if lit else "power", " ".join(names)))
         for process in self._lab.processes(node):
             _signal(process, signal.SIGSTOP)
-        network.set_links(init, lit, up=False)
-        return tuple(lit)
+        if lit:
+            _nft(init, "".join(map(_silence_rules, names)))
+        else:
+            network.set_links(init, names, up=False)
+        return tuple(names)
 
     def resume(self, node: str) -> tuple[str, ...]:
-        """Take back `halt`: the links are lit and the processes go on where they stood. The links that are lit."""
-        fault = next((found for found in self.standing() if found.kind is Kind.HALT and found.node == node), None)
+        """Take back `halt`: the links carry and the processes go on where they stood. The links."""
+        fault = self._halted(node)
         if fault is None:
             return ()
-        lit = fault.detail.split()
-        network.set_links(self._lab.init(node), lit, up=True)
+        init, names = self._lab.init(node), fault.detail.split()
+        if fault.target == "hang":
+            _nft(init, "".join(map(_no_rules, names)))
+        else:
+            network.set_links(init, names, up=True)
         for process in self._lab.processes(node):
             _signal(process, signal.SIGCONT)
         self._forget(fault)
-        return tuple(lit)
+        return tuple(names)
+
+    def _halted(self, node: str) -> Fault | None:
+        return next((found for found in self.standing() if found.kind is Kind.HALT and found.node == node), None)
 
     def break_program(self, node: str, program: str, *, when: str = "", unless: str = "") -> str:
         """From now on `program` ends with code 1 inside the node. Its path.
@@ -358,6 +366,10 @@ def _anew(table: str, chains: str) -> str:
 
 def _silence_rules(interface: str) -> str:
     return _anew(_table(interface), "".join(_chain(interface, hook, "policy drop;") for hook in ("ingress", "egress")))
+
+
+def _no_rules(interface: str) -> str:
+    return _anew(_table(interface), "")
 
 
 def _loss_rules(interface: str, percent: float) -> str:

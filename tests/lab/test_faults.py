@@ -120,6 +120,17 @@ def test_a_dead_node_is_dark_and_deaf_and_lives_again(lab: Lab, reaches: Any) ->
     assert faults.resume("b") == ()
 
 
+def test_a_node_that_hangs_keeps_its_links_lit(lab: Lab, reaches: Any) -> None:
+    faults = Faults(lab)
+    assert reaches(lab, "a", "10.0.2.1")
+    assert "eth1" in faults.halt("b", lit=True)
+    assert link(lab, "router", "eth2")["carrier"]
+    assert not reaches(lab, "a", "10.0.2.1")
+    assert "eth1" in faults.resume("b")
+    assert reaches(lab, "a", "10.0.2.1")
+    assert lab.run("b", "nft", "list", "ruleset").stdout == ""
+
+
 def test_processes_are_found_by_their_command_line(lab: Lab) -> None:
     start(lab, "a", "sleep", "1001")
     start(lab, "a", "sleep", "1002")

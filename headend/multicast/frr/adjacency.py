@@ -16,7 +16,7 @@ CAUSE = "adjacency-down"
 
 def expected(section: FrrSection) -> frozenset[Adjacency]:
     """Those that a neighbour is expected on: every interface that is not passive."""
-    active = [interface for interface in section.interfaces if not interface.passive and interface.name != "lo"]
+    active = [i for i in section.interfaces if i.ospf and not i.passive and i.name != "lo"]
     return frozenset((i.name, "ospf") for i in active) | frozenset((i.name, "pim") for i in active if i.pim)
 
 
