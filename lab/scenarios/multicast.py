@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,17 +12,16 @@ from lab.scenarios.verdicts import Verdicts
 
 LINEUP = bootstrap.DOCUMENTS / "lineup-protected.yaml"
 CHANNEL, PROTECTED, PLAIN = "ch1", "twin", "iptv"
-# What r1 joins: the output of its PoP, and the channel as the headend sends it.
-OUTPUT_GROUP, PLAIN_GROUP = "232.30.1.1", "232.10.1.1"
 CORES = ("c1", "c2")
-RECEIVER = "r1"
+# A receiver, its PoP, and the ends from which the cores send to that PoP.
+RECEIVER, POP, TOWARDS = "r1", "pop1", {"c1": "c1:eth3", "c2": "c2:eth3"}
 LOSS_PERCENT = 20
-_CAPTURE = "/run/core-dies.pcap"
+_CAPTURE, _CAPTURING = "/run/nf-demo.pcap", "/run/nf-demo.pid"
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Of one group in a capture: datagrams, TS packets missing by their continuity counters, the longest pause."""
+    """Of one group in a capture: datagrams, those before which TS packets are missing, the longest pause."""
 
     datagrams: int
     drops: int
@@ -40,43 +38,54 @@ def receivers_up(console: Console, path: str) -> bool:
     return bool(found) and all(hop["verdict"] == "up" for hop in found)
 
 
-def trace(console: Console, path: str, receiver: str = RECEIVER) -> dict[str, Any]:
-    asked = ("tree", "trace", CHANNEL, receiver, "--path", path, "--json")
+def errors(console: Console, path: str) -> int:
+    """Continuity errors that our probe at the receiver has counted."""
+    return sum(hop["continuity_errors"] for hop in hops(console, path) if hop["appliance"] == RECEIVER)
+
+
+def joined_groups(console: Console) -> dict[str, str]:
+    """Path -> the group that receivers join."""
+    shown = console.must(console.nf("tree", "show", "--json")).json()["paths"]
+    own = {path["path"]: path for path in shown if path["channel"] == CHANNEL}
+    return {name: (path["output"] or path["legs"][0])["group"] for name, path in own.items()}
+
+
+def trace(console: Console, path: str) -> dict[str, Any]:
+    asked = ("tree", "trace", CHANNEL, RECEIVER, "--path", path, "--json")
     found: dict[str, Any] = console.must(console.nf(*asked)).json()
     return found
 
 
-def routers(traced: dict[str, Any], leg: str | None) -> list[str]:
-    """The routers that carry a leg now, from the receiver's PoP to the source."""
-    return [hop["appliance"] for hop in traced["hops"] if hop.get("leg") == leg and hop["point"] == "tree"]
+def cores_by_leg(console: Console, path: str) -> dict[str | None, set[str]]:
+    """Leg -> the cores that carry it to the receiver's PoP now."""
+    found: dict[str | None, set[str]] = {}
+    for leg in trace(console, path)["legs"]:
+        found[leg["leg"]] = {hop["appliance"] for hop in leg["hops"]} & set(CORES)
+    return found
 
 
-def start_capture(console: Console, receiver: str = RECEIVER) -> None:
-    """tshark at the receiver, on both groups, until `read_capture`; returns when it captures."""
-    console.detach(
-        receiver,
-        *("tshark", "-q", "-i", "eth1", "-w", _CAPTURE, "-a", "duration:120"),
-        *("-f", f"udp and (dst host {OUTPUT_GROUP} or dst host {PLAIN_GROUP})"),
-    )
-    size = ("sh", "-c", f"test -s {_CAPTURE}")
-    console.wait("tshark captures", lambda: console.sh(receiver, *size).code == 0, 20.0)
+def start_capture(console: Console, groups: list[str]) -> None:
+    """tshark at the receiver, until `read_capture`; it captures when this returns."""
+    wanted = " or ".join(f"dst host {group}" for group in groups)
+    script = f"echo $$ > {_CAPTURING}; exec tshark -q -i eth1 -w {_CAPTURE} -a duration:180 -f 'udp and ({wanted})'"
+    console.detach(RECEIVER, "sh", "-c", script)
+    console.wait("tshark captures", lambda: console.sh(RECEIVER, "test", "-s", _CAPTURE).code == 0, 20.0)
 
 
-def read_capture(console: Console, receiver: str = RECEIVER) -> dict[str, Arrivals]:
-    """Ends the capture; what tshark's MPEG-TS dissector says of each group."""
-    console.fault("kill", receiver, _CAPTURE)
-    fields = ("-T", "fields", "-e", "frame.time_epoch", "-e", "ip.dst", "-e", "mp2t.cc.drop")
-    ask = ("tshark", "-r", _CAPTURE, "-d", "udp.port==5000,mp2t", *fields)
-    lines = [line.split("\t") for line in console.sh(receiver, *ask, timeout_s=60.0).stdout.splitlines()]
-    console.sh(receiver, "rm", "-f", _CAPTURE)
-    return {group: _arrivals(lines, group) for group in (OUTPUT_GROUP, PLAIN_GROUP)}
-
-
-def _arrivals(lines: list[list[str]], group: str) -> Arrivals:
-    own = [line for line in lines if len(line) > 2 and line[1] == group]
-    times = [float(line[0]) for line in own]
+def read_capture(console: Console, group: str) -> Arrivals:
+    """What tshark's MPEG-TS dissector says of one group."""
+    fields = ("-T", "fields", "-e", "frame.time_epoch", "-e", "mp2t.cc.drop")
+    ask = ("tshark", "-r", _CAPTURE, "-d", "udp.port==5000,mp2t", "-Y", f"ip.dst == {group}", *fields)
+    lines = [line.split("\t") for line in console.sh(RECEIVER, *ask, timeout_s=60.0).stdout.splitlines()]
+    times = [float(line[0]) for line in lines]
     gap_s = max((later - earlier for earlier, later in pairwise(times)), default=0.0)
-    return Arrivals(len(own), sum(len(line[2].split(",")) for line in own if line[2]), gap_s * 1000)
+    return Arrivals(len(times), sum(1 for line in lines if len(line) > 1 and line[1]), gap_s * 1000)
+
+
+def end_capture(console: Console) -> None:
+    """Whole, with all that tshark still held back."""
+    script = f"kill -INT $(cat {_CAPTURING}); while kill -0 $(cat {_CAPTURING}) 2>/dev/null; do sleep 0.1; done"
+    console.sh(RECEIVER, "sh", "-c", script)
 
 
 def chapter_protected(console: Console, verdicts: Verdicts) -> None:
@@ -85,84 +94,93 @@ def chapter_protected(console: Console, verdicts: Verdicts) -> None:
     if committed.code != 0:
         raise ScenarioError(committed.text()[-2000:])
     console.wait("the protected path at every receiver", lambda: receivers_up(console, PROTECTED), 60.0)
-    for line in console.must(console.nf("tree", "plan", "--channel", CHANNEL, "--path", PROTECTED)).stdout.splitlines():
+    planned = console.must(console.nf("tree", "plan", "--channel", CHANNEL, "--path", PROTECTED))
+    for line in planned.stdout.splitlines():
         verdicts.note(line)
-    traced = trace(console, PROTECTED)
-    legs = {leg: set(routers(traced, leg)) & set(CORES) for leg in ("a", "b")}
-    apart = all(legs.values()) and not legs["a"] & legs["b"]
+    legs = cores_by_leg(console, PROTECTED)
     verdicts.add(
-        "two trees to r1, traced",
-        "; ".join(f"{leg} over {', '.join(sorted(cores)) or 'nothing'}" for leg, cores in legs.items()),
-        "no core in common",
-        good=apart,
+        f"two trees to {RECEIVER}, traced live",
+        "; ".join(f"leg {leg} over {', '.join(sorted(cores)) or 'nothing'}" for leg, cores in sorted(legs.items())),
+        "both, and no core in common",
+        good=all(legs.values()) and len(set.union(*legs.values())) == len(legs) == 2,
     )
-    found = console.must(console.nf("tree", "whatif", "--link", "c1:pop1", "--json")).json()
-    verdicts.note(json.dumps(found)[:300])
+    codecs = _played(console, joined_groups(console)[PROTECTED])
+    verdicts.add(f"ffprobe at {RECEIVER}, from the output", codecs or "nothing", "aac h264", good=codecs == "aac h264")
+    asked = console.must(console.nf("tree", "whatif", "--link", f"c1:{POP}", "--json")).json()
+    then = {(move["path"], move["leg"]): move["then"] for move in asked["moves"] if move["channel"] == CHANNEL}
+    verdicts.add(
+        f"what if c1 to {POP} is lost",
+        "; ".join(f"{path}{f' leg {leg}' if leg else ''} by {' > '.join(way)}" for (path, leg), way in then.items()),
+        "what c1 carried comes by c2, and fits",
+        good=bool(then) and all("c2" in way for way in then.values()) and not asked["overloads"],
+    )
 
 
 def chapter_core_dies(console: Console, verdicts: Verdicts) -> None:
-    """Judged at the receiver by tshark, and by our own figures: nothing missing where the channel is protected."""
-    dying = next(core for core in routers(trace(console, PLAIN), None) if core in CORES)
-    before = _errors(console)
-    start_capture(console)
-    console.fault("halt", dying)
+    """Judged at the receiver by tshark and by our own figures."""
+    ((dying, *_),) = cores_by_leg(console, PLAIN).values()
+    groups = joined_groups(console)
+    before = {path: errors(console, path) for path in (PROTECTED, PLAIN)}
+    start_capture(console, [groups[path] for path in before])
+    console.fault("halt", dying, "--lit")
+    console.wait("the plain path by the other core", lambda: _carried_by(console, set(CORES) - {dying}), 60.0)
     console.wait("the plain path again", lambda: receivers_up(console, PLAIN), 60.0)
-    seen = read_capture(console)
-    after = _errors(console)
-    output, plain = seen[OUTPUT_GROUP], seen[PLAIN_GROUP]
+    end_capture(console)
+    seen = {path: read_capture(console, groups[path]) for path in before}
+    lost = {path: errors(console, path) - before[path] for path in before}
+    twin, plain = seen[PROTECTED], seen[PLAIN]
     verdicts.add(
         f"{dying} dies: the protected path at {RECEIVER}",
-        f"tshark: {output.drops} packets missing among {output.datagrams} datagrams, longest pause "
-        f"{output.gap_ms:.0f} ms; our probe: {after[PROTECTED] - before[PROTECTED]} errors",
-        "0 missing, 0 errors",
-        good=output.datagrams > 0 and output.drops == 0 and after[PROTECTED] == before[PROTECTED],
+        f"tshark: {twin.drops} losses in {twin.datagrams} datagrams, longest pause {twin.gap_ms:.0f} ms; "
+        f"our probe: {lost[PROTECTED]} errors",
+        "0 losses, 0 errors",
+        good=twin.datagrams > 100 and twin.drops == lost[PROTECTED] == 0,
     )
     verdicts.add(
         f"{dying} dies: the plain path at {RECEIVER}",
-        f"a gap of {plain.gap_ms:.0f} ms; our probe: {after[PLAIN] - before[PLAIN]} errors",
-        "comes back by the other core",
-        good=plain.datagrams > 0 and plain.gap_ms > output.gap_ms,
+        f"a gap of {plain.gap_ms:.0f} ms; tshark: {plain.drops} losses, our probe: {lost[PLAIN]} errors",
+        "a gap, then by the other core",
+        good=plain.datagrams > 100 and plain.gap_ms > twin.gap_ms,
     )
     console.fault("resume", dying)
     console.wait("the core is back", lambda: bootstrap.all_current(console) and bootstrap.routed(console), 90.0)
-    console.wait("both legs again", lambda: _both_legs(console), 60.0)
+    console.wait("both legs again", lambda: all(cores_by_leg(console, PROTECTED).values()), 60.0)
 
 
 def chapter_loss_found(console: Console, verdicts: Verdicts) -> None:
     """A link loses packets in one direction; the trace names it, and the protected channel does not care."""
-    traced = trace(console, PLAIN)
-    core = next(core for core in routers(traced, None) if core in CORES)
-    end = f"{core}:{'eth3' if core in CORES else ''}"
-    before = _errors(console)
-    console.fault("loss", end, "--percent", str(LOSS_PERCENT))
+    ((core, *_),) = cores_by_leg(console, PLAIN).values()
+    before = errors(console, PROTECTED)
+    console.fault("loss", TOWARDS[core], "--percent", str(LOSS_PERCENT))
+    found: list[tuple[str, str]] = []
     try:
-        console.wait("the loss is found", lambda: _lossy(trace(console, PLAIN)) == [(core, "pop1")], 30.0)
-        found = _lossy(trace(console, PLAIN))
-        after = _errors(console)
+        console.wait("a loss is found", lambda: bool(found := _lossy(console)) and found == [(core, POP)], 30.0)
+        found = _lossy(console)
+        lost = errors(console, PROTECTED) - before
     finally:
-        console.fault("loss", end, "--percent", "0")
+        console.fault("loss", TOWARDS[core], "--percent", "0")
+    told = ", ".join(f"{sender} to {receiver}" for sender, receiver in found)
     verdicts.add(
-        f"{LOSS_PERCENT} % lost from {core} to pop1",
-        f"found: {', '.join(f'{sender} to {receiver}' for sender, receiver in found) or 'nothing'}; "
-        f"the protected path: {after[PROTECTED] - before[PROTECTED]} errors",
-        f"{core} to pop1, 0 errors",
-        good=found == [(core, "pop1")] and after[PROTECTED] == before[PROTECTED],
+        f"{LOSS_PERCENT} % lost from {core} to {POP}",
+        f"found: {told or 'nothing'}; the protected path: {lost} errors",
+        f"{core} to {POP}; 0 errors",
+        good=found == [(core, POP)] and lost == 0,
     )
     console.must(console.nf("lineup", "rollback", "--comment", "without the protected path"))
 
 
-def _lossy(traced: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(loss["sender"], loss["receiver"]) for loss in traced["losses"]]
+def _carried_by(console: Console, cores: set[str]) -> bool:
+    now = cores_by_leg(console, PLAIN)
+    return bool(now) and all(found and found <= cores for found in now.values())
 
 
-def _both_legs(console: Console) -> bool:
-    traced = trace(console, PROTECTED)
-    return all(set(routers(traced, leg)) & set(CORES) for leg in ("a", "b"))
+def _lossy(console: Console) -> list[tuple[str, str]]:
+    return [(loss["sender"], loss["receiver"]) for loss in trace(console, PLAIN)["losses"]]
 
 
-def _errors(console: Console) -> dict[str, int]:
-    """Continuity errors that our probe has counted at the receiver, by path."""
-    return {
-        path: sum(hop["continuity_errors"] for hop in hops(console, path) if hop["appliance"] == RECEIVER)
-        for path in (PROTECTED, PLAIN)
-    }
+def _played(console: Console, group: str) -> str:
+    """Codecs that ffprobe sees of what the PoP gives out."""
+    url = f"udp://{group}:5000?sources=10.3.1.1&localaddr=10.3.1.10&timeout=8000000"
+    ask = ("ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", "-i", url)
+    answer = console.sh(RECEIVER, *ask, timeout_s=30.0)
+    return " ".join(sorted({word for line in answer.stdout.split() for word in line.split(",") if word}))
