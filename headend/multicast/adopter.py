@@ -1,43 +1,26 @@
-"""The IPTV tree's way back: from addresses, routing, admitted (S, G) and source stages to fleet and line-up.
+"""The IPTV tree's way back: from addresses, routing, admitted (S, G), source and output stages to fleet and line-up.
 
 The inverse of the planner: compiled, what it writes gives the sections that were observed. Two interfaces in one
-subnet are one link. A PoP that admits a channel which no router takes from it serves that channel; of one that others
-take it from as well, nothing tells whether it does.
+subnet are one link. What the fleet says in its equipment (pool, budgets, subscriber ports) stays as it is written;
+where it says nothing, the addresses of protected channels are taken from what is sent.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
-from typing import Final, TypeVar
+from typing import Final
 
-from pydantic import ValidationError
-
-from headend.multicast.documents import (
-    FrrSection,
-    InterfacesSection,
-    SourceSection,
-    SourceStage,
-    SsmPath,
-    TreeEntry,
-    TreeSection,
-)
-from headend.multicast.facts import SOURCE_FUNCTION, tree_fact
-from nf.contracts.adopter import Adopted, AdoptedAppliance, AdoptedPath, Observed
-from nf.contracts.json import JsonObject
-from nf.documents.fleet import Fleet, Interface, Link, Placement, Role
-from nf.documents.lineup import Source
-from nf.documents.model import DocumentModel
+from headend.multicast.adopted import adopted_paths, source_pairs
+from headend.multicast.equipment import PART
+from headend.multicast.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION, OUTPUT_INTERFACE, SOURCE_FUNCTION
+from headend.multicast.reading import Costs, Reading
+from nf.contracts.adopter import Adopted, AdoptedAppliance, Observed
+from nf.documents.fleet import Fleet, Interface, Link, Placement
 
 INGEST: Final = "ingest"
 _UNKNOWN_CAPACITY_BPS: Final = 1_000_000_000
-_NOT_IN_SECTIONS: Final = frozenset({"extra", "missing", "units", "down", "rp_filter", "damage"})
-"""What drivers add to an observed section to say that it is not as it should be."""
-
-_Key = tuple[str, str]
-_Costs = Mapping[str, Mapping[str, int]]
-T = TypeVar("T", bound=DocumentModel)
 
 
 class MulticastAdopter:
@@ -47,65 +30,51 @@ class MulticastAdopter:
 
     @property
     def sections(self) -> frozenset[str]:
-        return frozenset({"interfaces", "frr", "multicast-tree", "multicast-source"})
+        own = ("tree", "source", "output", "monitor", "access")
+        return frozenset({"interfaces", "frr", *(f"multicast-{name}" for name in own)})
 
     def adopt(self, observed: Observed, known: Fleet) -> Adopted:
-        reading = _Reading(observed)
+        reading = Reading(observed)
         appliances = {
             name: AdoptedAppliance(
                 loopback=section.loopback,
-                interfaces=tuple(Interface(name=i.name, address=i.address) for i in section.interfaces),
+                interfaces=tuple(
+                    Interface(name=i.name, address=i.address) for i in section.interfaces if i.pair is None
+                ),
             )
             for name, section in reading.interfaces.items()
         }
         links, doubts = _links(appliances, reading.costs(), known, reading.problems)
-        paths = _paths(reading, known)
-        emitting = tuple(sorted(name for name, section in reading.sources.items() if section.stages))
-        placement = tuple(Placement(function=f, appliances=emitting) for f in (INGEST, SOURCE_FUNCTION) if emitting)
-        return Adopted(appliances, links, doubts, placement, paths, tuple(reading.problems))
+        return Adopted(
+            appliances,
+            links,
+            doubts,
+            tuple(_placement(reading)),
+            adopted_paths(reading, known),
+            tuple(reading.problems),
+            {} if PART in known.spec.equipment else source_pairs(reading),
+        )
 
 
-class _Reading:
-    """The observation as sections; what does not fit them is a problem."""
-
-    def __init__(self, observed: Observed) -> None:
-        self.problems: list[str] = []
-        self.interfaces = self._all(observed, "interfaces", InterfacesSection)
-        self.frr = self._all(observed, "frr", FrrSection)
-        self.trees = self._all(observed, "multicast-tree", TreeSection)
-        self.sources = self._all(observed, "multicast-source", SourceSection)
-
-    def _all(self, observed: Observed, section: str, model: type[T]) -> dict[str, T]:
-        found: dict[str, T] = {}
-        for appliance, sections in sorted(observed.items()):
-            value = sections.get(section)
-            if value is None:
-                continue
-            self.problems += [f"{appliance}, section {section}: {text}" for text in _faults(value)]
-            try:
-                found[appliance] = model.model_validate(
-                    {key: inner for key, inner in value.items() if key not in _NOT_IN_SECTIONS}
-                )
-            except ValidationError as error:
-                told = error.errors()[0]
-                where = ".".join(map(str, told["loc"]))
-                self.problems.append(f"{appliance}, section {section}: {where}: {told['msg']}")
-        return found
-
-    def costs(self) -> _Costs:
-        return {name: {i.name: i.cost for i in section.interfaces} for name, section in self.frr.items()}
-
-
-def _faults(value: JsonObject) -> list[str]:
-    """What the driver says is there beyond the section, or lacks."""
-    return [f"{key}: {value[key]}" for key in sorted(_NOT_IN_SECTIONS & value.keys())]
+def _placement(reading: Reading) -> Iterator[Placement]:
+    emitting = [name for name, section in reading.sources.items() if section.stages]
+    giving = [n for n, s in reading.interfaces.items() if any(i.name == OUTPUT_INTERFACE for i in s.interfaces)]
+    watching = [name for name, section in reading.monitors.items() if section.interfaces]
+    for function, names in (
+        (INGEST, emitting),
+        (SOURCE_FUNCTION, emitting),
+        (OUTPUT_FUNCTION, giving),
+        (MONITOR_FUNCTION, watching),
+    ):
+        if names:
+            yield Placement(function=function, appliances=tuple(sorted(names)))
 
 
 # ---- the fleet's links ----
 
 
 def _links(
-    appliances: Mapping[str, AdoptedAppliance], costs: _Costs, known: Fleet, problems: list[str]
+    appliances: Mapping[str, AdoptedAppliance], costs: Costs, known: Fleet, problems: list[str]
 ) -> tuple[tuple[Link, ...], dict[str, tuple[str, ...]]]:
     subnets: dict[IPv4Network, list[str]] = defaultdict(list)
     for name, appliance in sorted(appliances.items()):
@@ -132,7 +101,7 @@ def _links(
     return tuple(links), doubts
 
 
-def _cost(endpoints: Iterable[str], costs: _Costs, before: Link | None) -> tuple[int, bool]:
+def _cost(endpoints: Iterable[str], costs: Costs, before: Link | None) -> tuple[int, bool]:
     """The cost that its routers use, and whether they agree; without a router, what was known, or the default."""
     ends = [end.partition(":") for end in endpoints]
     seen = sorted({costs[name][interface] for name, _, interface in ends if interface in costs.get(name, {})})
@@ -149,83 +118,3 @@ def _free_name(endpoints: Iterable[str], taken: set[str]) -> str:
         number += 1
         name = f"{stem}-{number}"
     return name
-
-
-# ---- the line-up's paths ----
-
-
-def _paths(reading: _Reading, known: Fleet) -> tuple[AdoptedPath, ...]:
-    admitted: dict[_Key, dict[str, TreeEntry]] = defaultdict(dict)
-    for router, tree in reading.trees.items():
-        for entry in tree.entries:
-            admitted[entry.channel, entry.path][router] = entry
-    emitted: dict[_Key, tuple[str, SourceStage]] = {}
-    for appliance, section in reading.sources.items():
-        for stage in section.stages:
-            key = (stage.channel, stage.path)
-            if key in emitted:
-                reading.problems.append(f"{stage.channel}/{stage.path} is emitted by {emitted[key][0]} and {appliance}")
-            emitted[key] = (appliance, stage)
-    reading.problems += [
-        f"{c}/{p} is admitted, and nothing emits it" for c, p in sorted(admitted.keys() - emitted.keys())
-    ]
-    reading.problems += _several_contributions(emitted)
-    found = (
-        _path(appliance, stage, admitted[key], known, reading) for key, (appliance, stage) in sorted(emitted.items())
-    )
-    return tuple(path for path in found if path is not None)
-
-
-def _several_contributions(emitted: Mapping[_Key, tuple[str, SourceStage]]) -> list[str]:
-    ports: dict[str, set[tuple[str, int]]] = defaultdict(set)
-    for (channel, _), (appliance, stage) in emitted.items():
-        ports[channel].add((appliance, stage.contribution_port))
-    return [
-        f"{name} has several contributions; a channel has one source" for name in sorted(ports) if len(ports[name]) > 1
-    ]
-
-
-def _path(
-    appliance: str, stage: SourceStage, entries: Mapping[str, TreeEntry], known: Fleet, reading: _Reading
-) -> AdoptedPath | None:
-    name = f"{stage.channel}/{stage.path}"
-    stream = (stage.source, stage.group, stage.port)
-    for router, entry in sorted(entries.items()):
-        if (entry.source, entry.group, entry.port) != stream:
-            reading.problems.append(
-                f"{router} admits ({entry.source}, {entry.group}):{entry.port} as {name}, not what is emitted"
-            )
-    served, unsure = _sites(stage, entries, known)
-    if not served:
-        reading.problems.append(f"{name} is emitted, and no PoP admits it")
-        return None
-    path = SsmPath(
-        id=stage.path,
-        type="ssm",
-        group=stage.group,
-        port=stage.port,
-        rate_bps=stage.rate_bps,
-        sites=tuple(sorted(served)),
-    )
-    port = stage.contribution_port
-    source = Source(
-        id=f"{appliance[:33].rstrip('-')}-{port}", appliance=appliance, port=port, bitrate_bps=stage.rate_bps
-    )
-    return AdoptedPath(stage.channel, path, source, (*(("sites",) if unsure else ()), "source.id", "source.bitrate"))
-
-
-def _sites(stage: SourceStage, entries: Mapping[str, TreeEntry], known: Fleet) -> tuple[set[str], bool]:
-    """The sites that are served, and whether one of them may only pass the channel on."""
-    taken = {fact for entry in entries.values() for fact in entry.requires}
-    pops: dict[str, list[str]] = defaultdict(list)
-    for appliance in known.spec.appliances:
-        if appliance.role is Role.POP:
-            pops[appliance.site].append(appliance.id)
-    sure, perhaps = set(), set()
-    for site, names in pops.items():
-        admitting = [name for name in names if name in entries]
-        if any(tree_fact(stage.source, stage.group, name) not in taken for name in admitting):
-            sure.add(site)
-        elif admitting and len(admitting) == len(names):
-            perhaps.add(site)
-    return sure | perhaps, bool(perhaps)

@@ -135,7 +135,8 @@ def _placed(columns: list[list[str]], arrows: list[_Arrow]) -> dict[str, _Node]:
 
 def _ends(arrow: _Arrow, nodes: Mapping[str, _Node]) -> tuple[float, float, float, float]:
     one, other = nodes[arrow.sender], nodes[arrow.receiver]
-    shift = (arrow.place - (arrow.places - 1) / 2) * 14
+    beside = {"a": -6.0, "b": 6.0}.get(arrow.leg or "", 0.0)  # where both legs come to one box
+    shift = (arrow.place - (arrow.places - 1) / 2) * 14 if arrow.places > 1 else beside
     half = _BOX_WIDTH / 2
     if one.x == other.x:  # within a column: bowed out to the right
         return one.x + half, one.y + shift, other.x + half, other.y + shift
@@ -208,12 +209,12 @@ def _heads() -> list[str]:
 def _title(found: PathPlan) -> list[str]:
     way = found.way.way
     kind = {"none": "one tree", "hot-hot": "hot/hot, merged at the PoPs", "switch": "two encoders, switched"}
-    groups = "   ".join(
+    groups = " · ".join(
         f"{'leg ' + one.stream.leg + ': ' if one.stream.leg else ''}({one.stream.source}, {one.stream.group})"
         for one in found.way.streams
     )
     if found.way.output is not None:
-        groups += f"   output: {found.way.output[0]}"
+        groups += f" · output: {found.way.output[0]}"
     return [
         f'<text x="{_MARGIN}" y="38" font-size="19" font-weight="600" fill="#1f2328">{escape(way.name)}</text>',
         (

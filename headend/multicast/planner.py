@@ -18,6 +18,7 @@ from headend.multicast.planned import Planned, PlannedWay, plan_ways
 from headend.multicast.sections import Sections, with_reverse_paths
 from headend.multicast.spt import Face
 from headend.multicast.streams import source_pair_problems
+from headend.multicast.trusted import trusted
 from headend.multicast.underlay import loopback_problems, underlay
 from nf.contracts.planner import Contribution, Hop
 from nf.documents.appliance import ProbeTarget
@@ -157,22 +158,22 @@ class _Receivers:
     def add(self, planned: PlannedWay) -> None:
         """What the PoP gives out, or (S, G) as it is forwarded."""
         way, stream = planned.way, planned.streams[0].stream
+        group, port = planned.output or (stream.group, stream.port)
+        shared = SsmProbeArguments(
+            source=stream.source, group=group, port=port, interface=stream.source, rate_bps=way.path.rate_bps
+        ).to_json()
         for receiver, own, near in self.of(planned):
-            group, port = planned.output or (stream.group, stream.port)
-            arguments = SsmProbeArguments(
-                source=stream.source if planned.output is None else near.address.ip,
-                group=group,
-                port=port,
-                interface=own.address.ip,
-                rate_bps=way.path.rate_bps,
-            )
+            arguments = {**shared, "interface": str(own.address.ip)}
+            if planned.output is not None:
+                arguments["source"] = str(near.address.ip)
             self.probes[receiver].append(
-                ProbeTarget(
+                trusted(
+                    ProbeTarget,
                     id=f"{way.name}/{receiver}",
                     kind="ssm",
                     channel=way.channel.id,
                     path=way.path.id,
-                    arguments=arguments.to_json(),
+                    arguments=arguments,
                 )
             )
 

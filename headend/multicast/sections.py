@@ -26,6 +26,7 @@ from headend.multicast.documents import (
 from headend.multicast.facts import OUTPUT_INTERFACE, TAP, output_fact
 from headend.multicast.planned import Planned, PlannedStream, PlannedWay
 from headend.multicast.spt import Edge, Face, Topology
+from headend.multicast.trusted import trusted
 from nf.documents.model import DocumentModel
 
 _MODES: Final = {"none": OutputMode.SINGLE, "hot-hot": OutputMode.MERGE, "switch": OutputMode.SWITCH}
@@ -42,6 +43,8 @@ class Sections:
     outputs: dict[str, list[Output]] = field(default_factory=lambda: defaultdict(list))
     watches: dict[str, list[Watch]] = field(default_factory=lambda: defaultdict(list))
     reverse: dict[str, dict[IPv4Address, IPv4Address]] = field(default_factory=lambda: defaultdict(dict))
+    _lan_addresses: dict[str, tuple[IPv4Address, ...]] = field(default_factory=dict)
+    _told: set[tuple[object, int]] = field(default_factory=set)
     _merging: dict[tuple[tuple[str, ...], tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
 
     def add(self, planned: PlannedWay, output_pops: frozenset[str], monitor_pops: frozenset[str]) -> None:
@@ -52,11 +55,11 @@ class Sections:
             self._add_entries(planned, one, meets, pins)
             if one.stream.leg is not None:
                 self._add_reverse_paths(planned, one)
+        watches = [_watch(planned, one) for one in planned.streams]
         for pop in planned.pops:
-            if planned.output is not None and pop in output_pops:
-                self.outputs[pop].append(self._output(planned, pop))
             if pop in monitor_pops:
-                self.watches[pop] += [_watch(planned, one) for one in planned.streams]
+                self.watches[pop] += watches
+        self._add_outputs(planned, output_pops)
 
     def _add_stages(self, planned: PlannedWay) -> None:
         way, streams = planned.way, [one.stream for one in planned.streams]
@@ -94,11 +97,13 @@ class Sections:
         self, planned: PlannedWay, one: PlannedStream, meets: frozenset[str], pins: Mapping[str, PinnedRoute]
     ) -> None:
         way, stream = planned.way, one.stream
-        facts = {router: stream.fact_at(router) for router, _ in one.reach.routers}
+        anywhere = stream.fact_at("")
+        facts = {router: anywhere + router for router, _ in one.reach.routers}
         from_source = (stream.fact,)
         for router, senders in one.reach.routers:
             self.entries[router].append(
-                TreeEntry(
+                trusted(
+                    TreeEntry,
                     channel=way.channel.id,
                     path=way.path.id,
                     source=stream.source,
@@ -115,6 +120,9 @@ class Sections:
     def _add_reverse_paths(self, planned: PlannedWay, one: PlannedStream) -> None:
         """Where OSPF would not choose the leg's upstream by itself, or not that one alone."""
         stream, topology = one.stream, self.plan.topology
+        if (stream.source, id(one.reach)) in self._told:
+            return
+        self._told.add((stream.source, id(one.reach)))
         tree = self.plan.forest.tree(stream.leg, planned.links)
         chosen = self.plan.forest.shortest(stream.face.link).upstream
         for router, _ in one.reach.routers:
@@ -142,42 +150,49 @@ class Sections:
             if names:
                 yield router, PinnedRoute(outputs=tuple(sorted(names)))
 
-    def _output(self, planned: PlannedWay, pop: str) -> Output:
-        way = planned.way
+    def _add_outputs(self, planned: PlannedWay, output_pops: frozenset[str]) -> None:
         if planned.output is None:
-            raise AssertionError(way.name)
-        group, port = planned.output
-        return Output(
-            channel=way.channel.id,
-            path=way.path.id,
-            mode=_MODES[way.path.protection],
-            feeds=tuple(self._feed(planned, one, pop) for one in planned.streams),
-            addresses=tuple(sorted(face.address.ip for face in self.plan.lans(pop))),
-            group=group,
-            port=port,
-            rate_bps=way.path.rate_bps,
-            dscp=way.path.dscp,
-            requires=tuple(one.stream.fact_at(pop) for one in planned.streams),
-            provides=(output_fact(group, pop),),
-        )
+            return
+        way, (group, port) = planned.way, planned.output
+        anywhere = [one.stream.fact_at("") for one in planned.streams]
+        given_out = output_fact(group, "")
+        feeds = tuple(_feed(one, ()) for one in planned.streams)
+        for pop in planned.pops:
+            if pop not in output_pops:
+                continue
+            self.outputs[pop].append(
+                trusted(
+                    Output,
+                    channel=way.channel.id,
+                    path=way.path.id,
+                    mode=_MODES[way.path.protection],
+                    feeds=feeds if way.path.protected else (self._single_feed(planned, pop),),
+                    addresses=self._addresses(pop),
+                    group=group,
+                    port=port,
+                    rate_bps=way.path.rate_bps,
+                    dscp=way.path.dscp,
+                    requires=tuple(fact + pop for fact in anywhere),
+                    provides=(given_out + pop,),
+                )
+            )
 
-    def _feed(self, planned: PlannedWay, one: PlannedStream, pop: str) -> Feed:
-        stream = one.stream
-        edges = () if planned.way.path.protected else self.plan.forest.alternates(pop, stream.face.link)
+    def _single_feed(self, planned: PlannedWay, pop: str) -> Feed:
+        one = planned.streams[0]
+        edges = self.plan.forest.alternates(pop, one.stream.face.link)
         found = (address_on(self.plan.topology, edge) for edge in edges)
-        return Feed(
-            source=stream.source,
-            group=stream.group,
-            port=stream.port,
-            encapsulation=stream.encapsulation,
-            alternates=tuple(address for address in found if address is not None),
-        )
+        return _feed(one, tuple(address for address in found if address is not None))
+
+    def _addresses(self, pop: str) -> tuple[IPv4Address, ...]:
+        if pop not in self._lan_addresses:
+            self._lan_addresses[pop] = tuple(sorted(face.address.ip for face in self.plan.lans(pop)))
+        return self._lan_addresses[pop]
 
     # -- whole sections ------------------------------------------------------------------------------------------------
 
     def tree(self, router: str) -> TreeSection:
         entries = sorted(self.entries[router], key=lambda entry: (entry.channel, entry.path, _LEGS[entry.leg]))
-        return TreeSection(entries=tuple(entries))
+        return trusted(TreeSection, entries=tuple(entries))
 
     def source(self, appliance: str) -> SourceSection:
         stages = sorted(self.stages[appliance], key=lambda stage: (stage.channel, stage.path, _LEGS[stage.leg]))
@@ -185,11 +200,11 @@ class Sections:
 
     def output(self, pop: str) -> OutputSection:
         outputs = sorted(self.outputs[pop], key=lambda output: (output.channel, output.path))
-        return OutputSection(tap=TAP, outputs=tuple(outputs))
+        return trusted(OutputSection, tap=TAP, outputs=tuple(outputs))
 
     def monitor(self, pop: str) -> MonitorSection:
         flows = sorted(self.watches[pop], key=lambda watch: (watch.channel, watch.path, _LEGS[watch.leg]))
-        return MonitorSection(interfaces=_uplinks(self.plan.topology, pop), flows=tuple(flows))
+        return trusted(MonitorSection, interfaces=_uplinks(self.plan.topology, pop), flows=tuple(flows))
 
     def reverse_paths(self, router: str) -> tuple[ReversePath, ...]:
         found = self.reverse.get(router, {})
@@ -204,6 +219,17 @@ def address_on(topology: Topology, edge: Edge) -> IPv4Address | None:
 
 def _uplinks(topology: Topology, pop: str) -> tuple[str, ...]:
     return tuple(face.name for face in topology.faces[pop] if face.link in topology.adjacencies)
+
+
+def _feed(one: PlannedStream, alternates: tuple[IPv4Address, ...]) -> Feed:
+    stream = one.stream
+    return Feed(
+        source=stream.source,
+        group=stream.group,
+        port=stream.port,
+        encapsulation=stream.encapsulation,
+        alternates=alternates,
+    )
 
 
 def _watch(planned: PlannedWay, one: PlannedStream) -> Watch:

@@ -10,6 +10,7 @@ from typing import Protocol
 from nf.contracts.json import JsonObject
 from nf.documents.fleet import Fleet, Interface, Link, Placement
 from nf.documents.lineup import DeliveryPath, Source
+from nf.documents.model import DocumentModel
 
 GROUP = "nf.adopters"
 
@@ -32,6 +33,8 @@ class AdoptedPath:
     `source`: how the path's contribution enters, when that was seen; its id is the adopter's choice.
     `names_source`: it is the path's own, not the channel's: the path's field `source` is its id, whatever that becomes.
     `doubts`: fields of the path (`sites`) or of the source (`source.bitrate`) that could not be observed for certain.
+    `other_source`: one more contribution, whose id stands in a field `source` inside the path.
+    `unseen`: fields of the path that nothing on a box shows; what was written of them before is kept.
     """
 
     channel: str
@@ -39,12 +42,15 @@ class AdoptedPath:
     source: Source | None = None
     doubts: tuple[str, ...] = ()
     names_source: bool = False
+    other_source: Source | None = None
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
     """What one adopter makes of the observation. `link_doubts`: link id -> fields that could not be observed.
 
+    `equipment`: parts of the fleet's equipment; what the fleet says of them already is kept.
     `problems`: what runs and cannot be written into documents, one line each; nothing is adopted then.
     """
 
@@ -54,6 +60,7 @@ class Adopted:
     placement: tuple[Placement, ...] = ()
     paths: tuple[AdoptedPath, ...] = ()
     problems: tuple[str, ...] = ()
+    equipment: Mapping[str, DocumentModel] = field(default_factory=dict)
 
 
 class Adopter(Protocol):

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
-from typing import Final
+from typing import Final, TypeVar
 
 from nf.contracts.adopter import GROUP, Adopted, AdoptedPath, Adopter
 from nf.contracts.json import JsonObject
 from nf.documents.fleet import Appliance, Fleet, FleetSpec, Link, Placement
 from nf.documents.lineup import Channel, DeliveryPath, LineUp, LineUpSpec, Source
-from nf.documents.model import API_VERSION, Metadata
+from nf.documents.model import API_VERSION, DocumentModel, Metadata
 from nf.documents.writer import Place, write_document
 from nf.errors import NotFoundError, Problem, RefusedError
 from nf.noc.node import Node
@@ -23,6 +23,9 @@ _HEAD: Final = (
     "Written by `nf lineup adopt` from what runs. Committing it unchanged changes nothing.",
     "Where it says `please check`, nothing on the boxes tells the value: correct it by what you know.",
 )
+
+
+M = TypeVar("M", bound=DocumentModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ def _fleet(known: Fleet, adopted: Sequence[Adopted]) -> tuple[Fleet, list[Place]
         appliances=tuple(_appliance(one, adopted) for one in known.spec.appliances),
         links=tuple(ordered),
         placement=_placement([*known.spec.placement, *(p for one in adopted for p in one.placement)]),
-        equipment=known.spec.equipment,
+        equipment={**{name: part for one in adopted for name, part in one.equipment.items()}, **known.spec.equipment},
     )
     return known.model_copy(update={"spec": spec}), doubts
 
@@ -165,9 +168,9 @@ class _Sources:
 
     def take(self, path: AdoptedPath) -> str:
         """The id of the path's contribution; empty: none was seen."""
-        seen = path.source
-        if seen is None:
-            return ""
+        return self._take(path.source, path) if path.source is not None else ""
+
+    def _take(self, seen: Source, path: AdoptedPath) -> str:
         known = next((one for one in self._known if (one.appliance, one.port) == (seen.appliance, seen.port)), None)
         source = known or seen
         unsure = [text.removeprefix("source.") for text in path.doubts if text.startswith("source.")]
@@ -178,7 +181,10 @@ class _Sources:
     def path(self, path: AdoptedPath) -> DeliveryPath:
         """With the id that its contribution has."""
         source = self.take(path)
-        return path.path.model_copy(update={"source": source}) if source and path.names_source else path.path
+        found = path.path.model_copy(update={"source": source}) if source and path.names_source else path.path
+        if path.other_source is None:
+            return found
+        return _renamed(found, path.other_source.id, self._take(path.other_source, path))
 
     def of_channel(self, name: str, own: Sequence[AdoptedPath], known: Channel | None) -> str:
         """What a path without a source of its own was seen to take; else what was known, else what there is."""
@@ -203,7 +209,7 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
         place: Place = ("spec", "channels", len(channels))
         known_channel = named.get(name)
         before = {path.id: path for path in known_channel.delivery} if known_channel else {}
-        delivery = tuple(_preferred(sources.path(path), before.get(path.path.id)) for path in own)
+        delivery = tuple(_preferred(sources.path(path), before.get(path.path.id), path.unseen) for path in own)
         lcn = known_channel.lcn if known_channel else min(set(range(1, len(taken) + 2)) - taken)
         taken.add(lcn)
         channel = Channel(
@@ -219,7 +225,7 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
         doubts += [
             (*place, "delivery", number, field)
             for number, path in enumerate(own)
-            for field in (*path.doubts, *(() if path.path.id in before else ("priority",)))
+            for field in (*path.doubts, *(() if path.path.id in before else ("priority", *_written(path))))
             if not field.startswith("source.")
         ]
         channels.append(channel)
@@ -234,9 +240,27 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
     return lineup, [*front, *doubts]
 
 
-def _preferred(path: DeliveryPath, known: DeliveryPath | None) -> DeliveryPath:
-    """With the priority that was written: nothing that runs shows it."""
-    return path if known is None else path.model_copy(update={"priority": known.priority})
+def _preferred(path: DeliveryPath, known: DeliveryPath | None, unseen: Sequence[str]) -> DeliveryPath:
+    """With the priority that was written, and what else nothing that runs shows."""
+    if known is None:
+        return path
+    kept = {name: getattr(known, name) for name in unseen} if type(known) is type(path) else {}
+    return path.model_copy(update={**kept, "priority": known.priority})
+
+
+def _written(path: AdoptedPath) -> list[str]:
+    """Of what nothing shows, what stands in the document by its default."""
+    return [name for name in path.unseen if getattr(path.path, name) is not None]
+
+
+def _renamed(model: M, old: str, new: str) -> M:
+    """With `new` in every field `source` that says `old`."""
+    update: dict[str, object] = {
+        name: new if name == "source" else _renamed(value, old, new)
+        for name, value in model
+        if isinstance(value, DocumentModel) or (name == "source" and value == old)
+    }
+    return model.model_copy(update=update)
 
 
 def _key(place: Place) -> str:

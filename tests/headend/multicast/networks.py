@@ -1,13 +1,15 @@
-"""Random networks for the trees' tests: a headend on one or two links with routers, and wires between routers."""
+"""Networks for the trees' tests: a headend on one or two links with routers, wires between routers, PoPs among them."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from hypothesis import strategies as st
 
 from headend.multicast.spt import Topology
 from nf.documents.fleet import Fleet
+from nf.documents.lineup import LineUp
 from tests.nf.planning.samples import built
 
 Wire = tuple[str, str, int]  # two routers and the cost between them
@@ -16,6 +18,13 @@ Drawn = tuple[int, list[Wire], list[str], list[str]]  # routers, wires, who is o
 
 def topology(routers: int, wires: list[Wire], on_a: list[str], on_b: list[str] | None = None) -> Topology:
     """`on_b` None: both legs start on link a."""
+    return Topology(built(Fleet, fleet_data(routers, wires, on_a, on_b)))
+
+
+def fleet_data(
+    routers: int, wires: list[Wire], on_a: list[str], on_b: list[str] | None = None, pops: Collection[str] = ()
+) -> dict[str, Any]:
+    """`pops`: routers that are a PoP, each with a site of its name and a probe on a LAN; they have output stages."""
     faces: dict[str, list[dict[str, str]]] = {"headend": [], **{f"n{number}": [] for number in range(routers)}}
     links: list[dict[str, Any]] = []
 
@@ -32,20 +41,54 @@ def topology(routers: int, wires: list[Wire], on_a: list[str], on_b: list[str] |
         link("lan-b", ["headend", *on_b], 10)
     for number, (first, second, cost) in enumerate(wires):
         link(f"w{number}", [first, second], cost)
-    appliances = [
-        {
-            "id": name,
-            "site": "here",
-            "role": "headend" if name == "headend" else "core",
-            "serial": name,
-            "management": f"172.20.20.{number}",
-            "interfaces": own,
-        }
-        for number, (name, own) in enumerate(faces.items())
-    ]
-    spec = {"sites": [{"id": "here"}], "appliances": appliances, "links": links}
-    head = {"apiVersion": "streamverse.nf/v1", "kind": "Fleet", "metadata": {"name": "random"}}
-    return Topology(built(Fleet, {**head, "spec": spec}))
+    for pop in sorted(pops):
+        faces[f"r-{pop}"] = []
+        link(f"lan-{pop}", [pop, f"r-{pop}"], 10)
+    appliances = [_appliance(number, name, own, pops) for number, (name, own) in enumerate(faces.items(), start=1)]
+    placement = [{"function": name, "appliances": ["headend"]} for name in ("ingest", "multicast-source")]
+    placement += [{"function": "multicast-output", "appliances": sorted(pops)}] if pops else []
+    pair = {"appliance": "headend", "a": "10.0.0.201", "b": f"10.{0 if on_b is None else 1}.0.202"}
+    spec = {
+        "sites": [{"id": "here"}, *({"id": pop} for pop in sorted(pops))],
+        "appliances": appliances,
+        "links": links,
+        "placement": placement,
+        "equipment": {"multicast": {"pool": {"v4": "232.0.0.0/9"}, "sources": [pair]}},
+    }
+    return {"apiVersion": "streamverse.nf/v1", "kind": "Fleet", "metadata": {"name": "random"}, "spec": spec}
+
+
+def _appliance(number: int, name: str, interfaces: list[dict[str, str]], pops: Collection[str]) -> dict[str, Any]:
+    role = "headend" if name == "headend" else "pop" if name in pops else "core" if name[0] == "n" else "probe"
+    made: dict[str, Any] = {"id": name, "role": role, "serial": name, "interfaces": interfaces}
+    made["site"] = name.removeprefix("r-") if name.removeprefix("r-") in pops else "here"
+    made["management"] = f"172.20.20.{number}"
+    if role in ("core", "pop"):
+        made["loopback"] = f"192.168.255.{number}"
+    return made
+
+
+def lineup(*paths: dict[str, Any]) -> LineUp:
+    """One channel for each of the paths, each with a source (and for `second`, another) at the headend."""
+    sources, channels = [], []
+    for number, path in enumerate(paths):
+        ports = [f"s{number}", *([path["second"]["source"]] if "source" in path.get("second", {}) else [])]
+        sources += [
+            {"id": name, "appliance": "headend", "port": 6000 + 10 * number + at, "bitrate": "1M"}
+            for at, name in enumerate(ports)
+        ]
+        channels.append(
+            {
+                "id": f"ch{number}",
+                "name": f"Channel {number}",
+                "lcn": number + 1,
+                "uid": f"tag:tv.example,2026:ch{number}",
+                "source": f"s{number}",
+                "delivery": [{"id": "iptv", "type": "ssm", "rate": "1M", **path}],
+            }
+        )
+    head = {"apiVersion": "streamverse.nf/v1", "kind": "LineUp", "metadata": {"name": "random"}}
+    return built(LineUp, {**head, "spec": {"sources": sources, "channels": channels}})
 
 
 @st.composite

@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from headend.multicast.spt import Edge, Topology, natural, shortest_paths
 from nf.documents.fleet import Fleet
+from tests.headend.multicast.networks import Drawn, networks, topology
 from tests.nf.planning.samples import built, fleet_data
 
 Ends = tuple[str, str, int]  # two routers and the cost between them
-
-
-def network(routers: int, wires: list[Ends], on_lan: list[str], lan_cost: int = 10) -> Topology:
-    """A headend on a LAN with some routers, and wires between routers."""
-    faces: dict[str, list[dict[str, str]]] = {"headend": [], **{f"n{number}": [] for number in range(routers)}}
-    links: list[dict[str, Any]] = []
-
-    def link(name: str, ends: list[str], cost: int) -> None:
-        endpoints = []
-        for host, end in enumerate(ends, start=1):
-            face = f"eth{len(faces[end])}"
-            faces[end].append({"name": face, "address": f"10.{len(links)}.0.{host}/24"})
-            endpoints.append(f"{end}:{face}")
-        links.append({"id": name, "endpoints": endpoints, "capacity": "1G", "cost": cost})
-
-    link("lan", ["headend", *on_lan], lan_cost)
-    for number, (first, second, cost) in enumerate(wires):
-        link(f"w{number}", [first, second], cost)
-    appliances = [
-        {
-            "id": name,
-            "site": "here",
-            "role": "headend" if name == "headend" else "core",
-            "serial": name,
-            "management": f"172.20.20.{number}",
-            "interfaces": own,
-        }
-        for number, (name, own) in enumerate(faces.items())
-    ]
-    spec = {"sites": [{"id": "here"}], "appliances": appliances, "links": links}
-    head = {"apiVersion": "streamverse.nf/v1", "kind": "Fleet", "metadata": {"name": "random"}}
-    return Topology(built(Fleet, {**head, "spec": spec}))
 
 
 def reference(routers: int, wires: list[Ends], on_lan: list[str]) -> tuple[dict[str, int], dict[str, set[Edge]]]:
@@ -64,22 +30,11 @@ def reference(routers: int, wires: list[Ends], on_lan: list[str]) -> tuple[dict[
     return distance, upstream
 
 
-@st.composite
-def networks(draw: st.DrawFn) -> tuple[int, list[Ends], list[str]]:
-    routers = draw(st.integers(min_value=1, max_value=7))
-    names = [f"n{number}" for number in range(routers)]
-    pairs = [(a, b) for a in names for b in names if a < b]
-    chosen = draw(st.lists(st.sampled_from(pairs), max_size=12)) if pairs else []
-    wires = [(a, b, draw(st.integers(min_value=1, max_value=4))) for a, b in chosen]
-    on_lan = draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True))
-    return routers, wires, on_lan
-
-
 @settings(max_examples=100, deadline=None)
 @given(networks())
-def test_distances_and_every_equal_cost_upstream(drawn: tuple[int, list[Ends], list[str]]) -> None:
-    routers, wires, on_lan = drawn
-    tree = shortest_paths(network(routers, wires, on_lan), "lan")
+def test_distances_and_every_equal_cost_upstream(drawn: Drawn) -> None:
+    routers, wires, on_lan, _ = drawn
+    tree = shortest_paths(topology(routers, wires, on_lan), "lan-a")
     distance, upstream = reference(routers, wires, on_lan)
     assert tree.distance == distance
     assert {name: set(edges) for name, edges in tree.upstream.items()} == upstream
@@ -87,9 +42,9 @@ def test_distances_and_every_equal_cost_upstream(drawn: tuple[int, list[Ends], l
 
 @settings(max_examples=50, deadline=None)
 @given(networks())
-def test_the_way_to_a_router_is_closed_under_upstream(drawn: tuple[int, list[Ends], list[str]]) -> None:
-    routers, wires, on_lan = drawn
-    tree = shortest_paths(network(routers, wires, on_lan), "lan")
+def test_the_way_to_a_router_is_closed_under_upstream(drawn: Drawn) -> None:
+    routers, wires, on_lan, _ = drawn
+    tree = shortest_paths(topology(routers, wires, on_lan), "lan-a")
     for target in tree.distance:
         passed, edges = tree.towards([target])
         assert target in passed
@@ -99,24 +54,24 @@ def test_the_way_to_a_router_is_closed_under_upstream(drawn: tuple[int, list[End
 
 
 def test_a_router_without_a_path_is_absent() -> None:
-    tree = shortest_paths(network(2, [], ["n0"]), "lan")
+    tree = shortest_paths(topology(2, [], ["n0"]), "lan-a")
     assert tree.distance == {"n0": 10}
     assert tree.towards(["n1"]) == (frozenset(), frozenset())
 
 
 def test_ospf_does_not_run_over_a_lan_with_hosts() -> None:
     """c1 and c2 are both on the headend's LAN, and yet only the wire between them is an adjacency."""
-    topology = Topology(built(Fleet, fleet_data()))
-    assert topology.adjacencies == {"c1-c2", "c1-pop1", "c1-pop2", "c2-pop1", "c2-pop2"}
-    assert topology.routers_on("hl") == ("c1", "c2")
+    lab = Topology(built(Fleet, fleet_data()))
+    assert lab.adjacencies == {"c1-c2", "c1-pop1", "c1-pop2", "c2-pop1", "c2-pop2"}
+    assert lab.routers_on("hl") == ("c1", "c2")
 
 
 def test_a_face_is_found_by_who_is_on_its_link() -> None:
-    topology = Topology(built(Fleet, fleet_data()))
-    face = topology.shared_face("headend", topology.routers)
+    lab = Topology(built(Fleet, fleet_data()))
+    face = lab.shared_face("headend", lab.routers)
     assert face is not None
     assert (face.name, str(face.address), face.link) == ("eth1", "10.1.0.10/24", "hl")
-    assert topology.shared_face("headend", ["r1"]) is None
+    assert lab.shared_face("headend", ["r1"]) is None
 
 
 @pytest.mark.parametrize(("first", "second"), [("eth2", "eth10"), ("eth1", "eth1.5"), ("a1", "b0")])
