@@ -22,11 +22,13 @@ from tests.headend.multicast.ring import (
     SOURCE,
     TAP_ADDRESS,
     Ring,
+    end_silence,
     failure,
     receiving,
     ring,
     router,
     sections,
+    silence,
 )
 from tests.headend.multicast.tree.network import Node, commit, joined, until
 
@@ -34,10 +36,6 @@ pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(180)]
 HERE = router(FAR)
 USUAL, AROUND = "eth2", "eth1"
 CHANNELS = 1000
-_SILENCE = (
-    "table netdev silence {{ chain inward {{ type filter hook ingress device {0} priority 0; policy drop; }};"
-    " chain outward {{ type filter hook egress device {0} priority 0; policy drop; }}; }}"
-)
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +123,11 @@ def test_a_silent_link(whole: Ring) -> None:
             whole,
             receiver,
             "silent link",
-            lambda: node.shell("nft", _SILENCE.format("eth1")),
+            lambda: silence(node, "eth1"),
             lambda: whole.input(HERE) == AROUND,
         )
         assert lost > 0
-        node.shell("nft", "delete table netdev silence")
+        end_silence(node)
         back(whole)
 
 
@@ -173,13 +171,13 @@ def test_a_dead_source(whole: Ring) -> None:
             whole.flows.pop(0).cancel()
             silent = len(receiver.packets)
 
-            async def silence() -> bool:
+            async def quiet_now() -> bool:
                 nonlocal silent
                 quiet, silent = silent == len(receiver.packets), len(receiver.packets)
                 await asyncio.sleep(0.2)
                 return quiet
 
-            whole["r"].call(until, silence)
+            whole["r"].call(until, quiet_now)
             whole.flows.insert(0, whole.emit(first=number))
 
         failure(whole, receiver, "dead source", die_and_return, lambda: receiver.packets[-1][1] > number)
