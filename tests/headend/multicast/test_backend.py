@@ -24,6 +24,7 @@ from headend.multicast.documents import (
 )
 from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.interfaces.driver import create as create_interfaces
+from headend.multicast.mfc.kernel import read_routes
 from headend.multicast.tree.driver import create as create_tree
 from nf.contracts.driver import Driver, Undo
 from nf.documents.model import DocumentModel
@@ -45,6 +46,7 @@ pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(120)]
 
 SOURCE, OTHER = IPv4Address("10.65.1.10"), IPv4Address("10.65.1.11")
 GROUP = IPv4Address("232.65.1.1")
+CHANNELS = 300
 R, Q = "10.65.3.10", "10.65.4.10"
 PLACE = Place(
     router_id=IPv4Address("10.65.255.2"),
@@ -206,6 +208,32 @@ async def _five(receiver: socket.socket) -> int:
         except BlockingIOError:
             break
     return sum([len(await asyncio.wait_for(loop.sock_recv(receiver, 2048), 20.0)) > 0 for _ in range(5)])
+
+
+def test_many_channels_are_asked_for(site: Site) -> None:
+    """More than one socket may hold, here and towards the router above."""
+    groups = [str(GROUP + 256 + number) for number in range(CHANNELS)]
+
+    async def carried(number: int) -> bool:
+        routes = read_routes()
+        return sum(routes[str(SOURCE), g].wanted for g in groups if (str(SOURCE), g) in routes) == number
+
+    async def ask() -> list[socket.socket]:
+        sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(0, CHANNELS, 20)]
+        for number, group in enumerate(groups):
+            addresses = [socket.inet_aton(text) for text in (group, R, str(SOURCE))]
+            sockets[number // 20].setsockopt(socket.IPPROTO_IP, 39, b"".join(addresses))  # IP_ADD_SOURCE_MEMBERSHIP
+        return sockets
+
+    sockets = site.nodes["r"].call(ask)
+    try:
+        for node in (site.pop, site.nodes["u"]):
+            node.call(until, lambda: carried(CHANNELS))
+    finally:
+        for one in sockets:
+            one.close()
+    for node in (site.pop, site.nodes["u"]):
+        node.call(until, lambda: carried(0))
 
 
 def test_a_unit_that_dies_serves_those_who_still_ask(site: Site) -> None:

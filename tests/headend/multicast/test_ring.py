@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
@@ -101,6 +102,26 @@ def test_a_feed_reaches_the_tap_and_loads_no_lan(whole: Ring) -> None:
 
 async def _outputs() -> tuple[int, ...]:
     return read_routes()[SOURCE, GROUP].outputs
+
+
+def test_a_receiver_joins_and_leaves(whole: Ring) -> None:
+    first_ms = whole["r"].call(_join)
+
+    async def left() -> bool:
+        route = read_routes().get((SOURCE, GROUP))
+        return route is None or not route.wanted
+
+    start = time.monotonic()
+    whole[HERE].call(until, left)
+    print(f"join to first packet {first_ms:.1f} ms, leave {(time.monotonic() - start) * 1000:.0f} ms")
+
+
+async def _join() -> float:
+    """Milliseconds to the first packet. The receiver has left when it returns."""
+    loop, start = asyncio.get_running_loop(), time.monotonic()
+    with joined(RECEIVER, SOURCE, GROUP) as inward:
+        await asyncio.wait_for(loop.sock_recv(inward, 2048), 20.0)
+        return (time.monotonic() - start) * 1000
 
 
 def test_carrier_loss(whole: Ring) -> None:
