@@ -183,6 +183,28 @@ class FrrSection(DocumentModel):
     igmp_max_memberships: Annotated[Whole, Field(ge=20, le=10_000)] = 1000
 
 
+class ProxySection(DocumentModel):
+    """Section `multicast-proxy`: IGMPv3 proxy (RFC 4605) of a small PoP that runs no routing daemons.
+
+    Asks on `uplink` for what is asked for on `access`, where it is the querier. `sources` are reached by `gateway`, the
+    router on the uplink. Intervals as in FrrTimers.
+    """
+
+    uplink: InterfaceName
+    access: Annotated[tuple[InterfaceName, ...], Field(min_length=1, max_length=30)]
+    gateway: Address
+    sources: tuple[Address, ...] = ()
+    query_interval_s: Annotated[Whole, Field(ge=2, le=1800)] = 10
+    last_member_query_count: Annotated[Whole, Field(ge=1, le=7)] = 1
+    last_member_query_interval_ds: Annotated[Whole, Field(ge=1, le=255)] = 1
+
+    @model_validator(mode="after")
+    def _ends_differ(self) -> Self:
+        if self.uplink in self.access or len(set(self.access)) < len(self.access):
+            raise RuleError("an interface is named twice", "name the uplink and each access interface once")
+        return self
+
+
 Leg = Literal["a", "b"]
 """Of a channel that is sent twice."""
 
@@ -418,6 +440,7 @@ EXTENSION = Extension(
     sections={
         "interfaces": InterfacesSection,
         "frr": FrrSection,
+        "multicast-proxy": ProxySection,
         "multicast-tree": TreeSection,
         "multicast-source": SourceSection,
         "multicast-output": OutputSection,

@@ -17,13 +17,17 @@ lines = st.sampled_from(
     [
         "interface eth1", "interface lo", "interface WAN", "router ospf", "bfd", " profile fast", "exit", "!", "end",
         "",        " ip ospf area 0", " ip ospf cost 10", " ip ospf cost x", " ip pim", " ip igmp", "no ip forwarding",
-        " ospf router-id 10.0.0.1", " ospf router-id x", "   deep", "\t tab", "hostname x",
+        "ip route 10.1.0.11/32 10.61.2.0", "ip route 999.1.0.11/32 10.61.2.0", "ip route 10.1.0.0/24 x",
+        " ip pim hello 5", " ip pim hello 9 2", " ip pim hello x y", " ip igmp query-interval 1",
+        " ip igmp last-member-query-count 999999999999", " ospf router-id 10.0.0.1",
+        " ospf router-id x", "   deep", "\t tab", "hostname x",
     ]
 )  # fmt: skip
 configs = st.lists(lines | st.text(max_size=30), max_size=30).map("\n".join)
 words = st.sampled_from(
     ["table", "set", "chain", "rule", "elem", "val", "concat", "expr", "match", "left", "payload", "field", "comment",
-     "name", "nf_multicast", "admitted", "facts", "forward", "10.0.0.1", "232.1.1.1", "ch1/iptv 5000", "provides x"]
+     "name", "nf_multicast", "admitted", "facts", "forward", "10.0.0.1", "232.1.1.1", "ch1/iptv 5000", "provides x",
+     "ch1/iptv 5000 leg a meets", "pinned eth2", "pinned ETH 2"]
 )  # fmt: skip
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | words | st.text(max_size=8),

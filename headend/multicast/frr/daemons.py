@@ -1,4 +1,4 @@
-"""The four daemons as units: directories, configuration files, command lines, and their configuration while they run.
+"""The five daemons as units: directories, configuration files, command lines, and their configuration while they run.
 
 Everything lies in `run_dir/frr`, because the daemons run as user `frr` and `run_dir` is where others may look in.
 A daemon that is restarted reads the file that was last applied.

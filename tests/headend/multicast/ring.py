@@ -44,6 +44,10 @@ TAP, TAP_ADDRESS = "nfout1", "169.254.255.1"
 INTERVAL_S = 0.002
 """Between packets: what a gap is measured by."""
 
+_SILENCE = (
+    "table netdev silence {{ chain inward {{ type filter hook ingress device {0} priority 0; policy drop; }};"
+    " chain outward {{ type filter hook egress device {0} priority 0; policy drop; }}; }}"
+)
 _SETTLED = 100  # packets that follow each other after a failure before it counts as over
 
 
@@ -164,6 +168,15 @@ async def _input(source: str) -> str:
     route = read_routes().get((source, GROUP))
     names = {number: name for name, number in read_vifs().items()}
     return names.get(route.input, "") if route is not None and route.wanted else ""
+
+
+def silence(node: Node, interface: str) -> None:
+    """The link drops everything both ways and keeps its carrier."""
+    node.shell("nft", _SILENCE.format(interface))
+
+
+def end_silence(node: Node) -> None:
+    node.shell("nft", "delete table netdev silence")
 
 
 # -- traffic, and what is missing of it -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
@@ -22,11 +23,13 @@ from tests.headend.multicast.ring import (
     SOURCE,
     TAP_ADDRESS,
     Ring,
+    end_silence,
     failure,
     receiving,
     ring,
     router,
     sections,
+    silence,
 )
 from tests.headend.multicast.tree.network import Node, commit, joined, until
 
@@ -34,10 +37,6 @@ pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(180)]
 HERE = router(FAR)
 USUAL, AROUND = "eth2", "eth1"
 CHANNELS = 1000
-_SILENCE = (
-    "table netdev silence {{ chain inward {{ type filter hook ingress device {0} priority 0; policy drop; }};"
-    " chain outward {{ type filter hook egress device {0} priority 0; policy drop; }}; }}"
-)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +104,26 @@ async def _outputs() -> tuple[int, ...]:
     return read_routes()[SOURCE, GROUP].outputs
 
 
+def test_a_receiver_joins_and_leaves(whole: Ring) -> None:
+    first_ms = whole["r"].call(_join)
+
+    async def left() -> bool:
+        route = read_routes().get((SOURCE, GROUP))
+        return route is None or not route.wanted
+
+    start = time.monotonic()
+    whole[HERE].call(until, left)
+    print(f"join to first packet {first_ms:.1f} ms, leave {(time.monotonic() - start) * 1000:.0f} ms")
+
+
+async def _join() -> float:
+    """Milliseconds to the first packet. The receiver has left when it returns."""
+    loop, start = asyncio.get_running_loop(), time.monotonic()
+    with joined(RECEIVER, SOURCE, GROUP) as inward:
+        await asyncio.wait_for(loop.sock_recv(inward, 2048), 20.0)
+        return (time.monotonic() - start) * 1000
+
+
 def test_carrier_loss(whole: Ring) -> None:
     with receiving(whole) as receiver:
         back(whole)
@@ -125,11 +144,11 @@ def test_a_silent_link(whole: Ring) -> None:
             whole,
             receiver,
             "silent link",
-            lambda: node.shell("nft", _SILENCE.format("eth1")),
+            lambda: silence(node, "eth1"),
             lambda: whole.input(HERE) == AROUND,
         )
         assert lost > 0
-        node.shell("nft", "delete table netdev silence")
+        end_silence(node)
         back(whole)
 
 
@@ -173,13 +192,13 @@ def test_a_dead_source(whole: Ring) -> None:
             whole.flows.pop(0).cancel()
             silent = len(receiver.packets)
 
-            async def silence() -> bool:
+            async def quiet_now() -> bool:
                 nonlocal silent
                 quiet, silent = silent == len(receiver.packets), len(receiver.packets)
                 await asyncio.sleep(0.2)
                 return quiet
 
-            whole["r"].call(until, silence)
+            whole["r"].call(until, quiet_now)
             whole.flows.insert(0, whole.emit(first=number))
 
         failure(whole, receiver, "dead source", die_and_return, lambda: receiver.packets[-1][1] > number)
