@@ -211,12 +211,12 @@ def feed(port: int) -> None:
 
 
 @contextmanager
-def playing(network: Network, *options: str) -> Iterator[None]:
-    """The headend's stage with these options, and its contribution."""
+def playing(network: Network, *options: str, port: int = 6001) -> Iterator[None]:
+    """A stage of the headend with these options, and its contribution on `port`."""
     head = network.nodes["h"]
-    status = head.run_dir / "stage.sock"
+    status = head.run_dir / f"stage{port}.sock"
     inside = ["nsenter", f"--net=/run/netns/{head.namespace}", "nice", "-n", "-10", sys.executable]
-    fixed = ["--listen", "127.0.0.1:6001", "--rate", "20000000", "--status", str(status), "--port", str(PORT)]
+    fixed = ["--listen", f"127.0.0.1:{port}", "--rate", "20000000", "--status", str(status), "--port", str(PORT)]
     children = [subprocess.Popen([*inside, "-m", "headend.multicast.source.stage", *fixed, *options], cwd=ROOT)]
 
     async def answers() -> bool:
@@ -224,7 +224,7 @@ def playing(network: Network, *options: str) -> Iterator[None]:
 
     try:
         head.call(until, answers, 20)
-        children.append(subprocess.Popen([*inside, "-m", __name__], cwd=ROOT))
+        children.append(subprocess.Popen([*inside, "-m", __name__, str(port)], cwd=ROOT))
         yield
     finally:
         for child in reversed(children):
@@ -235,6 +235,10 @@ def playing(network: Network, *options: str) -> Iterator[None]:
 PROTECTED = (
     *("--channel", "ch1", "--path", "iptv", "--source", LEG_A, "--group", GROUP_A),
     *("--encapsulation", "rtp", "--second", f"{LEG_B},{GROUP_B}:{PORT}"),
+)
+ENCODERS = (
+    ("--channel", "ch3", "--path", "iptv", "--source", LEG_A, "--group", GROUP_A),
+    ("--channel", "ch3", "--path", "iptv", "--source", LEG_B, "--group", GROUP_B),
 )
 PLAIN = ("--channel", "ch2", "--path", "iptv", "--source", SINGLE, "--group", GROUP_SINGLE)
 
@@ -340,4 +344,4 @@ def _missing(numbers: list[int]) -> int:
 
 
 if __name__ == "__main__":
-    feed(6001)
+    feed(int(sys.argv[1]))

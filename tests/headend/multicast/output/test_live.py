@@ -127,6 +127,26 @@ def test_a_source_that_starts_anew_is_followed(network: Network) -> None:
     assert (seen.lost, seen.in_order) == (0, True)
 
 
+def test_separate_encoders_are_switched_and_the_first_is_taken_again_when_it_is_sound(network: Network) -> None:
+    feeds = [{**leg, "encapsulation": "ts"} for leg in lab.legs()]
+    network.commit(lab.output("switch", *feeds, channel="ch3"))
+    first, second = lab.ENCODERS
+    with lab.playing(network, *first), lab.playing(network, *second, port=6002):
+        wait(network, lambda found: all(leg.received > 50 for leg in found.outputs[0].legs))
+        wait(network, lambda found: found.outputs[0].active == 0)
+        with lab.watching(network, lab.GROUP_OUT) as seen:
+            network.silence("a")
+            wait(network, lambda found: found.outputs[0].active == 1)
+            legs_received(network, 100, 1)
+            network.heal("a")
+            wait(network, lambda found: found.outputs[0].active == 0)
+        status = network.now().outputs[0]
+    network.commit()
+    assert status.send_errors == 0
+    assert len(seen.at) > 300
+    print(f"switched to the other encoder: {seen.gap_ms:.0f} ms")
+
+
 def test_a_single_feed_is_taken_from_another_neighbour_when_it_is_silent(network: Network) -> None:
     feed = {"source": lab.SINGLE, "group": lab.GROUP_SINGLE, "port": lab.PORT}
     feed["alternates"] = [lab.NEIGHBOURS["a"], lab.NEIGHBOURS["b"]]
