@@ -5,8 +5,8 @@ it has waited for the window. A packet that one leg loses is thus hidden by the 
 later than the window.
 
 The source keeps its SSRC when it starts anew and continues at a random sequence number, in a first packet that is
-marked (RFC 2250 clause 2). That is told from a straggler by the mark, or by the silence before it: no straggler comes
-after two windows without a packet.
+marked (RFC 2250 clause 2). That is told from a straggler by the mark; or by the silence of two windows before it and a
+time stamp that is none of the last seconds'.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headend.multicast.output.ring import Buffer
-from headend.multicast.rtp import HEADER_BYTES, MP2T, PLAIN, PLAIN_FIRST, parse
+from headend.multicast.rtp import CLOCK_HZ, HEADER_BYTES, MP2T, PLAIN, PLAIN_FIRST, TIMESTAMP_MODULUS, parse
 
 WINDOW_S = 0.05
 """The class of moderate skew (ST 2022-7 class B) for paths within a country."""
 
+_STRAGGLER_S, _REORDERED_S = 10, 1
+"""So old a straggler may be, and so much younger than the last packet one that was overtaken."""
 _AHEAD = _BEHIND = 8192
 """A packet further away than so many is none of this life of the stream; 50 ms at 200 Mb/s are 950."""
 _SKEW_EVERY = 0x1F
@@ -91,6 +93,7 @@ class Merge:
         self._window_s = window_s
         self._ssrc: int | None = None
         self._next = 0
+        self._stamp = 0
         self._held: dict[int, tuple[bytes, float]] = {}
         self._skipped: deque[tuple[int, int]] = deque(maxlen=64)
         self._marked: deque[int] = deque(maxlen=4)
@@ -102,7 +105,7 @@ class Merge:
         if end - start <= HEADER_BYTES:
             one.foreign += 1
             return
-        first, kind, sequence, _, ssrc = _unpack(data, start)
+        first, kind, sequence, stamp, ssrc = _unpack(data, start)
         if first == PLAIN_FIRST and kind & 0x7F == MP2T:
             start += HEADER_BYTES
         else:
@@ -117,12 +120,14 @@ class Merge:
             start, end = start + packet.start, start + packet.end
         ahead = ((sequence - self._next + 0x8000) & 0xFFFF) - 0x8000
         if ssrc != self._ssrc or kind & 0x80 or not -_BEHIND <= ahead <= _AHEAD or (ahead < 0 and self._quiet(at)):
-            if self._begins(ahead, sequence, ssrc, marked=bool(kind & 0x80), at=at):
+            if self._begins(ahead, sequence, stamp, ssrc, marked=bool(kind & 0x80), quiet=self._quiet(at)):
                 self._reset(sequence, ssrc)
                 ahead = 0
             elif ssrc != self._ssrc or not -_BEHIND <= ahead <= _AHEAD:
                 one.foreign += 1
                 return
+        if ahead >= 0:
+            self._stamp = stamp
         self._take(leg, self._next + ahead, data, start, end, at)
 
     def _take(self, leg: int, number: int, data: Buffer, start: int, end: int, at: float) -> None:  # noqa: PLR0917 - hot
@@ -186,19 +191,23 @@ class Merge:
     def _quiet(self, at: float) -> bool:
         return self.last_at is None or at - self.last_at > 2 * self._window_s
 
-    def _begins(self, ahead: int, sequence: int, ssrc: int, *, marked: bool, at: float) -> bool:
+    def _begins(self, ahead: int, sequence: int, stamp: int, ssrc: int, *, marked: bool, quiet: bool) -> bool:
         """Whether this packet is of a new life of the stream."""
         if self._ssrc is None:
             begins = True
         elif marked and ssrc == self._ssrc and sequence in self._marked:
             begins = False  # the other leg's copy
-        elif self._quiet(at):
-            begins = marked or ahead < 0 or ahead > _AHEAD or ssrc != self._ssrc
+        elif quiet:
+            begins = marked or ssrc != self._ssrc or ahead > _AHEAD or (ahead < 0 and not self._recent(stamp))
         else:
             begins = marked and ssrc == self._ssrc and not 0 <= ahead <= _AHEAD
         if marked and (begins or ssrc == self._ssrc):
             self._marked.append(sequence)
         return begins
+
+    def _recent(self, stamp: int) -> bool:
+        age = (self._stamp - stamp + _REORDERED_S * CLOCK_HZ) % TIMESTAMP_MODULUS
+        return age <= (_STRAGGLER_S + _REORDERED_S) * CLOCK_HZ
 
     def _reset(self, sequence: int, ssrc: int) -> None:
         if self._ssrc is not None:

@@ -35,7 +35,7 @@ from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.output.client import StageStatus, ask
 from headend.multicast.output.driver import MulticastOutput, create
 from headend.transport.packet import build_packet
-from tests.headend.multicast.tree.network import Node, commit, connect, context, ip, joined, nodes, until
+from tests.headend.multicast.tree.network import Node, commit, connect, ip, joined, nodes, until
 
 ROOT = Path(__file__).parents[4]
 SINGLE, LEG_A, LEG_B = "10.62.1.10", "10.62.1.11", "10.62.1.12"
@@ -103,6 +103,12 @@ class Network:
         found = asyncio.run(self.status())
         assert found is not None
         return found
+
+    def way(self, source: str, group: str) -> str:
+        """The router from which the PoP takes a stream, as its kernel has it."""
+        lines = self.pop.shell("ip", "mroute").splitlines()
+        (line,) = (line for line in lines if line.startswith(f"({source},{group})"))
+        return "a" if "Iif: eth1" in line else "b"
 
     def silence(self, router: str, rule: str = "drop") -> None:
         """All streams, while OSPF, PIM and BFD go on. `rule`: what is done with them."""
@@ -189,8 +195,9 @@ def _converged(node: Node) -> Any:
 # -- traffic --------------------------------------------------------------------------------------------------------
 
 
-async def feed(port: int) -> None:
-    """An unbroken stream of one PID to 127.0.0.1:`port`, seven numbered packets a datagram, until cancelled."""
+def feed(port: int) -> None:
+    """An unbroken stream of one PID to 127.0.0.1:`port`, seven numbered packets a datagram, until it is killed. A
+    program of its own, run before others: a pause of 30 ms is a silence."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(("127.0.0.1", port))
         number, due = 0, time.monotonic()
@@ -200,36 +207,38 @@ async def feed(port: int) -> None:
                 sock.send(b"".join(packets))
             number += 7
             due += INTERVAL_S
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            time.sleep(max(0.0, due - time.monotonic()))
 
 
 @contextmanager
-def playing(network: Network, *options: str) -> Iterator[None]:
-    """The headend's stage with these options, and its contribution."""
+def playing(network: Network, *options: str, port: int = 6001) -> Iterator[None]:
+    """A stage of the headend with these options, and its contribution on `port`."""
     head = network.nodes["h"]
-    status = head.run_dir / "stage.sock"
-    command = ["nsenter", f"--net=/run/netns/{head.namespace}", sys.executable, "-m", "headend.multicast.source.stage"]
-    fixed = ["--listen", "127.0.0.1:6001", "--rate", "20000000", "--status", str(status), "--port", str(PORT)]
-    child = subprocess.Popen([*command, *fixed, *options], cwd=ROOT)
+    status = head.run_dir / f"stage{port}.sock"
+    inside = ["nsenter", f"--net=/run/netns/{head.namespace}", "nice", "-n", "-10", sys.executable]
+    fixed = ["--listen", f"127.0.0.1:{port}", "--rate", "20000000", "--status", str(status), "--port", str(PORT)]
+    children = [subprocess.Popen([*inside, "-m", "headend.multicast.source.stage", *fixed, *options], cwd=ROOT)]
 
     async def answers() -> bool:
         return status.exists()
 
-    task = None
     try:
         head.call(until, answers, 20)
-        task = head.start(feed, 6001)
+        children.append(subprocess.Popen([*inside, "-m", __name__, str(port)], cwd=ROOT))
         yield
     finally:
-        if task is not None:
-            task.cancel()
-        child.terminate()
-        child.wait(20)
+        for child in reversed(children):
+            child.terminate()
+            child.wait(20)
 
 
 PROTECTED = (
     *("--channel", "ch1", "--path", "iptv", "--source", LEG_A, "--group", GROUP_A),
     *("--encapsulation", "rtp", "--second", f"{LEG_B},{GROUP_B}:{PORT}"),
+)
+ENCODERS = (
+    ("--channel", "ch3", "--path", "iptv", "--source", LEG_A, "--group", GROUP_A),
+    ("--channel", "ch3", "--path", "iptv", "--source", LEG_B, "--group", GROUP_B),
 )
 PLAIN = ("--channel", "ch2", "--path", "iptv", "--source", SINGLE, "--group", GROUP_SINGLE)
 
@@ -289,8 +298,10 @@ def watching(network: Network, group: str) -> Iterator[Seen]:
 @contextmanager
 def capturing(node: Node, interface: str, file: Path) -> Iterator[None]:
     """tcpdump of the streams on an interface."""
-    command = ["nsenter", f"--net=/run/netns/{node.namespace}", "tcpdump", "-i", interface, "-U", "-B", "16384", "-w"]
-    child = subprocess.Popen([*command, str(file), "udp and dst net 232.0.0.0/8"], stderr=subprocess.PIPE)
+    command = ["nsenter", f"--net=/run/netns/{node.namespace}", "tcpdump", "-i", interface, "-U", "--immediate-mode"]
+    child = subprocess.Popen(
+        [*command, "-B", "16384", "-w", str(file), "udp and dst net 232.0.0.0/8"], stderr=subprocess.PIPE
+    )
     assert child.stderr is not None
     while b"listening on" not in (line := child.stderr.readline()):
         assert line, "tcpdump has ended"
@@ -332,4 +343,5 @@ def _missing(numbers: list[int]) -> int:
     return expected - len(numbers)
 
 
-__all__ = ["Network", "context", "network"]
+if __name__ == "__main__":
+    feed(int(sys.argv[1]))

@@ -13,8 +13,9 @@ SSRC = 77
 INTERVAL_S = 0.003
 
 
-def packet(number: int, *, ssrc: int = SSRC, marker: bool = False, tag: str = "") -> bytes:
-    header = Header(number & 0xFFFF, number * 270 & 0xFFFFFFFF, ssrc, marker=marker)
+def packet(number: int, *, ssrc: int = SSRC, marker: bool = False, tag: str = "", life: int = 0) -> bytes:
+    stamp = (number * 270 + life * 0x40000000) & 0xFFFFFFFF  # each life of a stream counts from elsewhere
+    header = Header(number & 0xFFFF, stamp, ssrc, marker=marker)
     return build(header, f"{tag}{number}".encode())
 
 
@@ -114,12 +115,19 @@ def test_any_packets_at_any_time_never_repeat_within_a_life(found: list[tuple[in
 
 
 def run(
-    bench: Bench, first: int, count: int, at: float, *, legs: tuple[int, ...] = (0, 1), skew_s: float = 0.0
+    bench: Bench,
+    first: int,
+    count: int,
+    at: float,
+    *,
+    legs: tuple[int, ...] = (0, 1),
+    skew_s: float = 0.0,
+    life: int = 0,
 ) -> float:
     """An unbroken run on these legs; when it is over."""
     arrivals = [(at + n * INTERVAL_S + leg * skew_s, leg, first + n) for n in range(count) for leg in legs]
     for when, leg, number in sorted(arrivals):
-        bench.take(leg, packet(number), when)
+        bench.take(leg, packet(number, life=life), when)
     return at + count * INTERVAL_S
 
 
@@ -169,7 +177,7 @@ def test_a_source_that_starts_anew_is_followed_at_once(before: int, after: int) 
     at = run(bench, before, 50, 1.0, skew_s=0.01) + 1.0
     for n in range(50):
         for leg in (0, 1):
-            bench.take(leg, packet(after + n, marker=n == 0), at + n * INTERVAL_S + leg * 0.01)
+            bench.take(leg, packet(after + n, marker=n == 0, life=1), at + n * INTERVAL_S + leg * 0.01)
     assert bench.out == names(before, 50) + names(after, 50)
     assert bench.merge.lost == 0
     assert bench.merge.resets == 1
@@ -180,9 +188,19 @@ def test_a_source_that_starts_anew_is_followed_at_once(before: int, after: int) 
 def test_a_source_that_starts_anew_is_followed_without_its_mark(before: int, after: int) -> None:
     bench = Bench()
     at = run(bench, before, 50, 1.0) + 1.0
-    run(bench, after, 50, at)
+    run(bench, after, 50, at, life=1)
     bench.merge.tick(100)
     assert bench.out == names(before, 50) + names(after, 50)
+
+
+@given(st.floats(0.0, 9.0))
+def test_copies_that_come_after_a_silence_of_everything_are_copies_still(pause_s: float) -> None:
+    bench = Bench()
+    at = run(bench, 65_500, 100, 1.0, legs=(0,))
+    at = run(bench, 65_560, 40, at + pause_s, legs=(1,))
+    run(bench, 65_600, 20, at + pause_s)
+    assert bench.out == names(65_500, 120)
+    assert (bench.merge.resets, bench.merge.lost) == (0, 0)
 
 
 def test_a_mark_within_a_stream_changes_nothing() -> None:
