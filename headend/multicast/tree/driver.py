@@ -65,8 +65,8 @@ class TreeDriver:
         return State(value, frozenset(fact for entry in entries for fact in entry.provides))
 
     async def standing(self) -> list[TreeEntry]:
-        """The entries as they stand. Raises DriverError."""
-        return _entries((await self.observe()).value)
+        """The entries as they stand in the gate. Raises DriverError."""
+        return list(parse_table(await list_table() or ())[0])
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
         if want is None:
