@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
+from headend.multicast.trace.names import DRIVER, TRACE
 from nf.contracts.planner import FleetOperation
-
-TRACE: Final = "tree.trace"
-DRIVER: Final = "multicast-tree"
-"""It is there on every appliance, also where it has no section, such as the headend and receivers."""
 
 
 def trace_operations(channels: Mapping[str, Iterable[str]]) -> tuple[FleetOperation, ...]:

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from headend.multicast.documents import TreeEntry, TreeSection
 from headend.multicast.mfc.kernel import read_kernel
 from headend.multicast.mfc.pins import Pin, missing
+from headend.multicast.trace.names import TRACE
 from headend.multicast.trace.operation import TreeTrace
-from headend.multicast.trace.operations import TRACE
 from headend.multicast.tree.client import list_table, run_transaction
 from headend.multicast.tree.legs import LegAlarms
 from headend.multicast.tree.pinning import UNIT, keep, kept, pins_of

@@ -18,7 +18,8 @@ from headend.multicast import trace_commands
 from headend.multicast.documents import MonitorSection, Watch
 from headend.multicast.monitor.client import FlowStatus, ask
 from headend.multicast.monitor.driver import create as create_monitor
-from headend.multicast.trace.operations import DRIVER, TRACE, trace_operations
+from headend.multicast.trace.names import DRIVER, TRACE
+from headend.multicast.trace.operations import trace_operations
 from headend.multicast.tree.driver import create as create_tree
 from headend.multicast.tree.mroute import RouteChange
 from headend.multicast.tree.routes import RouteEvents
