@@ -5,28 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from headend.multicast import trace_commands
 from headend.multicast.documents import MonitorSection, Watch
 from headend.multicast.monitor.client import FlowStatus, ask
 from headend.multicast.monitor.driver import create as create_monitor
-from headend.multicast.trace.names import DRIVER, TRACE
-from headend.multicast.trace.operations import trace_operations
-from headend.multicast.tree.driver import create as create_tree
 from headend.multicast.tree.mroute import RouteChange
 from headend.multicast.tree.routes import RouteEvents
-from nf.contracts.driver import Checkpoint
-from nf.contracts.json import Json, JsonObject
-from nf.contracts.noc_client import CLIENT, NodeOutcome, OperationOutcome
-from tests.headend.multicast.tree.network import Node, commit, connect, context, joined, nodes, send, take_back, until
+from tests.headend.multicast.trace.noc import Noc, run
+from tests.headend.multicast.tree.network import Node, commit, connect, joined, nodes, send, take_back, until
 from tests.headend.multicast.tree.test_live import COMMITTED, CREATE, RECEIVER, SOURCE, WANTED, Network, neighbours_up
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(180)]
@@ -77,57 +67,8 @@ async def _come() -> None:
                 await asyncio.get_running_loop().sock_recv(receiver, 2048)
 
 
-class Noc:
-    """A `NocClient` whose appliances are the nodes. `printed`: the lines."""
-
-    def __init__(self, network: Network, *names: str) -> None:
-        self._nodes = {name: network.nodes[name] for name in names or NAMES}
-        self.printed: list[str] = []
-
-    def run_operation(
-        self, name: str, target: str, arguments: JsonObject, *, past_failures: bool, profile: Path | None
-    ) -> OperationOutcome:
-        operations = {one.object: one for one in trace_operations({"ch1": self._nodes})}
-        (stage,) = operations[target].stages
-        assert name == TRACE
-        running = {appliance: self._start(appliance, arguments) for appliance, driver in stage if driver == DRIVER}
-        outcomes = tuple(
-            NodeOutcome(appliance, DRIVER, 0, "done", result=json.loads(json.dumps(future.result(60))))
-            for appliance, future in running.items()
-        )
-        return OperationOutcome(True, outcomes, 0.1, {})
-
-    def _start(self, appliance: str, arguments: JsonObject) -> Future[JsonObject]:
-        node = self._nodes[appliance]
-        operation = create_tree(node.context()).operations[TRACE]
-        checkpoint = Checkpoint({}, lambda _data: None)
-        return node.start(operation.run, arguments, checkpoint, context(60.0))
-
-    def operation_objects(self, name: str) -> tuple[str, ...]:
-        return ("ch1",)
-
-    def print_json(self, value: Json) -> None:
-        self.printed.append(json.dumps(value))
-
-    def print_table(self, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> None:
-        self.printed += [" ".join(row) for row in rows]
-
-    def say(self, text: str) -> None:
-        self.printed.append(text)
-
-
-def run(noc: Noc, *arguments: str) -> int:
-    app = typer.Typer()
-    trace_commands.register(app)
-    token = CLIENT.set(noc)  # type: ignore[arg-type]
-    try:
-        return CliRunner().invoke(app, [*arguments], catch_exceptions=False).exit_code
-    finally:
-        CLIENT.reset(token)
-
-
 def trace(network: Network, *names: str) -> dict[str, Any]:
-    noc = Noc(network, *names)
+    noc = Noc({name: network.nodes[name] for name in names or NAMES})
     code = run(noc, "ch1", "r", "--interval", "2s", "--json")
     found: dict[str, Any] = json.loads(noc.printed[0])
     (way,) = found["ways"]
@@ -138,7 +79,7 @@ def trace(network: Network, *names: str) -> dict[str, Any]:
 def test_the_live_tree_without_a_loss(network: Network) -> None:
     with flowing(network):
         way = trace(network)
-        noc = Noc(network)
+        noc = Noc(network.nodes)
         assert run(noc, "ch1", "r", "--interval", "500ms") == 0
     assert [(hop["appliance"], hop["input"], hop["output"], hop["asks"]) for hop in way["hops"]] == [
         ("r", "eth1", "", ""),
