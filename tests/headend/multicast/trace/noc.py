@@ -17,6 +17,7 @@ from headend.multicast.tree.driver import create as create_tree
 from nf.contracts.driver import Checkpoint
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.noc_client import CLIENT, NodeOutcome, OperationOutcome
+from nf.contracts.planner import Hop
 from tests.headend.multicast.tree.network import Node, context
 
 
@@ -30,7 +31,8 @@ class Noc:
     def run_operation(
         self, name: str, target: str, arguments: JsonObject, *, past_failures: bool, profile: Path | None
     ) -> OperationOutcome:
-        operations = {one.object: one for one in trace_operations({"ch1": self._nodes})}
+        hops = [Hop("ch1", "iptv", order, appliance, "tree") for order, appliance in enumerate(self._nodes)]
+        operations = {one.object: one for one in trace_operations(hops)}
         (stage,) = operations[target].stages
         assert name == TRACE
         running = {appliance: self._start(appliance, arguments) for appliance, driver in stage if driver == DRIVER}
