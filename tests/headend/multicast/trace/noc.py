@@ -21,12 +21,31 @@ from nf.contracts.planner import Hop
 from tests.headend.multicast.tree.network import Node, context
 
 
-class Noc:
-    """A `NocClient` whose appliances are the nodes. `printed`: the lines."""
+class Terminal:
+    """The part of a `NocClient` that prints; `printed`: the lines."""
+
+    def __init__(self) -> None:
+        self.printed: list[str] = []
+
+    def operation_objects(self, name: str) -> tuple[str, ...]:
+        return ("ch1", "ch2", "news")
+
+    def print_json(self, value: Json) -> None:
+        self.printed.append(json.dumps(value))
+
+    def print_table(self, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> None:
+        self.printed += ["\t".join(row) for row in rows]
+
+    def say(self, text: str) -> None:
+        self.printed.append(text)
+
+
+class Noc(Terminal):
+    """A `NocClient` whose appliances are the nodes."""
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
+        super().__init__()
         self._nodes = nodes
-        self.printed: list[str] = []
 
     def run_operation(
         self, name: str, target: str, arguments: JsonObject, *, past_failures: bool, profile: Path | None
@@ -48,20 +67,8 @@ class Noc:
         checkpoint = Checkpoint({}, lambda _data: None)
         return node.start(operation.run, arguments, checkpoint, context(60.0))
 
-    def operation_objects(self, name: str) -> tuple[str, ...]:
-        return ("ch1",)
 
-    def print_json(self, value: Json) -> None:
-        self.printed.append(json.dumps(value))
-
-    def print_table(self, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> None:
-        self.printed += [" ".join(row) for row in rows]
-
-    def say(self, text: str) -> None:
-        self.printed.append(text)
-
-
-def run(noc: Noc, *arguments: str) -> int:
+def run(noc: Terminal, *arguments: str) -> int:
     app = typer.Typer()
     trace_commands.register(app)
     token = CLIENT.set(noc)  # type: ignore[arg-type]

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from headend.multicast import trace_commands
 from headend.multicast.trace.operations import trace_operations
 from headend.multicast.trace.reading import FlowReading, NodeReading
-from nf.contracts.json import Json, JsonObject
+from nf.contracts.json import JsonObject
 from nf.contracts.noc_client import CLIENT, NodeOutcome, OperationOutcome
 from nf.contracts.planner import FleetOperation, Hop
 from nf.errors import DriverError, InputError
+from tests.headend.multicast.trace.noc import Terminal, run
 from tests.headend.multicast.trace.test_walk import FLOW, Tree
 
 
-class Answers:
+class Answers(Terminal):
     """A `NocClient`: `readings` answer, `silent` do not."""
 
     def __init__(self, readings: list[NodeReading], *silent: str) -> None:
+        super().__init__()
         self._nodes = [
             *(NodeOutcome(one.appliance, "multicast-tree", 0, "done", result=one.to_json()) for one in readings),
             *(NodeOutcome(name, "multicast-tree", 0, "offline", "is offline") for name in silent),
         ]
         self.asked: list[JsonObject] = []
-        self.printed: list[str] = []
 
     def run_operation(
         self, name: str, target: str, arguments: JsonObject, *, past_failures: bool, profile: Path | None
@@ -38,34 +36,8 @@ class Answers:
         complete = all(node.state == "done" for node in self._nodes)
         return OperationOutcome(complete, tuple(self._nodes), 0.1, {})
 
-    def operation_objects(self, name: str) -> tuple[str, ...]:
-        return ("ch1", "ch2", "news")
 
-    def print_json(self, value: Json) -> None:
-        self.printed.append(json.dumps(value))
-
-    def print_table(self, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> None:
-        self.printed += ["\t".join(row) for row in rows]
-
-    def say(self, text: str) -> None:
-        self.printed.append(text)
-
-
-@pytest.fixture
-def run() -> Any:
-    def call(client: Answers, *arguments: str) -> int:
-        app = typer.Typer()
-        trace_commands.register(app)
-        token = CLIENT.set(client)  # type: ignore[arg-type]
-        try:
-            return CliRunner().invoke(app, [*arguments], catch_exceptions=False).exit_code
-        finally:
-            CLIENT.reset(token)
-
-    return call
-
-
-def test_all_count_at_one_instant_of_their_own_clocks(run: Any) -> None:
+def test_all_count_at_one_instant_of_their_own_clocks() -> None:
     client = Answers(Tree([0, 1]).readings())
     assert run(client, "ch1", "r2", "--interval", "500ms") == 0
     first, second = client.asked
@@ -82,7 +54,7 @@ def test_all_count_at_one_instant_of_their_own_clocks(run: Any) -> None:
     assert client.printed[-1] == "no packets vanish"
 
 
-def test_a_loss_is_told_and_makes_exit_code_1(run: Any) -> None:
+def test_a_loss_is_told_and_makes_exit_code_1() -> None:
     tree = Tree([0, 1], losses={2: (1, 0.5)})
     client = Answers(tree.readings())
     assert run(client, "ch1", "r2") == 1
@@ -95,7 +67,7 @@ def test_a_loss_is_told_and_makes_exit_code_1(run: Any) -> None:
     ]
 
 
-def test_who_does_not_answer_is_named(run: Any) -> None:
+def test_who_does_not_answer_is_named() -> None:
     readings = [one for one in Tree([0, 1, 2]).readings() if one.appliance != "r2"]
     client = Answers(readings, "r2")
     assert run(client, "ch1", "r3") == 1
@@ -105,7 +77,7 @@ def test_who_does_not_answer_is_named(run: Any) -> None:
         run(Answers([], "r2"), "ch1", "r3")
 
 
-def test_what_makes_no_sense_is_refused(run: Any) -> None:
+def test_what_makes_no_sense_is_refused() -> None:
     for interval in ("2", "10ms", "2m", "x"):
         with pytest.raises(InputError, match=r"interval|duration"):
             run(Answers(Tree([0]).readings()), "ch1", "r1", "--interval", interval)
@@ -116,7 +88,7 @@ def test_what_makes_no_sense_is_refused(run: Any) -> None:
         run(Answers(Tree([0]).readings()), "ch1", "r1", "--path", "other")
 
 
-def test_a_flow_that_nobody_asks_for(run: Any) -> None:
+def test_a_flow_that_nobody_asks_for() -> None:
     readings = [
         NodeReading("r1", {"eth1": ("10.1.0.1/24",), "eth2": ("10.2.0.1/24",)}, (FlowReading(FLOW),), 1000.0, 2.0)
     ]

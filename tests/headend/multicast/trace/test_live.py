@@ -91,7 +91,7 @@ def test_the_live_tree_without_a_loss(network: Network) -> None:
     assert all(hop["arrived"] for hop in way["hops"][:3])
     assert all(hop["sent"] for hop in way["hops"][1:])
     assert noc.printed[-1] == "no packets vanish"
-    assert noc.printed[1].startswith("- r eth1 - -")
+    assert noc.printed[1].startswith("-\tr\teth1\t-\t-")
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def test_joins_are_heard_of_and_the_first_packet_is_timed(network: Network) -> N
                                   "rate": 6_000_000})  # fmt: skip
     driver = create_monitor(pop.context())
     undos = pop.call(commit, driver, MonitorSection(interfaces=("eth1",), flows=(watch,)))
-    path = pop.run_dir / "monitor" / "status.sock"
+    path = pop.run_dir / "monitor"
 
     async def flow() -> FlowStatus:
         status = await ask(path)
