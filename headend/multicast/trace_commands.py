@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from headend.multicast.trace.operations import TRACE
+from headend.multicast.trace.names import TRACE
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.noc_client import CLIENT
-from nf.documents.quantities import parse_duration_ms
 from nf.errors import DriverError, InputError
 
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ def register(app: typer.Typer) -> None:
 
 def _seconds(text: str) -> float:
     """Raises InputError."""
+    from nf.documents.quantities import parse_duration_ms
+
     try:
         milliseconds = parse_duration_ms(text)
     except ValueError as error:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from headend.multicast.documents import MonitorSection
 from headend.multicast.monitor.client import MonitorStatus, ask
-from headend.multicast.monitor.units import STATUS_SOCKET, text_of
+from headend.multicast.monitor.units import text_of
 from tests.bench.harness import Benchmark
 
 SOURCE, GROUP, PORT = "10.61.1.10", "232.61.1.1", 5000
@@ -85,7 +85,7 @@ def _ours(sender: str, receiver: str) -> float:
         process = subprocess.Popen(_in(receiver, sys.executable, *argv))
 
         def status() -> MonitorStatus | None:
-            return asyncio.run(ask(directory / STATUS_SOCKET))
+            return asyncio.run(ask(directory))
 
         try:
             _await("the monitor answers", _START_S, status)

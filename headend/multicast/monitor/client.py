@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_ANSWER_TIMEOUT_S = 1.0
-_LONGEST_ANSWER = 1 << 22
+from headend.datapath import read_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +52,17 @@ class MonitorStatus:
     flows: tuple[FlowStatus, ...]
 
 
-async def ask(path: Path) -> MonitorStatus | None:
-    """None when no monitor answers at the socket `path` within a second."""
+async def ask(directory: Path) -> MonitorStatus | None:
+    """None when no monitor answers there within a second."""
     try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(str(path), limit=_LONGEST_ANSWER)
-            try:
-                line = await reader.readline()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-        return parse(line)
-    except (OSError, TimeoutError, ValueError):
+        return parse(await read_status(directory))
+    except ValueError:
         return None
 
 
-def parse(line: bytes) -> MonitorStatus:
+def parse(data: Any) -> MonitorStatus:
     """Raises ValueError."""
     try:
-        data: dict[str, Any] = json.loads(line)
         flows = tuple(
             FlowStatus(**{name: flow[name] for name in FlowStatus.__dataclass_fields__}) for flow in data["flows"]
         )

@@ -58,7 +58,7 @@ class MonitorDriver:
             return "the monitor is not there"
         if unit.state is not UnitState.READY:
             return f"the monitor is {unit.state.value} {unit.last_exit}".rstrip()
-        return _runs_other(await ask(self._places.status), text)
+        return _runs_other(await ask(self._places.directory), text)
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
         section = _section(want)
@@ -94,7 +94,7 @@ class MonitorDriver:
         gone = now is None or now.state in {UnitState.STOPPED, UnitState.FAILED}
         await (self._units.start if gone else self._units.restart)(UNIT)
         began = self._clock.monotonic()
-        while wrong := _runs_other(await ask(self._places.status), text):
+        while wrong := _runs_other(await ask(self._places.directory), text):
             if self._clock.monotonic() - began >= _ACTIVE_S:
                 raise DriverError(wrong, where=self.name, remedy=f"read the log of unit {UNIT}")
             await self._clock.sleep(_POLL_S)
@@ -126,7 +126,7 @@ class MonitorDriver:
                 watch = None
             else:
                 watch = watch or MonitorWatch(self._appliance)
-                for event in watch.take(await ask(self._places.status), self._clock.now()):
+                for event in watch.take(await ask(self._places.directory), self._clock.now()):
                     yield event
             await self._clock.sleep(_EVENTS_S)
 

@@ -79,8 +79,9 @@ class Classifier:
 
 
 def big_endian(words: Words, index: Ints) -> Ints:
-    """Words of packet content at `index`, as numbers."""
-    return words[index].view(">u4").astype(np.int64)
+    """Words of packet content at `index`, as numbers. What a packet's own lengths would place beyond the memory is
+    some other word: whoever asks looks at the lengths too."""
+    return words.take(index, mode="clip").view(">u4").astype(np.int64)
 
 
 def _key(flow: FlowKey) -> int:

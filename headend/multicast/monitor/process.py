@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from headend.datapath import STATUS_SOCKET
 from headend.multicast.documents import MonitorSection
 from headend.multicast.monitor.follow import Follows
 from headend.multicast.monitor.meter import FlowFigures, Meter
 from headend.multicast.monitor.packets import Classifier, FlowKey, Packets
 from headend.multicast.monitor.ring import Ring, block_bytes_for
-from headend.multicast.monitor.units import STATUS_SOCKET, digest
+from headend.multicast.monitor.units import digest
 from headend.multicast.tree.routes import RouteEvents, dump_routes
 from nf.errors import DriverError, InputError
 

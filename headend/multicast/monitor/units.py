@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from headend.datapath import STATUS_SOCKET
 from headend.multicast.documents import MonitorSection
 from nf.contracts.units import Readiness, ReadyKind, UnitSpec
 from nf.errors import StorageError
 
 MODULE, UNIT = "headend.multicast.monitor", "multicast-monitor"
-STATUS_SOCKET = "status.sock"
 _READY_TIMEOUT_S = 10.0
 
 
@@ -44,10 +44,6 @@ class Places:
     def of(cls, run_dir: Path, state_dir: Path) -> Places:
         return cls(state_dir / "multicast-monitor.json", run_dir / "monitor")
 
-    @property
-    def status(self) -> Path:
-        return self.directory / STATUS_SOCKET
-
     def read(self) -> str | None:
         try:
             return self.file.read_text(encoding="utf-8", errors="replace")
@@ -75,7 +71,7 @@ class Places:
         return UnitSpec(
             name=UNIT,
             argv=(sys.executable, "-m", MODULE, *options),
-            ready=Readiness(ReadyKind.UNIX_SOCKET, str(self.status), _READY_TIMEOUT_S),
+            ready=Readiness(ReadyKind.UNIX_SOCKET, str(self.directory / STATUS_SOCKET), _READY_TIMEOUT_S),
             backoff_last_s=5.0,
             stop_timeout_s=2.0,
         )

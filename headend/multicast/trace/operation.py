@@ -135,7 +135,7 @@ class TreeTrace:
                     f"output stage {output.key} ({output.mode}): {output.packets} sent, "
                     f"{output.continuity_errors} continuity errors; feeds: {legs}"
                 )
-        monitor = await ask_monitor(MonitorPlaces.of(self._run_dir, self._state_dir).status)
+        monitor = await ask_monitor(MonitorPlaces.of(self._run_dir, self._state_dir).directory)
         for flow in monitor.flows if monitor is not None else ():
             if flow.channel == channel:
                 name = "/".join(filter(None, (flow.path, flow.leg)))

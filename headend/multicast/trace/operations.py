@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections import defaultdict
+from collections.abc import Iterable
 
-from nf.contracts.planner import FleetOperation
-
-TRACE: Final = "tree.trace"
-DRIVER: Final = "multicast-tree"
-"""It is there on every appliance, also where it has no section, such as the headend and receivers."""
+from headend.multicast.trace.names import DRIVER, TRACE
+from nf.contracts.planner import FleetOperation, Hop
 
 
-def trace_operations(channels: Mapping[str, Iterable[str]]) -> tuple[FleetOperation, ...]:
-    """`channels`: id -> the appliances that its trees may pass: sources, routers, PoPs and receivers. All are asked at
-    once, since their counters are compared."""
+def trace_operations(hops: Iterable[Hop]) -> tuple[FleetOperation, ...]:
+    """One for each channel: on every appliance where it is measured, which are its sources, routers, PoPs and
+    receivers. All are asked at once, since their counters are compared."""
+    channels: defaultdict[str, set[str]] = defaultdict(set)
+    for hop in hops:
+        channels[hop.channel].add(hop.appliance)
     return tuple(
-        FleetOperation(TRACE, channel, (tuple((appliance, DRIVER) for appliance in sorted(set(appliances))),))
+        FleetOperation(TRACE, channel, (tuple((appliance, DRIVER) for appliance in sorted(appliances)),))
         for channel, appliances in sorted(channels.items())
     )

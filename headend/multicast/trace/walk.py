@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from itertools import pairwise
 
 from headend.multicast.trace.localise import Count, Stretch
@@ -54,6 +55,10 @@ class Walk:
     def ways(self, receiver: str, path: str = "") -> tuple[Way, ...]:
         """`receiver`: an appliance, or an address on a PoP's LAN. First what it gets from its PoP, then the feeds."""
         node = self._nodes.get(receiver)
+        if node is None and not _is_address(receiver):
+            known = ", ".join(sorted(self._nodes)) or "none"
+            remedy = f"give an address on a PoP's LAN, or one that answered: {known}"
+            raise NotFoundError("no such appliance has answered, nor is it an address", where=receiver, remedy=remedy)
         addresses = [p.partition("/")[0] for found in node.addresses.values() for p in found] if node else [receiver]
         ways: list[Way] = []
         flows = self.flows(path)
@@ -166,6 +171,14 @@ class Walk:
         reading = node.of(flow)
         arrived = reading.passing(interface, "in") if reading is not None else None
         return Hop(node.appliance, input=interface, arrived=_count(node, arrived), drops=node.drops.get(interface, 0))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _towards(node: NodeReading, addresses: Sequence[str]) -> tuple[str, str] | None:

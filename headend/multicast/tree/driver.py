@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from headend.multicast.documents import TreeEntry, TreeSection
 from headend.multicast.mfc.kernel import read_kernel
 from headend.multicast.mfc.pins import Pin, missing
+from headend.multicast.trace.names import TRACE
 from headend.multicast.trace.operation import TreeTrace
-from headend.multicast.trace.operations import TRACE
 from headend.multicast.tree.client import list_table, run_transaction
 from headend.multicast.tree.legs import LegAlarms
 from headend.multicast.tree.pinning import UNIT, keep, kept, pins_of
@@ -65,8 +65,8 @@ class TreeDriver:
         return State(value, frozenset(fact for entry in entries for fact in entry.provides))
 
     async def standing(self) -> list[TreeEntry]:
-        """The entries as they stand. Raises DriverError."""
-        return _entries((await self.observe()).value)
+        """The entries as they stand in the gate. Raises DriverError."""
+        return list(parse_table(await list_table() or ())[0])
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
         if want is None:

@@ -129,7 +129,7 @@ def test_figures_are_those_of_nftables_and_tshark(network: dict[str, Node], tmp_
     router.shell("nft", "add table ip lossy; add chain ip lossy f { type filter hook forward priority 0; }; "
                  f"add rule ip lossy f numgen inc mod {LOSS_EVERY} 7 counter drop")  # fmt: skip
     file = tmp_path / "arrived.pcapng"
-    path = receiver.run_dir / "monitor" / "status.sock"
+    path = receiver.run_dir / "monitor"
 
     async def settled() -> bool:
         status = await ask(path)
@@ -225,7 +225,7 @@ def test_an_interface_that_comes_later_is_listened_on(network: dict[str, Node]) 
     receiver = network["r"]
     driver = _driver(receiver)
     undos = receiver.call(commit, driver, MonitorSection(interfaces=("late0",), flows=SECTION.flows))
-    path = receiver.run_dir / "monitor" / "status.sock"
+    path = receiver.run_dir / "monitor"
     assert any("late0" in problem for problem in receiver.call(ask, path).problems)  # type: ignore[union-attr]
     receiver.shell("ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1")
     receiver.shell("ip", "link", "set", "late0", "up")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -109,7 +108,7 @@ def test_a_monitor_that_is_down() -> None:
     assert ended == {("loss", Severity.CLEARED), ("monitor-down", Severity.CLEARED)}
 
 
-@pytest.mark.parametrize("line", [b"", b"[]", b"{}", b"null", b"\xff", json.dumps({"flows": [1]}).encode()])
-def test_an_answer_of_something_else(line: bytes) -> None:
-    with pytest.raises(ValueError, match=r".*"):
-        parse(line)
+@pytest.mark.parametrize("told", ["", [], {}, None, {"flows": [1]}, {"flows": 3}])
+def test_an_answer_of_something_else(told: object) -> None:
+    with pytest.raises(ValueError, match="no status of a monitor"):
+        parse(told)

@@ -190,6 +190,8 @@ def test_a_native_receiver_and_one_that_asked_for_nothing() -> None:
     assert "r1 does not send" in way.problem
     with pytest.raises(NotFoundError, match="nothing of this channel"):
         Walk(nodes).ways("192.0.2.9")
+    with pytest.raises(NotFoundError, match="no such appliance"):
+        Walk(nodes).ways("tv9")
 
 
 def test_ways_that_end_before_the_source() -> None:
