@@ -387,7 +387,8 @@ class AccessSection(DocumentModel):
 class AmtRelay(DocumentModel):
     """Gives what arrives on `upstream` to gateways that ask for it at `address` (RFC 7450).
 
-    `groups`: what may be asked for; anything source-specific while it is None.
+    `groups`: what may be asked for; anything source-specific while it is None. `requires`: ordering facts, such as that
+    of an interface that is made in the same commit.
     """
 
     address: Address
@@ -396,6 +397,7 @@ class AmtRelay(DocumentModel):
     max_gateways: Annotated[Whole, Field(ge=1, le=10_000)] = 100
     max_flows: Annotated[Whole, Field(ge=1, le=1000)] = 64
     groups: tuple[SsmGroup, ...] | None = None
+    requires: tuple[str, ...] = ()
 
 
 class AmtFlow(DocumentModel):
@@ -408,13 +410,14 @@ class AmtFlow(DocumentModel):
 class AmtGateway(DocumentModel):
     """Asks the relay at `relay` for `flows` and puts them, as they were sent, on the interfaces `deliver`.
 
-    `provides`: ordering facts that hold while the relay has taken the memberships.
+    `requires`: ordering facts as in a relay; `provides`: those that hold while the relay has taken the memberships.
     """
 
     relay: Address
     port: Port = 2268
     flows: Annotated[tuple[AmtFlow, ...], Field(min_length=1)]
     deliver: Annotated[tuple[InterfaceName, ...], Field(min_length=1)]
+    requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from headend.multicast import answering
 from nf.contracts.units import Readiness, ReadyKind, UnitSpec
 
 UNIT = "access-follower"
@@ -52,18 +50,10 @@ def unit_spec(run_dir: Path) -> UnitSpec:
 
 async def ask(run_dir: Path, command: Literal["", "reload", "sync"] = "") -> FollowerStatus | None:
     """None when no follower answers in time."""
+    answer = await answering.ask(socket_path(run_dir), command, _ANSWER_TIMEOUT_S)
     try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(str(socket_path(run_dir)), limit=1 << 22)
-            try:
-                writer.write(command.encode() + b"\n")
-                line = await reader.readline()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-        return parse(json.loads(line))
-    except (OSError, TimeoutError, ValueError, KeyError, TypeError):
+        return parse(answer) if answer is not None else None
+    except (ValueError, KeyError, TypeError):
         return None
 
 

@@ -194,7 +194,8 @@ class Follower:
         if error:
             self.counts["refused"] += 1
             self.last_error = f"nftables refused elements: errno {error}"
-            self._installed = {port: found for port in self._ports if (found := self._read_set(port)) is not None}
+            with contextlib.suppress(OSError):
+                self._read_sets()
             return
         self.counts["changes"] += sum(len(out) + len(into) for out, into in changes.values())
         for port in self._ports:
@@ -207,7 +208,7 @@ class Follower:
         try:
             self._indexes = dict(socket.if_nameindex())
             first = not self._installed
-            self._installed = {port: found for port in self._ports if (found := self._read_set(port)) is not None}
+            self._read_sets()
             joined = self._read_database()
         except OSError as error:
             self._failed(error)
@@ -227,6 +228,9 @@ class Follower:
                 if change.joined and change.port in self._indexes:
                     found.setdefault(self._indexes[change.port], {})[change.key] = None
         return found
+
+    def _read_sets(self) -> None:
+        self._installed = {port: found for port in self._ports if (found := self._read_set(port)) is not None}
 
     def _read_set(self, port: str) -> frozenset[Flow] | None:
         """None when there is no such set, so that nothing is put into it."""

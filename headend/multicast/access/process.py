@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from headend.multicast.access.follower import Follower
+from headend.multicast.answering import listening_socket
 from headend.multicast.documents import AccessSection
 
 TICK_S, RESYNC_S = 0.1, 2.0
@@ -50,18 +51,6 @@ def read_section(path: Path) -> AccessSection:
     return AccessSection.model_validate_json(path.read_bytes())
 
 
-def _listening(path: Path) -> socket.socket:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(str(path))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 async def run(section: Path, status: Path) -> None:
     """Until SIGTERM or SIGINT. Raises OSError and ValueError when it cannot begin."""
     loop = asyncio.get_running_loop()
@@ -84,7 +73,7 @@ async def run(section: Path, status: Path) -> None:
         writer.close()
 
     watch.refresh()
-    server = await asyncio.start_unix_server(answer, sock=_listening(status))
+    server = await asyncio.start_unix_server(answer, sock=listening_socket(status))
     try:
         due = loop.time() + RESYNC_S
         while not stop.is_set():

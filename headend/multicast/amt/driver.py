@@ -77,14 +77,15 @@ class AmtDriver:
         return tuple(steps)
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
-        """Every interface is there, and so is the relay's address."""
+        """Every interface is there, unless the part waits for one."""
         section = _section(want)
         if not steps or section is None:
             return
         async with open_kernel() as kernel:
             links = await kernel.links()
-        named = [section.relay.upstream] if section.relay is not None else []
-        named += section.gateway.deliver if section.gateway is not None else ()
+        relay, gateway = section.relay, section.gateway
+        named = [relay.upstream] if relay is not None and not relay.requires else []
+        named += gateway.deliver if gateway is not None and not gateway.requires else ()
         remedy = "name an interface of this appliance"
         problems = [Problem("does not exist", remedy, key=name) for name in named if name not in links]
         if problems:
@@ -190,6 +191,7 @@ def _run_step(role: str, old: Part | None, new: Part) -> Step:
         id=f"amt.{role}",
         kind=RUN,
         arguments={"role": role, "part": new.to_json()},
+        requires=frozenset(new.requires),
         provides=frozenset(facts),
         budget_s=12.0,
         undo_budget_s=12.0,

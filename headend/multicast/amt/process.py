@@ -24,6 +24,7 @@ from headend.multicast.amt.gateway import Gateway, Incoming, Outgoing, Phase
 from headend.multicast.amt.mac import Authenticator
 from headend.multicast.amt.relay import Limits, Relay
 from headend.multicast.amt.wire import Delivery, Upstream
+from headend.multicast.answering import listening_socket
 from headend.multicast.documents import AmtGateway, AmtRelay
 from headend.multicast.igmp import Flow
 from headend.multicast.ipv4 import MalformedError
@@ -197,18 +198,6 @@ def told(flow: Flow) -> str:
     return f"{IPv4Address(flow[0])},{IPv4Address(flow[1])}"
 
 
-def _listening(path: Path) -> socket.socket:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(str(path))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 async def run(process: RelayProcess | GatewayProcess, status: Path) -> None:
     """Until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
@@ -216,15 +205,16 @@ async def run(process: RelayProcess | GatewayProcess, status: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
-    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            await reader.readline()
             writer.write(json.dumps({"version": 1, "pid": os.getpid(), **process.status()}).encode() + b"\n")
             await writer.drain()
         writer.close()
 
     for sock, read in process.sockets():
         loop.add_reader(sock.fileno(), read)
-    server = await asyncio.start_unix_server(answer, sock=_listening(status))
+    server = await asyncio.start_unix_server(answer, sock=listening_socket(status))
     try:
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):

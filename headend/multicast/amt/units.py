@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import sys
 from pathlib import Path
 
+from headend.multicast import answering
 from headend.multicast.documents import AmtGateway, AmtRelay, AmtSection
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.units import Readiness, ReadyKind, UnitSpec
 
 MODULE = "headend.multicast.amt.process"
 ROLES = ("relay", "gateway")
-_ANSWER_TIMEOUT_S = 1.0
 
 Part = AmtRelay | AmtGateway
 
@@ -58,16 +56,4 @@ def part_of(role: str, spec: UnitSpec | None) -> Part | None:
 
 async def ask(run_dir: Path, role: str) -> JsonObject | None:
     """None when nothing answers within a second."""
-    try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(str(socket_path(run_dir, role)), limit=1 << 22)
-            try:
-                line = await reader.readline()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-        answer = json.loads(line)
-    except (OSError, TimeoutError, ValueError):
-        return None
-    return answer if isinstance(answer, dict) else None
+    return await answering.ask(socket_path(run_dir, role))

@@ -259,6 +259,27 @@ def _follows(lan: Edge, killed: int) -> Callable[..., Any]:
     return anew
 
 
+def test_a_host_that_overflows_the_bridges_table_gets_and_costs_nothing(lan: Edge) -> None:
+    """The kernel then turns snooping off and floods: the sets stand between, and the drift is put back."""
+    section = bridged(access_port("eth1"), access_port("eth2", igmp_rate=5000))
+    with standing(lan, section), wires(lan) as (taps, reporters), streaming(lan, G1, G2):
+        lan.pop.shell("ip", "link", "set", "bracc", "type", "bridge", "mcast_hash_max", "64")
+        reporters[0].report(lan.host_address(1), record(JOIN, G1))
+        lan.hosts[0].call(until_heard, taps[0], G1)
+        for number in range(1000, 1200):
+            reporters[1].report(lan.host_address(2), record(JOIN, group(number)))
+
+        async def off() -> bool:
+            told = (await lan.driver.verify(section, context(0.0))).differences
+            return any("mcast_snooping is 0" in line for line in told)
+
+        lan.pop.call(until, off)
+        assert heard(lan, taps) == [{G1}, set()]
+        lan.pop.call(commit, lan.driver, section)
+        assert heard(lan, taps) == [{G1}, set()]
+        assert taps[0].heard.lost(G1) == 0
+
+
 def test_a_section_changes_into_another_and_back(lan: Edge) -> None:
     first = bridged(access_port("eth1"), access_port("eth2", max_channels=3, groups=[G2]))
     with standing(lan, first), wires(lan) as (taps, reporters), streaming(lan, G1, G2):

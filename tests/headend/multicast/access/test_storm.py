@@ -44,7 +44,10 @@ STORMING, RECEIVERS, ZAP_S = 4, 50, 0.2
 
 @pytest.fixture
 def live(require_programs: Callable[..., None]) -> Iterator[tuple[Edge, Node]]:
-    """Ports eth1 to eth4 for the storm, eth5 for who is settled; the source is behind up1, and pimd on the bridge."""
+    """Ports eth1 to eth4 for the storm, eth5 for who is settled, and another one who is settled is behind eth2.
+
+    The source is behind up1, and pimd on the bridge.
+    """
     require_programs("ip", "nft", "bridge", "zebra", "pimd", "nsenter")
     with edge(STORMING + 1) as lan, nodes("s") as made:
         source = made["s"]
@@ -126,18 +129,26 @@ def test_a_zapping_storm_costs_a_settled_receiver_nothing(live: tuple[Edge, Node
         for thing in (tap, *reporters):
             stack.callback(thing.close)
         stack.callback(flow.cancel)
+        beside = lan.hosts[1].call(open_tap)
+        stack.callback(beside.close)
         for _ in range(3):  # a host repeats its report (RFC 3376 section 8.14.1)
             reporters[-1].report("10.3.9.15", record(RecordType.ALLOW, SETTLED, SOURCE))
+            reporters[1].report("10.3.9.12", record(RecordType.ALLOW, SETTLED, SOURCE))
         settled.call(until_heard, tap, SETTLED)
+        lan.hosts[1].call(until_heard, beside, SETTLED)
         storms = [
             host.start(_zap, reporter, port, seconds)
             for port, (host, reporter) in enumerate(zip(lan.hosts[:STORMING], reporters, strict=False))
         ]
+        neighbour = lan.hosts[1].start(_watch, beside, seconds + 1.0)
         settled.call(_watch, tap, seconds + 1.0, timeout_s=120.0)
+        neighbour.result(60)
         sent = sum(storm.result(60) for storm in storms)
         assert tap.heard.groups() == {SETTLED}
         assert len(tap.heard.numbers[SETTLED]) > seconds * 40
         assert tap.heard.lost(SETTLED) == 0
+        assert beside.heard.lost(SETTLED) == 0  # who is settled among those that zap
+        assert len(beside.heard.groups()) > len(CHANNELS) / 2
         assert sent >= STORMING * RECEIVERS * (seconds / ZAP_S) * 0.9
         # Neither querier nor follower died, and both still serve.
         assert pop.call(asking)
