@@ -76,6 +76,16 @@ class Planned:
             self._lans[pop] = access_faces(self.topology, pop, self.subscribers)
         return self._lans[pop]
 
+    def edges(self, way: Way, streams: tuple[PlannedStream, ...], pops: tuple[str, ...]) -> Mapping[Edge, int]:
+        """Link directions that the streams and what is given to receivers may use; the same for like paths."""
+        key = (pops, way.path.given_out, *((one.stream.leg, one.stream.appliance, id(one.reach)) for one in streams))
+        if key not in self._edges:
+            found = Counter(edge for one in streams for edge in one.reach.edges)
+            found.update(Edge(one.stream.face.link, one.stream.appliance) for one in streams)
+            found.update(Edge(face.link, pop) for pop in pops for face in self.lans(pop) if face.link)
+            self._edges[key] = found
+        return self._edges[key]
+
     def pops_of(self, sites: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(sorted(pop for site in set(sites) for pop in self.pops.get(site, ())))
 
@@ -132,13 +142,7 @@ def _planned(plan: Planned, way: Way, emitted: tuple[Stream, ...]) -> PlannedWay
     streams = tuple(
         PlannedStream(stream, plan.forest.reach(stream.leg, links, pops, with_alternates=single)) for stream in emitted
     )
-    key = (links, tuple(stream.appliance for stream in emitted), pops, way.path.protected, single)
-    if key not in plan._edges:  # noqa: SLF001  # its own cache
-        edges = Counter(edge for one in streams for edge in one.reach.edges)
-        edges.update(Edge(stream.face.link, stream.appliance) for stream in emitted)
-        edges.update(Edge(face.link, pop) for pop in pops for face in plan.lans(pop) if face.link)
-        plan._edges[key] = edges  # noqa: SLF001
-    return PlannedWay(way, streams, pops, output_of(way, plan.groups), plan._edges[key])  # noqa: SLF001
+    return PlannedWay(way, streams, pops, output_of(way, plan.groups), plan.edges(way, streams, pops))
 
 
 # ---- what may be asked for -------------------------------------------------------------------------------------------

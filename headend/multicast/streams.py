@@ -65,51 +65,61 @@ class Streams:
         source, group = one.source, self.groups.get((way.channel.id, way.path.id, leg or "a"))
         if source is None or group is None or source.appliance not in self.topology.appliances:
             return None
+        face = self._first_face(source, one.key)
+        if face is None:
+            return None
+        found = self._address(source.appliance, face, way) if leg is None else self._of_leg(source.appliance, leg, way)
+        if found is None:
+            return None
+        encapsulation: Encapsulation = "rtp" if way.path.protection == "hot-hot" else "ts"
+        return Stream(leg, source.appliance, *found, group, way.path.port, encapsulation, source)
+
+    def _first_face(self, source: Source, key: str) -> Face | None:
+        """The interface by which the appliance that takes the source in reaches the routers."""
         if source.appliance not in self.placed:
             rule = f"the source arrives at {source.appliance}, which does not have the function {SOURCE_FUNCTION}"
             remedy = f"place {SOURCE_FUNCTION} there in the fleet, or take a source that arrives at one that has it: "
-            self._refuse(rule, remedy + (", ".join(sorted(self.placed)) or "none yet"), one.key, source.id)
+            self._refuse(rule, remedy + (", ".join(sorted(self.placed)) or "none yet"), key, source.id)
             return None
         face = self.topology.shared_face(source.appliance, self.topology.routers)
         if face is None:
             rule = f"{source.appliance}, where the source arrives, is on no link with a router"
-            self._refuse(rule, "add the link to the fleet", one.key, source.id)
-            return None
-        address: IpAddress | None = (
-            face.address.ip if way.path.family == "ipv4" else self._address_v6(source.appliance, face)
-        )
-        if leg is not None:
-            placed = self._address_of_leg(source.appliance, leg, way)
-            if placed is None:
-                return None
-            face, address = placed
+            self._refuse(rule, "add the link to the fleet", key, source.id)
+        return face
+
+    def _address(self, appliance: str, face: Face, way: Way) -> tuple[Face, IpAddress] | None:
+        if way.path.family == "ipv4":
+            return face, face.address.ip
+        address = self._address_v6(appliance, face)
         if address is None:
-            self._refuse(
-                f"{source.appliance} has no IPv6 address from which the path could be sent",
-                f"add {source.appliance}:{face.name} to addresses_v6 in spec.equipment.multicast of the fleet",
-                f"{way.key}.family", "ipv6",
-            )  # fmt: skip
+            self._refuse_v6(appliance, f"add {appliance}:{face.name} to addresses_v6", way)
             return None
-        encapsulation: Encapsulation = "rtp" if way.path.protection == "hot-hot" else "ts"
-        return Stream(leg, source.appliance, face, address, group, way.path.port, encapsulation, source)
+        return face, address
 
     def _address_v6(self, appliance: str, face: Face) -> IpAddress | None:
         endpoint = f"{appliance}:{face.name}"
         return next((one.address.ip for one in self.equipment.addresses_v6 if one.interface == endpoint), None)
 
-    def _address_of_leg(self, appliance: str, leg: Leg, way: Way) -> tuple[Face, IpAddress | None] | None:
+    def _of_leg(self, appliance: str, leg: Leg, way: Way) -> tuple[Face, IpAddress] | None:
         pair = next((pair for pair in self.equipment.sources if pair.appliance == appliance), None)
         if pair is None:
-            self._refuse(
-                f"{appliance} has no addresses for protected channels",
-                f"add {{appliance: {appliance}, a: ..., b: ...}} to spec.equipment.multicast.sources of the fleet",
-                f"{way.key}.protection", way.path.protection,
-            )  # fmt: skip
+            rule = f"{appliance} has no addresses for protected channels"
+            add = f"add {{appliance: {appliance}, a: ..., b: ...}} to spec.equipment.multicast.sources of the fleet"
+            self._refuse(rule, add, f"{way.key}.protection", way.path.protection)
             return None
-        face = face_of(self.topology, appliance, pair.a if leg == "a" else pair.b)
+        own = pair.a if leg == "a" else pair.b
+        face = face_of(self.topology, appliance, own)
         if face is None:  # told with the fleet's own problems
             return None
-        return face, (pair.a if leg == "a" else pair.b) if way.path.family == "ipv4" else _v6(pair, leg)
+        address: IpAddress | None = own if way.path.family == "ipv4" else _v6(pair, leg)
+        if address is None:
+            self._refuse_v6(appliance, f"add {leg}6 to its entry in sources", way)
+            return None
+        return face, address
+
+    def _refuse_v6(self, appliance: str, remedy: str, way: Way) -> None:
+        rule = f"{appliance} has no IPv6 address from which the path could be sent"
+        self._refuse(rule, f"{remedy} in spec.equipment.multicast of the fleet", f"{way.key}.family", "ipv6")
 
     def _refuse(self, rule: str, remedy: str, key: str, value: str) -> None:
         self.problems.append(Problem(rule, remedy, key=key, value=value))

@@ -6,11 +6,13 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 from headend.multicast.documents import EXTENSION, SsmPath
 from headend.multicast.planned import plan_ways
 from headend.multicast.planner import MulticastPlanner
+from headend.multicast.redundant import redundant_trees
+from headend.multicast.spt import Topology, shortest_paths
 from headend.multicast.streams import FirstFeed, first_feeds
 from nf.contracts.planner import Contribution
 from nf.documents.fleet import Fleet
@@ -185,6 +187,29 @@ def test_sections_are_what_their_models_take(drawn: Drawn) -> None:
     for targets in found.probes.values():
         for target in targets:
             assert type(target).model_validate(target.to_json()) == target
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks())
+def test_routers_that_follow_their_sections_build_the_planned_legs(drawn: Drawn) -> None:
+    """As PIM chooses: the static reverse path if there is one, else OSPF's way, which then has to be the only one."""
+    routers, wires, on_a, on_b = drawn
+    pops = [f"n{number}" for number in range(routers)]
+    fleet = built(Fleet, fleet_data(routers, wires, on_a, None if on_a == on_b else on_b, pops))
+    network = Topology(fleet)
+    owner = {str(face.address.ip): name for name, faces in network.faces.items() for face in faces}
+    served = sorted(redundant_trees(network, "lan-a", "lan-a" if on_a == on_b else "lan-b").cuts)
+    assume(served)
+    found = MulticastPlanner().plan(lineup({"sites": served, "protection": "hot-hot"}), fleet)
+    assert found.problems == ()
+    ospf = {"a": shortest_paths(network, "lan-a"), "b": shortest_paths(network, "lan-a" if on_a == on_b else "lan-b")}
+    for router in pops:
+        static = {one["source"]: owner[one["neighbour"]] for one in section(found, router, "frr")["reverse_paths"]}
+        for entry in section(found, router, "multicast-tree")["entries"]:
+            wanted = {fact.rpartition("@")[2] for fact in entry["requires"] if "@" in fact}
+            chosen = {edge.sender for edge in ospf[entry["leg"]].upstream[router]}
+            assert wanted == ({static[entry["source"]]} if entry["source"] in static else chosen)
+            assert len(wanted) <= 1
 
 
 def test_where_protection_cannot_be() -> None:
