@@ -35,6 +35,7 @@ from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.output.client import StageStatus, ask
 from headend.multicast.output.driver import MulticastOutput, create
 from headend.transport.packet import build_packet
+from nf.contracts.driver import Undo
 from tests.headend.multicast.tree.network import Node, commit, connect, ip, joined, nodes, until
 
 ROOT = Path(__file__).parents[4]
@@ -92,9 +93,10 @@ class Network:
     def pop(self) -> Node:
         return self.nodes["p"]
 
-    def commit(self, *outputs: Output) -> None:
+    def commit(self, *outputs: Output) -> list[Undo]:
+        """The undo records, last first."""
         want = OutputSection(tap=TAP, outputs=outputs) if outputs else None
-        self.pop.call(commit, self.driver, want)
+        return self.pop.call(commit, self.driver, want)
 
     async def status(self) -> StageStatus | None:
         return await ask(self.pop.run_dir / "output")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from headend.datapath import tell
 from headend.multicast.documents import OutputSection
+from nf.errors import DriverError
 from tests.headend.multicast.output import network as lab
 from tests.headend.multicast.output.network import Network
-from tests.headend.multicast.tree.network import context, until
+from tests.headend.multicast.tree.network import context, take_back, until
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(180)]
 
@@ -113,6 +115,27 @@ def test_a_killed_process_comes_back_with_its_outputs(network: Network) -> None:
         assert OutputSection.model_validate(state.value) == want
     network.commit()
     assert network.pop.call(network.driver.observe).value is None
+
+
+def test_what_was_set_is_taken_back_and_the_machine_is_as_it_was(network: Network) -> None:
+    before = network.pop.snapshot()
+    first, other = (
+        lab.output("merge", *lab.legs()),
+        lab.output("switch", *lab.legs(), channel="ch9", group="232.62.9.1"),
+    )
+    made = network.commit(first)
+    pid = network.now().pid
+    more = network.commit(first, other)
+    absent = first.model_copy(update={"addresses": (IPv4Address("10.62.77.1"),)})
+    with pytest.raises(DriverError, match=r"cannot send from 10\.62\.77\.1"):
+        network.commit(absent, other)
+    network.commit(first, other)
+    network.pop.call(take_back, network.driver, more)
+    assert [output.key for output in network.now().outputs] == ["ch1/iptv"]
+    assert network.now().pid == pid
+    network.pop.call(take_back, network.driver, made)
+    assert network.pop.call(network.driver.observe).value is None
+    assert [line for line in network.pop.changes(before) if not line.startswith("multicast:")] == []
 
 
 def test_a_source_that_starts_anew_is_followed(network: Network) -> None:

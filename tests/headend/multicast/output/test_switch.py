@@ -3,7 +3,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headend.multicast.output import steering, switch
@@ -162,6 +162,7 @@ def test_without_alternates_nothing_is_done() -> None:
     assert source.steering.state is steering.State.HOME
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sets(st.sampled_from([None, FIRST, SECOND])), st.floats(0.05, 3)), max_size=12))
 def test_any_story_ends_at_home_or_where_it_flows(story: list[tuple[set[IPv4Address | None], float]]) -> None:
     source = Source("ch1", "ch2")
