@@ -7,6 +7,7 @@ kernel's one table, so what they forward is read in one way.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -16,7 +17,7 @@ from headend.multicast.documents import FrrInterface, FrrSection, ProxySection
 from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.kernel.driver import UNIT
 from headend.multicast.kernel.driver import create as create_proxy
-from headend.multicast.mfc.kernel import read_routes, read_vifs
+from headend.multicast.tree.routes import dump_routes
 from nf.contracts.driver import Driver, DriverContext
 from nf.documents.model import DocumentModel
 
@@ -87,9 +88,9 @@ BACKENDS: Sequence[Backend] = (FrrBackend(), KernelBackend())
 
 def forwarding(source: IPv4Address, group: IPv4Address) -> Forwarding | None:
     """None when nobody asks for it, or the kernel does not know where it comes from."""
-    route = read_routes().get((str(source), str(group)))
-    names = {number: name for name, number in read_vifs().items()}
+    route = dump_routes().get((str(source), str(group)))
+    names = dict(socket.if_nameindex())
     if route is None or not route.wanted or route.input not in names:
         return None
-    outputs = frozenset(names[vif] for vif in route.outputs if vif in names)
+    outputs = frozenset(names[index] for index in route.outputs if index in names)
     return Forwarding(names[route.input], outputs, route.forwarded)

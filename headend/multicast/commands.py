@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headend.multicast import trace_commands
 from nf.contracts.noc_client import CLIENT
 from nf.errors import InputError, NotFoundError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The IPTV tree: channels, trees, load, what-if, trace."
 )
+trace_commands.register(app)
 
 
 def _file(context: typer.Context, name: str) -> Path | None:

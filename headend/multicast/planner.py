@@ -18,6 +18,7 @@ from headend.multicast.planned import Planned, PlannedWay, plan_ways
 from headend.multicast.sections import Sections, with_reverse_paths
 from headend.multicast.spt import Face
 from headend.multicast.streams import source_pair_problems
+from headend.multicast.trace.operations import trace_operations
 from headend.multicast.trusted import trusted
 from headend.multicast.underlay import loopback_problems, underlay
 from nf.contracts.planner import Contribution, Hop
@@ -55,11 +56,13 @@ class MulticastPlanner:
             *admission_problems(plan),
         ]
         loads = (load for planned in plan.ways for load in planned.loads())
+        stations = tuple(hop for planned in programmed for hop in hops(plan, planned, receivers.of(planned)))
         return Contribution(
             sections=_whole(plan, sections, lineup, outputs, monitors),
             probes={name: tuple(sorted(found, key=lambda t: t.id)) for name, found in receivers.probes.items()},
             loads=tuple(sorted(loads, key=lambda load: (load.link, load.sender, load.channel, load.path))),
-            hops=tuple(hop for planned in programmed for hop in hops(plan, planned, receivers.of(planned))),
+            hops=stations,
+            operations=trace_operations(stations),
             problems=tuple(dict.fromkeys(problems)),
             warnings=tuple(dict.fromkeys(plan.warnings)),
         )

@@ -32,8 +32,8 @@ from headend.multicast.frr.client import open_vty
 from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.interfaces.driver import create as create_interfaces
 from headend.multicast.mfc.kernel import read_vifs
-from headend.multicast.tree.client import read_routes
 from headend.multicast.tree.driver import create as create_tree
+from headend.multicast.tree.routes import dump_routes
 from nf.documents.model import DocumentModel
 from tests.headend.multicast.tree.network import Node, commit, connect, joined, nodes, until
 
@@ -165,7 +165,7 @@ async def _bring_up(node: Node, wanted: dict[str, DocumentModel]) -> None:
 
 
 async def _input(source: str) -> str:
-    route = read_routes().get((source, GROUP))
+    route = dump_routes().get((source, GROUP))
     names = {number: name for name, number in read_vifs().items()}
     return names.get(route.input, "") if route is not None and route.wanted else ""
 

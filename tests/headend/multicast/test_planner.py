@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headend.multicast.documents import FrrTimers
 from headend.multicast.planner import MulticastPlanner
 from nf.contracts.planner import Hop, LinkLoad
 from nf.documents.fleet import Fleet
@@ -18,6 +19,7 @@ G1, G2 = "232.10.1.1", "232.10.1.2"
 def interface(name: str, *, adjacency: bool = False, receivers: bool = False) -> dict[str, Any]:
     return {
         "name": name,
+        "ospf": True,
         "cost": 10,
         "passive": not adjacency,
         "pim": True,
@@ -28,7 +30,13 @@ def interface(name: str, *, adjacency: bool = False, receivers: bool = False) ->
 
 def router(loopback: str, addresses: list[str], routing: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "frr": {"router_id": loopback, "interfaces": routing, "reverse_paths": []},
+        "frr": {
+            "router_id": loopback,
+            "interfaces": routing,
+            "reverse_paths": [],
+            "timers": FrrTimers().to_json(),
+            "igmp_max_memberships": 1000,
+        },
         "interfaces": {"loopback": loopback, "forwarding": True, "interfaces": numbered(addresses)},
         "multicast-tree": {"entries": []},
     }

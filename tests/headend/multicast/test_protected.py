@@ -102,9 +102,7 @@ def test_the_pair_and_the_addresses_stand_without_any_channel() -> None:
         "pair": "nfout1", "pair_address": "169.254.255.1/31",
     }  # fmt: skip
     served = section(found, "pop1", "frr")["interfaces"][-1]
-    assert (served["name"], served["passive"], served["pim"], served["igmp"], served["bfd"]) == (
-        "nfout0", True, True, True, False,
-    )  # fmt: skip
+    assert (served["name"], served["ospf"], served["pim"], served["igmp"]) == ("nfout0", False, True, True)
     assert section(found, "pop1", "multicast-output") == {"tap": "nfout1", "outputs": []}
     assert section(found, "pop1", "multicast-monitor")["flows"] == []
     assert section(found, "headend", "interfaces")["interfaces"][0]["secondary"] == ["10.1.0.11/24", "10.1.0.12/24"]

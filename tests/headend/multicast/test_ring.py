@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from headend.multicast.documents import FrrSection, ReversePath
-from headend.multicast.tree.client import read_routes
+from headend.multicast.tree.routes import dump_routes
 from tests.headend.multicast.ring import (
     FAR,
     GROUP,
@@ -100,14 +100,14 @@ def test_a_feed_reaches_the_tap_and_loads_no_lan(whole: Ring) -> None:
 
 
 async def _outputs() -> tuple[int, ...]:
-    return read_routes()[SOURCE, GROUP].outputs
+    return dump_routes()[SOURCE, GROUP].outputs
 
 
 def test_a_receiver_joins_and_leaves(whole: Ring) -> None:
     first_ms = whole["r"].call(_join)
 
     async def left() -> bool:
-        route = read_routes().get((SOURCE, GROUP))
+        route = dump_routes().get((SOURCE, GROUP))
         return route is None or not route.wanted
 
     start = time.monotonic()
@@ -237,7 +237,7 @@ def test_a_thousand_channels_are_joined(whole: Ring) -> None:
     groups = [str(IPv4Address("232.64.1.0") + number) for number in range(CHANNELS)]
 
     async def joined_all() -> bool:
-        routes = read_routes()
+        routes = dump_routes()
         return sum(routes[SOURCE, group].wanted for group in groups if (SOURCE, group) in routes) == CHANNELS
 
     with_limit = whole["r"].shell("cat", "/proc/sys/net/ipv4/igmp_max_memberships").strip()
