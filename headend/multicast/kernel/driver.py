@@ -23,7 +23,7 @@ from nf.errors import DriverError
 
 UNIT, MODULE = "multicast-proxy", "headend.multicast.kernel.process"
 CONFIGURE, REMOVE, RESTORE = "proxy.configure", "proxy.remove", "proxy.restore"
-ROUTE_PROTOCOL = 0x4E
+ROUTE_PROTOCOL = 0x4F
 """RTPROT of the routes that the driver set: how it knows its own again."""
 
 POLL_S = 0.1

@@ -31,7 +31,6 @@ from headend.multicast.documents import (
 from headend.multicast.frr.client import open_vty
 from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.interfaces.driver import create as create_interfaces
-from headend.multicast.mfc.kernel import read_vifs
 from headend.multicast.tree.driver import create as create_tree
 from headend.multicast.tree.routes import dump_routes
 from nf.documents.model import DocumentModel
@@ -166,7 +165,7 @@ async def _bring_up(node: Node, wanted: dict[str, DocumentModel]) -> None:
 
 async def _input(source: str) -> str:
     route = dump_routes().get((source, GROUP))
-    names = {number: name for name, number in read_vifs().items()}
+    names = dict(socket.if_nameindex())
     return names.get(route.input, "") if route is not None and route.wanted else ""
 
 

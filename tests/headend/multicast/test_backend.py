@@ -24,7 +24,7 @@ from headend.multicast.documents import (
 )
 from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.interfaces.driver import create as create_interfaces
-from headend.multicast.mfc.kernel import read_routes
+from headend.multicast.tree.routes import dump_routes
 from headend.multicast.tree.driver import create as create_tree
 from nf.contracts.driver import Driver, Undo
 from nf.documents.model import DocumentModel
@@ -215,7 +215,7 @@ def test_many_channels_are_asked_for(site: Site) -> None:
     groups = [str(GROUP + 256 + number) for number in range(CHANNELS)]
 
     async def carried(number: int) -> bool:
-        routes = read_routes()
+        routes = dump_routes()
         return sum(routes[str(SOURCE), g].wanted for g in groups if (str(SOURCE), g) in routes) == number
 
     async def ask() -> list[socket.socket]:
