@@ -110,13 +110,15 @@ class SsmPath(DeliveryPath):
 
 class InterfaceConfig(DocumentModel):
     """`secondary`: more addresses of the same interface, such as S of protected channels. `pair`: the interface is one
-    end of a veth pair that is made here; the other end, of that name, has the address `pair_address`."""
+    end of a veth pair that is made here; the other end, of that name, has the address `pair_address`. `made_by`:
+    the section of the same appliance that makes it, a bridge; it gets its address after that."""
 
     name: InterfaceName
     address: InterfaceAddress
     secondary: tuple[InterfaceAddress, ...] = ()
     pair: InterfaceName | None = None
     pair_address: InterfaceAddress | None = None
+    made_by: Literal["multicast-access"] | None = None
 
 
 class InterfacesSection(DocumentModel):
