@@ -61,9 +61,13 @@ def _interfaces(topology: Topology, equipment: MulticastEquipment, name: str) ->
             if face is not None:
                 length = face.address.network.prefixlen
                 secondary.setdefault(face.name, []).append(IPv4Interface((address, length)))
+    bridges = {lan.bridge for edge in equipment.access if edge.appliance == name for lan in edge.lans}
     for face in topology.faces[name]:
         yield InterfaceConfig(
-            name=face.name, address=face.address, secondary=tuple(sorted(secondary.get(face.name, ())))
+            name=face.name,
+            address=face.address,
+            secondary=tuple(sorted(secondary.get(face.name, ()))),
+            made_by="multicast-access" if face.name in bridges else None,
         )
 
 

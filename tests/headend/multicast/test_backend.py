@@ -24,8 +24,8 @@ from headend.multicast.documents import (
 )
 from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.interfaces.driver import create as create_interfaces
-from headend.multicast.tree.routes import dump_routes
 from headend.multicast.tree.driver import create as create_tree
+from headend.multicast.tree.routes import dump_routes
 from nf.contracts.driver import Driver, Undo
 from nf.documents.model import DocumentModel
 from tests.headend.multicast.tree.network import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headend.multicast.documents import FrrTimers
+from headend.multicast.documents import FrrInterface, FrrSection
 from headend.multicast.planner import MulticastPlanner
 from nf.contracts.planner import Hop, LinkLoad
 from nf.documents.fleet import Fleet
@@ -16,27 +16,13 @@ S = "10.1.0.10"
 G1, G2 = "232.10.1.1", "232.10.1.2"
 
 
-def interface(name: str, *, adjacency: bool = False, receivers: bool = False) -> dict[str, Any]:
-    return {
-        "name": name,
-        "ospf": True,
-        "cost": 10,
-        "passive": not adjacency,
-        "pim": True,
-        "igmp": receivers,
-        "bfd": adjacency,
-    }
+def interface(name: str, *, adjacency: bool = False, receivers: bool = False) -> FrrInterface:
+    return FrrInterface(name=name, cost=10, passive=not adjacency, pim=True, igmp=receivers, bfd=adjacency)
 
 
-def router(loopback: str, addresses: list[str], routing: list[dict[str, Any]]) -> dict[str, Any]:
+def router(loopback: str, addresses: list[str], routing: list[FrrInterface]) -> dict[str, Any]:
     return {
-        "frr": {
-            "router_id": loopback,
-            "interfaces": routing,
-            "reverse_paths": [],
-            "timers": FrrTimers().to_json(),
-            "igmp_max_memberships": 1000,
-        },
+        "frr": FrrSection.model_validate({"router_id": loopback, "interfaces": routing}).to_json(),
         "interfaces": {"loopback": loopback, "forwarding": True, "interfaces": numbered(addresses)},
         "multicast-tree": {"entries": []},
     }

@@ -102,7 +102,7 @@ def test_the_pair_and_the_addresses_stand_without_any_channel() -> None:
         "pair": "nfout1", "pair_address": "169.254.255.1/31",
     }  # fmt: skip
     served = section(found, "pop1", "frr")["interfaces"][-1]
-    assert (served["name"], served["ospf"], served["pim"], served["igmp"]) == ("nfout0", False, True, True)
+    assert (served["name"], served["pim"], served["igmp"], served["bfd"]) == ("nfout0", True, True, False)
     assert section(found, "pop1", "multicast-output") == {"tap": "nfout1", "outputs": []}
     assert section(found, "pop1", "multicast-monitor")["flows"] == []
     assert section(found, "headend", "interfaces")["interfaces"][0]["secondary"] == ["10.1.0.11/24", "10.1.0.12/24"]
@@ -262,10 +262,32 @@ def test_subscriber_ports_get_the_groups_of_what_they_bought() -> None:
     none, everything = (lan["ports"][0] for lan in section(found, "pop2", "multicast-access")["lans"])
     assert none["groups"] == []
     assert "groups" not in everything
+    assert all("made_by" not in face for face in section(found, "pop1", "interfaces")["interfaces"])
     fleet["spec"]["equipment"]["multicast"]["access"][0]["lans"][0]["ports"][0] |= {"bouquets": ["basics"]}
     fleet["spec"]["equipment"]["multicast"]["access"][1]["appliance"] = "c1"
     rules = [problem.rule for problem in MulticastPlanner().plan(document, built(Fleet, fleet)).problems]
     assert rules == ["no such bouquet", "only a PoP has subscribers"]
+
+
+def test_a_bridge_of_subscriber_ports_is_made_by_the_access_edge() -> None:
+    document, fleet = lab()
+    pop1 = next(one for one in fleet["spec"]["appliances"] if one["id"] == "pop1")
+    pop1["interfaces"][2]["name"] = "br-access"
+    link = next(one for one in fleet["spec"]["links"] if one["id"] == "pop1-r1")
+    link["endpoints"][0] = "pop1:br-access"
+    edge = {"bridge": "br-access", "ports": [{"name": "eth3"}, {"name": "eth6", "channels": ["ch2"]}]}
+    fleet["spec"]["equipment"]["multicast"]["access"] = [{"appliance": "pop1", "lans": [edge]}]
+    found = planned(document, fleet)
+    made = {face["name"]: face.get("made_by") for face in section(found, "pop1", "interfaces")["interfaces"]}
+    assert made["br-access"] == "multicast-access"
+    assert {name for name, by in made.items() if by} == {"br-access"}
+    served = {face["name"] for face in section(found, "pop1", "frr")["interfaces"] if face["igmp"]}
+    assert served == {"br-access", "nfout0"}
+    (lan,) = section(found, "pop1", "multicast-access")["lans"]
+    assert (lan["bridge"], [port["name"] for port in lan["ports"]]) == ("br-access", ["eth3", "eth6"])
+    edge["ports"][0]["name"] = "eth1"  # an uplink with an address of its own
+    rules = [problem.rule for problem in MulticastPlanner().plan(document, built(Fleet, fleet)).problems]
+    assert rules == ["a port of a bridge has no address of its own"]
 
 
 def test_ipv6_is_planned_and_not_programmed() -> None:
