@@ -19,13 +19,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Final, Literal
 
 from headend.multicast.documents import TreeEntry
 from headend.multicast.frr.client import open_vty
 from headend.multicast.interfaces.client import open_kernel
+from headend.multicast.interfaces.state import MANAGEMENT
 from headend.multicast.monitor.client import ask as ask_monitor
 from headend.multicast.monitor.units import Places as MonitorPlaces
 from headend.multicast.output.client import ask as ask_output
@@ -255,9 +256,16 @@ def _route(
 
 
 async def _addresses() -> dict[str, tuple[str, ...]]:
+    """Of the data plane. On the management network everybody is everybody's neighbour, and the addresses of an output
+    stage's tap are the same on every PoP: neither leads to a source."""
     async with open_kernel() as kernel:
         links = await kernel.links()
-    return {name: tuple(a.prefix for a in link.addresses) for name, link in links.items() if link.addresses}
+    found = {
+        name: tuple(a.prefix for a in link.addresses if not IPv4Interface(a.prefix).is_link_local)
+        for name, link in links.items()
+        if name != MANAGEMENT
+    }
+    return {name: prefixes for name, prefixes in found.items() if prefixes}
 
 
 def _drops() -> dict[str, int]:
