@@ -113,7 +113,7 @@ def chapter_protected(console: Console, verdicts: Verdicts) -> None:
         f"what if c1 to {POP} is lost",
         "; ".join(f"{path}{f' leg {leg}' if leg else ''} by {' > '.join(way)}" for (path, leg), way in then.items()),
         "what c1 carried comes by c2, and fits",
-        good=bool(then) and all("c2" in way for way in then.values()) and not asked["overloads"],
+        good=bool(then) and all("c2" in way for way in then.values()) and not asked["does_not_fit"],
     )
 
 

@@ -108,3 +108,12 @@ def ends(drawn: Drawn) -> tuple[Topology, str, str]:
     routers, wires, on_a, on_b = drawn
     same = on_a == on_b
     return topology(routers, wires, on_a, None if same else on_b), "lan-a", "lan-a" if same else "lan-b"
+
+
+def with_single(data: dict[str, Any]) -> dict[str, Any]:
+    """The data of a line-up with one path more of its second channel: unprotected, and given out by the PoPs."""
+    source = {"id": "studio-ch2-single", "appliance": "headend", "port": 6022, "bitrate": "1M"}
+    path = {"id": "single", "type": "ssm", "source": source["id"], "output": {}, "rate": "1M", "dscp": "af41"}
+    data["spec"]["sources"].append(source)
+    data["spec"]["channels"][1]["delivery"].insert(1, {**path, "sites": ["pop1", "pop2"]})
+    return data

@@ -16,7 +16,7 @@ from nf.documents.lineup import LineUp
 from nf.documents.loader import load_fleet, load_lineup
 from nf.noc.adoption import compose
 from nf.planning.compiler import Compiled, compile_lineup
-from tests.headend.multicast.networks import Wire, fleet_data, lineup
+from tests.headend.multicast.networks import Wire, fleet_data, lineup, with_single
 from tests.nf.planning.samples import PLANNERS, _data, built
 
 UID = "tag:tv.example,2026:"
@@ -26,7 +26,7 @@ Sections = dict[str, dict[str, Any]]
 
 def lab() -> tuple[LineUp, Fleet]:
     """The lab's protected line-up, IPTV only, with two encoders, a pin and subscriber ports on top."""
-    data, fleet = copy.deepcopy(_data("lineup-protected.yaml")), copy.deepcopy(_data("fleet.yaml"))
+    data, fleet = with_single(copy.deepcopy(_data("lineup-protected.yaml"))), copy.deepcopy(_data("fleet.yaml"))
     spec = data["spec"]
     for channel in spec["channels"]:
         channel["delivery"] = [path for path in channel["delivery"] if path["type"] == "ssm"]

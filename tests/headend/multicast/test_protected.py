@@ -18,7 +18,7 @@ from nf.contracts.planner import Contribution
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.documents.model import DocumentModel
-from tests.headend.multicast.networks import Drawn, fleet_data, lineup, networks
+from tests.headend.multicast.networks import Drawn, fleet_data, lineup, networks, with_single
 from tests.nf.planning.samples import _data, built
 
 RING = [(f"n{number}", f"n{(number + 1) % 8}", 10) for number in range(8)]
@@ -36,8 +36,8 @@ def section(found: Contribution, appliance: str, name: str) -> Any:
 
 
 def lab() -> tuple[LineUp, dict[str, Any]]:
-    """The lab's protected line-up, IPTV only, on the lab's fleet without satellite."""
-    data, fleet = copy.deepcopy(_data("lineup-protected.yaml")), copy.deepcopy(_data("fleet.yaml"))
+    """The lab's protected line-up, IPTV only, ch2 also given out by the PoPs, on the lab's fleet without satellite."""
+    data, fleet = with_single(copy.deepcopy(_data("lineup-protected.yaml"))), copy.deepcopy(_data("fleet.yaml"))
     for channel in data["spec"]["channels"]:
         channel["delivery"] = [path for path in channel["delivery"] if path["type"] == "ssm"]
     fleet["spec"]["equipment"] = {"multicast": fleet["spec"]["equipment"]["multicast"]}
