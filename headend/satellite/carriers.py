@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from headend.devices.documents import SnmpDevice
+from headend.satellite import sitebudgets
 from headend.satellite import transponder as picture
 from headend.satellite.documents import Carrier, SatelliteEquipment, SatellitePath, Transponder
 from nf.documents.fleet import Fleet
@@ -59,6 +60,7 @@ def problems(satellite: SatelliteEquipment, devices: Mapping[str, SnmpDevice], f
         _uses(satellite, set(listed)),
     )
     yield from _spectrum(satellite, transponders)
+    yield from sitebudgets.problems(satellite, transponders)
 
 
 def _device(key: str, name: str, devices: Mapping[str, SnmpDevice], *, needs_data: bool) -> Iterator[Problem]:

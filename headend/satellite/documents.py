@@ -3,65 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from headend.devices.claims import Claim
 from headend.devices.documents import SnmpDevice
 from headend.multicast.documents import SsmGroup
 from headend.satellite.claims import BY_ROLE
+from headend.satellite.ground import Longitude, Polarizations, RainRecord, ReceiveStation, TransmitStation
 from headend.satellite.modcod import by_name
+from headend.satellite.quantities import Frequency, SymbolRate
 from headend.satellite.threshold import Losses
 from nf.documents.lineup import DeliveryPath
 from nf.documents.model import Address, DocumentModel, Name, Port, RuleError, Whole
 from nf.documents.quantities import BitRate, DurationMs
 from nf.documents.registry import Extension
 from nf.errors import InputError
-
-_PREFIX = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-
-
-def _parse(text: object, unit: str, what: str, example: str) -> int:
-    """`36MHz`, `36M` or a whole number of the base unit."""
-    if isinstance(text, int) and not isinstance(text, bool):
-        return text
-    rule = RuleError(f"{what} is a number with k, M or G ({unit})", f"write it as {example}")
-    if not isinstance(text, str):
-        raise rule
-    bare = text.strip().removesuffix(unit)
-    prefix = bare[-1:] if bare[-1:] in ("k", "M", "G") else ""
-    try:
-        value = Decimal(bare[: len(bare) - len(prefix)]) * _PREFIX[prefix]
-    except InvalidOperation:
-        raise rule from None
-    if not value.is_finite() or value != value.to_integral_value() or not 0 < value < 10**12:
-        raise rule
-    return int(value)
-
-
-def _show(value: int) -> str:
-    for prefix in ("G", "M", "k"):
-        if value % _PREFIX[prefix] == 0:
-            return f"{value // _PREFIX[prefix]}{prefix}"
-    return str(value)
-
-
-def _quantity(unit: str, what: str, example: str) -> tuple[object, ...]:
-    return (
-        BeforeValidator(lambda text: _parse(text, unit, what, example)),
-        Field(gt=0),
-        PlainSerializer(_show, when_used="json"),
-        WithJsonSchema({"type": ["string", "integer"], "description": f"{what} ({unit}), such as {example}"}),
-    )
-
-
-Frequency = Annotated[int, *_quantity("Hz", "a frequency", "11.7G")]
-"""Hz. Written with its prefix: `36M`, `11.7G`, `36MHz`."""
-
-SymbolRate = Annotated[int, *_quantity("Bd", "a symbol rate", "27.5M")]
-"""Symbols per second. Written with its prefix: `27.5M`."""
 
 
 def _modcod(name: str) -> str:
@@ -89,7 +47,7 @@ ModcodName = Annotated[str, AfterValidator(_modcod)]
 
 class Transponder(DocumentModel):
     """`centre` is its downlink centre frequency; `guard` lies between two carriers and at both edges; `translation` is
-    what the satellite takes from the uplink's frequency."""
+    what the satellite takes from the uplink's frequency. `position`: degrees east on the orbit, for link budgets."""
 
     id: Name
     satellite: str = ""
@@ -97,6 +55,8 @@ class Transponder(DocumentModel):
     bandwidth_hz: Frequency = Field(alias="bandwidth")
     guard_hz: Annotated[Whole, Field(ge=0)] = Field(alias="guard", default=0)
     translation_hz: Frequency = Field(alias="translation")
+    position_deg: Longitude | None = Field(alias="position", default=None)
+    polarization: Polarizations = Polarizations()
 
 
 class Power(DocumentModel):
@@ -139,13 +99,14 @@ class Margins(DocumentModel):
 
 class ReceiveSite(DocumentModel):
     """`device`: the receiver there; `clear_es_n0`: what it sees in clear sky, in dB. `output`: where it sends the
-    transport stream to, an address of the site's PoP."""
+    transport stream to, an address of the site's PoP. `station`: its antenna, for link budgets."""
 
     site: Name
     device: Name
     output: Address
     output_port: Port = 5100
     clear_es_n0_db: float = Field(alias="clear_es_n0", ge=-5, le=40)
+    station: ReceiveStation | None = None
 
 
 class Carrier(DocumentModel):
@@ -154,6 +115,9 @@ class Carrier(DocumentModel):
     modcods   that it may use, the best first; it is at the first in clear sky
     reserve   share of the net rate that services never use; `si_rate`: PSI/SI tables
     cid       DVB-CID (TS 103 129) is on unless a licence says otherwise
+
+    For link budgets: `station` that transmits it, `interference` (each C/I in dB: neighbours, other polarization,
+    intermodulation), and `availability` in per cent of an average year that every site is to have of it.
     """
 
     id: Name
@@ -175,18 +139,29 @@ class Carrier(DocumentModel):
     margins: Margins = Margins()
     beacon_clear_dbm: float = Field(alias="beacon_clear", default=-60.0)
     receivers: tuple[ReceiveSite, ...] = ()
+    station: TransmitStation | None = None
+    interference_db: tuple[Annotated[float, Field(ge=0, le=60)], ...] | None = Field(alias="interference", default=None)
+    availability_percent: float | None = Field(alias="availability", default=None, gt=0, lt=100)
 
     @property
     def occupied_hz(self) -> float:
         """Symbol rate x (1 + roll-off)."""
         return self.symbol_rate_baud * (1 + self.roll_off)
 
+    def as_made(self) -> Carrier:
+        """Without what only budgets are computed from: the devices are not touched when a dish is written down."""
+        receivers = tuple(receiver.model_copy(update={"station": None}) for receiver in self.receivers)
+        bare = {"station": None, "interference_db": None, "availability_percent": None}
+        return self.model_copy(update={"receivers": receivers, **bare})
+
 
 class SatelliteEquipment(DocumentModel):
-    """Part `satellite` of a fleet's equipment."""
+    """Part `satellite` of a fleet's equipment. `rain`: tables of the sites, which `nf link rain` makes and writes."""
 
     transponders: tuple[Transponder, ...] = ()
     carriers: tuple[Carrier, ...] = ()
+
+    rain: tuple[RainRecord, ...] = ()
 
     def device_claims(self) -> Iterator[Claim]:
         """The chain of a carrier is the carrier's to set (`headend.devices.claims`)."""

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from itertools import chain
 
 from headend.devices.documents import SnmpDevice, SnmpEquipment
 from headend.multicast.documents import SsmPath, SsmProbeArguments
 from headend.multicast.planner import SOURCE_FUNCTION
 from headend.multicast.spt import Face, Topology
-from headend.satellite import carriers
+from headend.satellite import carriers, sitebudgets
 from headend.satellite.documents import (
     Carrier,
     ReceivedCarrier,
@@ -76,7 +77,7 @@ class SatellitePlanner:
             mine = [way for way in ways if way.path.carrier == carrier.id]
             if mine:  # a carrier that carries nothing is not on the air
                 plan.add(number, carrier, mine)
-        return plan.contribution(carriers.warnings(satellite, lineup))
+        return plan.contribution(chain(carriers.warnings(satellite, lineup), sitebudgets.warnings(satellite, fleet)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class _Plan:
         by_way = {way.name: way for way in ways}
         self.uplinks[carrier.appliance].append(
             UplinkCarrier(
-                carrier=carrier,
+                carrier=carrier.as_made(),
                 uplink_hz=carrier.centre_hz + self.translations[carrier.transponder],
                 encoder=self.devices[carrier.encoder],
                 mux=self.devices[carrier.mux],
