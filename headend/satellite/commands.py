@@ -126,6 +126,9 @@ def show(carrier: CarrierArgument, *, json: JsonOption = False, profile: Profile
     approved = str(found["approved_by"]).rpartition("/")[2] or "nobody"
     state = f"on the air, approved by {approved}" if found["on_air"] else "muted"
     client.say(f"{carrier}: {state}; {found['modcod']}, rung {(found['rung'] or 0) + 1} of {found['rungs']}")
+    if found.get("standby"):
+        state = found["not_standing_by"] or "stands by"
+        client.say(f"encoder {found['encoder']} is heard; {found['standby']}: {state}")
     used = sum(service["bitrate_bps"] for service in found["services"])
     client.say(
         f"net {_mbit(found['net_bitrate_bps'])} Mbit/s, multiplex {_mbit(found['ts_bitrate_bps'])}, services "

@@ -8,14 +8,24 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from headend.devices.claims import Claim
-from headend.devices.documents import SnmpDevice
+from headend.devices.derived import DerivedGroup
+from headend.devices.documents import (
+    Flapping,
+    Position,
+    RedundancyGroup,
+    SnmpDevice,
+    SwitchedParameter,
+    SwitchEffect,
+)
+from headend.devices.redundancy import Mode
 from headend.multicast.documents import SsmGroup
 from headend.satellite.claims import BY_ROLE
 from headend.satellite.ground import Longitude, Polarizations, RainRecord, ReceiveStation, TransmitStation
 from headend.satellite.modcod import by_name
+from headend.satellite.names import MUX_PORT_BASE, STANDBY_PORT_OFFSET
 from headend.satellite.quantities import Frequency, SymbolRate
 from headend.satellite.threshold import Losses
-from nf.documents.lineup import DeliveryPath
+from nf.documents.lineup import DeliveryPath, LineUp
 from nf.documents.model import Address, DocumentModel, Name, Port, RuleError, Whole
 from nf.documents.quantities import BitRate, DurationMs
 from nf.documents.registry import Extension
@@ -109,6 +119,21 @@ class ReceiveSite(DocumentModel):
     station: ReceiveStation | None = None
 
 
+class EncoderBackup(DocumentModel):
+    """A second encoder, 1+1: it encodes all the time, at the same rates, and the mux takes its input from one of them.
+
+    The contributions come to it too, at the same UDP ports. The rest is as in a redundancy group.
+    """
+
+    device: Name
+    mode: Mode = Mode.REVERTING
+    triggers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("device-silent", "encoder-input-lost")
+    switch_delay_ms: DurationMs = Field(alias="switch_delay", default=2_000)
+    switch_back_delay_ms: DurationMs = Field(alias="switch_back_delay", default=30_000)
+    backup_must_be_clean: bool = True
+    flap: Flapping = Flapping()
+
+
 class Carrier(DocumentModel):
     """A broadcast carrier (CCM) in a transponder, and the chain of devices that makes it.
 
@@ -124,6 +149,7 @@ class Carrier(DocumentModel):
     transponder: Name
     appliance: Name
     encoder: Name
+    encoder_backup: EncoderBackup | None = None
     mux: Name
     modem: Name
     centre_hz: Frequency = Field(alias="centre")
@@ -149,9 +175,10 @@ class Carrier(DocumentModel):
         return self.symbol_rate_baud * (1 + self.roll_off)
 
     def as_made(self) -> Carrier:
-        """Without what only budgets are computed from: the devices are not touched when a dish is written down."""
+        """Without what only budgets are computed from, and how the encoders are switched: the chain is not touched when
+        a dish is written down or a delay is changed."""
         receivers = tuple(receiver.model_copy(update={"station": None}) for receiver in self.receivers)
-        bare = {"station": None, "interference_db": None, "availability_percent": None}
+        bare = {"encoder_backup": None, "station": None, "interference_db": None, "availability_percent": None}
         return self.model_copy(update={"receivers": receivers, **bare})
 
 
@@ -169,6 +196,17 @@ class SatelliteEquipment(DocumentModel):
             remedy = f"change carrier {carrier.id} or its services; what it is now: nf link show {carrier.id}"
             for role, parameters in BY_ROLE.items():
                 yield Claim(str(getattr(carrier, role)), parameters, f"carrier {carrier.id}", remedy)
+            if carrier.encoder_backup is not None:
+                yield Claim(carrier.encoder_backup.device, BY_ROLE["encoder"], f"carrier {carrier.id}", remedy)
+
+    def device_groups(self, lineup: LineUp) -> Iterator[DerivedGroup]:
+        """Which of a carrier's encoders the mux listens to is a redundancy group's (`headend.devices.derived`)."""
+        for number, carrier in enumerate(self.carriers):
+            paths = [path for channel in lineup.spec.channels for path in channel.delivery]
+            mine = [path for path in paths if isinstance(path, SatellitePath) and path.carrier == carrier.id]
+            if carrier.encoder_backup is not None and mine and len(carrier.id) <= LONGEST_WITH_BACKUP:
+                key = f"spec.equipment.satellite.carriers[{number}].encoder_backup.device"
+                yield DerivedGroup(key, encoder_group(carrier, carrier.encoder_backup, len(mine)))
 
 
 class SatelliteOutput(DocumentModel):
@@ -211,6 +249,34 @@ class SatellitePath(DeliveryPath):
     @property
     def first_pid(self) -> int:
         return self.pmt_pid if self.pmt_pid is not None else 16 * self.service_id
+
+
+LONGEST_WITH_BACKUP = 31
+"""So long may the name of a carrier be that has a second encoder: its group is called after it."""
+
+
+def encoder_group(carrier: Carrier, backup: EncoderBackup, services: int) -> RedundancyGroup:
+    """1+1 of the encoders: rows 1 to `services` of the mux listen to the port of one or the other."""
+    proof = SwitchEffect(watch="service.input_state", expect="locked", when={"service.admin_state": "enabled"})
+    position = Position(
+        id=carrier.id,
+        main=carrier.encoder,
+        switch=tuple(
+            SwitchedParameter(
+                device=carrier.mux,
+                parameter=f"service[{row}].input_port",
+                main=MUX_PORT_BASE + row,
+                backup=MUX_PORT_BASE + STANDBY_PORT_OFFSET + row,
+                effect=proof,
+            )
+            for row in range(1, services + 1)
+        ),
+    )
+    given = backup.to_json()
+    backups = [given.pop("device")]
+    return RedundancyGroup.model_validate(
+        {"id": f"{carrier.id}-encoder", "positions": [position.to_json()], "backups": backups, **given}
+    )
 
 
 # ---- sections -------------------------------------------------------------------------------------------------------
@@ -257,11 +323,15 @@ class UplinkReceiver(DocumentModel):
 
 
 class UplinkCarrier(DocumentModel):
-    """A carrier with its devices and every operating point that it may come to, the best first."""
+    """A carrier with its devices and every operating point that it may come to, the best first.
+
+    `standby`: the second encoder, set as the first; a redundancy group chooses between them.
+    """
 
     carrier: Carrier
     uplink_hz: Frequency = Field(alias="uplink")
     encoder: SnmpDevice
+    standby: SnmpDevice | None = None
     mux: SnmpDevice
     modem: SnmpDevice
     services: tuple[UplinkService, ...] = ()

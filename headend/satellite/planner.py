@@ -30,7 +30,7 @@ from headend.satellite.documents import (
 )
 from headend.satellite.ladder import Rung, Service, build_ladder
 from headend.satellite.modcod import by_name
-from headend.satellite.names import OPERATIONS, RECEIVER, UPLINK
+from headend.satellite.names import MUX_PORT_BASE, OPERATIONS, RECEIVER, UPLINK
 from nf.contracts.planner import Contribution, FleetOperation, Hop, LinkLoad
 from nf.documents.appliance import ProbeTarget
 from nf.documents.fleet import Fleet, Role
@@ -40,8 +40,6 @@ from nf.documents.quantities import format_bitrate
 from nf.documents.rules import unique, unknown
 from nf.errors import Problem
 
-MUX_PORT_BASE = 20000
-"""Row n of the encoder sends to UDP port MUX_PORT_BASE + n of the mux."""
 PIDS_PER_SERVICE = 16
 _KEY = "spec.equipment.satellite.carriers"
 
@@ -200,6 +198,7 @@ class _Plan:
                 carrier=carrier.as_made(),
                 uplink_hz=carrier.centre_hz + self.translations[carrier.transponder],
                 encoder=self.devices[carrier.encoder],
+                standby=self.devices[carrier.encoder_backup.device] if carrier.encoder_backup else None,
                 mux=self.devices[carrier.mux],
                 modem=self.devices[carrier.modem],
                 services=tuple(

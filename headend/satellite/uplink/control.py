@@ -56,6 +56,9 @@ _SEVERITIES: Mapping[AlarmKind, Severity] = MappingProxyType(
 )
 OVERFLOW: Final = "carrier-overfilled"
 SILENT: Final = "device-silent"
+NOT_STANDING_BY: Final = "encoder-not-standing-by"
+_STANDBY_S: Final = 5.0
+"""So often the encoder that is not heard is looked at, and set when it is not as it should be."""
 
 
 @dataclass(slots=True)
@@ -142,6 +145,8 @@ class Control:
         self.adaptation = adaptation(chain.carrier, clock.monotonic(), rung)
         self._dropped: float | None = None
         self._told: set[tuple[str, str]] = set()
+        self._standby_due = 0.0
+        self._standby: asyncio.Task[str] | None = None
 
     @property
     def name(self) -> str:
@@ -158,6 +163,30 @@ class Control:
                     yield told
         for sample in self._samples():
             yield sample
+        for event in self._keep_standby():
+            yield event
+
+    def stop(self) -> None:
+        """End what it does beside its loop."""
+        if self._standby is not None:
+            self._standby.cancel()
+
+    def _keep_standby(self) -> Iterator[AlarmEvent]:
+        """Beside the loop: an encoder that does not answer must not keep anybody from seeing the weather."""
+        if self._standby is not None and self._standby.done():
+            why = "" if self._standby.cancelled() else self._standby.result()
+            self._standby = None
+            if why:
+                remedy = "see that it has power, and that its address and credentials are right"
+                yield self._alarm(NOT_STANDING_BY, "", Severity.MINOR, why, remedy)
+            else:
+                yield self._clear(NOT_STANDING_BY, "")
+        if self.chain.standby is None or self._standby is not None or self._clock.monotonic() < self._standby_due:
+            return
+        self._standby_due = self._clock.monotonic() + _STANDBY_S
+        if self._current():
+            rung = next(one for one in self.chain.carrier.ladder if one.modcod == self.adaptation.rung.modcod.name)
+            self._standby = asyncio.create_task(self.chain.set_other(rung), name=f"standby encoder of {self.name}")
 
     # ---- looking ----
 
@@ -223,6 +252,7 @@ class Control:
                 self.adaptation.step_failed(self._clock.monotonic(), str(error))
                 return
         self.adaptation.step_done(self._clock.monotonic(), action.rung_to)
+        self._standby_due = 0.0
         yield self._clear("step-not-undone", "")
 
     # ---- telling ----

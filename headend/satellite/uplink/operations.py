@@ -172,6 +172,13 @@ class LinkStatus:
             ],
             "modem": modem,
             "sites": sites,
+            "encoder": standing.encoder,
+            "standby": (
+                None
+                if carrier.standby is None
+                else next(one.id for one in (carrier.encoder, carrier.standby) if one.id != standing.encoder)
+            ),
+            "not_standing_by": standing.idle,
             "silent": list(standing.silent),
             "deviations": list(standing.deviations),
         }
