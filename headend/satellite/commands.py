@@ -147,9 +147,13 @@ def show(carrier: CarrierArgument, *, json: JsonOption = False, profile: Profile
         ),
     )
     client.print_table(
-        ("SITE", "LOCK", "ES/N0 DB", "MARGIN DB", "MODCOD", "RELOCKS"),
+        ("SITE", "LOCK", "ES/N0 DB", "MARGIN DB", "MODCOD", "RELOCKS", "LAST TOOK S"),
         tuple(
-            (site, *(str(read.get(key, "-")) for key in ("lock", "es_n0", "margin", "modcod", "relock_count")))
+            (
+                site,
+                *(str(read.get(key, "-")) for key in ("lock", "es_n0", "margin", "modcod", "relock_count")),
+                str(found.get("relock_s", {}).get(site, "-")),
+            )
             for site, read in sorted(found["sites"].items())
         ),
     )

@@ -32,6 +32,10 @@ STATUS: JsonObject = {
         {"channel": "ch1", "path": "sat", "service_id": 101, "bitrate_bps": 1_200_000},
         {"channel": "ch3", "path": "sat", "service_id": 103, "bitrate_bps": 0},
     ],
+    "relock_s": {"pop1": 0.7},
+    "encoder": "enc2",
+    "standby": "enc1",
+    "not_standing_by": "enc1 does not answer",
     "modem": {"tx_level": -4.0, "beacon_level": -64.1, "dropped_packets": 0},
     "sites": {"pop1": {"lock": "locked", "es_n0": 6.9, "margin": 3.7, "modcod": "QPSK 3/5", "relock_count": 1}},
     "silent": ["rx2"],
@@ -92,10 +96,11 @@ def test_show_tells_margin_power_and_who_is_left_out(noc: Machine) -> None:
     link("show", "sat1")
     assert noc.asked == [("link-status", "sat1", {"carrier": "sat1"})]
     assert noc.said[0] == "sat1: on the air, approved by bob; QPSK 3/5, rung 2 of 3"
-    assert "level -4.0 dBm" in noc.said[1]
+    assert noc.said[1] == "encoder enc2 is heard; enc1: enc1 does not answer"
+    assert "level -4.0 dBm" in noc.said[2]
     services, sites = noc.tables
     assert services[1] == (("101", "ch1/sat", "1.200"), ("103", "ch3/sat", "left out"))
-    assert sites[1] == (("pop1", "locked", "6.9", "3.7", "QPSK 3/5", "1"),)
+    assert sites[1] == (("pop1", "locked", "6.9", "3.7", "QPSK 3/5", "1", "0.7"),)
     assert noc.said[-1] == "rx2 does not answer"
     link("show", "sat1", "--json")
     assert noc.printed == [STATUS]
