@@ -159,8 +159,20 @@ class Chain:
         await self._fall(wanted, rung, encoders)
         await self._carrier(wanted)
         await self.mux.set(_only(wanted.mux, "output_", "transport_stream_id"))
+        await self._widen(wanted)
         await encoders.heard.set(encoders.wanted)
         await self.mux.set(await self._rows(wanted))
+
+    async def _widen(self, wanted: Settings) -> None:
+        """More room for services that are to rise: the multiplex drops what an encoder sends above its limit."""
+        now = await self.mux.read(self._limits())
+        wider = {
+            name: limit
+            for name, limit in wanted.mux.items()
+            if name in now and now[name].good and _number(now[name]) < _number_of(limit)
+        }
+        if wider:
+            await self.mux.set(wider)
 
     async def _rows(self, wanted: Settings) -> dict[str, Value]:
         """Ports as they are, unless they are nobody's: a group may have switched them meanwhile."""
