@@ -110,8 +110,12 @@ async def test_the_second_encoder_takes_over_follows_the_ladder_and_gives_back(
     async with running(devices) as told, watched(uplink) as seen:
         await satellite.eventually(lambda: both_well(devices, within))
         with satellite.fault(sky, "enc1", "silent"):
-            alarm = await told.alarm("redundancy-on-backup", f"{GROUP}/sat1")
-            assert alarm.text == "enc2 carries it instead of enc1: enc1 has failed"
+            alarm = await told.until(lambda event: _is(event, "redundancy-on-backup", raised=True), 60)
+            assert isinstance(alarm, AlarmEvent)
+            assert (alarm.object, alarm.text) == (
+                f"{GROUP}/sat1",
+                "enc2 carries it instead of enc1: enc1 has failed",
+            )
             assert await ports(uplink) == [21001, 21002]
             standing = await chain.standing()
             assert (standing.encoder, standing.silent, standing.deviations) == ("enc2", (), ())
