@@ -7,6 +7,11 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no fault of the code.
+settings.register_profile("nf", deadline=None)
+settings.load_profile("nf")
 
 
 def _missing(reason: str) -> None:

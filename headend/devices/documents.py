@@ -50,13 +50,27 @@ class SnmpDevice(DocumentModel):
     parameters: Mapping[str, Setting] = Field(default_factory=dict)
 
 
+class SwitchEffect(DocumentModel):
+    """What proves a switch: `watch` of the same device (and row) holds `expect` within `within`. Only looked at while
+    all of `when` holds, such as a service that is on."""
+
+    watch: str
+    expect: Setting
+    when: Mapping[str, Setting] = Field(default_factory=dict)
+    within_ms: DurationMs = Field(alias="within", default=10_000)
+
+
 class SwitchedParameter(DocumentModel):
-    """One thing that a switch sets. `backup`: one value for every backup, or one for each by its name."""
+    """One thing that a switch sets. `backup`: one value for every backup, or one for each by its name.
+
+    `effect`: what comes of it, where the model knows no effect; without it the switch is taken back.
+    """
 
     device: Name
     parameter: str
     main: Setting
     backup: Setting | Mapping[Name, Setting]
+    effect: SwitchEffect | None = None
 
     def value(self, unit: str, main: str) -> Setting:
         """What it is while `unit` carries the position whose main unit is `main`."""

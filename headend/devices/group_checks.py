@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from headend.devices.alarms import SILENT
 from headend.devices.checks import LOC, parameter_problems, value_problems
 from headend.devices.claims import Claim
+from headend.devices.derived import DerivedGroup
 from headend.devices.documents import (
     MutedParameter,
     Position,
@@ -18,12 +20,12 @@ from headend.devices.documents import (
 )
 from headend.devices.errors import SET_FAILED
 from headend.devices.hms import CAUSE as HMS
-from headend.devices.instances import resolve
+from headend.devices.instances import beside, resolve
 from headend.devices.model import Model
 from headend.devices.ownership import canonical
 from nf.documents.keys import Loc, format_key
 from nf.documents.rules import nearest, unique, unknown
-from nf.errors import Problem
+from nf.errors import InputError, Problem
 
 
 def group_problems(equipment: SnmpEquipment, models: Mapping[str, Model], claims: Sequence[Claim]) -> Iterator[Problem]:
@@ -63,17 +65,17 @@ class _Check:
             if unit not in self._devices:
                 yield unknown("device in spec.equipment.snmp of the fleet", key, unit, self._devices)
             else:
-                yield from self._same_appliance(key, unit, group)
+                yield from self.same_appliance(key, unit, group)
         yield from unique(
             "there is a position of this name already: {first}",
             "rename one of them",
             ((format_key((*loc, "positions", n, "id")), p.id, p.id) for n, p in enumerate(group.positions)),
         )
-        yield from self._triggers(loc, group)
+        yield from self.triggers(loc, group)
         for number, position in enumerate(group.positions):
             yield from self._position((*loc, "positions", number), group, position)
 
-    def _same_appliance(self, key: str, name: str, group: RedundancyGroup) -> Iterator[Problem]:
+    def same_appliance(self, key: str, name: str, group: RedundancyGroup) -> Iterator[Problem]:
         first = self._devices.get(group.units[0])
         if first is not None and self._devices[name].appliance != first.appliance:
             rule = f"{self._devices[name].appliance} looks after it, and {first.appliance} after {first.id}"
@@ -81,7 +83,7 @@ class _Check:
                 rule, "one appliance switches a group: it looks after all of its devices", key=key, value=name
             )
 
-    def _triggers(self, loc: Loc, group: RedundancyGroup) -> Iterator[Problem]:
+    def triggers(self, loc: Loc, group: RedundancyGroup) -> Iterator[Problem]:
         known = {SILENT, SET_FAILED}
         for unit in group.units:
             model = self._model(unit)
@@ -127,7 +129,7 @@ class _Check:
             yield unknown("device in spec.equipment.snmp of the fleet", where, one.device, self._devices)
         if model is None:
             return
-        yield from self._same_appliance(where, one.device, group)
+        yield from self.same_appliance(where, one.device, group)
         at = format_key((*place, "parameter"))
         found = [*parameter_problems(at, model, one.device, one.parameter, self._claims)]
         yield from found
@@ -135,6 +137,8 @@ class _Check:
             return
         for loc, value in given:
             yield from value_problems(format_key(loc), model, one.parameter, value)
+        if isinstance(one, SwitchedParameter) and one.effect is not None:
+            yield from _effect_problems((*place, "effect"), model, one)
         name = resolve(model, one.parameter).name
         if name in canonical(model, self._devices[one.device].parameters):
             remedy = "remove it from one of the two"
@@ -142,6 +146,54 @@ class _Check:
         first = self._taken.setdefault((one.device, name), at)
         if first != at:
             yield Problem(f"is switched already: {first}", "remove one of the two", key=at, value=one.parameter)
+
+
+def _effect_problems(loc: Loc, model: Model, one: SwitchedParameter) -> Iterator[Problem]:
+    effect = one.effect
+    if effect is None:
+        return
+    instance = resolve(model, one.parameter)
+    for place, name, value in (
+        ((*loc, "watch"), effect.watch, effect.expect),
+        *(((*loc, "when", name), name, value) for name, value in effect.when.items()),
+    ):
+        key = format_key(place)
+        if name not in model.parameters:
+            yield Problem(f"{model.name} has no such parameter", nearest(name, model.parameters), key=key, value=name)
+            continue
+        try:
+            beside(model, name, instance)
+        except InputError as error:
+            yield Problem(error.message, "watch one of the same row, or one that has no row", key=key, value=name)
+            continue
+        choices = model.parameters[name].enum
+        if choices and value not in choices:
+            yield Problem("is none of its values", nearest(str(value), map(str, choices)), key=key, value=str(value))
+
+
+def derived_problems(
+    equipment: SnmpEquipment, models: Mapping[str, Model], derived: Sequence[DerivedGroup]
+) -> Iterator[Problem]:
+    """What a group that another part of the equipment wants must obey; told at the place that wants it."""
+    taken = {group.id: format_key((*LOC, "groups", number)) for number, group in enumerate(equipment.groups)}
+    listed = [((*LOC, "groups", number), group) for number, group in enumerate(equipment.groups)]
+    units = {unit: key for loc, group in listed for key, unit, _ in _units(loc, group)}
+    known = {device.id: device for device in equipment.devices}
+    check = _Check(known, models, ())
+    for one in derived:
+        if one.group.id in taken:
+            rule = f"its group {one.group.id} has the name of another: {taken[one.group.id]}"
+            yield Problem(rule, "rename one of them", key=one.key)
+        taken[one.group.id] = one.key
+        for unit in one.group.units:
+            if unit in units:
+                rule = f"{unit} has a place already: {units[unit]}"
+                yield Problem(rule, "a unit carries, or stands by for, one group", key=one.key)
+            units[unit] = one.key
+            if unit in known:  # who wants the group says what is not there
+                yield from check.same_appliance(one.key, unit, one.group)
+        for problem in check.triggers((), one.group):
+            yield replace(problem, key=one.key)
 
 
 def _each_backup(key: str, values: Mapping[str, Setting], backups: Sequence[str]) -> Iterator[Problem]:

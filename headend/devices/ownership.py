@@ -32,13 +32,13 @@ def radiates(model: Model, name: str, value: Value) -> bool:
 def owner_of(section: SnmpDevicesSection, model: Model, device: str, name: str) -> Owner | None:
     """Who alone sets `name` of `device`; None when people do. Raises InputError for an unknown parameter."""
     instance = resolve(model, name)
-    for claim in section.claims:
-        if claim.device == device and instance.key in claim.parameters:
-            return Owner(claim.owner, claim.remedy)
-    for group in section.groups:
+    for group in section.groups:  # first: a group may switch what belongs to a carrier
         switched = (parameter for switches, parameter in group.parameters() if switches == device)
         if instance.name in canonical(model, switched):
             return Owner(f"redundancy group {group.id}", f"nf device switch {group.id} POSITION UNIT")
+    for claim in section.claims:
+        if claim.device == device and instance.key in claim.parameters:
+            return Owner(claim.owner, claim.remedy)
     entry = next((one for one in section.devices if one.id == device), None)
     if entry is not None and instance.name in canonical(model, entry.parameters):
         remedy = f"change `parameters` of {device} in the fleet and commit"

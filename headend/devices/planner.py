@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from headend.devices.checks import device_problems
 from headend.devices.claims import Claim, ClaimsDevices
+from headend.devices.derived import DerivedGroup, GroupsDevices
 from headend.devices.documents import (
     ClaimedParameters,
     NotificationPlace,
@@ -15,7 +16,7 @@ from headend.devices.documents import (
     SnmpDevicesSection,
     SnmpEquipment,
 )
-from headend.devices.group_checks import group_problems
+from headend.devices.group_checks import derived_problems, group_problems
 from headend.devices.modelfile import load_models
 from headend.devices.names import ALL, DEVICES, GROUP_OPERATIONS, LIST, OPERATIONS
 from nf.contracts.planner import Contribution, FleetOperation
@@ -30,22 +31,24 @@ class DevicesPlanner:
     def name(self) -> str:
         return "devices"
 
-    def plan(self, lineup: LineUp, fleet: Fleet) -> Contribution:  # noqa: ARG002 - devices are the fleet's
+    def plan(self, lineup: LineUp, fleet: Fleet) -> Contribution:
         equipment = fleet.spec.equipment.get("snmp")
         if not isinstance(equipment, SnmpEquipment):
             return Contribution()
         claims = tuple(_claims(fleet))
         models = load_models()
+        derived = tuple(_derived(lineup, fleet))
         problems = [
             *device_problems(equipment, fleet, models, claims),
             *group_problems(equipment, models, claims),
+            *derived_problems(equipment, models, derived),
         ]
         if problems:
             return Contribution(problems=tuple(dict.fromkeys(problems)))
         looked_after: dict[str, list[SnmpDevice]] = defaultdict(list)
         for device in sorted(equipment.devices, key=lambda device: device.id):
             looked_after[device.appliance].append(device)
-        groups = _groups_by_appliance(equipment)
+        groups = _groups_by_appliance(equipment, [one.group for one in derived])
         return Contribution(
             sections={
                 appliance: {DEVICES: _section(fleet, appliance, devices, groups.get(appliance, ()), claims)}
@@ -61,12 +64,21 @@ def _claims(fleet: Fleet) -> Iterator[Claim]:
             yield from part.device_claims()
 
 
-def _groups_by_appliance(equipment: SnmpEquipment) -> Mapping[str, Sequence[RedundancyGroup]]:
+def _derived(lineup: LineUp, fleet: Fleet) -> Iterator[DerivedGroup]:
+    for _, part in sorted(fleet.spec.equipment.items()):
+        if isinstance(part, GroupsDevices):
+            yield from part.device_groups(lineup)
+
+
+def _groups_by_appliance(
+    equipment: SnmpEquipment, derived: Sequence[RedundancyGroup]
+) -> Mapping[str, Sequence[RedundancyGroup]]:
     """Where a group's first unit is looked after; the checks see to it that all of it is looked after there."""
     appliance_of = {device.id: device.appliance for device in equipment.devices}
     found: dict[str, list[RedundancyGroup]] = defaultdict(list)
-    for group in sorted(equipment.groups, key=lambda group: group.id):
-        found[appliance_of[group.units[0]]].append(group)
+    for group in sorted((*equipment.groups, *derived), key=lambda group: group.id):
+        if group.units[0] in appliance_of:  # else the part that wants it says that it is not there
+            found[appliance_of[group.units[0]]].append(group)
     return found
 
 

@@ -9,10 +9,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from headend.devices.device import Device
-from headend.devices.documents import Position, RedundancyGroup
+from headend.devices.documents import Position, RedundancyGroup, SwitchedParameter
 from headend.devices.group import Group
 from headend.devices.instances import resolve
 from headend.devices.memory import Lock
+from headend.devices.model import Condition, Effect
 from headend.devices.redundancy import Action, Mute, Stranded, Switch, SwitchFailed
 from headend.devices.switching import Move, carry_out
 from headend.devices.values import Value, equal
@@ -203,9 +204,10 @@ class Redundancy:
         position = _position(running.entry, action.position)
         told = f"{who}: {running.entry.id}/{position.id} to {action.target}"
         moves: list[Move] = []
-        for name, together in groupby(position.switch, key=lambda one: one.device):
+        for name, listed in groupby(position.switch, key=lambda one: one.device):
+            device, together = await self._device(name), tuple(listed)
             changes: dict[str, Value] = {one.parameter: one.value(action.target, position.main) for one in together}
-            moves.append(Move(await self._device(name), changes))
+            moves.append(Move(device, changes, _proof(device, together)))
         try:
             outcomes = await carry_out(moves)
         except NfError as error:
@@ -284,6 +286,28 @@ class Redundancy:
             running.told.add((cause, position))
         about = f"{running.entry.id}/{position}"
         self._driver.outbox.alarm(AlarmEvent(cause, about, severity, self._clock.now(), text, remedy))
+
+
+def _proof(device: Device, switched: Iterable[SwitchedParameter]) -> tuple[Effect, ...] | None:
+    """The group's effects besides the model's own; None when the group has none."""
+    given = {
+        (resolve(device.model, one.parameter).key, one.effect.watch): one.effect
+        for one in switched
+        if one.effect is not None
+    }
+    if not given:
+        return None
+    own = tuple(
+        Effect(
+            parameters=(key,),
+            watch=watch,
+            expect=Condition(equals=effect.expect),
+            when=dict(effect.when),
+            within_s=effect.within_ms / 1000,
+        )
+        for (key, watch), effect in given.items()
+    )
+    return (*device.model.standing_effects, *own)
 
 
 def _position(entry: RedundancyGroup, name: str) -> Position:

@@ -9,13 +9,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from headend.satellite.geometry import EARTH_RADIUS_KM, GEO_RADIUS_KM
+from headend.satellite.ground import LIGHT_M_PER_S
 from headend.satellite.rain import RainTable
 
 BOLTZMANN_DBW_PER_HZ_K = -228.6
-LIGHT_M_PER_S = 299_792_458.0
 RAIN_TEMPERATURE_K = 275.0
-GEO_RADIUS_KM = 42_164.2
-EARTH_RADIUS_KM = 6_378.1
 _MOST_RAIN_DB = 60.0
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from headend.devices.documents import SnmpDevice
+from headend.satellite import sitebudgets
 from headend.satellite import transponder as picture
-from headend.satellite.documents import Carrier, SatelliteEquipment, SatellitePath, Transponder
+from headend.satellite.documents import LONGEST_WITH_BACKUP, Carrier, SatelliteEquipment, SatellitePath, Transponder
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.documents.rules import unique, unknown
@@ -49,6 +50,11 @@ def problems(satellite: SatelliteEquipment, devices: Mapping[str, SnmpDevice], f
             yield unknown("appliance in the fleet", f"{key}.appliance", carrier.appliance, appliances)
         for role in ("encoder", "mux", "modem"):
             yield from _device(f"{key}.{role}", getattr(carrier, role), devices, needs_data=role != "encoder")
+        if carrier.encoder_backup is not None:
+            yield from _device(f"{key}.encoder_backup.device", carrier.encoder_backup.device, devices, needs_data=False)
+            if len(carrier.id) > LONGEST_WITH_BACKUP:
+                rule = f"the name of a carrier with a second encoder has at most {LONGEST_WITH_BACKUP} characters"
+                yield Problem(rule, "choose a shorter one", key=f"{key}.id", value=carrier.id)
         for index, receiver in enumerate(carrier.receivers):
             yield from _device(f"{key}.receivers[{index}].device", receiver.device, devices, needs_data=False)
             if receiver.site not in sites:
@@ -59,6 +65,7 @@ def problems(satellite: SatelliteEquipment, devices: Mapping[str, SnmpDevice], f
         _uses(satellite, set(listed)),
     )
     yield from _spectrum(satellite, transponders)
+    yield from sitebudgets.problems(satellite, transponders)
 
 
 def _device(key: str, name: str, devices: Mapping[str, SnmpDevice], *, needs_data: bool) -> Iterator[Problem]:
@@ -74,6 +81,8 @@ def _uses(satellite: SatelliteEquipment, known: set[str]) -> Iterator[tuple[str,
     for number, carrier in enumerate(satellite.carriers):
         key = f"{KEY}.carriers[{number}]"
         named = [(f"{key}.{role}", str(getattr(carrier, role))) for role in ("encoder", "mux", "modem")]
+        if carrier.encoder_backup is not None:
+            named.append((f"{key}.encoder_backup.device", carrier.encoder_backup.device))
         named += [(f"{key}.receivers[{i}].device", receiver.device) for i, receiver in enumerate(carrier.receivers)]
         yield from ((place, name, name) for place, name in named if name in known)
 

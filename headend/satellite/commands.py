@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headend.satellite.names import PLAN, STATUS, TRANSMIT
 from nf.contracts.json import JsonObject
 from nf.contracts.noc_client import CLIENT
-from nf.errors import DriverError, InputError
+from nf.errors import DocumentError, DriverError, InputError
+
+if TYPE_CHECKING:
+    from headend.satellite.documents import SatelliteEquipment
+    from headend.satellite.ground import RainRecord
+    from headend.satellite.sitebudgets import Wanted
+    from nf.documents.fleet import Fleet
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The satellite link: capacity, margin, what-if, transmission."
@@ -29,6 +38,7 @@ CarrierArgument = Annotated[
     str, typer.Argument(metavar="CARRIER", help="A carrier of the fleet.", autocompletion=carriers, show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; errors too, on stderr.")]
+FleetOption = Annotated[Path, typer.Option("--fleet", metavar="FILE", help="The fleet document.", show_default=False)]
 ProfileOption = Annotated[Path | None, typer.Option("--profile", help="Operator profile.", show_default=False)]
 
 
@@ -43,6 +53,67 @@ def _ask(name: str, carrier: str, arguments: JsonObject, profile: Path | None) -
     return dict(node.result)
 
 
+def _read_fleet(path: Path) -> tuple[str, Fleet, SatelliteEquipment]:
+    """Its text, the document and its satellite part. Raises InputError, and DocumentError for broken rules."""
+    from headend.satellite import sitebudgets
+    from headend.satellite.documents import SatelliteEquipment
+    from nf.documents.loader import load_fleet
+
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    loaded = load_fleet(text, file=str(path))
+    equipment = loaded.document.spec.equipment.get("satellite")
+    satellite = equipment if isinstance(equipment, SatelliteEquipment) else SatelliteEquipment()
+    known = {one.id: one for one in satellite.transponders}
+    broken = [*sitebudgets.problems(satellite, known)]
+    if broken:
+        raise DocumentError([loaded.place(problem) for problem in broken], where=str(path))
+    return text.decode(), loaded.document, satellite
+
+
+def _shown(wanted: Sequence[Wanted]) -> Iterator[Wanted]:
+    """The same, with a bar on a terminal."""
+    if not sys.stderr.isatty():
+        yield from wanted
+        return
+    with typer.progressbar(wanted, label="P.618", file=sys.stderr, item_show_func=_site) as bar:
+        yield from bar
+
+
+def _site(wanted: Wanted | None) -> str:
+    return "" if wanted is None else wanted.site
+
+
+def _tabulated(wanted: Wanted) -> RainRecord:
+    """Takes seconds. Raises UnavailableError without the package."""
+    from headend.satellite.rain import tabulate
+    from headend.satellite.sitebudgets import record
+
+    table = tabulate(
+        wanted.site,
+        latitude_deg=wanted.latitude_deg,
+        longitude_deg=wanted.longitude_deg,
+        frequency_hz=wanted.frequency_hz,
+        elevation_deg=wanted.elevation_deg,
+        tilt_deg=wanted.tilt_deg,
+    )
+    return record(wanted, table)
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        shutil.copymode(path, beside)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(f"cannot be written: {error.strerror}", where=str(path), remedy="--print shows it") from None
+
+
 @app.command()
 def show(carrier: CarrierArgument, *, json: JsonOption = False, profile: ProfileOption = None) -> None:
     """Es/N0 and margin at every receiver, MODCOD, power, and the capacity by service."""
@@ -55,6 +126,9 @@ def show(carrier: CarrierArgument, *, json: JsonOption = False, profile: Profile
     approved = str(found["approved_by"]).rpartition("/")[2] or "nobody"
     state = f"on the air, approved by {approved}" if found["on_air"] else "muted"
     client.say(f"{carrier}: {state}; {found['modcod']}, rung {(found['rung'] or 0) + 1} of {found['rungs']}")
+    if found.get("standby"):
+        state = found["not_standing_by"] or "stands by"
+        client.say(f"encoder {found['encoder']} is heard; {found['standby']}: {state}")
     used = sum(service["bitrate_bps"] for service in found["services"])
     client.say(
         f"net {_mbit(found['net_bitrate_bps'])} Mbit/s, multiplex {_mbit(found['ts_bitrate_bps'])}, services "
@@ -73,9 +147,13 @@ def show(carrier: CarrierArgument, *, json: JsonOption = False, profile: Profile
         ),
     )
     client.print_table(
-        ("SITE", "LOCK", "ES/N0 DB", "MARGIN DB", "MODCOD", "RELOCKS"),
+        ("SITE", "LOCK", "ES/N0 DB", "MARGIN DB", "MODCOD", "RELOCKS", "LAST TOOK S"),
         tuple(
-            (site, *(str(read.get(key, "-")) for key in ("lock", "es_n0", "margin", "modcod", "relock_count")))
+            (
+                site,
+                *(str(read.get(key, "-")) for key in ("lock", "es_n0", "margin", "modcod", "relock_count")),
+                str(found.get("relock_s", {}).get(site, "-")),
+            )
             for site, read in sorted(found["sites"].items())
         ),
     )
@@ -112,10 +190,129 @@ def plan(
 
 
 @app.command()
+def budget(
+    carrier: CarrierArgument,
+    *,
+    fleet: FleetOption,
+    json: JsonOption = False,
+) -> None:
+    """Link budget of a carrier at every site: clear sky, rain that it stands, availability. Asks nobody."""
+    from headend.satellite.sitebudgets import MAKE_TABLES, lacking, site_budgets
+    from nf.documents.rules import nearest
+
+    client = CLIENT.get()
+    _, document, equipment = _read_fleet(fleet)
+    known = {one.id: one for one in equipment.carriers}
+    if carrier not in known:
+        raise InputError("no such carrier in the fleet", where=carrier, remedy=nearest(carrier, known))
+    given = known[carrier]
+    transponders = {one.id: one for one in equipment.transponders}
+    if given.transponder not in transponders:
+        remedy = nearest(given.transponder, transponders)
+        raise InputError("no such transponder in the fleet", where=given.transponder, remedy=remedy)
+    if missing := lacking(given, transponders[given.transponder]):
+        raise InputError(
+            f"no budget without: {', '.join(missing)}",
+            where=f"{fleet}: carrier {carrier}",
+            remedy="write what is missing: docs/satellite.md, Link budget",
+        )
+    found = site_budgets(equipment, given, document)
+    headroom_db = given.power.cap_dbm - given.power.clear_dbm
+    wanted = given.availability_percent
+    if json:
+        client.print_json(
+            {
+                "carrier": carrier,
+                "headroom_db": headroom_db,
+                "wanted_availability_percent": wanted,
+                "sites": [site.to_json() for site in found],
+                "without_station": [*sorted(one.site for one in given.receivers if one.station is None)],
+            }
+        )
+        return
+    client.say(
+        f"{carrier}: {given.symbol_rate_baud / 1e6:g} Msym/s, {headroom_db:g} dB of power left for rain"
+        + ("" if wanted is None else f", {wanted:g} % of the year wanted")
+    )
+    client.print_table(
+        ("SITE", "ELEVATION", "G/T DB/K", "UPLINK DB", "DOWNLINK DB", "ES/N0 DB", "WRITTEN DB"),
+        tuple(
+            (
+                site.site,
+                *(f"{value:.1f}" for value in (site.elevation_deg, site.g_over_t_db_per_k, site.uplink_es_n0_db)),
+                *(f"{value:.1f}" for value in (site.downlink_es_n0_db, site.es_n0_db, site.said_es_n0_db)),
+            )
+            for site in found
+        ),
+    )
+    client.print_table(
+        ("SITE", "MODCOD", "NEEDS DB", "MARGIN DB", "UPLINK RAIN DB", "DOWNLINK RAIN DB", "AVAILABLE %"),
+        tuple(
+            (
+                site.site,
+                one.modcod,
+                *(f"{value:.1f}" for value in (one.required_es_n0_db, one.margin_db)),
+                *(f"{value:.1f}" for value in (one.uplink_rain_db, one.downlink_rain_db)),
+                "-" if one.availability_percent is None else f"{one.availability_percent:.3f}",
+            )
+            for site in found
+            for one in site.modcods
+        ),
+    )
+    for receiver in given.receivers:
+        if receiver.station is None:
+            client.say(f"{receiver.site}: no station is written, no budget")
+    if without := sorted({end for site in found for end in site.missing}):
+        client.say(f"no rain table of {', '.join(without)}: {MAKE_TABLES}")
+
+
+@app.command()
+def rain(
+    *,
+    fleet: FleetOption,
+    again: Annotated[bool, typer.Option("--again", help="Make all tables anew, also those that are there.")] = False,
+    only_print: Annotated[bool, typer.Option("--print", help="Print the tables; leave the file alone.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Make the rain tables (ITU-R P.618) of every site and write them into the fleet document. Asks nobody.
+
+    Takes seconds for each path. Needs the extra `satellite` of this software; reading the tables does not.
+    """
+    from headend.satellite.fleetfile import lines_of, with_rain
+    from headend.satellite.sitebudgets import wanted_tables
+    from nf.documents.loader import load_fleet
+
+    client = CLIENT.get()
+    text, document, equipment = _read_fleet(fleet)
+    wanted = wanted_tables(equipment, document)
+    if not wanted:
+        raise InputError(
+            "no carrier has stations and a transponder with a position",
+            where=str(fleet),
+            remedy="write where the antennas stand: docs/satellite.md, Link budget",
+        )
+    kept = {} if again else {one: next((r for r in equipment.rain if one.served_by(r)), None) for one in wanted}
+    tables = [kept.get(one) or _tabulated(one) for one in _shown(wanted)]
+    made = sum(1 for one in wanted if not kept.get(one))
+    dropped = sum(1 for old in equipment.rain if old not in tables)
+    if not only_print:
+        new = with_rain(text, tables)
+        load_fleet(new, file=str(fleet))  # never write what would be refused
+        _write(fleet, new)
+    if json:
+        client.print_json({"made": made, "dropped": dropped, "rain": [one.to_json() for one in tables]})
+        return
+    if only_print:
+        client.say("\n".join(lines_of(tables)))
+        return
+    client.say(f"{fleet}: {made} tables made, {len(tables) - made} kept, {dropped} dropped; they hold once committed")
+
+
+@app.command()
 def spectrum(
     transponder: Annotated[str, typer.Argument(metavar="TRANSPONDER", help="Of the fleet document.")],
     *,
-    fleet: Annotated[Path, typer.Option("--fleet", metavar="FILE", help="The fleet document.", show_default=False)],
+    fleet: FleetOption,
     svg: Annotated[
         Path | None, typer.Option("--svg", metavar="FILE", help="Write the picture there as SVG.", show_default=False)
     ] = None,
@@ -123,20 +320,14 @@ def spectrum(
 ) -> None:
     """A picture of a transponder with its carriers, and what is still free. Asks nobody."""
     from headend.satellite.carriers import spectrum as placed
-    from headend.satellite.documents import SatelliteEquipment
     from headend.satellite.picture import svg_picture, text_picture
     from headend.satellite.transponder import Transponder, gaps_hz
-    from nf.documents.loader import load_fleet
     from nf.documents.rules import nearest
 
     client = CLIENT.get()
-    try:
-        text = fleet.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(fleet)) from None
-    equipment = load_fleet(text, file=str(fleet)).document.spec.equipment.get("satellite")
-    known = {one.id: one for one in equipment.transponders} if isinstance(equipment, SatelliteEquipment) else {}
-    if transponder not in known or not isinstance(equipment, SatelliteEquipment):
+    _, _, equipment = _read_fleet(fleet)
+    known = {one.id: one for one in equipment.transponders}
+    if transponder not in known:
         raise InputError("no such transponder in the fleet", where=transponder, remedy=nearest(transponder, known))
     given = known[transponder]
     room = Transponder(given.id, given.centre_hz, given.bandwidth_hz, given.guard_hz)

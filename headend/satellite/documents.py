@@ -3,65 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from headend.devices.claims import Claim
-from headend.devices.documents import SnmpDevice
+from headend.devices.derived import DerivedGroup
+from headend.devices.documents import (
+    Flapping,
+    Position,
+    RedundancyGroup,
+    SnmpDevice,
+    SwitchedParameter,
+    SwitchEffect,
+)
+from headend.devices.redundancy import Mode
 from headend.multicast.documents import Encapsulation, SsmGroup
 from headend.satellite.claims import BY_ROLE
+from headend.satellite.ground import Longitude, Polarizations, RainRecord, ReceiveStation, TransmitStation
 from headend.satellite.modcod import by_name
+from headend.satellite.names import MUX_PORT_BASE, STANDBY_PORT_OFFSET
+from headend.satellite.quantities import Frequency, SymbolRate
 from headend.satellite.threshold import Losses
-from nf.documents.lineup import DeliveryPath
+from nf.documents.lineup import DeliveryPath, LineUp
 from nf.documents.model import Address, DocumentModel, Name, Port, RuleError, Whole
 from nf.documents.quantities import BitRate, DurationMs
 from nf.documents.registry import Extension
 from nf.errors import InputError
-
-_PREFIX = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-
-
-def _parse(text: object, unit: str, what: str, example: str) -> int:
-    """`36MHz`, `36M` or a whole number of the base unit."""
-    if isinstance(text, int) and not isinstance(text, bool):
-        return text
-    rule = RuleError(f"{what} is a number with k, M or G ({unit})", f"write it as {example}")
-    if not isinstance(text, str):
-        raise rule
-    bare = text.strip().removesuffix(unit)
-    prefix = bare[-1:] if bare[-1:] in ("k", "M", "G") else ""
-    try:
-        value = Decimal(bare[: len(bare) - len(prefix)]) * _PREFIX[prefix]
-    except InvalidOperation:
-        raise rule from None
-    if not value.is_finite() or value != value.to_integral_value() or not 0 < value < 10**12:
-        raise rule
-    return int(value)
-
-
-def _show(value: int) -> str:
-    for prefix in ("G", "M", "k"):
-        if value % _PREFIX[prefix] == 0:
-            return f"{value // _PREFIX[prefix]}{prefix}"
-    return str(value)
-
-
-def _quantity(unit: str, what: str, example: str) -> tuple[object, ...]:
-    return (
-        BeforeValidator(lambda text: _parse(text, unit, what, example)),
-        Field(gt=0),
-        PlainSerializer(_show, when_used="json"),
-        WithJsonSchema({"type": ["string", "integer"], "description": f"{what} ({unit}), such as {example}"}),
-    )
-
-
-Frequency = Annotated[int, *_quantity("Hz", "a frequency", "11.7G")]
-"""Hz. Written with its prefix: `36M`, `11.7G`, `36MHz`."""
-
-SymbolRate = Annotated[int, *_quantity("Bd", "a symbol rate", "27.5M")]
-"""Symbols per second. Written with its prefix: `27.5M`."""
 
 
 def _modcod(name: str) -> str:
@@ -89,7 +57,7 @@ ModcodName = Annotated[str, AfterValidator(_modcod)]
 
 class Transponder(DocumentModel):
     """`centre` is its downlink centre frequency; `guard` lies between two carriers and at both edges; `translation` is
-    what the satellite takes from the uplink's frequency."""
+    what the satellite takes from the uplink's frequency. `position`: degrees east on the orbit, for link budgets."""
 
     id: Name
     satellite: str = ""
@@ -97,6 +65,8 @@ class Transponder(DocumentModel):
     bandwidth_hz: Frequency = Field(alias="bandwidth")
     guard_hz: Annotated[Whole, Field(ge=0)] = Field(alias="guard", default=0)
     translation_hz: Frequency = Field(alias="translation")
+    position_deg: Longitude | None = Field(alias="position", default=None)
+    polarization: Polarizations = Polarizations()
 
 
 class Power(DocumentModel):
@@ -139,13 +109,29 @@ class Margins(DocumentModel):
 
 class ReceiveSite(DocumentModel):
     """`device`: the receiver there; `clear_es_n0`: what it sees in clear sky, in dB. `output`: where it sends the
-    transport stream to, an address of the site's PoP."""
+    transport stream to, an address of the site's PoP. `station`: its antenna, for link budgets."""
 
     site: Name
     device: Name
     output: Address
     output_port: Port = 5100
     clear_es_n0_db: float = Field(alias="clear_es_n0", ge=-5, le=40)
+    station: ReceiveStation | None = None
+
+
+class EncoderBackup(DocumentModel):
+    """A second encoder, 1+1: it encodes all the time, at the same rates, and the mux takes its input from one of them.
+
+    The contributions come to it too, at the same UDP ports. The rest is as in a redundancy group.
+    """
+
+    device: Name
+    mode: Mode = Mode.REVERTING
+    triggers: Annotated[tuple[Name, ...], Field(min_length=1)] = ("device-silent", "encoder-input-lost")
+    switch_delay_ms: DurationMs = Field(alias="switch_delay", default=2_000)
+    switch_back_delay_ms: DurationMs = Field(alias="switch_back_delay", default=30_000)
+    backup_must_be_clean: bool = True
+    flap: Flapping = Flapping()
 
 
 class Carrier(DocumentModel):
@@ -154,12 +140,16 @@ class Carrier(DocumentModel):
     modcods   that it may use, the best first; it is at the first in clear sky
     reserve   share of the net rate that services never use; `si_rate`: PSI/SI tables
     cid       DVB-CID (TS 103 129) is on unless a licence says otherwise
+
+    For link budgets: `station` that transmits it, `interference` (each C/I in dB: neighbours, other polarization,
+    intermodulation), and `availability` in per cent of an average year that every site is to have of it.
     """
 
     id: Name
     transponder: Name
     appliance: Name
     encoder: Name
+    encoder_backup: EncoderBackup | None = None
     mux: Name
     modem: Name
     centre_hz: Frequency = Field(alias="centre")
@@ -175,18 +165,30 @@ class Carrier(DocumentModel):
     margins: Margins = Margins()
     beacon_clear_dbm: float = Field(alias="beacon_clear", default=-60.0)
     receivers: tuple[ReceiveSite, ...] = ()
+    station: TransmitStation | None = None
+    interference_db: tuple[Annotated[float, Field(ge=0, le=60)], ...] | None = Field(alias="interference", default=None)
+    availability_percent: float | None = Field(alias="availability", default=None, gt=0, lt=100)
 
     @property
     def occupied_hz(self) -> float:
         """Symbol rate x (1 + roll-off)."""
         return self.symbol_rate_baud * (1 + self.roll_off)
 
+    def as_made(self) -> Carrier:
+        """Without what only budgets are computed from, and how the encoders are switched: the chain is not touched when
+        a dish is written down or a delay is changed."""
+        receivers = tuple(receiver.model_copy(update={"station": None}) for receiver in self.receivers)
+        bare = {"encoder_backup": None, "station": None, "interference_db": None, "availability_percent": None}
+        return self.model_copy(update={"receivers": receivers, **bare})
+
 
 class SatelliteEquipment(DocumentModel):
-    """Part `satellite` of a fleet's equipment."""
+    """Part `satellite` of a fleet's equipment. `rain`: tables of the sites, which `nf link rain` makes and writes."""
 
     transponders: tuple[Transponder, ...] = ()
     carriers: tuple[Carrier, ...] = ()
+
+    rain: tuple[RainRecord, ...] = ()
 
     def device_claims(self) -> Iterator[Claim]:
         """The chain of a carrier is the carrier's to set (`headend.devices.claims`)."""
@@ -194,6 +196,17 @@ class SatelliteEquipment(DocumentModel):
             remedy = f"change carrier {carrier.id} or its services; what it is now: nf link show {carrier.id}"
             for role, parameters in BY_ROLE.items():
                 yield Claim(str(getattr(carrier, role)), parameters, f"carrier {carrier.id}", remedy)
+            if carrier.encoder_backup is not None:
+                yield Claim(carrier.encoder_backup.device, BY_ROLE["encoder"], f"carrier {carrier.id}", remedy)
+
+    def device_groups(self, lineup: LineUp) -> Iterator[DerivedGroup]:
+        """Which of a carrier's encoders the mux listens to is a redundancy group's (`headend.devices.derived`)."""
+        for number, carrier in enumerate(self.carriers):
+            paths = [path for channel in lineup.spec.channels for path in channel.delivery]
+            mine = [path for path in paths if isinstance(path, SatellitePath) and path.carrier == carrier.id]
+            if carrier.encoder_backup is not None and mine and len(carrier.id) <= LONGEST_WITH_BACKUP:
+                key = f"spec.equipment.satellite.carriers[{number}].encoder_backup.device"
+                yield DerivedGroup(key, encoder_group(carrier, carrier.encoder_backup, len(mine)))
 
 
 class SatelliteOutput(DocumentModel):
@@ -236,6 +249,34 @@ class SatellitePath(DeliveryPath):
     @property
     def first_pid(self) -> int:
         return self.pmt_pid if self.pmt_pid is not None else 16 * self.service_id
+
+
+LONGEST_WITH_BACKUP = 31
+"""So long may the name of a carrier be that has a second encoder: its group is called after it."""
+
+
+def encoder_group(carrier: Carrier, backup: EncoderBackup, services: int) -> RedundancyGroup:
+    """1+1 of the encoders: rows 1 to `services` of the mux listen to the port of one or the other."""
+    proof = SwitchEffect(watch="service.input_state", expect="locked", when={"service.admin_state": "enabled"})
+    position = Position(
+        id=carrier.id,
+        main=carrier.encoder,
+        switch=tuple(
+            SwitchedParameter(
+                device=carrier.mux,
+                parameter=f"service[{row}].input_port",
+                main=MUX_PORT_BASE + row,
+                backup=MUX_PORT_BASE + STANDBY_PORT_OFFSET + row,
+                effect=proof,
+            )
+            for row in range(1, services + 1)
+        ),
+    )
+    given = backup.to_json()
+    backups = [given.pop("device")]
+    return RedundancyGroup.model_validate(
+        {"id": f"{carrier.id}-encoder", "positions": [position.to_json()], "backups": backups, **given}
+    )
 
 
 # ---- sections -------------------------------------------------------------------------------------------------------
@@ -282,11 +323,15 @@ class UplinkReceiver(DocumentModel):
 
 
 class UplinkCarrier(DocumentModel):
-    """A carrier with its devices and every operating point that it may come to, the best first."""
+    """A carrier with its devices and every operating point that it may come to, the best first.
+
+    `standby`: the second encoder, set as the first; a redundancy group chooses between them.
+    """
 
     carrier: Carrier
     uplink_hz: Frequency = Field(alias="uplink")
     encoder: SnmpDevice
+    standby: SnmpDevice | None = None
     mux: SnmpDevice
     modem: SnmpDevice
     services: tuple[UplinkService, ...] = ()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from headend.devices.documents import SnmpDevice, SnmpEquipment
 from headend.multicast.documents import SsmPath, SsmProbeArguments
 from headend.multicast.spt import Face, Topology
 from headend.multicast.streams import FirstFeed, first_feeds
-from headend.satellite import carriers
+from headend.satellite import carriers, sitebudgets
 from headend.satellite.documents import (
     Carrier,
     ReceivedCarrier,
@@ -28,7 +29,7 @@ from headend.satellite.documents import (
 )
 from headend.satellite.ladder import Rung, Service, build_ladder
 from headend.satellite.modcod import by_name
-from headend.satellite.names import OPERATIONS, RECEIVER, UPLINK
+from headend.satellite.names import MUX_PORT_BASE, OPERATIONS, RECEIVER, UPLINK
 from nf.contracts.planner import Contribution, FleetOperation, Hop, LinkLoad
 from nf.documents.appliance import ProbeTarget
 from nf.documents.fleet import Fleet, Role
@@ -38,8 +39,6 @@ from nf.documents.quantities import format_bitrate
 from nf.documents.rules import unique, unknown
 from nf.errors import Problem
 
-MUX_PORT_BASE = 20000
-"""Row n of the encoder sends to UDP port MUX_PORT_BASE + n of the mux."""
 PIDS_PER_SERVICE = 16
 _KEY = "spec.equipment.satellite.carriers"
 
@@ -81,7 +80,7 @@ class SatellitePlanner:
             mine = [way for way in ways if way.path.carrier == carrier.id]
             if mine:  # a carrier that carries nothing is not on the air
                 plan.add(number, carrier, mine)
-        return plan.contribution(carriers.warnings(satellite, lineup))
+        return plan.contribution(chain(carriers.warnings(satellite, lineup), sitebudgets.warnings(satellite, fleet)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +200,10 @@ class _Plan:
         by_way = {way.name: way for way in ways}
         self.uplinks[carrier.appliance].append(
             UplinkCarrier(
-                carrier=carrier,
+                carrier=carrier.as_made(),
                 uplink_hz=carrier.centre_hz + self.translations[carrier.transponder],
                 encoder=self.devices[carrier.encoder],
+                standby=self.devices[carrier.encoder_backup.device] if carrier.encoder_backup else None,
                 mux=self.devices[carrier.mux],
                 modem=self.devices[carrier.modem],
                 services=tuple(

@@ -108,7 +108,8 @@ def tabulate(
         p618: Any = import_module("itur.models.itu618")
     except ImportError as error:
         raise UnavailableError(
-            "rain tables need the package itur", remedy="install this software with its extra 'satellite'"
+            "rain tables need the package itur",
+            remedy="pip install 'streamverse-nf[satellite]', there where the tables are made",
         ) from error
     rows = []
     for percent in PERCENTS:

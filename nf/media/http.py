@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -78,3 +79,22 @@ async def get_once(url: str, headers: Mapping[str, str] | None = None, *, timeou
         return await connection.get(parts.path + (f"?{parts.query}" if parts.query else ""), headers)
     finally:
         connection.close()
+
+
+_ATS_CACHE = re.compile(r"\[[^\]]*?c([A-Z ])")
+_ATS_WORDS = {"H": "hit", "R": "hit", "M": "miss", "S": "stale", "E": "error"}
+
+
+def cache_status(headers: Mapping[str, str]) -> str:
+    """`hit`, `miss`... of the cache nearest to the receiver, as far as it says so; empty otherwise.
+
+    Cache-Status (RFC 9211: the nearest cache comes last), X-Cache, or the codes in the Via header of Traffic Server.
+    """
+    if "cache-status" in headers:
+        nearest = headers["cache-status"].rpartition(",")[2]
+        words = [word.strip() for word in nearest.split(";")[1:]]
+        return "hit" if "hit" in words else "miss"
+    if "x-cache" in headers:
+        return headers["x-cache"].rpartition(",")[2].split()[0].lower() if headers["x-cache"].strip() else ""
+    codes = _ATS_CACHE.findall(headers.get("via", ""))
+    return _ATS_WORDS.get(codes[-1], "") if codes else ""

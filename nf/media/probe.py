@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -14,29 +13,12 @@ from nf.documents.appliance import ProbeTarget
 from nf.errors import InputError, NfError, UnavailableError
 from nf.media.documents import HlsProbeArguments
 from nf.media.hls import MediaPlaylist, Segment, parse_media, parse_multivariant
-from nf.media.http import Connection, Response
+from nf.media.http import Connection, Response, cache_status
 from nf.media.isobmff import segment_fault
 from nf.media.packager.telemetry import STALE_SEGMENTS, age_s
 
 SAMPLE_INTERVAL_S = 0.5
 _TIMEOUT_S = 2.0
-_ATS_CACHE = re.compile(r"\[[^\]]*?c([A-Z ])")
-_ATS_WORDS = {"H": "hit", "R": "hit", "M": "miss", "S": "stale", "E": "error"}
-
-
-def cache_status(headers: Mapping[str, str]) -> str:
-    """`hit`, `miss`... of the cache nearest to the receiver, as far as it says so; empty otherwise.
-
-    Cache-Status (RFC 9211: the nearest cache comes last), X-Cache, or the codes in the Via header of Traffic Server.
-    """
-    if "cache-status" in headers:
-        nearest = headers["cache-status"].rpartition(",")[2]
-        words = [word.strip() for word in nearest.split(";")[1:]]
-        return "hit" if "hit" in words else "miss"
-    if "x-cache" in headers:
-        return headers["x-cache"].rpartition(",")[2].split()[0].lower() if headers["x-cache"].strip() else ""
-    codes = _ATS_CACHE.findall(headers.get("via", ""))
-    return _ATS_WORDS.get(codes[-1], "") if codes else ""
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from headend.snmp.header import discovery_request
 from lab.devices.control import Control, DeviceFault
 from tests.headend.satellite.documents import carrier, compiled, fleet_data, lineup_data, satellite_path
 
-ENCODER, MUX, MODEM, RX1, RX2 = (f"127.71.0.{n}" for n in range(1, 6))
+ENCODER, MUX, MODEM, RX1, RX2, SECOND_ENCODER = (f"127.71.0.{n}" for n in range(1, 7))
 PORT = 10161
 CREDENTIALS = "community private"
 FEEDS = {1: 17001, 2: 17002}
@@ -41,16 +41,19 @@ def _configs() -> dict[str, tuple[str, dict[str, object]]]:
 
     sky = {"address": "239.255.71.9", "port": 17100, "via": "127.0.0.1"}
     nowhere = {"address": MUX, "port": 20099}
-    channels = [
-        {
-            "name": f"row {row}",
-            "input": {"address": ENCODER, "port": FEEDS.get(row, 17000 + row)},
-            "output": nowhere,
-            "bit_rate_kbps": 1000,
-            "enabled": False,
-        }
-        for row in (1, 2, 3)
-    ]
+
+    def channels(address: str) -> list[dict[str, object]]:
+        return [
+            {
+                "name": f"row {row}",
+                "input": {"address": address, "port": FEEDS.get(row, 17000 + row)},
+                "output": nowhere,
+                "bit_rate_kbps": 1000,
+                "enabled": False,
+            }
+            for row in (1, 2, 3)
+        ]
+
     services = [
         {
             "name": f"row {row}",
@@ -62,7 +65,10 @@ def _configs() -> dict[str, tuple[str, dict[str, object]]]:
         for row in (1, 2, 3)
     ]
     return {
-        "enc1": ("encoder", {"name": "enc1", "boot_s": 0, "snmp": snmp(ENCODER), "channels": channels}),
+        **{
+            name: ("encoder", {"name": name, "boot_s": 0, "snmp": snmp(address), "channels": channels(address)})
+            for name, address in (("enc1", ENCODER), ("enc2", SECOND_ENCODER))
+        },
         "mux1": (
             "mux",
             {
@@ -96,11 +102,14 @@ def _configs() -> dict[str, tuple[str, dict[str, object]]]:
 
 
 @contextmanager
-def simulated(directory: Path) -> Iterator[Simulated]:
-    """All five devices and the feeds, until the end of the block."""
+def simulated(directory: Path, *, second_encoder: bool = False) -> Iterator[Simulated]:
+    """All five devices and the feeds, until the end of the block; with a second encoder, that gets the feeds too."""
     run_dirs = {}
     with ExitStack() as stack:
+        encoders = {"enc1": ENCODER} | ({"enc2": SECOND_ENCODER} if second_encoder else {})
         for name, (kind, config) in _configs().items():
+            if kind == "encoder" and name not in encoders:
+                continue
             place = directory / name
             run_dirs[name] = place / "run"
             place.mkdir()
@@ -109,9 +118,9 @@ def simulated(directory: Path) -> Iterator[Simulated]:
             argv = [sys.executable, "-m", "lab.devices", kind, "--config", str(file)]
             argv += ["--run-dir", str(place / "run"), "--state-dir", str(place / "state")]
             stack.enter_context(_process(argv, place / "log"))
-        feeds = [f"--feed=ch{row}={ENCODER}:{port}" for row, port in FEEDS.items()]
+        feeds = [f"--feed=ch{row}={address}:{port}" for address in encoders.values() for row, port in FEEDS.items()]
         stack.enter_context(_process([sys.executable, "-m", "lab.contribution", *feeds], directory / "feeds.log"))
-        for address in (ENCODER, MUX, MODEM, RX1, RX2):
+        for address in (*encoders.values(), MUX, MODEM, RX1, RX2):
             _await_agent(address)
         yield Simulated(run_dirs, directory)
 
@@ -146,8 +155,9 @@ def _await_agent(address: str) -> None:
 
 
 def device(name: str) -> SnmpDevice:
-    address = {"enc1": ENCODER, "mux1": MUX, "mod1": MODEM, "rx1": RX1, "rx2": RX2}[name]
-    model = {"enc1": "nf-lab-encoder", "mux1": "nf-lab-mux", "mod1": "nf-lab-modem"}.get(name, "nf-lab-receiver")
+    addresses = {"enc1": ENCODER, "enc2": SECOND_ENCODER, "mux1": MUX, "mod1": MODEM, "rx1": RX1, "rx2": RX2}
+    models = {"enc": "nf-lab-encoder", "mux": "nf-lab-mux", "mod": "nf-lab-modem", "rx": "nf-lab-receiver"}
+    address, model = addresses[name], models[name.rstrip("12")]
     data = {"data_address": address} if name in {"mux1", "mod1"} else {}
     return SnmpDevice.model_validate(
         {"id": name, "appliance": "headend", "model": model, "address": address, "port": PORT}
@@ -161,6 +171,7 @@ def section(
     margins: dict[str, Any] | None = None,
     modcods: list[str] | None = None,
     rates: dict[int, str] | None = None,
+    second_encoder: bool = False,
 ) -> UplinkSection:
     """What the planner makes of the lab's documents, with the addresses of these devices. `rates` by channel number."""
     fleet, lineup = fleet_data(), lineup_data()
@@ -177,6 +188,8 @@ def section(
     placed: UplinkCarrier = one.model_copy(
         update={"receivers": receivers} | {role: device(getattr(one, role).id) for role in ("encoder", "mux", "modem")}
     )
+    if second_encoder:
+        placed = placed.model_copy(update={"standby": device("enc2")})
     return UplinkSection(carriers=(placed,))
 
 

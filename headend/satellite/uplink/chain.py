@@ -2,12 +2,16 @@
 
 What falls, falls first: services leave the multiplex and encoders slow down before the multiplex does, and the
 multiplex before the carrier's MODCOD. What rises, rises after it. So the carrier is never sent more than it takes.
+
+With a second encoder, both are set alike, and the multiplex hears one of them: which one is a redundancy group's to
+switch, and never changed here. What is set on the other one may fail; it is set again when it answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,10 +19,18 @@ from headend.devices.device import Device
 from headend.devices.instances import resolve
 from headend.devices.values import ParameterValue, Value, equal
 from headend.satellite.documents import UplinkCarrier, UplinkRung
-from headend.satellite.uplink.settings import MUTED, OFF, RF_PARAMETERS, TRANSMITTING, Settings, settings
+from headend.satellite.uplink.settings import (
+    MUTED,
+    OFF,
+    RF_PARAMETERS,
+    TRANSMITTING,
+    Settings,
+    settings,
+    standby_port,
+)
 from headend.snmp.values import Quality
 from nf.clock import Clock
-from nf.errors import DriverError
+from nf.errors import DriverError, NfError
 
 INPUT_S: Final = 8.0
 """So long an encoder may take until what it sends is what it was told."""
@@ -37,7 +49,9 @@ class Standing:
 
     rung          index in the ladder of the point whose MODCOD is active; None when no rung has it
     deviations    what differs from that rung (or from the first), one line each
-    silent        devices that do not answer: nothing is known of them
+    silent        devices that do not answer: nothing is known of them; the encoder that is not heard counts in `idle`
+    encoder       the one that the multiplex hears
+    idle          why the other encoder cannot stand by; empty when it can, or there is none
     transmitting  None when the modem is silent
     """
 
@@ -45,16 +59,35 @@ class Standing:
     deviations: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     transmitting: bool | None = None
+    encoder: str = ""
+    idle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoders:
+    """The one that is heard with its settings, and the other one. `ports`: of the multiplex, for the one that is."""
+
+    heard: Device
+    wanted: Mapping[str, Value]
+    other: Device | None
+    other_wanted: Mapping[str, Value]
+    ports: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainDevices:
+    encoder: Device
+    mux: Device
+    modem: Device
+    standby: Device | None = None
 
 
 class Chain:
     """The devices of one carrier. Sets are verified by `Device.set`; callers keep changes of one chain apart."""
 
-    def __init__(self, carrier: UplinkCarrier, encoder: Device, mux: Device, modem: Device, clock: Clock) -> None:
+    def __init__(self, carrier: UplinkCarrier, devices: ChainDevices, clock: Clock) -> None:
         self.carrier = carrier
-        self.encoder = encoder
-        self.mux = mux
-        self.modem = modem
+        self.encoder, self.standby, self.mux, self.modem = devices.encoder, devices.standby, devices.mux, devices.modem
         self._clock = clock
 
     # ---- looking ----
@@ -62,23 +95,51 @@ class Chain:
     async def standing(self) -> Standing:
         """Raises nothing: a device that does not answer is told as silent."""
         top = settings(self.carrier, self.carrier.ladder[0])
-        encoder, mux, modem = await asyncio.gather(
-            self.encoder.read({*top.encoder, "channel.admin_state", *self._rates()}),
+        mux, modem = await asyncio.gather(
             self.mux.read({*top.mux, "service.admin_state", *self._limits()}),
             self.modem.read({*top.modem, "tx_enable"}),
         )
-        devices = ((self.encoder, encoder), (self.mux, mux), (self.modem, modem))
-        silent = tuple(device.name for device, values in devices if _silent(values))
         modcod = modem["modcod"].value
         rung = next((n for n, one in enumerate(self.carrier.ladder) if one.modcod == modcod), None)
         wanted = settings(self.carrier, self.carrier.ladder[rung or 0])
+        encoders = self._encoders(wanted, mux)
+        heard, idle = await asyncio.gather(
+            encoders.heard.read({*top.encoder, "channel.admin_state", *self._rates()}), self._idle(encoders)
+        )
+        devices = ((encoders.heard, heard), (self.mux, mux), (self.modem, modem))
         deviations = [
-            *_differences(self.encoder, wanted.encoder, encoder),
-            *_differences(self.mux, wanted.mux, mux),
+            *_differences(encoders.heard, encoders.wanted, heard),
+            *_differences(self.mux, {**wanted.mux, **encoders.ports}, mux),
             *_differences(self.modem, wanted.modem, modem),
         ]
         on = modem["tx_enable"]
-        return Standing(rung, tuple(deviations), silent, on.value == TRANSMITTING if on.good else None)
+        return Standing(
+            rung,
+            tuple(deviations),
+            tuple(device.name for device, values in devices if _silent(values)),
+            on.value == TRANSMITTING if on.good else None,
+            encoders.heard.name,
+            idle,
+        )
+
+    def _encoders(self, wanted: Settings, mux: Mapping[str, ParameterValue]) -> _Encoders:
+        """Which encoder is heard, by the ports that the multiplex listens at: the first, where it says neither."""
+        first = {f"service[{service.row}].input_port": service.mux_port for service in self.carrier.services}
+        if self.standby is None:
+            return _Encoders(self.encoder, wanted.encoder, None, {}, first)
+        second = {f"service[{service.row}].input_port": standby_port(service) for service in self.carrier.services}
+        if any(_is(self.mux, name, port, mux.get(name)) for name, port in second.items()):
+            return _Encoders(self.standby, wanted.standby, self.encoder, wanted.encoder, second)
+        return _Encoders(self.encoder, wanted.encoder, self.standby, wanted.standby, first)
+
+    async def _idle(self, encoders: _Encoders) -> str:
+        """Why the encoder that is not heard cannot stand by."""
+        if encoders.other is None:
+            return ""
+        found = await encoders.other.read({*encoders.other_wanted, "channel.admin_state"})
+        if _silent(found):
+            return f"{encoders.other.name} does not answer"
+        return "; ".join(_differences(encoders.other, encoders.other_wanted, found))
 
     def _rates(self) -> set[str]:
         return {f"channel[{service.row}].bit_rate" for service in self.carrier.services}
@@ -89,30 +150,64 @@ class Chain:
     # ---- changing ----
 
     async def go(self, rung: UplinkRung) -> None:
-        """To an operating point, from wherever the chain stands.
+        """To an operating point, from wherever the chain stands. The encoder that is not heard is left: `set_other`.
 
         Raises DriverError, UnavailableError, RefusedError, InputError: what was not reached.
         """
         wanted = settings(self.carrier, rung)
-        await self._fall(wanted, rung)
+        encoders = self._encoders(wanted, await self.mux.read(self._ports()))
+        await self._fall(wanted, rung, encoders)
         await self._carrier(wanted)
         await self.mux.set(_only(wanted.mux, "output_", "transport_stream_id"))
-        await self.encoder.set(wanted.encoder)
-        await self.mux.set(_rows(wanted.mux))
+        await self._widen(wanted)
+        await encoders.heard.set(encoders.wanted)
+        await self.mux.set(await self._rows(wanted))
 
-    async def _fall(self, wanted: Settings, rung: UplinkRung) -> None:
-        encoder = await self.encoder.read(["channel.admin_state", "channel.bit_rate"])
+    async def _widen(self, wanted: Settings) -> None:
+        """More room for services that are to rise: the multiplex drops what an encoder sends above its limit."""
+        now = await self.mux.read(self._limits())
+        wider = {
+            name: limit
+            for name, limit in wanted.mux.items()
+            if name in now and now[name].good and _number(now[name]) < _number_of(limit)
+        }
+        if wider:
+            await self.mux.set(wider)
+
+    async def _rows(self, wanted: Settings) -> dict[str, Value]:
+        """Ports as they are, unless they are nobody's: a group may have switched them meanwhile."""
+        encoders = self._encoders(wanted, await self.mux.read(self._ports()))
+        return _only_rows(wanted.mux) | dict(encoders.ports)
+
+    async def set_other(self, rung: UplinkRung) -> str:
+        """Let the encoder that is not heard stand by at `rung`; why it does not, else empty. Raises nothing of it."""
+        wanted = settings(self.carrier, rung)
+        try:
+            encoders = self._encoders(wanted, await self.mux.read(self._ports()))
+            if encoders.other is None:
+                return ""
+            # Nobody waits for its effects: they are seen by what its group counts as a failure.
+            await encoders.other.set(encoders.other_wanted, confirm=())
+        except NfError as error:
+            return str(error)
+        return ""
+
+    def _ports(self) -> list[str]:
+        return [f"service[{service.row}].input_port" for service in self.carrier.services]
+
+    async def _fall(self, wanted: Settings, rung: UplinkRung, encoders: _Encoders) -> None:
+        encoder = await encoders.heard.read(["channel.admin_state", "channel.bit_rate"])
         mux = await self.mux.read(["service.admin_state", "service.input_bit_rate", "output_bit_rate"])
         leave = _leaving(mux, wanted.mux)
         if leave:
             await self.mux.set(leave)
-        slower = _leaving(encoder, wanted.encoder) | {
+        slower = _leaving(encoder, encoders.wanted) | {
             name: value
-            for name, value in wanted.encoder.items()
+            for name, value in encoders.wanted.items()
             if name.endswith(".bit_rate") and _number(encoder.get(name)) > _number_of(value)
         }
         if slower:
-            await self.encoder.set(slower)
+            await encoders.heard.set(slower)
         now = _number(mux.get("output_bit_rate"))
         if now > rung.ts_rate_bps:
             await self._await_rates({name: v for name, v in wanted.mux.items() if name.endswith(".max_bit_rate")})
@@ -177,12 +272,21 @@ class Chain:
     async def close_down(self) -> None:
         """The carrier leaves: muted, and nothing is encoded or multiplexed for it any more."""
         await self.mute()
-        mux = await self.mux.read(["service.admin_state"])
-        encoder = await self.encoder.read(["channel.admin_state"])
+        mux = await self.mux.read(["service.admin_state", *self._ports()])
+        encoders = self._encoders(settings(self.carrier, self.carrier.ladder[0]), mux)
         await self.mux.set(
-            {name: OFF for name, value in mux.items() if value.value != OFF} | {"output_admin_state": OFF}
+            {name: OFF for name, value in mux.items() if name.endswith(".admin_state") and value.value != OFF}
+            | {"output_admin_state": OFF}
         )
-        await self.encoder.set({name: OFF for name, value in encoder.items() if value.value != OFF})
+        await _empty(encoders.heard)
+        if encoders.other is not None:
+            with suppress(NfError):  # it is not heard by anybody
+                await _empty(encoders.other)
+
+
+async def _empty(encoder: Device) -> None:
+    found = await encoder.read(["channel.admin_state"])
+    await encoder.set({name: OFF for name, value in found.items() if value.value != OFF})
 
 
 def _silent(values: Mapping[str, ParameterValue]) -> bool:
@@ -222,7 +326,7 @@ def _only(values: Mapping[str, Value], *beginnings: str) -> dict[str, Value]:
     return {name: value for name, value in values.items() if name.startswith(beginnings)}
 
 
-def _rows(values: Mapping[str, Value]) -> dict[str, Value]:
+def _only_rows(values: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in values.items() if "[" in name}
 
 

@@ -19,6 +19,7 @@ from headend.satellite.modcod import by_name
 from headend.satellite.threshold import required_es_n0_db
 from headend.satellite.ulpc import UlpcSettings
 from headend.satellite.uplink.chain import Chain
+from headend.satellite.uplink.relock import RelockWatch
 from headend.satellite.uplink.settings import TRANSMITTING
 from nf.clock import Clock
 from nf.contracts.driver import Event
@@ -56,6 +57,9 @@ _SEVERITIES: Mapping[AlarmKind, Severity] = MappingProxyType(
 )
 OVERFLOW: Final = "carrier-overfilled"
 SILENT: Final = "device-silent"
+NOT_STANDING_BY: Final = "encoder-not-standing-by"
+_STANDBY_S: Final = 5.0
+"""So often the encoder that is not heard is looked at, and set when it is not as it should be."""
 
 
 @dataclass(slots=True)
@@ -121,7 +125,10 @@ def power(carrier: Carrier) -> UlpcSettings:
 
 
 class Control:
-    """Of one carrier. `lock`: held while the chain is changed; a commit holds it too. `current`: it is still wanted."""
+    """Of one carrier. `lock`: held while the chain is changed; a commit holds it too. `current`: it is still wanted.
+
+    relock_s   what the last change of the MODCOD cost, by site: seconds without lock, as measured
+    """
 
     def __init__(
         self,
@@ -142,6 +149,10 @@ class Control:
         self.adaptation = adaptation(chain.carrier, clock.monotonic(), rung)
         self._dropped: float | None = None
         self._told: set[tuple[str, str]] = set()
+        self._relock: RelockWatch | None = None
+        self.relock_s: dict[str, float] = {}
+        self._standby_due = 0.0
+        self._standby: asyncio.Task[str] | None = None
 
     @property
     def name(self) -> str:
@@ -158,6 +169,52 @@ class Control:
                     yield told
         for sample in self._samples():
             yield sample
+        for sample in self._relocks():
+            yield sample
+        for event in self._keep_standby():
+            yield event
+
+    def stop(self) -> None:
+        """End what it does beside its loop."""
+        if self._standby is not None:
+            self._standby.cancel()
+        if self._relock is not None:
+            self._relock.end()
+
+    def _watch_relock(self, modcod: str) -> RelockWatch:
+        if self._relock is not None:
+            self._relock.end()
+        self._relock = RelockWatch(self._receivers, modcod, self._clock)
+        self._relock.begin()
+        return self._relock
+
+    def _relocks(self) -> Iterator[Sample]:
+        """Each site's, once it is known."""
+        if self._relock is None:
+            return
+        for site, seconds in tuple(self._relock.seconds.items()):
+            del self._relock.seconds[site]
+            self.relock_s[site] = seconds
+            yield Sample(
+                "satellite.relock", self._clock.now(), {"carrier": self.name, "site": site}, {"relock_s": seconds}
+            )
+
+    def _keep_standby(self) -> Iterator[AlarmEvent]:
+        """Beside the loop: an encoder that does not answer must not keep anybody from seeing the weather."""
+        if self._standby is not None and self._standby.done():
+            why = "" if self._standby.cancelled() else self._standby.result()
+            self._standby = None
+            if why:
+                remedy = "see that it has power, and that its address and credentials are right"
+                yield self._alarm(NOT_STANDING_BY, "", Severity.MINOR, why, remedy)
+            else:
+                yield self._clear(NOT_STANDING_BY, "")
+        if self.chain.standby is None or self._standby is not None or self._clock.monotonic() < self._standby_due:
+            return
+        self._standby_due = self._clock.monotonic() + _STANDBY_S
+        if self._current():
+            rung = next(one for one in self.chain.carrier.ladder if one.modcod == self.adaptation.rung.modcod.name)
+            self._standby = asyncio.create_task(self.chain.set_other(rung), name=f"standby encoder of {self.name}")
 
     # ---- looking ----
 
@@ -213,9 +270,11 @@ class Control:
             if not self._current():
                 self.adaptation.step_failed(self._clock.monotonic(), "a commit has changed the carrier meanwhile")
                 return
+            relock = self._watch_relock(target.modcod)
             try:
                 await self.chain.go(target)
             except NfError as error:
+                relock.end()
                 try:
                     await self.chain.go(ladder[steps[action.rung_from.modcod.name]])
                 except NfError as again:
@@ -223,6 +282,7 @@ class Control:
                 self.adaptation.step_failed(self._clock.monotonic(), str(error))
                 return
         self.adaptation.step_done(self._clock.monotonic(), action.rung_to)
+        self._standby_due = 0.0
         yield self._clear("step-not-undone", "")
 
     # ---- telling ----

@@ -15,7 +15,7 @@ from headend.devices.model import Range
 from headend.devices.opening import OpenDevices, ResolveSecret
 from headend.satellite.documents import UplinkCarrier, UplinkSection
 from headend.satellite.names import PLAN, STATUS, TRANSMIT, UPLINK
-from headend.satellite.uplink.chain import Chain, Standing
+from headend.satellite.uplink.chain import Chain, ChainDevices, Standing
 from headend.satellite.uplink.control import Control
 from headend.satellite.uplink.memory import Memory
 from headend.satellite.uplink.operations import LinkPlan, LinkStatus, Transmit
@@ -83,8 +83,13 @@ class SatelliteUplink:
         """Raises NotFoundError, IntegrityError, InputError: model or credentials."""
         power = carrier.carrier.power
         limits = {"tx_level": Range(maximum=power.cap_dbm)}
-        encoder, mux = await self._devices.get(carrier.encoder), await self._devices.get(carrier.mux)
-        return Chain(carrier, encoder, mux, await self._devices.get(carrier.modem, limits), self._clock)
+        devices = ChainDevices(
+            encoder=await self._devices.get(carrier.encoder),
+            mux=await self._devices.get(carrier.mux),
+            modem=await self._devices.get(carrier.modem, limits),
+            standby=None if carrier.standby is None else await self._devices.get(carrier.standby),
+        )
+        return Chain(carrier, devices, self._clock)
 
     # ---- observing and planning ----
 
@@ -220,7 +225,9 @@ class SatelliteUplink:
             if rung is None:
                 rung = (await chain.standing()).rung
             context.progress(0.3, "services, multiplex and MODCOD")
-            await chain.go(carrier.ladder[min(rung or 0, len(carrier.ladder) - 1)])
+            wanted = carrier.ladder[min(rung or 0, len(carrier.ladder) - 1)]
+            await chain.go(wanted)
+            await chain.set_other(wanted)
         self._remember(name, carrier)
 
     def _remember(self, name: str, carrier: UplinkCarrier | None) -> None:
@@ -281,6 +288,14 @@ class SatelliteUplink:
 
     async def events(self) -> AsyncIterator[Event]:
         """The control loop of every carrier; it runs as long as somebody iterates."""
+        try:
+            async for event in self._run():
+                yield event
+        finally:
+            for control in self.controls.values():
+                control.stop()
+
+    async def _run(self) -> AsyncIterator[Event]:
         while True:
             for carrier in self.carriers():
                 name = carrier.carrier.id
@@ -289,9 +304,10 @@ class SatelliteUplink:
                     async for event in control.run_once():
                         yield event
                 except DriverError:
-                    self.controls.pop(name, None)
+                    if (failed := self.controls.pop(name, None)) is not None:
+                        failed.stop()
             for gone in self.controls.keys() - {carrier.carrier.id for carrier in self.carriers()}:
-                del self.controls[gone]
+                self.controls.pop(gone).stop()
             await self._clock.sleep(_PERIOD_S)
 
     async def _control(self, carrier: UplinkCarrier) -> Control:
@@ -299,6 +315,8 @@ class SatelliteUplink:
         if known is not None and known.chain.carrier == carrier:
             return known
         chain = await self.chain(carrier)
+        if known is not None:
+            known.stop()
         receivers = {one.site: await self._devices.get(one.device) for one in carrier.receivers}
         standing = await chain.standing()
         control = Control(

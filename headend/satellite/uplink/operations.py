@@ -121,8 +121,17 @@ class LinkPlan:
             "recovered": found.recovered,
             "outage_s": dict(found.outage_s),
             "events": [{"at_s": event.at_s, "fade_db": event.fade_db, "text": event.text} for event in found.events],
-            "lines": list(found.explain()),
+            "lines": [*found.explain(), *_measured(self._driver, given.id, found.relocks)],
         }
+
+
+def _measured(driver: SatelliteUplink, carrier: str, relocks: int) -> list[str]:
+    """What a relock has cost so far."""
+    control = driver.controls.get(carrier)
+    if not relocks or control is None or not control.relock_s:
+        return ["what a relock costs was not measured yet"] if relocks else []
+    sites = ", ".join(f"{seconds:.1f} s at {site}" for site, seconds in sorted(control.relock_s.items()))
+    return [f"the last relock took {sites}"]
 
 
 class LinkStatus:
@@ -170,8 +179,16 @@ class LinkStatus:
                 }
                 for service in carrier.services
             ],
+            "relock_s": dict(control.relock_s) if control is not None else {},
             "modem": modem,
             "sites": sites,
+            "encoder": standing.encoder,
+            "standby": (
+                None
+                if carrier.standby is None
+                else next(one.id for one in (carrier.encoder, carrier.standby) if one.id != standing.encoder)
+            ),
+            "not_standing_by": standing.idle,
             "silent": list(standing.silent),
             "deviations": list(standing.deviations),
         }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from headend.devices.values import Value
 from headend.satellite.documents import UplinkCarrier, UplinkRung, UplinkService
+from headend.satellite.names import STANDBY_PORT_OFFSET
 
 MUX_OUTPUT_PORT = 5000
 ON, OFF = "enabled", "disabled"
@@ -25,6 +26,7 @@ class Settings:
     """Parameter -> value for each device."""
 
     encoder: Mapping[str, Value] = field(default_factory=dict)
+    standby: Mapping[str, Value] = field(default_factory=dict)
     mux: Mapping[str, Value] = field(default_factory=dict)
     modem: Mapping[str, Value] = field(default_factory=dict)
 
@@ -33,6 +35,7 @@ def settings(carrier: UplinkCarrier, rung: UplinkRung) -> Settings:
     """Everything that the carrier is to be at `rung`, transmission and level excepted: those are acts of their own."""
     rates = {(service.channel, service.path): service.rate_bps for service in rung.services}
     encoder: dict[str, Value] = {}
+    standby: dict[str, Value] = {}
     mux: dict[str, Value] = {
         "output_address": str(carrier.modem.data_address),
         "output_port": MUX_OUTPUT_PORT,
@@ -43,7 +46,9 @@ def settings(carrier: UplinkCarrier, rung: UplinkRung) -> Settings:
     }
     for service in carrier.services:
         rate = rates.get((service.channel, service.path))
-        encoder |= _channel(carrier, service, rate)
+        encoder |= _channel(carrier, service, rate, service.mux_port)
+        if carrier.standby is not None:
+            standby |= _channel(carrier, service, rate, standby_port(service))
         mux |= _service(service, rate)
     given = carrier.carrier
     modem: dict[str, Value] = {
@@ -55,16 +60,21 @@ def settings(carrier: UplinkCarrier, rung: UplinkRung) -> Settings:
         "modcod": rung.modcod,
         "carrier_id_enable": ON if given.cid else OFF,
     }
-    return Settings(encoder, mux, modem)
+    return Settings(encoder, standby, mux, modem)
 
 
-def _channel(carrier: UplinkCarrier, service: UplinkService, rate_bps: int | None) -> dict[str, Value]:
+def standby_port(service: UplinkService) -> int:
+    """Where the mux hears the second encoder's row of this service."""
+    return service.mux_port + STANDBY_PORT_OFFSET
+
+
+def _channel(carrier: UplinkCarrier, service: UplinkService, rate_bps: int | None, mux_port: int) -> dict[str, Value]:
     row = f"channel[{service.row}]"
     values: dict[str, Value] = {
         f"{row}.name": service.name,
         f"{row}.input_port": service.input_port,
         f"{row}.output_address": str(carrier.mux.data_address),
-        f"{row}.output_port": service.mux_port,
+        f"{row}.output_port": mux_port,
     }
     if rate_bps is not None:
         values[f"{row}.bit_rate"] = rate_bps

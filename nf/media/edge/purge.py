@@ -11,7 +11,7 @@ from nf.errors import DriverError
 from nf.media.documents import EdgeChannel
 from nf.media.edge.render import PURGE_ALL, hosts, section_of
 from nf.media.edge.server import UNIT, Server
-from nf.media.http import Connection, Response
+from nf.media.http import Connection, Response, cache_status
 from nf.media.purge import SERVED, Get, Scope, added, lead_of, listed, prove, scope_of
 
 _ANSWER_TIMEOUT_S = 10.0
@@ -77,15 +77,15 @@ class _Map:
             )
 
     async def _get(self, name: str) -> Response:
-        return await self._connection.get(self._target(name), {"Host": self._host, "X-Debug": "X-Cache"})
+        return await self._connection.get(self._target(name), {"Host": self._host})
 
     def _target(self, name: str) -> str:
         return f"/{self._entry.channel}/{name}"
 
 
 def is_hit(response: Response) -> bool:
-    """Whether Traffic Server answered from what it had (plugin xdebug)."""
-    return response.headers.get("x-cache", "").startswith("hit")
+    """Whether Traffic Server answered from what it had, or had it and asked whether it still holds."""
+    return cache_status(response.headers) in {"hit", "stale"}
 
 
 def _concerns(scope: Scope, entry: EdgeChannel) -> bool:

@@ -11,15 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headend.devices.documents import SnmpDevicesSection
+from headend.devices.modelfile import load_models
 from headend.devices.names import ALL, LIST, OPERATIONS
+from headend.devices.ownership import owner_of
 from headend.devices.planner import DevicesPlanner
 from headend.satellite.claims import BY_ROLE
+from headend.satellite.documents import UplinkSection
+from headend.satellite.planner import SatellitePlanner
 from headend.satellite.uplink.settings import settings
-from nf.contracts.planner import Contribution
+from nf.contracts.planner import Contribution, Planner
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.documents.loader import load_fleet, load_lineup
-from tests.headend.satellite.documents import REGISTRY, compiled, fleet_data, lineup_data
+from tests.headend.satellite.documents import REGISTRY, carrier, compiled, fleet_data, lineup_data
+from tests.headend.satellite.documents import refused as refusals
 
 PATH = "spec.equipment.snmp"
 
@@ -34,12 +39,12 @@ def device(fleet: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def plan(fleet: dict[str, Any], lineup: dict[str, Any] | None = None) -> Contribution:
+def plan(fleet: dict[str, Any], lineup: dict[str, Any] | None = None, planner: Planner | None = None) -> Contribution:
     loaded = load_fleet(json.dumps(fleet), file="fleet.json", extensions=REGISTRY).document
     given_lineup = load_lineup(json.dumps(lineup or lineup_data()), file="lineup.json", extensions=REGISTRY).document
     assert isinstance(loaded, Fleet)
     assert isinstance(given_lineup, LineUp)
-    return DevicesPlanner().plan(given_lineup, loaded)
+    return (planner or DevicesPlanner()).plan(given_lineup, loaded)
 
 
 def sections(found: Contribution) -> Mapping[str, SnmpDevicesSection]:
@@ -229,6 +234,34 @@ def position(*switch: dict[str, Any], **more: Any) -> dict[str, Any]:
             "no such backup|there is no value for enc2",
         ),
         ({"positions": [position(SWITCH, SWITCH)]}, "positions[0].switch[1].parameter", "is switched already"),
+        (
+            {"positions": [position(SWITCH | {"effect": {"watch": "service.input_stat", "expect": "locked"}})]},
+            "positions[0].switch[0].effect.watch",
+            "no such parameter",
+        ),
+        (
+            {"positions": [position(SWITCH | {"effect": {"watch": "service.input_state", "expect": "fine"}})]},
+            "positions[0].switch[0].effect.watch",
+            "none of its values",
+        ),
+        (
+            {
+                "positions": [
+                    position(
+                        SWITCH
+                        | {
+                            "effect": {
+                                "watch": "service.input_state",
+                                "expect": "locked",
+                                "when": {"alarm.state": "raised"},
+                            }
+                        }
+                    )
+                ]
+            },
+            'positions[0].switch[0].effect.when["alarm.state"]',
+            "is not",
+        ),
     ],
 )
 def test_a_group_that_is_wrong_is_refused_at_its_key(changes: dict[str, Any], key: str, rule: str) -> None:
@@ -244,6 +277,89 @@ def test_a_parameter_of_the_document_is_no_groups() -> None:
     device(fleet, "mux1")["parameters"] = {"service[1].input_address": "10.1.1.31"}
     ((rule, _),) = refused(fleet).values()
     assert rule == "`parameters` of mux1 sets it too"
+
+
+def backed_up(fleet: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The sample's carrier with a second encoder."""
+    snmp(fleet)["devices"].append(device(fleet, "enc1") | {"id": "enc2", "address": "172.20.20.31"})
+    carrier(fleet)["encoder_backup"] = {"device": "enc2", "switch_delay": "3s", **more}
+    return fleet
+
+
+def test_a_carriers_encoders_are_a_group_that_switches_what_the_carrier_owns() -> None:
+    found = plan(backed_up(fleet_data()))
+    assert not found.problems
+    section = sections(found)["headend"]
+    (group,) = section.groups
+    assert (group.id, group.switch_delay_ms, group.backups) == ("sat1-encoder", 3000, ("enc2",))
+    (place,) = group.positions
+    assert (place.id, place.main) == ("sat1", "enc1")
+    assert [(one.parameter, one.main, one.backup) for one in place.switch] == [
+        ("service[1].input_port", 20001, 21001),
+        ("service[2].input_port", 20002, 21002),
+    ]
+    assert SnmpDevicesSection.model_validate(json.loads(json.dumps(section.to_json()))) == section
+    model = load_models()["nf-lab-mux"]
+    owner = owner_of(section, model, "mux1", "service[1].input_port")
+    assert owner is not None
+    assert (owner.name, owner.remedy) == (
+        "redundancy group sat1-encoder",
+        "nf device switch sat1-encoder POSITION UNIT",
+    )
+    assert {claim.device for claim in section.claims} == {"enc1", "enc2", "mux1", "mod1"}
+
+
+def test_where_nothing_is_delivered_there_is_nothing_to_switch() -> None:
+    lineup = lineup_data()
+    for channel in lineup["spec"]["channels"]:
+        channel["delivery"] = [path for path in channel["delivery"] if path["type"] == "ssm"]
+    assert sections(plan(backed_up(fleet_data()), lineup))["headend"].groups == ()
+
+
+def test_both_encoders_are_set_alike_but_for_the_port_that_the_multiplex_hears_them_at() -> None:
+    compilation = compiled(lineup_data(), backed_up(fleet_data()))
+    section = compilation.configs["headend"].sections["satellite-uplink"]
+    assert isinstance(section, UplinkSection)
+    (one,) = section.carriers
+    assert one.standby is not None
+    assert (one.standby.id, one.carrier.encoder_backup) == ("enc2", None)  # a delay is nothing of the chain's
+    for rung in one.ladder:
+        made = settings(one, rung)
+        ports = {name: value for name, value in made.standby.items() if name.endswith(".output_port")}
+        assert ports == {"channel[1].output_port": 21001, "channel[2].output_port": 21002}
+        assert {**made.standby, **ports} == {**made.encoder, **ports}
+        assert settings(one.model_copy(update={"standby": None}), rung).standby == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "rule"),
+    [
+        ({"device": "enc3"}, "encoder_backup.device", "no such device"),
+        ({"device": "enc1"}, "encoder_backup.device", "has work already"),
+        ({"device": "rx1"}, "encoder_backup.device", "pop1 looks after it"),
+        ({"triggers": ["receiver-unlocked"]}, "encoder_backup.device", "no unit of the group raises such an alarm"),
+    ],
+)
+def test_a_second_encoder_that_is_wrong_is_refused_at_its_key(more: dict[str, Any], key: str, rule: str) -> None:
+    fleet = backed_up(fleet_data(), **more)
+    problems = [*plan(fleet).problems, *plan(fleet, planner=SatellitePlanner()).problems]
+    where = f"spec.equipment.satellite.carriers[0].{key}"
+    assert any(problem.key == where and rule in problem.rule for problem in problems), problems
+
+
+def test_a_unit_of_a_carrier_is_no_unit_of_another_group() -> None:
+    fleet = second_encoder(fleet_data())
+    carrier(fleet)["encoder_backup"] = {"device": "enc2"}
+    rules = [problem.rule for problem in plan(fleet).problems]
+    assert f"enc1 has a place already: {PATH}.groups[0].positions[0].main" in rules
+    fleet = backed_up(fleet_data())
+    carrier(fleet)["id"] = "a-carrier-with-a-name-of-forty-letters"
+    lineup = lineup_data()
+    for channel in lineup["spec"]["channels"]:
+        for path in channel["delivery"]:
+            if path["type"] == "dvb-s2x":
+                path["carrier"] = carrier(fleet)["id"]
+    assert ["at most 31 characters" in problem.rule for problem in refusals(lineup, fleet)] == [True]
 
 
 @given(order=st.permutations(range(5)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,12 @@ from xml.etree import ElementTree as ET
 import pytest
 from typer.testing import CliRunner
 
+from headend.satellite import rain
 from headend.satellite.commands import app
+from headend.satellite.rain import RainTable
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.noc_client import CLIENT, NodeOutcome, OperationOutcome
-from nf.errors import DriverError, InputError
+from nf.errors import DriverError, InputError, UnavailableError
 from tests.nf.planning.samples import DOCUMENTS
 
 STATUS: JsonObject = {
@@ -29,6 +32,10 @@ STATUS: JsonObject = {
         {"channel": "ch1", "path": "sat", "service_id": 101, "bitrate_bps": 1_200_000},
         {"channel": "ch3", "path": "sat", "service_id": 103, "bitrate_bps": 0},
     ],
+    "relock_s": {"pop1": 0.7},
+    "encoder": "enc2",
+    "standby": "enc1",
+    "not_standing_by": "enc1 does not answer",
     "modem": {"tx_level": -4.0, "beacon_level": -64.1, "dropped_packets": 0},
     "sites": {"pop1": {"lock": "locked", "es_n0": 6.9, "margin": 3.7, "modcod": "QPSK 3/5", "relock_count": 1}},
     "silent": ["rx2"],
@@ -89,10 +96,11 @@ def test_show_tells_margin_power_and_who_is_left_out(noc: Machine) -> None:
     link("show", "sat1")
     assert noc.asked == [("link-status", "sat1", {"carrier": "sat1"})]
     assert noc.said[0] == "sat1: on the air, approved by bob; QPSK 3/5, rung 2 of 3"
-    assert "level -4.0 dBm" in noc.said[1]
+    assert noc.said[1] == "encoder enc2 is heard; enc1: enc1 does not answer"
+    assert "level -4.0 dBm" in noc.said[2]
     services, sites = noc.tables
     assert services[1] == (("101", "ch1/sat", "1.200"), ("103", "ch3/sat", "left out"))
-    assert sites[1] == (("pop1", "locked", "6.9", "3.7", "QPSK 3/5", "1"),)
+    assert sites[1] == (("pop1", "locked", "6.9", "3.7", "QPSK 3/5", "1", "0.7"),)
     assert noc.said[-1] == "rx2 does not answer"
     link("show", "sat1", "--json")
     assert noc.printed == [STATUS]
@@ -139,3 +147,91 @@ def test_the_spectrum_is_drawn_from_the_fleet_document(noc: Machine, tmp_path: P
         link("spectrum", "ku8", "--fleet", fleet)
     with pytest.raises(InputError, match="cannot be read"):
         link("spectrum", "ku7", "--fleet", str(tmp_path / "nothing.yaml"))
+
+
+def test_a_budget_is_read_from_the_fleet_document(noc: Machine, tmp_path: Path) -> None:
+    fleet = str(DOCUMENTS / "fleet.yaml")
+    link("budget", "sat1", "--fleet", fleet)
+    assert noc.said == ["sat1: 2 Msym/s, 6 dB of power left for rain, 99.9 % of the year wanted"]
+    sites, modcods = noc.tables
+    assert [row[0] for row in sites[1]] == ["pop1", "pop2"]
+    assert modcods[1][0][:2] == ("pop1", "8PSK 3/4")
+    assert float(modcods[1][0][-1]) > 99.9
+    link("budget", "sat1", "--fleet", fleet, "--json")
+    (printed,) = noc.printed
+    assert isinstance(printed, dict)
+    assert printed["headroom_db"] == 6
+    with pytest.raises(InputError, match="no such carrier"):
+        link("budget", "sat2", "--fleet", fleet)
+    assert not noc.asked
+
+
+def test_what_a_budget_lacks_is_named(noc: Machine, tmp_path: Path) -> None:
+    text = (DOCUMENTS / "fleet.yaml").read_text()
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text(re.sub(r" {10}station: .*\n", "", text, count=1))
+    with pytest.raises(InputError, match="station of carrier sat1") as refused:
+        link("budget", "sat1", "--fleet", str(fleet))
+    assert "docs/satellite.md" in refused.value.remedy
+    fleet.write_text(re.sub(r" {6}rain:\n( {8}- .*\n)+", "", text))
+    link("budget", "sat1", "--fleet", str(fleet))
+    assert noc.tables[-1][1][0][-1] == "-"
+    assert "nf link rain --fleet FILE" in noc.said[-1]
+
+
+def test_rain_tables_are_made_once_and_written_into_the_fleet(
+    noc: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def tabulate(site: str, **path: float) -> RainTable:
+        made.append(site)
+        return RainTable(site, path["frequency_hz"], path["elevation_deg"], path["tilt_deg"], ((0.01, 5.0), (1.0, 0.5)))
+
+    monkeypatch.setattr(rain, "tabulate", tabulate)
+    text = (DOCUMENTS / "fleet.yaml").read_text()
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text(text)
+    fleet.chmod(0o640)
+    link("rain", "--fleet", str(fleet))
+    assert (made, fleet.read_text()) == ([], text)  # all are there
+    fleet.write_text(text.replace("latitude: 45.76", "latitude: 41.5", 1))
+    link("rain", "--fleet", str(fleet))
+    assert made == ["pop1"]
+    assert "1 tables made, 2 kept, 1 dropped" in noc.said[-1]
+    assert "rows: [[0.01, 5.0], [1.0, 0.5]]" in fleet.read_text()
+    assert fleet.stat().st_mode & 0o777 == 0o640
+    before = fleet.read_text()
+    link("rain", "--fleet", str(fleet), "--again", "--print")
+    assert made == ["pop1", "hub", "pop1", "pop2"]
+    assert fleet.read_text() == before
+    assert noc.said[-1].startswith("rain:\n  - {")
+    link("rain", "--fleet", str(fleet), "--json")
+    assert isinstance(noc.printed[-1], dict)
+    assert noc.printed[-1]["made"] == 0
+
+
+def test_without_the_package_the_extra_is_named_and_the_file_stays(
+    noc: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(rain, "import_module", absent)
+    fleet = tmp_path / "fleet.yaml"
+    text = (DOCUMENTS / "fleet.yaml").read_text()
+    fleet.write_text(text)
+    with pytest.raises(UnavailableError, match="package itur") as refused:
+        link("rain", "--fleet", str(fleet), "--again")
+    assert "pip install 'streamverse-nf[satellite]'" in refused.value.remedy
+    assert fleet.read_text() == text
+    assert [*tmp_path.iterdir()] == [fleet]
+
+
+def test_a_fleet_without_stations_has_nothing_to_tabulate(noc: Machine, tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text(
+        (DOCUMENTS / "fleet.yaml").read_text().replace("          station: {latitude: 48.86", "          # {")
+    )
+    with pytest.raises(InputError, match="no carrier has stations"):
+        link("rain", "--fleet", str(fleet))

@@ -90,7 +90,7 @@ async def from_shield(path: str) -> Response:
 
 
 async def from_edge(path: str) -> Response:
-    return await get_once(f"http://{EDGE}:{EDGE_PORT}{path}", {"Host": HOST, "X-Debug": "X-Cache"})
+    return await get_once(f"http://{EDGE}:{EDGE_PORT}{path}", {"Host": HOST})
 
 
 async def ask(method: str, address: str, port: int, path: str, source: str, **headers: str) -> int:

