@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from lab.scenarios import bootstrap, cdn, operations, satellite, snapshot
+from lab.scenarios import bootstrap, cdn, multicast, operations, satellite, snapshot
 from lab.scenarios.console import Answer, Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
 
@@ -266,6 +266,8 @@ def farewell(terminal: Terminal) -> None:
     for line in (
         f"{nf} lab exec noc nf channel show ch1 --watch",
         f"{nf} lab fault silence c1:eth3        # then look again; `fault restore c1:eth3` mends it",
+        f"{nf} lab exec noc nf tree trace ch1 r1",
+        f"{nf} lab exec noc nf tree whatif --node c1",
         f"{nf} lab exec noc nf lineup plan {LINEUP_THREE}",
         f"{nf} lab exec noc nf lineup history",
         f"{nf} lab exec noc nf alarms",
@@ -298,6 +300,13 @@ def run(console: Console, verdicts: Verdicts) -> None:
     operations.chapter_noc_lost(console, verdicts, CHANNELS)
     chapter_red(console, verdicts)
     chapter_steady(console, verdicts, since)
+    verdicts.chapter("16. A channel is protected: two trees without a common router")
+    multicast.chapter_protected(console, verdicts)
+    matrix(console, verdicts)
+    verdicts.chapter("17. A core dies")
+    multicast.chapter_core_dies(console, verdicts)
+    verdicts.chapter("18. A link loses packets in one direction, and is named")
+    multicast.chapter_loss_found(console, verdicts)
 
 
 def main() -> int:
@@ -320,7 +329,7 @@ def main() -> int:
     else:
         console.host("lab", "down", LAB)
         left = console.host("lab", "status", "--json")
-        verdicts.chapter("16. Everything taken down")
+        verdicts.chapter("19. Everything taken down")
         verdicts.add(
             "nf lab down",
             "no lab left" if LAB not in left.stdout else "SOMETHING LEFT",

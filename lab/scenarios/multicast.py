@@ -105,7 +105,7 @@ def chapter_protected(console: Console, verdicts: Verdicts) -> None:
         "both, and no core in common",
         good=all(legs.values()) and len(set.union(*legs.values())) == len(legs) == 2,
     )
-    codecs = _played(console, joined_groups(console)[PROTECTED])
+    codecs = played(console, joined_groups(console)[PROTECTED])
     verdicts.add(f"ffprobe at {RECEIVER}, from the output", codecs or "nothing", "aac h264", good=codecs == "aac h264")
     asked = console.must(console.nf("tree", "whatif", "--link", f"c1:{POP}", "--json")).json()
     then = {(move["path"], move["leg"]): move["then"] for move in asked["moves"] if move["channel"] == CHANNEL}
@@ -117,35 +117,50 @@ def chapter_protected(console: Console, verdicts: Verdicts) -> None:
     )
 
 
-def chapter_core_dies(console: Console, verdicts: Verdicts) -> None:
-    """Judged at the receiver by tshark and by our own figures."""
-    ((dying, *_),) = cores_by_leg(console, PLAIN).values()
+@dataclass(frozen=True, slots=True)
+class Death:
+    """What came of a core's death, by path: what tshark saw at the receiver, and errors that our probe counted."""
+
+    core: str
+    seen: dict[str, Arrivals]
+    errors: dict[str, int]
+
+
+def core_dies(console: Console, *, lit: bool) -> Death:
+    """The core that carries the plain path dies; it is back, with both legs, when this returns."""
+    ((core, *_),) = cores_by_leg(console, PLAIN).values()
     groups = joined_groups(console)
     before = {path: errors(console, path) for path in (PROTECTED, PLAIN)}
     start_capture(console, [groups[path] for path in before])
-    console.fault("halt", dying, "--lit")
-    console.wait("the plain path by the other core", lambda: _carried_by(console, set(CORES) - {dying}), 60.0)
+    console.fault("halt", core, *(("--lit",) if lit else ()))
+    console.wait("the plain path by the other core", lambda: _carried_by(console, set(CORES) - {core}), 60.0)
     console.wait("the plain path again", lambda: receivers_up(console, PLAIN), 60.0)
     end_capture(console)
     seen = {path: read_capture(console, groups[path]) for path in before}
-    lost = {path: errors(console, path) - before[path] for path in before}
-    twin, plain = seen[PROTECTED], seen[PLAIN]
+    counted = {path: errors(console, path) - before[path] for path in before}
+    console.fault("resume", core)
+    console.wait("the core is back", lambda: bootstrap.all_current(console) and bootstrap.routed(console), 90.0)
+    console.wait("both legs again", lambda: all(cores_by_leg(console, PROTECTED).values()), 60.0)
+    return Death(core, seen, counted)
+
+
+def chapter_core_dies(console: Console, verdicts: Verdicts) -> None:
+    """Judged at the receiver by tshark and by our own figures."""
+    death = core_dies(console, lit=True)
+    twin, plain = death.seen[PROTECTED], death.seen[PLAIN]
     verdicts.add(
-        f"{dying} dies: the protected path at {RECEIVER}",
+        f"{death.core} dies: the protected path at {RECEIVER}",
         f"tshark: {twin.drops} losses in {twin.datagrams} datagrams, longest pause {twin.gap_ms:.0f} ms; "
-        f"our probe: {lost[PROTECTED]} errors",
+        f"our probe: {death.errors[PROTECTED]} errors",
         "0 losses, 0 errors",
-        good=twin.datagrams > 100 and twin.drops == lost[PROTECTED] == 0,
+        good=twin.datagrams > 100 and twin.drops == death.errors[PROTECTED] == 0,
     )
     verdicts.add(
-        f"{dying} dies: the plain path at {RECEIVER}",
-        f"a gap of {plain.gap_ms:.0f} ms; tshark: {plain.drops} losses, our probe: {lost[PLAIN]} errors",
+        f"{death.core} dies: the plain path at {RECEIVER}",
+        f"a gap of {plain.gap_ms:.0f} ms; tshark: {plain.drops} losses, our probe: {death.errors[PLAIN]} errors",
         "a gap, then by the other core",
         good=plain.datagrams > 100 and plain.drops > 0,
     )
-    console.fault("resume", dying)
-    console.wait("the core is back", lambda: bootstrap.all_current(console) and bootstrap.routed(console), 90.0)
-    console.wait("both legs again", lambda: all(cores_by_leg(console, PROTECTED).values()), 60.0)
 
 
 def chapter_loss_found(console: Console, verdicts: Verdicts) -> None:
@@ -155,7 +170,7 @@ def chapter_loss_found(console: Console, verdicts: Verdicts) -> None:
     before = errors(console, PROTECTED)
     console.fault("loss", lossy.partition(" ")[0], "--percent", str(LOSS_PERCENT))
     try:
-        seconds = console.wait("the lossy link is named", lambda: vanishing(console) == [lossy], 30.0)
+        seconds = console.wait("the lossy link is named", lambda: vanishing(console) == [lossy], 60.0)
         lost = errors(console, PROTECTED) - before
     finally:
         console.fault("loss", lossy.partition(" ")[0], "--percent", "0")
@@ -178,7 +193,7 @@ def _carried_by(console: Console, cores: set[str]) -> bool:
     return bool(now) and all(found and found <= cores for found in now.values())
 
 
-def _played(console: Console, group: str) -> str:
+def played(console: Console, group: str) -> str:
     """Codecs that ffprobe sees of what the PoP gives out."""
     url = f"udp://{group}:5000?sources=10.3.1.1&localaddr=10.3.1.10&timeout=8000000"
     ask = ("ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", "-i", url)
