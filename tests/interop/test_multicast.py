@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 from lab.scenarios import bootstrap, demo, multicast, snapshot
-from lab.scenarios.console import Console
+from lab.scenarios.console import Answer, Console
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(300, func_only=True)]
 
@@ -80,13 +79,12 @@ def test_a_rollback_leaves_no_trace_of_the_protection(protected: Console) -> Non
     protected.wait("the protected path", lambda: multicast.receivers_up(protected, multicast.PROTECTED), 60.0)
 
 
-def test_too_much_for_a_link_is_refused_with_its_channels(protected: Console, tmp_path: Path) -> None:
-    big = multicast.LINEUP.read_text().replace(
-        "protection: hot-hot\n          rate: 1M", "protection: hot-hot\n          rate: 8M"
-    )
-    assert big != multicast.LINEUP.read_text()
+def test_too_much_for_a_link_is_refused_with_its_channels(protected: Console) -> None:
+    text = multicast.LINEUP.read_text()
+    big = text.replace("hot-hot\n          rate: 1M", "hot-hot\n          rate: 8M")
+    assert big != text
     protected.must(protected.sh("noc", "sh", "-c", "cat > /etc/nf/big.yaml", stdin=big.encode()))
     answer = protected.nf("lineup", "commit", "/etc/nf/big.yaml", "--json")
     assert answer.code == 2
-    rules = [problem["rule"] for problem in json.loads(answer.stderr)["problems"]]
+    rules = [problem["rule"] for problem in Answer(0, answer.stderr, "").json()["error"]["problems"]]
     assert any("link c1-pop1 from c1 to pop1 is full" in rule and "ch1/twin 8M" in rule for rule in rules), rules
