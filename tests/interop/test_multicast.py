@@ -88,3 +88,40 @@ def test_too_much_for_a_link_is_refused_with_its_channels(protected: Console) ->
     assert answer.code == 2
     rules = [problem["rule"] for problem in Answer(0, answer.stderr, "").json()["error"]["problems"]]
     assert any("link c1-pop1 from c1 to pop1 is full" in rule and "ch1/twin 8M" in rule for rule in rules), rules
+
+
+_ZAPPER = """
+import socket, struct, time
+sockets = []
+for last in range(1, 7):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    addresses = [socket.inet_aton(text) for text in (f"232.99.1.{last}", "10.3.1.10", "10.1.0.10")]
+    sock.setsockopt(socket.IPPROTO_IP, 39, struct.pack("4s4s4s", *addresses))  # IP_ADD_SOURCE_MEMBERSHIP
+    sockets.append(sock)
+time.sleep(120)
+"""
+
+
+def test_a_subscriber_port_has_its_limit_and_who_came_first_keeps_watching(protected: Console) -> None:
+    """r1's probes have joined five channels; six more are too many for a port of eight."""
+    port = "access:\n        - {appliance: pop1, lans: [{ports: [{name: eth3, max_channels: 8}]}]}\n"
+    fleet = (bootstrap.DOCUMENTS / "fleet.yaml").read_text().replace("multicast:\n", f"multicast:\n      {port}", 1)
+    protected.must(protected.sh("noc", "sh", "-c", "cat > /etc/nf/fleet-access.yaml", stdin=fleet.encode()))
+    protected.must(protected.nf("lineup", "commit", str(multicast.LINEUP), "--fleet", "/etc/nf/fleet-access.yaml"))
+    before = multicast.errors(protected, multicast.PROTECTED)
+    protected.detach("r1", "python", "-c", _ZAPPER)
+    protected.wait("the alarm of the port", lambda: ("channel-limit", "pop1") in alarms(protected), 30.0)
+    passed = protected.must(protected.sh("pop1", "nft", "list", "set", "netdev", "nf_access", "pass_eth3")).stdout
+    assert passed.count(" . ") - 1 == 8  # one of them in the type of the set
+    assert multicast.receivers_up(protected, multicast.PROTECTED)
+    assert multicast.errors(protected, multicast.PROTECTED) == before
+    protected.fault("kill", "r1", "IP_ADD_SOURCE_MEMBERSHIP")
+    protected.wait("the alarm cleared", lambda: ("channel-limit", "pop1") not in alarms(protected), 30.0)
+    back = str(bootstrap.DOCUMENTS / "fleet.yaml")
+    protected.must(protected.nf("lineup", "commit", str(multicast.LINEUP), "--fleet", back))
+    assert protected.sh("pop1", "nft", "list", "table", "netdev", "nf_access").code != 0
+
+
+def alarms(console: Console) -> set[tuple[str, str]]:
+    listed = console.must(console.nf("alarms", "--json")).json()
+    return {(alarm["cause"], alarm["appliance"]) for alarm in listed}
