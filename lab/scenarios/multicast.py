@@ -52,9 +52,9 @@ def joined_groups(console: Console) -> dict[str, str]:
     return {name: (path["output"] or path["legs"][0])["group"] for name, path in own.items()}
 
 
-def trace(console: Console, path: str) -> list[dict[str, Any]]:
+def trace(console: Console, path: str, *, interval: str = "200ms") -> list[dict[str, Any]]:
     """The ways that the tree's flows of a path take to the receiver now."""
-    answer = console.nf("tree", "trace", CHANNEL, RECEIVER, "--path", path, "--json")
+    answer = console.nf("tree", "trace", CHANNEL, RECEIVER, "--path", path, "--interval", interval, "--json")
     if answer.code not in (0, EXIT_VANISHED):
         raise ScenarioError(answer.text()[-2000:])
     return [way for way in answer.json()["ways"] if way["role"] == "tree"]
@@ -185,7 +185,7 @@ def chapter_loss_found(console: Console, verdicts: Verdicts) -> None:
 
 def vanishing(console: Console) -> list[str]:
     """The links on the plain path where packets vanish, each as its two ends in the direction of the flow."""
-    return sorted({one["link"] for way in trace(console, PLAIN) for one in way["vanished"]})
+    return sorted({one["link"] for way in trace(console, PLAIN, interval="2s") for one in way["vanished"]})
 
 
 def _carried_by(console: Console, cores: set[str]) -> bool:
