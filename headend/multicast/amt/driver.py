@@ -1,7 +1,7 @@
 """The driver of section `multicast-amt`: relay and gateway as units of the supervisor.
 
-A gateway's facts hold while its relay has taken the memberships. Whether the stream flows is no part of it: a source
-that is silent is no fault of the tunnel.
+A relay's facts hold while it runs, a gateway's while its relay has taken the memberships. Whether the stream flows is
+no part of it: a source that is silent is no fault of the tunnel.
 """
 
 from __future__ import annotations
@@ -59,7 +59,11 @@ class AmtDriver:
             gateway=gateway if isinstance(gateway, AmtGateway) else None,
         )
         member = section.gateway is not None and await self._member()
-        return State(section.to_json(), frozenset(section.gateway.provides if section.gateway and member else ()))
+        facts = {
+            *(section.relay.provides if section.relay else ()),
+            *(section.gateway.provides if section.gateway and member else ()),
+        }
+        return State(section.to_json(), frozenset(facts))
 
     async def _member(self) -> bool:
         answer = await ask(self._run_dir, "gateway")
@@ -186,13 +190,12 @@ def _delivered(answer: JsonObject) -> list[str]:
 
 
 def _run_step(role: str, old: Part | None, new: Part) -> Step:
-    facts = new.provides if isinstance(new, AmtGateway) else ()
     return Step(
         id=f"amt.{role}",
         kind=RUN,
         arguments={"role": role, "part": new.to_json()},
         requires=frozenset(new.requires),
-        provides=frozenset(facts),
+        provides=frozenset(new.provides),
         budget_s=12.0,
         undo_budget_s=12.0,
         disruption=f"what comes by the {role} stops for about a second" if old is not None else "",
