@@ -402,10 +402,12 @@ class AmtRelay(DocumentModel):
 
 
 class AmtFlow(DocumentModel):
-    """(source, group) that a gateway asks for."""
+    """(source, group) that a gateway asks for; `channel` and `path` name what it is for."""
 
     source: Address
     group: SsmGroup
+    channel: Name | None = None
+    path: Name | None = None
 
 
 class AmtGateway(DocumentModel):

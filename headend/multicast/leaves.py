@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from headend.multicast.amt.sections import Pair, gateway_part, relay_part
-from headend.multicast.documents import AmtGateway, AmtRelay, AmtSection, ProxySection, TreeEntry
+from headend.multicast.documents import AmtFlow, AmtGateway, AmtRelay, AmtSection, ProxySection, TreeEntry
 from headend.multicast.equipment import AmtRelayPlace
 from headend.multicast.facts import OUTPUT_INTERFACE, RELAY_TAP, relay_fact, tree_fact
 from headend.multicast.planned import Planned, PlannedWay
@@ -38,14 +38,15 @@ class TunnelSections:
     """What tunnels carry, and their ends."""
 
     plan: Planned
-    flows: dict[str, dict[Pair, None]] = field(default_factory=lambda: defaultdict(dict))
+    flows: dict[str, dict[Pair, AmtFlow]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, planned: PlannedWay) -> None:
         for pop in planned.pops:
             for one in planned.streams if pop in self.plan.topology.gateways else ():
                 source, group = one.stream.source, one.stream.group
                 if isinstance(source, IPv4Address) and isinstance(group, IPv4Address):
-                    self.flows[pop][source, group] = None
+                    channel, path = planned.way.channel.id, planned.way.path.id
+                    self.flows[pop][source, group] = AmtFlow(source=source, group=group, channel=channel, path=path)
 
     def sections(self, output_pops: AbstractSet[str]) -> Iterator[tuple[str, AmtSection]]:
         """Those of every appliance at which a tunnel begins or ends."""
@@ -80,7 +81,8 @@ class TunnelSections:
     def _gateway(self, pop: str, relay: AmtRelayPlace, output_pops: AbstractSet[str]) -> AmtGateway | None:
         """Into the output stage's tap where there is one; else to the receivers as it comes."""
         deliver = (OUTPUT_INTERFACE,) if pop in output_pops else tuple(face.name for face in self.plan.lans(pop))
-        pairs = sorted(self.flows.get(pop, ()))
+        flows = self.flows.get(pop, {})
+        pairs = sorted(flows)
         if not deliver:
             return None
         part = gateway_part(
@@ -93,4 +95,10 @@ class TunnelSections:
         if part is None:
             return None
         needs = (relay_fact(source, group, relay.appliance) for source, group in pairs)
-        return part.model_copy(update={"port": relay.port, "requires": (*part.requires, *needs)})
+        return part.model_copy(
+            update={
+                "port": relay.port,
+                "flows": tuple(flows[pair] for pair in pairs),
+                "requires": (*part.requires, *needs),
+            }
+        )

@@ -203,14 +203,9 @@ def hops(plan: Planned, planned: PlannedWay, receivers: list[tuple[str, Face, Fa
         for router, _ in one.reach.routers:
             distance[router] = min(tree.distance[router], distance.get(router, tree.distance[router]))
     order = 2
-    tunnels = [leaf for name, leaf in plan.topology.leaves.items() if leaf.carried and name in distance]
-    relays = {leaf.parent for leaf in tunnels}
     for router in sorted(distance, key=lambda name: (distance[name], name)):
         yield Hop(channel, path, order, router, "amt-gateway" if router in plan.topology.gateways else "tree")
         order += 1
-        if router in relays:
-            yield Hop(channel, path, order, router, "amt-relay")
-            order += 1
     if planned.output is not None:
         for pop in planned.pops:
             yield Hop(channel, path, order, pop, "output")

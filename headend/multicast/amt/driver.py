@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from headend.multicast.amt.telemetry import AmtWatch
+from headend.multicast.amt.telemetry import AmtWatch, hop_samples
 from headend.multicast.amt.units import ROLES, Part, ask, part, part_of, read_part, unit_name, unit_spec
 from headend.multicast.documents import AmtGateway, AmtRelay, AmtSection
 from headend.multicast.interfaces.client import open_kernel
@@ -165,8 +165,13 @@ class AmtDriver:
             except NfError:
                 running = {}  # no supervisor: its own alarm says so
             answers = {role: await ask(self._run_dir, role) for role in running}
-            for event in watch.take(answers, self._clock.now()):
+            now = self._clock.now()
+            for event in watch.take(answers, now):
                 yield event
+            gateway, answer = running.get("gateway"), answers.get("gateway")
+            if gateway is not None and answer is not None and isinstance(gateway[0], AmtGateway):
+                for sample in hop_samples(gateway[0].flows, answer, now):
+                    yield sample
             await self._clock.sleep(_EVENTS_S)
 
 

@@ -109,7 +109,8 @@ def test_a_tunnel_begins_where_the_tree_ends_and_delivers_to_receivers() -> None
     assert used["w3", "n0"] == 2_000_000  # natively to n2, round the ring, and by the tunnel
     assert (used["w5", "n3"], used["lan-n5", "n5"]) == (1_000_000, 1_000_000)
     hops = [(hop.appliance, hop.point) for hop in found.hops]
-    assert hops.index(("n0", "tree")) < hops.index(("n0", "amt-relay")) < hops.index(("n5", "amt-gateway"))
+    assert hops.index(("n0", "tree")) < hops.index(("n5", "amt-gateway")) < hops.index(("r-n5", "receiver"))
+    assert [(one["channel"], one["path"]) for one in gateway["flows"]] == [("ch0", "iptv")]
 
 
 def test_a_tunnel_delivers_into_the_tap_of_an_output_stage() -> None:
