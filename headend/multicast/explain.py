@@ -72,7 +72,8 @@ class Explainer:
         for planned in plan.ways:
             for edge, times in planned.edges.items():
                 self._used[edge] += times * planned.way.path.rate_bps
-            for edge in (edge for one in planned.streams for edge in one.reach.edges):
+            streams = planned.streams if plan.topology.tunnels else ()
+            for edge in (edge for one in streams for edge in one.reach.edges):
                 if edge.link in plan.topology.tunnels:
                     self._used[edge] += planned.way.path.rate_bps
         self._pairs: dict[tuple[str, ...], dict[str, DisjointPair]] = {}

@@ -213,6 +213,8 @@ def shortest_paths(topology: Topology, source_link: str) -> Tree:
 def with_leaves(topology: Topology, tree: Tree) -> Tree:
     """The tree of the routers, with the PoPs that hang on them."""
     hanging = {name: leaf for name, leaf in topology.leaves.items() if leaf.parent in tree.distance}
+    if not hanging:
+        return tree
     return Tree(
         {**tree.distance, **{name: tree.distance[leaf.parent] + leaf.cost for name, leaf in hanging.items()}},
         {**tree.upstream, **{name: (Edge(leaf.link, leaf.parent),) for name, leaf in hanging.items()}},
