@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from headend.multicast.adopted_leaves import proxies_of, tunnelled, tunnels_of
 from headend.multicast.documents import (
     Flow,
     Leg,
@@ -107,7 +108,7 @@ def _path(
         return None
     reading.problems += _strays(name, seen)
     reading.problems += _unlike_outputs(name, seen)
-    served, unsure = _sites(seen, known)
+    served, unsure = _sites(seen, known, reading)
     if not served:
         reading.problems.append(f"{name} is emitted, and no PoP admits it")
         return None
@@ -161,7 +162,7 @@ def _unlike_outputs(name: str, seen: _Seen) -> list[str]:
     return [f"{name} is given out as {mode.value}, and is emitted for {wanted.value}" for mode in modes - {wanted}]
 
 
-def _sites(seen: _Seen, known: Fleet) -> tuple[set[str], bool]:
+def _sites(seen: _Seen, known: Fleet, reading: Reading) -> tuple[set[str], bool]:
     """The sites that are served, and whether one of them may only pass the channel on."""
     pops: dict[str, list[str]] = defaultdict(list)
     for appliance in known.spec.appliances:
@@ -171,9 +172,12 @@ def _sites(seen: _Seen, known: Fleet) -> tuple[set[str], bool]:
         return {site for site, names in pops.items() if set(names) & seen.outputs.keys()}, False
     flow = seen.flows[0]
     taken = {fact for entries in seen.entries.values() for entry in entries for fact in entry.requires}
+    relays = (section.relay for section in reading.tunnels.values() if section.relay is not None)
+    taken |= {fact for relay in relays for fact in relay.requires}
+    ends = tunnelled(reading, flow.source, flow.group)
     sure, perhaps = set(), set()
     for site, names in pops.items():
-        admitting = [name for name in names if name in seen.entries]
+        admitting = [name for name in names if name in seen.entries or name in ends]
         if any(tree_fact(flow.source, flow.group, name) not in taken for name in admitting):
             sure.add(site)
         elif admitting and len(admitting) == len(names):
@@ -185,6 +189,10 @@ def _pinned(seen: _Seen, known: Fleet, reading: Reading) -> set[str]:
     """Sites whose PoP has it flow to its receivers, or to its output stage, also unasked."""
     site = {appliance.id: appliance.site for appliance in known.spec.appliances if appliance.role is Role.POP}
     served = {name: {face.name for face in section.interfaces if face.igmp} for name, section in reading.frr.items()}
+    served |= {name: set(proxy.access) for name, proxy in reading.proxies.items()}
+    gateways = {proxy.gateway for proxy in reading.proxies.values()}
+    for name, own in reading.interfaces.items():  # a proxy asks there, which is a PoP of its own
+        served.get(name, set()).difference_update(i.name for i in own.interfaces if i.address.ip in gateways)
     return {
         site[router]
         for router, entries in seen.entries.items()
@@ -193,8 +201,8 @@ def _pinned(seen: _Seen, known: Fleet, reading: Reading) -> set[str]:
     }
 
 
-def source_pairs(reading: Reading) -> dict[str, DocumentModel]:
-    """The addresses from which protected channels are sent, as a part of the fleet's equipment."""
+def seen_equipment(reading: Reading) -> dict[str, DocumentModel]:
+    """The addresses from which protected channels are sent, proxies and tunnels, as a part of the fleet's equipment."""
     legs: dict[str, dict[str, Flow]] = defaultdict(dict)
     for appliance, section in reading.sources.items():
         for stage in section.stages:
@@ -203,8 +211,8 @@ def source_pairs(reading: Reading) -> dict[str, DocumentModel]:
                 legs[appliance] |= {"a": own, "b": stage.second}
             elif stage.leg is not None:
                 legs[appliance][stage.leg] = own
-    pairs = _whole(legs)
-    return {PART: MulticastEquipment(sources=tuple(pairs))} if pairs else {}
+    found = MulticastEquipment(sources=tuple(_whole(legs)), proxies=proxies_of(reading), amt=tunnels_of(reading))
+    return {} if found == MulticastEquipment() else {PART: found}
 
 
 def _whole(legs: Mapping[str, Mapping[str, Flow]]) -> Sequence[SourcePair]:

@@ -2,7 +2,7 @@
 
 The inverse of the planner: compiled, what it writes gives the sections that were observed. Two interfaces in one
 subnet are one link. What the fleet says in its equipment (pool, budgets, subscriber ports) stays as it is written;
-where it says nothing, the addresses of protected channels are taken from what is sent.
+where it says nothing, the addresses of protected channels, proxies and tunnels are taken from what runs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 from typing import Final
 
-from headend.multicast.adopted import adopted_paths, source_pairs
-from headend.multicast.equipment import PART
+from headend.multicast.adopted import adopted_paths, seen_equipment
+from headend.multicast.adopted_leaves import leaf_doubts
+from headend.multicast.equipment import PART, MulticastEquipment
 from headend.multicast.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION, OUTPUT_INTERFACE, SOURCE_FUNCTION
 from headend.multicast.reading import Costs, Reading
 from nf.contracts.adopter import Adopted, AdoptedAppliance, Observed
@@ -30,7 +31,7 @@ class MulticastAdopter:
 
     @property
     def sections(self) -> frozenset[str]:
-        own = ("tree", "source", "output", "monitor", "access")
+        own = ("tree", "source", "output", "monitor", "access", "proxy", "amt")
         return frozenset({"interfaces", "frr", *(f"multicast-{name}" for name in own)})
 
     def adopt(self, observed: Observed, known: Fleet) -> Adopted:
@@ -44,6 +45,10 @@ class MulticastAdopter:
             )
             for name, section in reading.interfaces.items()
         }
+        found = seen_equipment(reading)
+        equipment = known.spec.equipment.get(PART, found.get(PART))
+        told = equipment if isinstance(equipment, MulticastEquipment) else MulticastEquipment()
+        reading.problems += leaf_doubts(reading, told)
         links, doubts = _links(appliances, reading.costs(), known, reading.problems)
         return Adopted(
             appliances,
@@ -52,7 +57,7 @@ class MulticastAdopter:
             tuple(_placement(reading)),
             adopted_paths(reading, known),
             tuple(reading.problems),
-            {} if PART in known.spec.equipment else source_pairs(reading),
+            {} if PART in known.spec.equipment else found,
         )
 
 

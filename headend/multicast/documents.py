@@ -388,7 +388,7 @@ class AmtRelay(DocumentModel):
     """Gives what arrives on `upstream` to gateways that ask for it at `address` (RFC 7450).
 
     `groups`: what may be asked for; anything source-specific while it is None. `requires`: ordering facts, such as that
-    of an interface that is made in the same commit.
+    of an interface that is made in the same commit; `provides`: those that hold while it runs.
     """
 
     address: Address
@@ -398,13 +398,16 @@ class AmtRelay(DocumentModel):
     max_flows: Annotated[Whole, Field(ge=1, le=1000)] = 64
     groups: tuple[SsmGroup, ...] | None = None
     requires: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
 
 
 class AmtFlow(DocumentModel):
-    """(source, group) that a gateway asks for."""
+    """(source, group) that a gateway asks for; `channel` and `path` name what it is for."""
 
     source: Address
     group: SsmGroup
+    channel: Name | None = None
+    path: Name | None = None
 
 
 class AmtGateway(DocumentModel):

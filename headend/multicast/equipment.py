@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from headend.multicast.addresses import Address6, InterfaceAddress6, PoolV4, PoolV6
 from nf.documents.fleet import Endpoint, Fleet
-from nf.documents.model import Address, DocumentModel, InterfaceName, Name, RuleError, Whole
+from nf.documents.model import Address, DocumentModel, InterfaceName, Name, Port, RuleError, Whole
 from nf.documents.quantities import BitRate
 
 PART: Final = "multicast"
@@ -102,6 +102,38 @@ class AccessEdge(DocumentModel):
     lans: Annotated[tuple[SubscriberLan, ...], Field(min_length=1)]
 
 
+class ProxyPop(DocumentModel):
+    """A PoP that runs no routing daemons: an IGMPv3 proxy (RFC 4605) behind the one router on the link of `uplink`."""
+
+    appliance: Name
+    uplink: InterfaceName
+
+
+class AmtRelayPlace(DocumentModel):
+    """A router that gives channels to gateways by tunnel (RFC 7450), at `address`, one of its own.
+
+    `max_gateways` and `max_flows` of each: what the plan needs, with room for restarts, where they are not given.
+    """
+
+    appliance: Name
+    address: Address
+    port: Port = 2268
+    max_gateways: Annotated[Whole, Field(ge=1, le=10_000)] | None = None
+    max_flows: Annotated[Whole, Field(ge=1, le=1000)] | None = None
+
+
+class AmtGatewayPlace(DocumentModel):
+    """A PoP whose uplink carries no multicast: what it gives out comes by tunnel from `relay`, an appliance."""
+
+    appliance: Name
+    relay: Name
+
+
+class AmtTunnels(DocumentModel):
+    relays: tuple[AmtRelayPlace, ...] = ()
+    gateways: tuple[AmtGatewayPlace, ...] = ()
+
+
 class InterfaceV6(DocumentModel):
     """The IPv6 address of an interface that the fleet lists. Planned with; nothing programs it yet."""
 
@@ -115,6 +147,8 @@ class MulticastEquipment(DocumentModel):
     links: tuple[LinkAdmission, ...] = ()
     bouquets: tuple[Bouquet, ...] = ()
     access: tuple[AccessEdge, ...] = ()
+    proxies: tuple[ProxyPop, ...] = ()
+    amt: AmtTunnels = AmtTunnels()
     addresses_v6: tuple[InterfaceV6, ...] = ()
 
 

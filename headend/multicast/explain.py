@@ -28,13 +28,25 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Tunnel:
+    """From a relay to a gateway (RFC 7450). `over`: the link directions of all unicast ways that it may take."""
+
+    name: str
+    relay: str
+    gateway: str
+    over: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LegPlan:
-    """One tree. `cost`: sum of the link costs; `bound`: of a Steiner tree to the same PoPs."""
+    """One tree. `cost`: sum of the link costs; `bound`: of a Steiner tree to the same routers. What hangs on them by a
+    proxy or a tunnel is in neither: no tree could do without it."""
 
     stream: PlannedStream
     lines: tuple[Line, ...]
     cost: int
     bound: SteinerBound
+    tunnels: tuple[Tunnel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,10 @@ class Explainer:
         for planned in plan.ways:
             for edge, times in planned.edges.items():
                 self._used[edge] += times * planned.way.path.rate_bps
+            streams = planned.streams if plan.topology.tunnels else ()
+            for edge in (edge for one in streams for edge in one.reach.edges):
+                if edge.link in plan.topology.tunnels:
+                    self._used[edge] += planned.way.path.rate_bps
         self._pairs: dict[tuple[str, ...], dict[str, DisjointPair]] = {}
 
     def path(self, planned: PlannedWay) -> PathPlan:
@@ -90,11 +106,22 @@ class Explainer:
         edges = sorted(one.reach.edges, key=lambda edge: (depth.get(edge.sender, 0), edge.sender, edge.link))
         first = self._line(0, Edge(stream.face.link, stream.appliance))
         lines = (first, *(self._line(depth.get(edge.sender, 0), edge) for edge in edges))
+        ends = self.plan.topology.anchors(planned.pops)
         return LegPlan(
             one,
             lines,
-            tree_cost(self.plan.topology, tree, planned.pops),
-            steiner_bound(self.plan.topology, stream.face.link, planned.pops),
+            tree_cost(self.plan.topology, tree, ends),
+            steiner_bound(self.plan.topology, stream.face.link, ends),
+            self._tunnels(one),
+        )
+
+    def _tunnels(self, one: PlannedStream) -> tuple[Tunnel, ...]:
+        found = self.plan.topology.tunnels
+        links = sorted({edge.link for edge in one.reach.edges} & found.keys())
+        return tuple(
+            Tunnel(name, found[name].parent, self.plan.topology.members[name][1], over)
+            for name in links
+            for over in (tuple(f"{edge.sender} > {edge.link}" for edge in found[name].carried),)
         )
 
     def _line(self, hop: int, edge: Edge) -> Line:
@@ -125,6 +152,10 @@ def path_json(found: PathPlan) -> JsonObject:
                 "cost": leg.cost,
                 "steiner": {"found": leg.bound.found, "least": leg.bound.least},
                 "hops": [_line_json(line) for line in leg.lines],
+                "tunnels": [
+                    {"name": one.name, "relay": one.relay, "gateway": one.gateway, "over": list(one.over)}
+                    for one in leg.tunnels
+                ],
             }
             for leg in found.legs
         ],
@@ -187,6 +218,10 @@ def summary(found: PathPlan) -> tuple[str, ...]:
         lines.append(
             f"{which} costs {leg.cost}; a Steiner tree costs {leg.bound.found} (none less than {leg.bound.least})"
         )
+    lines += [
+        f"{one.name}: a tunnel from {one.relay} to {one.gateway} over {', '.join(one.over)}"
+        for one in dict.fromkeys(one for leg in found.legs for one in leg.tunnels)
+    ]
     if len(found.legs) == 2:
         apart = len(found.way.pops) - len(found.cuts)
         lines.append(f"legs are node-disjoint at {apart} of {len(found.way.pops)} PoPs")

@@ -19,6 +19,13 @@ OUTPUT_ADDRESS: Final = IPv4Interface("169.254.255.0/31")
 TAP_ADDRESS: Final = IPv4Interface("169.254.255.1/31")
 
 
+RELAY_INTERFACE: Final = "nfamt0"
+"""Where a router serves its own AMT relay with IGMP."""
+RELAY_TAP: Final = "nfamt1"
+RELAY_ADDRESS: Final = IPv4Interface("169.254.255.2/31")
+RELAY_TAP_ADDRESS: Final = IPv4Interface("169.254.255.3/31")
+
+
 def source_fact(source: IpAddress, group: IpAddress) -> str:
     """Holds while the source stage emits (S, G)."""
     return f"ssm.source={source},{group}"
@@ -32,3 +39,8 @@ def tree_fact(source: IpAddress, group: IpAddress, router: str) -> str:
 def output_fact(group: IpAddress, pop: str) -> str:
     """Holds while the PoP gives out the group."""
     return f"ssm.output={group}@{pop}"
+
+
+def relay_fact(source: IpAddress, group: IpAddress, relay: str) -> str:
+    """Holds while the relay on that appliance gives (S, G) to gateways."""
+    return f"amt.relay={source},{group}@{relay}"

@@ -80,7 +80,7 @@ class Planned:
         """Link directions that the streams and what is given to receivers may use; the same for like paths."""
         key = (pops, way.path.given_out, *((one.stream.leg, one.stream.appliance, id(one.reach)) for one in streams))
         if key not in self._edges:
-            found = Counter(edge for one in streams for edge in one.reach.edges)
+            found = Counter(e for one in streams for edge in one.reach.edges for e in self.topology.carried(edge))
             found.update(Edge(one.stream.face.link, one.stream.appliance) for one in streams)
             found.update(Edge(face.link, pop) for pop in pops for face in self.lans(pop) if face.link)
             self._edges[key] = found

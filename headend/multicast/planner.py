@@ -14,6 +14,8 @@ from headend.multicast.admission import admission_problems
 from headend.multicast.documents import FrrSection, SsmProbeArguments
 from headend.multicast.entitlements import access_problems, access_sections
 from headend.multicast.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION, SOURCE_FUNCTION
+from headend.multicast.leaf_problems import leaf_problems
+from headend.multicast.leaves import TunnelSections, proxy_section
 from headend.multicast.planned import Planned, PlannedWay, plan_ways
 from headend.multicast.sections import Sections, with_reverse_paths
 from headend.multicast.spt import Face
@@ -41,15 +43,17 @@ class MulticastPlanner:
         programmed = [planned for planned in plan.ways if planned.way.path.family == "ipv4"]
         receivers = _Receivers(plan)
         outputs, monitors = (_placed(plan, function) for function in (OUTPUT_FUNCTION, MONITOR_FUNCTION))
-        sections = Sections(plan)
+        sections, tunnels = Sections(plan), TunnelSections(plan)
         for planned in programmed:
             sections.add(planned, outputs, monitors)
+            tunnels.add(planned)
             receivers.add(planned)
         problems = [
             *loopback_problems(fleet),
             *source_pair_problems(fleet, plan.topology),
             *access_problems(plan),
             *_placement_problems(plan),
+            *leaf_problems(plan),
             *plan.problems,
             *receivers.problems,
             *(_not_programmed(planned) for planned in plan.ways if planned.way.path.family == "ipv6"),
@@ -57,8 +61,11 @@ class MulticastPlanner:
         ]
         loads = (load for planned in plan.ways for load in planned.loads())
         stations = tuple(hop for planned in programmed for hop in hops(plan, planned, receivers.of(planned)))
+        whole = _whole(plan, sections, lineup, outputs, monitors)
+        for appliance, section in tunnels.sections(outputs):
+            whole[appliance]["multicast-amt"] = section
         return Contribution(
-            sections=_whole(plan, sections, lineup, outputs, monitors),
+            sections=whole,
             probes={name: tuple(sorted(found, key=lambda t: t.id)) for name, found in receivers.probes.items()},
             loads=tuple(sorted(loads, key=lambda load: (load.link, load.sender, load.channel, load.path))),
             hops=stations,
@@ -79,6 +86,9 @@ def _whole(
         own["multicast-tree"] = sections.tree(router)
         if isinstance(frr := own.get("frr"), FrrSection):
             own["frr"] = with_reverse_paths(frr, sections.reverse_paths(router))
+        if router in plan.topology.proxies:
+            proxy = proxy_section(plan, router, sections.entries[router], outputs)
+            own |= {"multicast-proxy": proxy} if proxy is not None else {}
         if router in outputs:
             own["multicast-output"] = sections.output(router)
         if router in monitors:
@@ -194,7 +204,7 @@ def hops(plan: Planned, planned: PlannedWay, receivers: list[tuple[str, Face, Fa
             distance[router] = min(tree.distance[router], distance.get(router, tree.distance[router]))
     order = 2
     for router in sorted(distance, key=lambda name: (distance[name], name)):
-        yield Hop(channel, path, order, router, "tree")
+        yield Hop(channel, path, order, router, "amt-gateway" if router in plan.topology.gateways else "tree")
         order += 1
     if planned.output is not None:
         for pop in planned.pops:

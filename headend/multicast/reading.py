@@ -8,10 +8,12 @@ from typing import Final, TypeVar
 from pydantic import ValidationError
 
 from headend.multicast.documents import (
+    AmtSection,
     FrrSection,
     InterfacesSection,
     MonitorSection,
     OutputSection,
+    ProxySection,
     SourceSection,
     TreeSection,
 )
@@ -19,7 +21,9 @@ from nf.contracts.adopter import Observed
 from nf.contracts.json import JsonObject
 from nf.documents.model import DocumentModel
 
-_NOT_IN_SECTIONS: Final = frozenset({"extra", "missing", "units", "down", "rp_filter", "damage"})
+_NOT_IN_SECTIONS: Final = frozenset(
+    {"extra", "missing", "units", "down", "rp_filter", "damage", "pins", "routes", "unit"}
+)
 """What drivers add to an observed section to say that it is not as it should be."""
 
 Costs = Mapping[str, Mapping[str, int]]
@@ -36,6 +40,8 @@ class Reading:
         self.trees = self._all(observed, "multicast-tree", TreeSection)
         self.sources = self._all(observed, "multicast-source", SourceSection)
         self.outputs = self._all(observed, "multicast-output", OutputSection)
+        self.proxies = self._all(observed, "multicast-proxy", ProxySection)
+        self.tunnels = self._all(observed, "multicast-amt", AmtSection)
         self.monitors = self._all(observed, "multicast-monitor", MonitorSection)
 
     def _all(self, observed: Observed, section: str, model: type[T]) -> dict[str, T]:

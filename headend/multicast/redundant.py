@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headend.multicast.ordering import Ordering
-from headend.multicast.spt import Edge, Topology, Tree
+from headend.multicast.spt import Edge, Topology, Tree, with_leaves
 
 A: Final = "\0a"
 B: Final = "\0b"
@@ -64,7 +64,12 @@ def redundant_trees(topology: Topology, link_a: str, link_b: str) -> RedundantTr
     graph = _graph(topology, link_a, link_b)
     near = _nearness(graph)
     trials = (_grown(graph, near, trial) for trial in range(_TRIALS))
-    return min(trials, key=lambda trees: sum(trees.a.distance.values()) + sum(trees.b.distance.values()))
+    best = min(trials, key=lambda trees: sum(trees.a.distance.values()) + sum(trees.b.distance.values()))
+    a, b = with_leaves(topology, best.a), with_leaves(topology, best.b)
+    hanging = {name: topology.leaves[name].parent for name in topology.leaves if name in a.distance}
+    return RedundantTrees(
+        a, b, {**best.cuts, **{name: (*best.cuts.get(parent, ()), parent) for name, parent in hanging.items()}}
+    )
 
 
 def _grown(graph: _Graph, near: Mapping[str, int], trial: int) -> RedundantTrees:

@@ -101,6 +101,8 @@ class Sections:
         facts = {router: anywhere + router for router, _ in one.reach.routers}
         from_source = (stream.fact,)
         for router, senders in one.reach.routers:
+            if router in self.plan.topology.gateways:  # nothing crosses it: its gateway has the facts
+                continue
             self.entries[router].append(
                 trusted(
                     TreeEntry,
@@ -218,6 +220,8 @@ def address_on(topology: Topology, edge: Edge) -> IPv4Address | None:
 
 
 def _uplinks(topology: Topology, pop: str) -> tuple[str, ...]:
+    if pop in topology.leaves:
+        return (topology.leaves[pop].uplink,)
     return tuple(face.name for face in topology.faces[pop] if face.link in topology.adjacencies)
 
 

@@ -81,7 +81,7 @@ class Streams:
             remedy = f"place {SOURCE_FUNCTION} there in the fleet, or take a source that arrives at one that has it: "
             self._refuse(rule, remedy + (", ".join(sorted(self.placed)) or "none yet"), key, source.id)
             return None
-        face = self.topology.shared_face(source.appliance, self.topology.routers)
+        face = self.topology.shared_face(source.appliance, self.topology.transit)
         if face is None:
             rule = f"{source.appliance}, where the source arrives, is on no link with a router"
             self._refuse(rule, "add the link to the fleet", key, source.id)

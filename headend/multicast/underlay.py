@@ -7,8 +7,17 @@ from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Interface
 
 from headend.multicast.documents import FrrInterface, FrrSection, InterfaceConfig, InterfacesSection
-from headend.multicast.equipment import MulticastEquipment
-from headend.multicast.facts import OUTPUT_ADDRESS, OUTPUT_INTERFACE, TAP, TAP_ADDRESS
+from headend.multicast.equipment import MulticastEquipment, multicast_equipment
+from headend.multicast.facts import (
+    OUTPUT_ADDRESS,
+    OUTPUT_INTERFACE,
+    RELAY_ADDRESS,
+    RELAY_INTERFACE,
+    RELAY_TAP,
+    RELAY_TAP_ADDRESS,
+    TAP,
+    TAP_ADDRESS,
+)
 from headend.multicast.forest import access_faces
 from headend.multicast.planned import subscriber_faces
 from headend.multicast.spt import Topology
@@ -23,6 +32,7 @@ def underlay(
 ) -> dict[str, dict[str, DocumentModel]]:
     """Sections `interfaces` (every appliance with an address) and `frr` (every router with a loopback)."""
     subscribers = subscriber_faces(equipment)
+    relays = topology.transit & {relay.appliance for relay in equipment.amt.relays}
     sections: dict[str, dict[str, DocumentModel]] = {}
     for name, appliance in topology.appliances.items():
         own: dict[str, DocumentModel] = {}
@@ -30,20 +40,32 @@ def underlay(
             own["interfaces"] = InterfacesSection(
                 loopback=appliance.loopback,
                 forwarding=name in topology.routers,
-                interfaces=(*_interfaces(topology, equipment, name), *(_pair() if name in output_pops else ())),
+                interfaces=(
+                    *_interfaces(topology, equipment, name),
+                    *(_pair() if name in output_pops else ()),
+                    *(_relay_pair() if name in relays else ()),
+                ),
             )
-        if name in topology.routers and appliance.loopback is not None:
+        if name in topology.routers and name not in topology.proxies and appliance.loopback is not None:
             receivers = frozenset(face.name for face in access_faces(topology, name, subscribers))
             own["frr"] = FrrSection(
                 router_id=appliance.loopback,
-                interfaces=(*_routing(topology, name, receivers), *(_served() if name in output_pops else ())),
+                interfaces=(
+                    *_routing(topology, name, receivers),
+                    *(_served(OUTPUT_INTERFACE) if name in output_pops and name in topology.transit else ()),
+                    *(_served(RELAY_INTERFACE) if name in relays else ()),
+                ),
             )
         sections[name] = own
     return sections
 
 
 def loopback_problems(fleet: Fleet) -> Iterator[Problem]:
+    """A PoP without routing daemons needs no router id."""
+    proxies = {one.appliance for one in multicast_equipment(fleet).proxies}
     for number, appliance in enumerate(fleet.spec.appliances):
+        if appliance.id in proxies and appliance.role is Role.POP:
+            continue
         if appliance.role in (Role.CORE, Role.POP) and appliance.loopback is None:
             yield Problem(
                 f"the router {appliance.id} has no loopback, which is its router id",
@@ -76,17 +98,28 @@ def _pair() -> Iterator[InterfaceConfig]:
     yield InterfaceConfig(name=OUTPUT_INTERFACE, address=OUTPUT_ADDRESS, pair=TAP, pair_address=TAP_ADDRESS)
 
 
-def _served() -> Iterator[FrrInterface]:
-    yield FrrInterface(name=OUTPUT_INTERFACE, ospf=False, igmp=True)
+def _relay_pair() -> Iterator[InterfaceConfig]:
+    """How a relay asks its router for what its gateways want."""
+    yield InterfaceConfig(name=RELAY_INTERFACE, address=RELAY_ADDRESS, pair=RELAY_TAP, pair_address=RELAY_TAP_ADDRESS)
+
+
+def _served(name: str) -> Iterator[FrrInterface]:
+    yield FrrInterface(name=name, ospf=False, igmp=True)
 
 
 def _routing(topology: Topology, router: str, receivers: AbstractSet[str]) -> Iterator[FrrInterface]:
-    """An adjacency needs exactly two routers on the link; a LAN with hosts is advertised and stays passive."""
+    """An adjacency needs exactly two routers on the link; a LAN with hosts is advertised and stays passive, and so
+    does the link to a proxy, which is a host that asks. No multicast crosses the uplink of a PoP behind a tunnel."""
+    unicast = {
+        face.link for name in topology.gateways for face in topology.faces[name] if face.link in topology.adjacencies
+    }
+    asking = {face.link for name, up in topology.proxies.items() for face in topology.faces[name] if face.name == up}
     for face in topology.faces[router]:
         yield FrrInterface(
             name=face.name,
             cost=face.cost,
             passive=face.link not in topology.adjacencies,
             bfd=face.link in topology.adjacencies,
-            igmp=face.name in receivers,
+            pim=router in topology.transit and face.link not in unicast,
+            igmp=router in topology.transit and (face.name in receivers or (face.link != "" and face.link in asking)),
         )

@@ -141,9 +141,10 @@ def what_if(plan: Planned, loss: Loss) -> WhatIf:
 
 def _touches(planned: PlannedWay, loss: Loss) -> bool:
     if loss.link:
-        return any(edge.link == loss.link for edge in planned.edges)
+        tunnels = (edge for one in planned.streams for edge in one.reach.edges)
+        return any(edge.link == loss.link for edge in (*planned.edges, *tunnels))
     routers = {router for one in planned.streams for router, _ in one.reach.routers}
-    return loss.node in routers or any(one.stream.appliance == loss.node for one in planned.streams)
+    return loss.node in routers or any(edge.sender == loss.node for edge in planned.edges)
 
 
 class _After:
@@ -188,7 +189,7 @@ class _After:
                     seen.add(router)
                     own.update(upstream.edges[router])
                     pops += [edge.sender for edge in upstream.edges[router]]
-            found.update(own)
+            found.update(carried for edge in own for carried in self._topology.carried(edge))
         found.update(Edge(face.link, pop) for pop in served for face in self._plan.lans(pop) if face.link)
         return Counter({edge: times for edge, times in found.items() if edge.link != self._loss.link})
 

@@ -1,14 +1,14 @@
 """The driver of section `multicast-amt`: relay and gateway as units of the supervisor.
 
-A gateway's facts hold while its relay has taken the memberships. Whether the stream flows is no part of it: a source
-that is silent is no fault of the tunnel.
+A relay's facts hold while it runs, a gateway's while its relay has taken the memberships. Whether the stream flows is
+no part of it: a source that is silent is no fault of the tunnel.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from headend.multicast.amt.telemetry import AmtWatch
+from headend.multicast.amt.telemetry import AmtWatch, hop_samples
 from headend.multicast.amt.units import ROLES, Part, ask, part, part_of, read_part, unit_name, unit_spec
 from headend.multicast.documents import AmtGateway, AmtRelay, AmtSection
 from headend.multicast.interfaces.client import open_kernel
@@ -59,7 +59,11 @@ class AmtDriver:
             gateway=gateway if isinstance(gateway, AmtGateway) else None,
         )
         member = section.gateway is not None and await self._member()
-        return State(section.to_json(), frozenset(section.gateway.provides if section.gateway and member else ()))
+        facts = {
+            *(section.relay.provides if section.relay else ()),
+            *(section.gateway.provides if section.gateway and member else ()),
+        }
+        return State(section.to_json(), frozenset(facts))
 
     async def _member(self) -> bool:
         answer = await ask(self._run_dir, "gateway")
@@ -161,8 +165,13 @@ class AmtDriver:
             except NfError:
                 running = {}  # no supervisor: its own alarm says so
             answers = {role: await ask(self._run_dir, role) for role in running}
-            for event in watch.take(answers, self._clock.now()):
+            now = self._clock.now()
+            for event in watch.take(answers, now):
                 yield event
+            gateway, answer = running.get("gateway"), answers.get("gateway")
+            if gateway is not None and answer is not None and isinstance(gateway[0], AmtGateway):
+                for sample in hop_samples(gateway[0].flows, answer, now):
+                    yield sample
             await self._clock.sleep(_EVENTS_S)
 
 
@@ -186,13 +195,12 @@ def _delivered(answer: JsonObject) -> list[str]:
 
 
 def _run_step(role: str, old: Part | None, new: Part) -> Step:
-    facts = new.provides if isinstance(new, AmtGateway) else ()
     return Step(
         id=f"amt.{role}",
         kind=RUN,
         arguments={"role": role, "part": new.to_json()},
         requires=frozenset(new.requires),
-        provides=frozenset(facts),
+        provides=frozenset(new.provides),
         budget_s=12.0,
         undo_budget_s=12.0,
         disruption=f"what comes by the {role} stops for about a second" if old is not None else "",

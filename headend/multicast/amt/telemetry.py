@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from headend.multicast.documents import AmtFlow
 from nf.contracts.driver import Event
 from nf.contracts.json import Json, JsonObject
 from nf.telemetry.alarms import AlarmEvent, Severity
@@ -70,6 +71,24 @@ class AmtWatch:
         self._said[key] = raised
         event = AlarmEvent(key[0], f"{self._appliance}/amt-{key[1]}", Severity.MAJOR, at, text, remedy)
         yield event if raised else replace(event, severity=Severity.CLEARED)
+
+
+def hop_samples(flows: Sequence[AmtFlow], answer: JsonObject, at: float) -> Iterator[Sample]:
+    """Of every path that the gateway takes in, point `amt-gateway`: `packets` that were delivered and `age_ms` of the
+    last one, which is absent while there is none; both legs together."""
+    told = answer.get("flows")
+    counted = told if isinstance(told, dict) else {}
+    paths: dict[tuple[str, str], list[JsonObject]] = {}
+    for flow in flows:
+        if flow.channel is not None and flow.path is not None:
+            own = counted.get(f"{flow.source},{flow.group}")
+            paths.setdefault((flow.channel, flow.path), []).append(own if isinstance(own, dict) else {})
+    for (channel, path), found in sorted(paths.items()):
+        ages = [age for own in found if isinstance(age := own.get("age_s"), int | float)]
+        values = {"packets": sum(_number(own.get("packets")) for own in found)}
+        if ages:
+            values["age_ms"] = min(ages) * 1000
+        yield Sample("path.hop", at, {"channel": channel, "path": path, "point": "amt-gateway"}, values)
 
 
 def _count(data: Json) -> float:

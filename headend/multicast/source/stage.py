@@ -55,6 +55,7 @@ class StageArguments:
     dscp: int = 0
     rtp: bool = False
     second: Target | None = None
+    leg: str = ""
 
     @property
     def target(self) -> Target:
@@ -71,6 +72,7 @@ def parse_arguments(argv: Sequence[str]) -> StageArguments:
     parser = argparse.ArgumentParser(prog="source-stage", description=__doc__)
     parser.add_argument("--channel", default="")
     parser.add_argument("--path", default="")
+    parser.add_argument("--leg", choices=("", "a", "b"), default="", help="of a path with two encoders")
     parser.add_argument("--listen", type=_address, required=True, help="address:port of the contribution")
     parser.add_argument("--source", type=IPv4Address, required=True)
     parser.add_argument("--group", type=IPv4Address, required=True)
@@ -93,6 +95,7 @@ def parse_arguments(argv: Sequence[str]) -> StageArguments:
         given.dscp,
         given.encapsulation == "rtp",
         given.second,
+        given.leg,
     )
 
 
@@ -158,6 +161,7 @@ class Stage:
             "arguments": {
                 "channel": given.channel,
                 "path": given.path,
+                "leg": given.leg or None,
                 "listen": f"{given.listen[0]}:{given.listen[1]}",
                 "source": str(given.source),
                 "group": str(given.group),

@@ -19,7 +19,7 @@ SECOND_DOWN = "second-flow-down"
 
 
 def hop_sample(stage: SourceStage, point: str, counters: StreamCounters, now: float) -> Sample:
-    """`age_ms` is left out as long as nothing has come."""
+    """`age_ms` is left out as long as nothing has come. Label `leg` where the path has two encoders."""
     values = {
         "bitrate_bps": counters.bitrate_bps,
         "packets": float(counters.packets),
@@ -31,10 +31,19 @@ def hop_sample(stage: SourceStage, point: str, counters: StreamCounters, now: fl
     return Sample(
         kind="path.hop",
         at=now,
-        labels={"channel": stage.channel, "path": stage.path, "point": point},
+        labels={"channel": stage.channel, "path": stage.path, "point": point, **_leg(stage)},
         values=values,
         quality=Quality.GOOD if fresh else Quality.STALE,
     )
+
+
+def _leg(stage: SourceStage) -> dict[str, str]:
+    return {} if stage.leg is None else {"leg": stage.leg}
+
+
+def _lost_about(stage: SourceStage) -> str:
+    """Each of two encoders has an alarm of its own."""
+    return stage.channel if stage.leg is None else key(stage)
 
 
 class StageWatch:
@@ -69,7 +78,7 @@ class StageWatch:
         yield from self._say(
             AlarmEvent(
                 LOST,
-                stage.channel,
+                _lost_about(stage),
                 Severity.MAJOR,
                 now,
                 f"no contribution on udp port {stage.contribution_port}",
@@ -109,7 +118,7 @@ class StageWatch:
         """The stage is no longer wanted: its alarms end."""
         for cause, raised in tuple(self._said.items()):
             if raised:
-                about = self.stage.channel if cause == LOST else key(self.stage)
+                about = _lost_about(self.stage) if cause == LOST else key(self.stage)
                 yield AlarmEvent(cause, about, Severity.CLEARED, now, "the source stage was removed")
 
     def _say(self, event: AlarmEvent, *, raised: bool) -> Iterator[Event]:

@@ -19,14 +19,15 @@ _READY_TIMEOUT_S = 8.0
 
 
 def key(stage: SourceStage) -> str:
-    """How people call it: `ch1/iptv`."""
-    return f"{stage.channel}/{stage.path}"
+    """How people call it: `ch1/iptv`; of a path with two encoders `ch1/iptv/a`."""
+    return "/".join(filter(None, (stage.channel, stage.path, stage.leg)))
 
 
 def unit_name(stage: SourceStage) -> str:
-    """`source-ch1-iptv`; a dot parts the two names where a hyphen in one of them would leave that open."""
-    parts = (stage.channel, stage.path)
-    return UNIT_PREFIX + ("." if any("-" in part for part in parts) else "-").join(parts)
+    """`source-ch1-iptv`; dots part the names where a hyphen in one of them, or a leg, would leave that open."""
+    parts = tuple(filter(None, (stage.channel, stage.path, stage.leg)))
+    dotted = stage.leg is not None or any("-" in part for part in parts)
+    return UNIT_PREFIX + ("." if dotted else "-").join(parts)
 
 
 def status_socket(run_dir: Path, name: str) -> Path:
@@ -53,6 +54,7 @@ def unit_spec(stage: SourceStage, run_dir: Path) -> UnitSpec:
         "--rate": str(stage.rate_bps),
         "--status": status,
     }
+    options |= {"--leg": stage.leg} if stage.leg is not None else {}
     options |= {"--dscp": str(stage.dscp)} if stage.dscp else {}
     options |= {"--encapsulation": stage.encapsulation} if stage.encapsulation != "ts" else {}
     options |= {"--second": second_of(stage)} if stage.second is not None else {}
@@ -75,6 +77,7 @@ def stage_of(spec: UnitSpec) -> SourceStage | None:
         return SourceStage(
             channel=options["--channel"],
             path=options["--path"],
+            leg=options.get("--leg"),
             contribution_port=int(options["--listen"].rpartition(":")[2]),
             source=options["--source"],
             group=options["--group"],

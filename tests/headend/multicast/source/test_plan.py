@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headend.multicast.documents import SourceSection, SourceStage
+from headend.multicast.source.client import StageStatus, Stream
 from headend.multicast.source.plan import plan
-from headend.multicast.source.units import stage_of, unit_name, unit_spec
+from headend.multicast.source.telemetry import StageWatch
+from headend.multicast.source.units import key, stage_of, unit_name, unit_spec
+from headend.transport.continuity import StreamCounters
 from nf.contracts.driver import State, Step
 from nf.contracts.units import UnitSpec
+from nf.telemetry.alarms import AlarmEvent
+from nf.telemetry.samples import Sample
 
 
 def stage(channel: str = "ch1", port: int = 6001, rate: int = 1_000_000, path: str = "iptv") -> SourceStage:
@@ -110,7 +116,10 @@ twice = st.builds(
 )
 
 
-@given(stages | twice)
+of_leg = st.builds(lambda made, leg: made.model_copy(update={"leg": leg}), stages, st.sampled_from(["a", "b"]))
+
+
+@given(stages | twice | of_leg)
 def test_a_unit_is_read_back_as_the_stage_it_was_made_for(made: SourceStage) -> None:
     assert stage_of(unit_spec(made, Path("/run/nf"))) == made
 
@@ -125,3 +134,39 @@ def test_units_of_others_are_no_stages() -> None:
 )
 def test_unit_names_are_told_apart(channel: str, path: str, name: str) -> None:
     assert unit_name(stage(channel, path=path)) == name
+
+
+NAMES = st.text("ab-", min_size=1, max_size=4).map(lambda text: f"a{text}")
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from([None, "a", "b"])), unique=True, max_size=6))
+def test_no_two_stages_have_one_name(found: list[tuple[str, str, Literal["a", "b"] | None]]) -> None:
+    made = [stage(channel, path=path).model_copy(update={"leg": leg}) for channel, path, leg in found]
+    assert len({unit_name(one) for one in made}) == len({key(one) for one in made}) == len(made)
+
+
+def test_the_two_encoders_of_one_path_on_one_appliance_are_two_stages() -> None:
+    a, b = (stage(port=port).model_copy(update={"leg": leg}) for leg, port in (("a", 6001), ("b", 6002)))
+    steps = plan(State(None), SourceSection(stages=(a, b)))
+    assert [step.id for step in steps] == ["start ch1/iptv/a", "start ch1/iptv/b"]
+    assert plan(state(a, b), SourceSection(stages=(b, a))) == ()
+    exchanged = [one.model_copy(update={"contribution_port": port}) for one, port in ((a, 6002), (b, 6001))]
+    assert [step.kind for step in plan(state(a, b), SourceSection(stages=tuple(exchanged)))] == [
+        "source.stop",
+        "source.start",
+        "source.stop",
+        "source.start",
+    ]
+
+
+def test_each_encoder_has_alarms_and_samples_of_its_own() -> None:
+    counters = StreamCounters(0, 0, 0, 0, 0, False, 0, None)
+    told = []
+    for leg in ("a", "b"):
+        made = stage().model_copy(update={"leg": leg})
+        stream = Stream("0.0.0.0:6001", "10.1.0.10", "232.10.1.1", 5000, 1_000_000)
+        told.append(list(StageWatch(made).take(StageStatus(stream, 9.0, counters, counters, 0, 0, ""), 0.0)))
+    a, b = told
+    assert {one.object for one in a if isinstance(one, AlarmEvent)} == {"ch1/iptv/a"}
+    assert {one.object for one in b if isinstance(one, AlarmEvent)} == {"ch1/iptv/b"}
+    assert {one.labels["leg"] for one in b if isinstance(one, Sample)} == {"b"}
