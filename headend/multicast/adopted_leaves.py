@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from headend.multicast.documents import AmtRelay
+from headend.multicast.amt.documents import AmtRelay
 from headend.multicast.equipment import AmtGatewayPlace, AmtRelayPlace, AmtTunnels, MulticastEquipment, ProxyPop
 from headend.multicast.facts import RELAY_INTERFACE
 from headend.multicast.reading import Reading

@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from headend.multicast import addresses
+from headend.multicast.access.documents import AccessSection
+from headend.multicast.amt.documents import AmtSection
 from headend.multicast.equipment import MulticastEquipment
 from nf.documents.lineup import DeliveryPath
 from nf.documents.model import (
@@ -355,80 +357,6 @@ class MonitorSection(DocumentModel):
 
     interfaces: tuple[InterfaceName, ...] = ()
     flows: tuple[Watch, ...] = ()
-
-
-class AccessPort(DocumentModel):
-    """A port to subscribers. `max_channels`: joined at a time; `igmp_rate`: IGMP messages per second let in.
-
-    `groups`: what the port may receive (entitlement); anything while it is None.
-    """
-
-    name: InterfaceName
-    max_channels: Annotated[Whole, Field(ge=1, le=1000)] = 8
-    igmp_rate: Annotated[Whole, Field(ge=1, le=10_000)] = 20
-    fast_leave: bool = True
-    groups: tuple[SsmGroup, ...] | None = None
-
-
-class AccessLan(DocumentModel):
-    """One access LAN. `bridge` None: its only port is the router's own interface; else a snooping bridge of `ports`
-    is made, and the router's address stands on it."""
-
-    bridge: InterfaceName | None = None
-    ports: Annotated[tuple[AccessPort, ...], Field(min_length=1)]
-
-
-class AccessSection(DocumentModel):
-    """Section `multicast-access`: the edge towards subscribers."""
-
-    lans: tuple[AccessLan, ...] = ()
-
-
-class AmtRelay(DocumentModel):
-    """Gives what arrives on `upstream` to gateways that ask for it at `address` (RFC 7450).
-
-    `groups`: what may be asked for; anything source-specific while it is None. `requires`: ordering facts, such as that
-    of an interface that is made in the same commit; `provides`: those that hold while it runs.
-    """
-
-    address: Address
-    port: Port = 2268
-    upstream: InterfaceName
-    max_gateways: Annotated[Whole, Field(ge=1, le=10_000)] = 100
-    max_flows: Annotated[Whole, Field(ge=1, le=1000)] = 64
-    groups: tuple[SsmGroup, ...] | None = None
-    requires: tuple[str, ...] = ()
-    provides: tuple[str, ...] = ()
-
-
-class AmtFlow(DocumentModel):
-    """(source, group) that a gateway asks for; `channel` and `path` name what it is for."""
-
-    source: Address
-    group: SsmGroup
-    channel: Name | None = None
-    path: Name | None = None
-
-
-class AmtGateway(DocumentModel):
-    """Asks the relay at `relay` for `flows` and puts them, as they were sent, on the interfaces `deliver`.
-
-    `requires`: ordering facts as in a relay; `provides`: those that hold while the relay has taken the memberships.
-    """
-
-    relay: Address
-    port: Port = 2268
-    flows: Annotated[tuple[AmtFlow, ...], Field(min_length=1)]
-    deliver: Annotated[tuple[InterfaceName, ...], Field(min_length=1)]
-    requires: tuple[str, ...] = ()
-    provides: tuple[str, ...] = ()
-
-
-class AmtSection(DocumentModel):
-    """Section `multicast-amt`: multicast over unicast, for a PoP whose transit has no multicast."""
-
-    relay: AmtRelay | None = None
-    gateway: AmtGateway | None = None
 
 
 class SsmProbeArguments(DocumentModel):

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from headend.multicast.documents import AccessLan, AccessPort, AccessSection, SsmPath
+from headend.multicast.access.documents import AccessLan, AccessPort, AccessSection
+from headend.multicast.documents import SsmPath
 from headend.multicast.equipment import SubscriberPort
 from headend.multicast.planned import Planned
 from headend.multicast.ways import given_out_group

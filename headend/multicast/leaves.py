@@ -8,8 +8,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
+from headend.multicast.amt.documents import AmtFlow, AmtGateway, AmtRelay, AmtSection
 from headend.multicast.amt.sections import Pair, gateway_part, relay_part
-from headend.multicast.documents import AmtFlow, AmtGateway, AmtRelay, AmtSection, ProxySection, TreeEntry
+from headend.multicast.documents import ProxySection, TreeEntry
 from headend.multicast.equipment import AmtRelayPlace
 from headend.multicast.facts import OUTPUT_INTERFACE, RELAY_TAP, relay_fact, tree_fact
 from headend.multicast.planned import Planned, PlannedWay

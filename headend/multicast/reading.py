@@ -7,8 +7,8 @@ from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
+from headend.multicast.amt.documents import AmtSection
 from headend.multicast.documents import (
-    AmtSection,
     FrrSection,
     InterfacesSection,
     MonitorSection,

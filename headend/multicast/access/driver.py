@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from headend.multicast import nft
 from headend.multicast.access import client
 from headend.multicast.access.bridge import BRIDGE_SETTINGS, Bridges, open_bridges, port_settings
+from headend.multicast.access.documents import AccessSection
 from headend.multicast.access.render import (
     FAMILY,
     TABLE,
@@ -32,7 +33,6 @@ from headend.multicast.access.state import (
     to_value,
 )
 from headend.multicast.access.telemetry import AccessWatch
-from headend.multicast.documents import AccessSection
 from headend.multicast.interfaces.client import open_kernel
 from headend.multicast.interfaces.driver import address_of
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo

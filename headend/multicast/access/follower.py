@@ -15,10 +15,10 @@ import struct
 from collections.abc import Callable, Iterator
 
 from headend.multicast.access import mdb, sets
+from headend.multicast.access.documents import AccessSection
 from headend.multicast.access.limiter import PortLimiter, name
 from headend.multicast.access.netlink import NLMSG_DONE, Message, messages
 from headend.multicast.access.render import PASS, TABLE
-from headend.multicast.documents import AccessSection
 from headend.multicast.igmp import Flow, parse_report
 from headend.multicast.ipv4 import IGMP, MalformedError, parse
 from headend.multicast.membership import Membership

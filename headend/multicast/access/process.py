@@ -16,9 +16,9 @@ import sys
 import time
 from pathlib import Path
 
+from headend.multicast.access.documents import AccessSection
 from headend.multicast.access.follower import Follower
 from headend.multicast.answering import listening_socket
-from headend.multicast.documents import AccessSection
 
 TICK_S, RESYNC_S = 0.1, 2.0
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 
-from headend.multicast.documents import AccessPort
+from headend.multicast.access.documents import AccessPort
 from nf.contracts.json import Json, JsonObject, canonical
 
 FAMILY, TABLE = "netdev", "nf_access"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from headend.multicast.access.bridge import BRIDGE_SETTINGS, Link, port_settings
 from headend.multicast.access.client import FollowerStatus
+from headend.multicast.access.documents import AccessLan, AccessPort, AccessSection
 from headend.multicast.access.render import TABLE, parse_table
-from headend.multicast.documents import AccessLan, AccessPort, AccessSection
 from nf.contracts.json import Json, JsonObject
 from nf.errors import Problem
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from headend.multicast.amt.documents import AmtGateway, AmtRelay, AmtSection
 from headend.multicast.amt.telemetry import AmtWatch, hop_samples
 from headend.multicast.amt.units import ROLES, Part, ask, part, part_of, read_part, unit_name, unit_spec
-from headend.multicast.documents import AmtGateway, AmtRelay, AmtSection
 from headend.multicast.interfaces.client import open_kernel
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import JsonObject

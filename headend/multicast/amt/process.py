@@ -20,12 +20,12 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from headend.multicast.amt.codec import Endpoint
+from headend.multicast.amt.documents import AmtGateway, AmtRelay
 from headend.multicast.amt.gateway import Gateway, Incoming, Outgoing, Phase
 from headend.multicast.amt.mac import Authenticator
 from headend.multicast.amt.relay import Limits, Relay
 from headend.multicast.amt.wire import Delivery, Upstream
 from headend.multicast.answering import listening_socket
-from headend.multicast.documents import AmtGateway, AmtRelay
 from headend.multicast.igmp import Flow
 from headend.multicast.ipv4 import MalformedError
 from nf.contracts.json import JsonObject

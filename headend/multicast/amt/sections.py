@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
-from headend.multicast.documents import AmtFlow, AmtGateway, AmtRelay
+from headend.multicast.amt.documents import AmtFlow, AmtGateway, AmtRelay
 
 Pair = tuple[IPv4Address, IPv4Address]
 """(source, group)."""

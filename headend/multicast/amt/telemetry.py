@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from headend.multicast.documents import AmtFlow
+from headend.multicast.amt.documents import AmtFlow
 from nf.contracts.driver import Event
 from nf.contracts.json import Json, JsonObject
 from nf.telemetry.alarms import AlarmEvent, Severity

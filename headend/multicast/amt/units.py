@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from headend.multicast import answering
-from headend.multicast.documents import AmtGateway, AmtRelay, AmtSection
+from headend.multicast.amt.documents import AmtGateway, AmtRelay, AmtSection
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.units import Readiness, ReadyKind, UnitSpec
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
+from headend.multicast.access.documents import AccessLan, AccessPort, AccessSection
 from headend.multicast.access.driver import AccessDriver, create
-from headend.multicast.documents import AccessLan, AccessPort, AccessSection
 from headend.multicast.igmp import ALL_IGMPV3_ROUTERS, GroupRecord, RecordType, build_report
 from headend.multicast.ipv4 import IGMP, ROUTER_ALERT, build
 from tests.headend.multicast.tree.network import Node, connect, ip, nodes, until

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from headend.multicast.access import client
+from headend.multicast.access.documents import AccessSection
 from headend.multicast.access.render import FAMILY, TABLE
-from headend.multicast.documents import AccessSection
 from headend.multicast.igmp import ALL_SYSTEMS, Query, RecordType, build_query
 from nf.errors import RefusedError
 from nf.telemetry.alarms import AlarmEvent, Severity

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from headend.multicast.access.bridge import ALIAS, BRIDGE_SETTINGS, Link, port_settings
 from headend.multicast.access.client import FollowerStatus, PortStatus, parse
+from headend.multicast.access.documents import AccessLan, AccessPort, AccessSection
 from headend.multicast.access.driver import AccessDriver, create
 from headend.multicast.access.render import (
     counters,
@@ -24,7 +25,6 @@ from headend.multicast.access.render import (
 )
 from headend.multicast.access.state import Observed, all_ports, canonical, differences, problems, to_value
 from headend.multicast.access.telemetry import AccessWatch
-from headend.multicast.documents import AccessLan, AccessPort, AccessSection
 from nf.clock import VirtualClock
 from nf.contracts.driver import DriverContext, State
 from nf.contracts.json import Json, JsonObject

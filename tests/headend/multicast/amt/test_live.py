@@ -21,8 +21,9 @@ import pytest
 
 from headend.multicast.amt import units
 from headend.multicast.amt.codec import MembershipUpdate, encode
+from headend.multicast.amt.documents import AmtFlow, AmtGateway, AmtRelay, AmtSection
 from headend.multicast.amt.driver import create
-from headend.multicast.documents import AmtFlow, AmtGateway, AmtRelay, AmtSection, FrrInterface, FrrSection
+from headend.multicast.documents import FrrInterface, FrrSection
 from headend.multicast.frr.driver import create as create_frr
 from nf.contracts.json import JsonObject
 from nf.errors import RefusedError

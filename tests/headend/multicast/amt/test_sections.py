@@ -4,11 +4,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from unittest.mock import create_autospec
 
+from headend.multicast.amt.documents import AmtFlow, AmtSection
 from headend.multicast.amt.driver import create
 from headend.multicast.amt.sections import gateway_part, relay_part
 from headend.multicast.amt.telemetry import hop_samples
 from headend.multicast.amt.units import part_of, unit_spec
-from headend.multicast.documents import AmtFlow, AmtSection
 from nf.clock import VirtualClock
 from nf.contracts.driver import DriverContext, State
 from nf.contracts.json import JsonObject

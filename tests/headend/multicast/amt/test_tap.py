@@ -10,9 +10,10 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from headend.multicast.amt.documents import AmtSection
 from headend.multicast.amt.driver import create
 from headend.multicast.amt.sections import gateway_part, relay_part
-from headend.multicast.documents import AmtSection, FrrInterface, FrrSection, InterfaceConfig, InterfacesSection
+from headend.multicast.documents import FrrInterface, FrrSection, InterfaceConfig, InterfacesSection
 from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.interfaces.driver import create as create_interfaces
 from tests.headend.multicast.access.edge import supervise
