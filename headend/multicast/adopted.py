@@ -24,7 +24,7 @@ from headend.multicast.documents import (
     TreeEntry,
 )
 from headend.multicast.equipment import PART, MulticastEquipment, SourcePair
-from headend.multicast.facts import tree_fact
+from headend.multicast.planning.facts import tree_fact
 from headend.multicast.reading import Reading
 from nf.contracts.adopter import AdoptedPath
 from nf.documents.fleet import Fleet, Role

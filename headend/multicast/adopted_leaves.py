@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 from headend.multicast.amt.documents import AmtRelay
 from headend.multicast.equipment import AmtGatewayPlace, AmtRelayPlace, AmtTunnels, MulticastEquipment, ProxyPop
-from headend.multicast.facts import RELAY_INTERFACE
+from headend.multicast.planning.facts import RELAY_INTERFACE
 from headend.multicast.reading import Reading
 
 

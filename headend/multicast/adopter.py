@@ -15,7 +15,7 @@ from typing import Final
 from headend.multicast.adopted import adopted_paths, seen_equipment
 from headend.multicast.adopted_leaves import leaf_doubts
 from headend.multicast.equipment import PART, MulticastEquipment
-from headend.multicast.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION, OUTPUT_INTERFACE, SOURCE_FUNCTION
+from headend.multicast.planning.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION, OUTPUT_INTERFACE, SOURCE_FUNCTION
 from headend.multicast.reading import Costs, Reading
 from nf.contracts.adopter import Adopted, AdoptedAppliance, Observed
 from nf.documents.fleet import Fleet, Interface, Link, Placement

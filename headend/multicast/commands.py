@@ -14,8 +14,8 @@ from nf.errors import InputError, NotFoundError
 if TYPE_CHECKING:
     from headend.multicast.explain import Line, PathPlan
     from headend.multicast.given import Given
-    from headend.multicast.planned import Planned
-    from headend.multicast.whatif import Loss, WhatIf
+    from headend.multicast.planning.planned import Planned
+    from headend.multicast.planning.whatif import Loss, WhatIf
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The IPTV tree: channels, trees, load, what-if, trace."
@@ -199,7 +199,7 @@ def whatif(
     """What the loss of a link or a node would do: which channels go, where they move, what no longer fits."""
     from headend.multicast.given import documents
     from headend.multicast.losses import whatif_json
-    from headend.multicast.whatif import what_if
+    from headend.multicast.planning.whatif import what_if
 
     if bool(link) == bool(node):
         raise InputError("one of --link and --node", where="whatif", remedy="write --link c1:pop1, or --node c1")
@@ -214,7 +214,7 @@ def whatif(
 
 
 def _loss(plan: Planned, link: str, node: str) -> Loss:
-    from headend.multicast.whatif import Loss
+    from headend.multicast.planning.whatif import Loss
     from nf.documents.rules import nearest
 
     if node:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from headend.multicast.addresses import ethernet
-from headend.multicast.disjoint import DisjointPair, disjoint_pairs
 from headend.multicast.documents import Leg
-from headend.multicast.planned import Planned, PlannedStream, PlannedWay
-from headend.multicast.spt import Edge
-from headend.multicast.steiner import SteinerBound, steiner_bound, tree_cost
+from headend.multicast.planning.disjoint import DisjointPair, disjoint_pairs
+from headend.multicast.planning.planned import Planned, PlannedStream, PlannedWay
+from headend.multicast.planning.spt import Edge
+from headend.multicast.planning.steiner import SteinerBound, steiner_bound, tree_cost
 from nf.contracts.json import JsonObject
 
 

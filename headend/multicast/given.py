@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from headend.multicast.planned import Planned, PlannedWay, plan_ways
+from headend.multicast.planning.planned import Planned, PlannedWay, plan_ways
 from nf.contracts.noc_client import CLIENT
 from nf.documents.fleet import Fleet, FleetSpec
 from nf.documents.keys import parse_key

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from headend.multicast.admission import named, told
-from headend.multicast.planned import Planned
-from headend.multicast.whatif import Squeezed, WhatIf
+from headend.multicast.planning.admission import named, told
+from headend.multicast.planning.planned import Planned
+from headend.multicast.planning.whatif import Squeezed, WhatIf
 from nf.contracts.json import JsonObject
 
 _SHOWN = 12

@@ -2,7 +2,7 @@
 
 PIM-SSM (RFC 4607) builds the reverse shortest path from each PoP to the source's subnet. Which of several equal-cost
 paths it takes is not known beforehand, so entries and bandwidth are planned on all of them. The two legs of a protected
-path have trees of their own (`headend.multicast.redundant`), which routers take by static reverse paths.
+path have trees of their own (`headend.multicast.planning.redundant`), which routers take by static reverse paths.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from headend.multicast.admission import admission_problems
 from headend.multicast.documents import FrrSection, SsmProbeArguments
-from headend.multicast.entitlements import access_problems, access_sections
-from headend.multicast.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION, SOURCE_FUNCTION
-from headend.multicast.leaf_problems import leaf_problems
-from headend.multicast.leaves import TunnelSections, proxy_section
-from headend.multicast.planned import Planned, PlannedWay, plan_ways
-from headend.multicast.sections import Sections, with_reverse_paths
-from headend.multicast.spt import Face
-from headend.multicast.streams import source_pair_problems
+from headend.multicast.planning.admission import admission_problems
+from headend.multicast.planning.entitlements import access_problems, access_sections
+from headend.multicast.planning.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION, SOURCE_FUNCTION
+from headend.multicast.planning.leaf_problems import leaf_problems
+from headend.multicast.planning.leaves import TunnelSections, proxy_section
+from headend.multicast.planning.planned import Planned, PlannedWay, plan_ways
+from headend.multicast.planning.sections import Sections, with_reverse_paths
+from headend.multicast.planning.spt import Face
+from headend.multicast.planning.streams import source_pair_problems
+from headend.multicast.planning.underlay import loopback_problems, underlay
 from headend.multicast.trace.operations import trace_operations
 from headend.multicast.trusted import trusted
-from headend.multicast.underlay import loopback_problems, underlay
 from nf.contracts.planner import Contribution, Hop
 from nf.documents.appliance import ProbeTarget
 from nf.documents.fleet import Fleet, Role

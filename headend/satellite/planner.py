@@ -9,8 +9,8 @@ from itertools import chain
 
 from headend.devices.documents import SnmpDevice, SnmpEquipment
 from headend.multicast.documents import SsmPath, SsmProbeArguments
-from headend.multicast.spt import Face, Topology
-from headend.multicast.streams import FirstFeed, first_feeds
+from headend.multicast.planning.spt import Face, Topology
+from headend.multicast.planning.streams import FirstFeed, first_feeds
 from headend.satellite import carriers, sitebudgets
 from headend.satellite.documents import (
     Carrier,

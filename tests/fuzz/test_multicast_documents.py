@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headend.multicast.addresses import ethernet
-from headend.multicast.allocation import ethernet_key, usable
 from headend.multicast.documents import SsmPath
 from headend.multicast.equipment import GroupPool
+from headend.multicast.planning.allocation import ethernet_key, usable
 from nf.documents.model import RuleError
 
 TEXT = st.one_of(

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from headend.multicast.spt import Topology
+from headend.multicast.planning.spt import Topology
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from tests.nf.planning.samples import built

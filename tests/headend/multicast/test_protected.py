@@ -9,11 +9,11 @@ import pytest
 from hypothesis import assume, given, settings
 
 from headend.multicast.documents import EXTENSION, SsmPath
-from headend.multicast.planned import plan_ways
 from headend.multicast.planner import MulticastPlanner
-from headend.multicast.redundant import redundant_trees
-from headend.multicast.spt import Topology, shortest_paths
-from headend.multicast.streams import FirstFeed, first_feeds
+from headend.multicast.planning.planned import plan_ways
+from headend.multicast.planning.redundant import redundant_trees
+from headend.multicast.planning.spt import Topology, shortest_paths
+from headend.multicast.planning.streams import FirstFeed, first_feeds
 from nf.contracts.planner import Contribution
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp

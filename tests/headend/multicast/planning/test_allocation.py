@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headend.multicast.addresses import ethernet, is_ssm_v6
-from headend.multicast.allocation import Use, allocate, ethernet_key, nearest_free, usable
 from headend.multicast.equipment import GroupPool
-from headend.multicast.ways import groups_of, ways_of
+from headend.multicast.planning.allocation import Use, allocate, ethernet_key, nearest_free, usable
+from headend.multicast.planning.ways import groups_of, ways_of
 from tests.headend.multicast.networks import lineup
 
 POOL = IPv4Network("232.64.0.0/10")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from headend.multicast.addresses import IpAddress
-from headend.multicast.allocation import Pool, Use, allocate, ethernet_key, nearest_free
 from headend.multicast.documents import Leg, SsmPath
 from headend.multicast.equipment import GroupPool
+from headend.multicast.planning.allocation import Pool, Use, allocate, ethernet_key, nearest_free
 from nf.documents.lineup import Channel, DeliveryPath, LineUp, Source
 from nf.documents.quantities import format_bitrate
 from nf.documents.rules import unique, unknown

@@ -7,9 +7,9 @@ from itertools import pairwise, product
 
 from hypothesis import given, settings
 
-from headend.multicast.disjoint import disjoint_pairs
-from headend.multicast.redundant import redundant_trees
-from headend.multicast.spt import Topology
+from headend.multicast.planning.disjoint import disjoint_pairs
+from headend.multicast.planning.redundant import redundant_trees
+from headend.multicast.planning.spt import Topology
 from tests.headend.multicast.networks import Drawn, ends, networks, topology
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 
-from headend.multicast.redundant import redundant_trees
-from headend.multicast.spt import Topology, Tree
+from headend.multicast.planning.redundant import redundant_trees
+from headend.multicast.planning.spt import Topology, Tree
 from tests.headend.multicast.networks import Drawn, ends, networks, topology
 
 

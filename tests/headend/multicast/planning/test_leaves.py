@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from headend.multicast.adopter import MulticastAdopter
 from headend.multicast.explain import Explainer, path_json, summary
-from headend.multicast.planned import plan_ways
-from headend.multicast.whatif import Loss, what_if
+from headend.multicast.planning.planned import plan_ways
+from headend.multicast.planning.whatif import Loss, what_if
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.planning.compiler import Compiled, compile_lineup

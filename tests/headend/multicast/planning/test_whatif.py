@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headend.multicast.losses import sentences, whatif_json
-from headend.multicast.planned import plan_ways
-from headend.multicast.redundant import redundant_trees
-from headend.multicast.spt import Topology, shortest_paths
-from headend.multicast.whatif import Loss, WhatIf, what_if
+from headend.multicast.planning.planned import plan_ways
+from headend.multicast.planning.redundant import redundant_trees
+from headend.multicast.planning.spt import Topology, shortest_paths
+from headend.multicast.planning.whatif import Loss, WhatIf, what_if
 from nf.documents.fleet import Fleet
 from tests.headend.multicast.networks import Drawn, Wire, fleet_data, lineup, networks
 from tests.nf.planning.samples import built

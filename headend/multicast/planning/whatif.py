@@ -10,10 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from headend.multicast.admission import Budget, Claim, budgets
 from headend.multicast.documents import Leg
-from headend.multicast.planned import Planned, PlannedStream, PlannedWay
-from headend.multicast.spt import Edge, Topology, Tree, shortest_paths
+from headend.multicast.planning.admission import Budget, Claim, budgets
+from headend.multicast.planning.planned import Planned, PlannedStream, PlannedWay
+from headend.multicast.planning.spt import Edge, Topology, Tree, shortest_paths
 from nf.documents.fleet import Fleet
 
 

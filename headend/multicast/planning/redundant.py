@@ -16,8 +16,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
-from headend.multicast.ordering import Ordering
-from headend.multicast.spt import Edge, Topology, Tree, with_leaves
+from headend.multicast.planning.ordering import Ordering
+from headend.multicast.planning.spt import Edge, Topology, Tree, with_leaves
 
 A: Final = "\0a"
 B: Final = "\0b"

@@ -8,7 +8,7 @@ from ipaddress import IPv4Interface
 
 from headend.multicast.documents import FrrInterface, FrrSection, InterfaceConfig, InterfacesSection
 from headend.multicast.equipment import MulticastEquipment, multicast_equipment
-from headend.multicast.facts import (
+from headend.multicast.planning.facts import (
     OUTPUT_ADDRESS,
     OUTPUT_INTERFACE,
     RELAY_ADDRESS,
@@ -18,10 +18,10 @@ from headend.multicast.facts import (
     TAP,
     TAP_ADDRESS,
 )
-from headend.multicast.forest import access_faces
-from headend.multicast.planned import subscriber_faces
-from headend.multicast.spt import Topology
-from headend.multicast.streams import face_of
+from headend.multicast.planning.forest import access_faces
+from headend.multicast.planning.planned import subscriber_faces
+from headend.multicast.planning.spt import Topology
+from headend.multicast.planning.streams import face_of
 from nf.documents.fleet import Fleet, Role
 from nf.documents.model import DocumentModel
 from nf.errors import Problem

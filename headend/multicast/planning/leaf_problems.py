@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headend.multicast.equipment import AmtRelayPlace
-from headend.multicast.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION
-from headend.multicast.planned import Planned
-from headend.multicast.spt import Face
+from headend.multicast.planning.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION
+from headend.multicast.planning.planned import Planned
+from headend.multicast.planning.spt import Face
 from nf.documents.fleet import Role
 from nf.documents.rules import unique, unknown
 from nf.errors import Problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
-from headend.multicast.spt import Edge, Topology, natural, shortest_paths
+from headend.multicast.planning.spt import Edge, Topology, natural, shortest_paths
 from nf.documents.fleet import Fleet
 from tests.headend.multicast.networks import Drawn, networks, topology
 from tests.nf.planning.samples import built, fleet_data

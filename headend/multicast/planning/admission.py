@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from headend.multicast.equipment import LinkAdmission
-from headend.multicast.planned import Planned, PlannedWay
-from headend.multicast.spt import Edge
+from headend.multicast.planning.planned import Planned, PlannedWay
+from headend.multicast.planning.spt import Edge
 from nf.documents.quantities import format_bitrate
 from nf.documents.rules import unique, unknown
 from nf.errors import Problem

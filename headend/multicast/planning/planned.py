@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from headend.multicast.addresses import IpAddress
 from headend.multicast.equipment import MulticastEquipment, multicast_equipment
-from headend.multicast.facts import OUTPUT_FUNCTION
-from headend.multicast.forest import Forest, Reach, access_faces
-from headend.multicast.spt import Edge, Face, Topology
-from headend.multicast.streams import Stream, Streams, output_of
-from headend.multicast.ways import Groups, Way, contribution_problems, groups_of, ways_of
+from headend.multicast.planning.facts import OUTPUT_FUNCTION
+from headend.multicast.planning.forest import Forest, Reach, access_faces
+from headend.multicast.planning.spt import Edge, Face, Topology
+from headend.multicast.planning.streams import Stream, Streams, output_of
+from headend.multicast.planning.ways import Groups, Way, contribution_problems, groups_of, ways_of
 from nf.contracts.planner import LinkLoad
 from nf.documents.fleet import Fleet, Role
 from nf.documents.lineup import LineUp

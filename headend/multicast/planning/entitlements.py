@@ -9,8 +9,8 @@ from ipaddress import IPv4Address
 from headend.multicast.access.documents import AccessLan, AccessPort, AccessSection
 from headend.multicast.documents import SsmPath
 from headend.multicast.equipment import SubscriberPort
-from headend.multicast.planned import Planned
-from headend.multicast.ways import given_out_group
+from headend.multicast.planning.planned import Planned
+from headend.multicast.planning.ways import given_out_group
 from nf.documents.fleet import Role
 from nf.documents.lineup import LineUp
 from nf.documents.rules import unique, unknown

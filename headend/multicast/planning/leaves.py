@@ -12,8 +12,8 @@ from headend.multicast.amt.documents import AmtFlow, AmtGateway, AmtRelay, AmtSe
 from headend.multicast.amt.sections import Pair, gateway_part, relay_part
 from headend.multicast.documents import ProxySection, TreeEntry
 from headend.multicast.equipment import AmtRelayPlace
-from headend.multicast.facts import OUTPUT_INTERFACE, RELAY_TAP, relay_fact, tree_fact
-from headend.multicast.planned import Planned, PlannedWay
+from headend.multicast.planning.facts import OUTPUT_INTERFACE, RELAY_TAP, relay_fact, tree_fact
+from headend.multicast.planning.planned import Planned, PlannedWay
 
 
 def proxy_section(

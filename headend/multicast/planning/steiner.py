@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from headend.multicast.spt import Topology, Tree
+from headend.multicast.planning.spt import Topology, Tree
 
 _SOURCE = ""
 

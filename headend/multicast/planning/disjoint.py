@@ -3,7 +3,7 @@
 One run serves all routers (Suurballe and Tarjan, "A quick method for finding shortest pairs of disjoint paths", 1984):
 Dijkstra, then one pass over the edges with reduced costs. Routers are split into an entry and an exit, so that paths
 which share no edge share no router. The pairs of different routers do not form trees: what is programmed is
-`headend.multicast.redundant`, and this is what it is measured by.
+`headend.multicast.planning.redundant`, and this is what it is measured by.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import inf
 
-from headend.multicast.spt import Topology
+from headend.multicast.planning.spt import Topology
 
 _ROOT = 0
 

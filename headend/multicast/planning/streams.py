@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from headend.multicast.addresses import IpAddress
-from headend.multicast.allocation import Use
 from headend.multicast.documents import Encapsulation, Leg, SsmPath
 from headend.multicast.equipment import MulticastEquipment, SourcePair, multicast_equipment
-from headend.multicast.facts import SOURCE_FUNCTION, source_fact, tree_fact
-from headend.multicast.spt import Face, Topology
-from headend.multicast.ways import Contribution, Groups, Way, groups_of, ways_of
+from headend.multicast.planning.allocation import Use
+from headend.multicast.planning.facts import SOURCE_FUNCTION, source_fact, tree_fact
+from headend.multicast.planning.spt import Face, Topology
+from headend.multicast.planning.ways import Contribution, Groups, Way, groups_of, ways_of
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp, Source
 from nf.errors import Problem

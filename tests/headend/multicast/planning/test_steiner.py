@@ -6,8 +6,8 @@ from itertools import combinations
 
 from hypothesis import given, settings
 
-from headend.multicast.spt import Topology, shortest_paths
-from headend.multicast.steiner import steiner_bound, tree_cost
+from headend.multicast.planning.spt import Topology, shortest_paths
+from headend.multicast.planning.steiner import steiner_bound, tree_cost
 from tests.headend.multicast.networks import Drawn, networks, topology
 
 

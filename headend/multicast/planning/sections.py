@@ -23,9 +23,9 @@ from headend.multicast.documents import (
     TreeSection,
     Watch,
 )
-from headend.multicast.facts import OUTPUT_INTERFACE, TAP, output_fact
-from headend.multicast.planned import Planned, PlannedStream, PlannedWay
-from headend.multicast.spt import Edge, Face, Topology
+from headend.multicast.planning.facts import OUTPUT_INTERFACE, TAP, output_fact
+from headend.multicast.planning.planned import Planned, PlannedStream, PlannedWay
+from headend.multicast.planning.spt import Edge, Face, Topology
 from headend.multicast.trusted import trusted
 from nf.documents.model import DocumentModel
 

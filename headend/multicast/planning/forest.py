@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from headend.multicast.documents import Leg
-from headend.multicast.redundant import RedundantTrees, redundant_trees
-from headend.multicast.spt import Edge, Face, Topology, Tree, shortest_paths
+from headend.multicast.planning.redundant import RedundantTrees, redundant_trees
+from headend.multicast.planning.spt import Edge, Face, Topology, Tree, shortest_paths
 from nf.documents.fleet import Role
 
 
