@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from headend.multicast.documents import FrrSection, SsmProbeArguments
 from headend.multicast.planning.admission import admission_problems
 from headend.multicast.planning.entitlements import access_problems, access_sections
-from headend.multicast.planning.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION, SOURCE_FUNCTION
+from headend.multicast.planning.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION, SOURCE_FUNCTION, point
 from headend.multicast.planning.leaf_problems import leaf_problems
 from headend.multicast.planning.leaves import TunnelSections, proxy_section
 from headend.multicast.planning.planned import Planned, PlannedWay, plan_ways
@@ -192,19 +192,22 @@ class _Receivers:
 
 
 def hops(plan: Planned, planned: PlannedWay, receivers: list[tuple[str, Face, Face]]) -> Iterator[Hop]:
-    """In the order of the stream; a router on both legs once, where the nearer one comes to it."""
+    """In the order of the stream; a router on both legs is measured for each."""
     channel, path = planned.way.channel.id, planned.way.path.id
-    for appliance in dict.fromkeys(one.stream.appliance for one in planned.streams):
-        yield Hop(channel, path, 0, appliance, "contribution")
-        yield Hop(channel, path, 1, appliance, "source")
-    distance: dict[str, int] = {}
-    for one in planned.streams:
-        tree = plan.forest.tree(one.stream.leg, planned.links)
-        for router, _ in one.reach.routers:
-            distance[router] = min(tree.distance[router], distance.get(router, tree.distance[router]))
+    twice = planned.way.path.protection == "switch"  # two encoders; hot-hot is one stage that sends twice
+    for appliance, leg in dict.fromkeys((s.stream.appliance, s.stream.leg if twice else None) for s in planned.streams):
+        yield Hop(channel, path, 0, appliance, point("contribution", leg))
+        yield Hop(channel, path, 1, appliance, point("source", leg))
+    passed = [
+        (plan.forest.tree(one.stream.leg, planned.links).distance[router], router, one.stream.leg or "")
+        for one in planned.streams
+        for router, _ in one.reach.routers
+    ]
+    gateways = plan.topology.gateways
+    places = [(r, "amt-gateway" if r in gateways else point("tree", leg or None)) for _, r, leg in sorted(passed)]
     order = 2
-    for router in sorted(distance, key=lambda name: (distance[name], name)):
-        yield Hop(channel, path, order, router, "amt-gateway" if router in plan.topology.gateways else "tree")
+    for router, name in dict.fromkeys(places):
+        yield Hop(channel, path, order, router, name)
         order += 1
     if planned.output is not None:
         for pop in planned.pops:

@@ -18,12 +18,16 @@ TAP: Final = "nfout1"
 OUTPUT_ADDRESS: Final = IPv4Interface("169.254.255.0/31")
 TAP_ADDRESS: Final = IPv4Interface("169.254.255.1/31")
 
-
 RELAY_INTERFACE: Final = "nfamt0"
 """Where a router serves its own AMT relay with IGMP."""
 RELAY_TAP: Final = "nfamt1"
 RELAY_ADDRESS: Final = IPv4Interface("169.254.255.2/31")
 RELAY_TAP_ADDRESS: Final = IPv4Interface("169.254.255.3/31")
+
+
+def point(name: str, leg: str | None) -> str:
+    """Where a path is measured: `tree`, and for a channel that comes by two legs `tree-a` and `tree-b`."""
+    return name if leg is None else f"{name}-{leg}"
 
 
 def source_fact(source: IpAddress, group: IpAddress) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from headend.multicast.documents import SourceStage
+from headend.multicast.planning.facts import point
 from headend.multicast.source.client import StageStatus
 from headend.multicast.source.units import key
 from headend.transport.continuity import StreamCounters
@@ -18,8 +19,8 @@ LOST, OVER_RATE, STAGE_DOWN = "contribution-lost", "contribution-over-rate", "so
 SECOND_DOWN = "second-flow-down"
 
 
-def hop_sample(stage: SourceStage, point: str, counters: StreamCounters, now: float) -> Sample:
-    """`age_ms` is left out as long as nothing has come. Label `leg` where the path has two encoders."""
+def hop_sample(stage: SourceStage, name: str, counters: StreamCounters, now: float) -> Sample:
+    """`age_ms` is left out as long as nothing has come. Each of two encoders of a path is a point of its own."""
     values = {
         "bitrate_bps": counters.bitrate_bps,
         "packets": float(counters.packets),
@@ -31,14 +32,10 @@ def hop_sample(stage: SourceStage, point: str, counters: StreamCounters, now: fl
     return Sample(
         kind="path.hop",
         at=now,
-        labels={"channel": stage.channel, "path": stage.path, "point": point, **_leg(stage)},
+        labels={"channel": stage.channel, "path": stage.path, "point": point(name, stage.leg)},
         values=values,
         quality=Quality.GOOD if fresh else Quality.STALE,
     )
-
-
-def _leg(stage: SourceStage) -> dict[str, str]:
-    return {} if stage.leg is None else {"leg": stage.leg}
 
 
 def _lost_about(stage: SourceStage) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headend.multicast.documents import TreeEntry
+from headend.multicast.planning.facts import point
 from headend.multicast.tree.mroute import MulticastRoute
 from nf.telemetry.samples import Sample
 
@@ -21,7 +22,7 @@ class _Reading:
 
 
 class TreeMeter:
-    """Turns successive readings of the routes into samples of kind `path.hop`, point `tree`.
+    """Turns successive readings of the routes into samples of kind `path.hop`, point `tree`, or `tree-a` and `tree-b`.
 
     bitrate_bps   UDP payload between two readings; 0 in the first one
     packets       forwarded since the kernel made the route (it forgets a route that nobody wants)
@@ -59,7 +60,7 @@ class TreeMeter:
         }
         if reading.moved_at is not None:
             values["age_ms"] = (now - reading.moved_at) * 1000.0
-        labels = {"channel": entry.channel, "path": entry.path, "point": "tree"}
+        labels = {"channel": entry.channel, "path": entry.path, "point": point("tree", entry.leg)}
         return Sample(kind="path.hop", at=at, labels=labels, values=values)
 
 

@@ -169,4 +169,4 @@ def test_each_encoder_has_alarms_and_samples_of_its_own() -> None:
     a, b = told
     assert {one.object for one in a if isinstance(one, AlarmEvent)} == {"ch1/iptv/a"}
     assert {one.object for one in b if isinstance(one, AlarmEvent)} == {"ch1/iptv/b"}
-    assert {one.labels["leg"] for one in b if isinstance(one, Sample)} == {"b"}
+    assert {one.labels["point"] for one in b if isinstance(one, Sample)} == {"contribution-b", "source-b"}
