@@ -88,8 +88,8 @@ def _validate(model: type[M], data: object, prefix: Loc, found: list[Violation])
         return model.model_validate(data, by_alias=True, by_name=False)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        above = {detail["loc"][:-1] for detail in details}
-        # Items that broke a rule do not count for pydantic, so that it finds their list too short as well.
+        above = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
+        # Items that broke a rule do not count for pydantic, so that it finds the lists around them too short as well.
         true = [detail for detail in details if not (detail["type"] == "too_short" and detail["loc"] in above)]
         found += [_violation(model, prefix, detail) for detail in true]
         return None

@@ -412,6 +412,15 @@ def test_each_site_is_judged_and_the_list_is_not_called_short() -> None:
     assert [key for _, _, key, *_ in found] == [f"spec.channels[0].delivery[0].sites[{n}]" for n in (0, 1)]
 
 
+def test_no_list_around_a_mistake_is_called_short() -> None:
+    ports = "access: [{appliance: pop1, lans: [{ports: [{name: eth3, max_channels: 0}]}]}]"
+    text = "apiVersion: streamverse.nf/v1\nkind: Fleet\nmetadata: {name: f}\nspec:\n  sites: []\n"
+    with pytest.raises(DocumentError) as caught:
+        load_fleet(f"{text}  equipment:\n    multicast:\n      {ports}\n".encode(), file="fleet.yaml")
+    told = [problem.key for problem in caught.value.problems if "access" in problem.key]
+    assert told == ["spec.equipment.multicast.access[0].lans[0].ports[0].max_channels"]
+
+
 def test_a_custom_tag_is_refused() -> None:
     found = changed("lcn: 101", "lcn: !!python/object:os.system 101")
     assert found[0][2:] == (
