@@ -97,6 +97,7 @@ def _print_check(file: Path, result: dict[str, Any]) -> None:
         out().print(grid)
     for warning in result["warnings"]:
         place = f"{warning['file']}:{warning['line']}:{warning['column']}  {warning['key']}"
+        place += f" = {warning['value']}" if warning["value"] else ""
         say(f"warning: {place}\n  {warning['rule']}\n  do: {warning['remedy']}")
     say(f"{file}: good, {plural(result['channels'], 'channel')} on {plural(result['appliances'], 'appliance')}")
 
