@@ -85,10 +85,13 @@ class SsmPath(DeliveryPath):
     @model_validator(mode="after")
     def _family_of_groups(self) -> Self:
         version = 6 if self.family == "ipv6" else 4
-        others = (one.group for one in (self.second, self.output) if one is not None)
-        groups = (self.group, *others)
-        if any(group is not None and group.version != version for group in groups):
-            raise RuleError(f"the path is of the family {self.family}, and a group of it is not", "change one of them")
+        holders = {"group": self, "second.group": self.second, "output.group": self.output}
+        for key, holder in holders.items():
+            group = holder.group if holder is not None else None
+            if group is not None and group.version != version:
+                other = f"ipv{group.version}"
+                rule = f"{key} {group} is of the family {other}, and the path is of {self.family}"
+                raise RuleError(rule, f"choose another group, or write family: {other}")
         return self
 
     @model_validator(mode="after")
@@ -97,7 +100,8 @@ class SsmPath(DeliveryPath):
         if self.protection == "switch" and source is None:
             raise RuleError("switch takes a second encoder", "add second: {source: ...}, a source of the line-up")
         if self.protection == "hot-hot" and source is not None:
-            raise RuleError("hot-hot sends one stream twice: it has no second source", "remove second.source")
+            rule = f"hot-hot sends one stream twice: it has no second source, and second.source is {source}"
+            raise RuleError(rule, "remove second.source, or write protection: switch for two encoders")
         if self.protection == "none" and self.second is not None:
             raise RuleError("a path without protection has no second feed", "add protection, or remove second")
         return self
@@ -106,7 +110,7 @@ class SsmPath(DeliveryPath):
     def _pinned_where_served(self) -> Self:
         stray = [site for site in self.pinned if site not in self.sites]
         if stray:
-            raise RuleError(f"pinned to {', '.join(stray)}, which is not among its sites", "add it to sites")
+            raise RuleError(f"pinned to {', '.join(stray)}, not among its sites", "add to sites, or remove from pinned")
         return self
 
 

@@ -11,7 +11,7 @@ from collections.abc import Container
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, Literal, TypeAlias
 
-from headend.multicast.addresses import IpAddress, shares_link_local_ethernet
+from headend.multicast.addresses import FIRST_V6_GROUP_ID, IpAddress, shares_link_local_ethernet
 
 Use: TypeAlias = Literal["a", "b", "output"]
 """What the group is for: the only feed or leg a, leg b, what the PoPs give out."""
@@ -26,7 +26,16 @@ def ethernet_key(group: IpAddress) -> tuple[int, int]:
 
 
 def usable(group: IpAddress) -> bool:
-    return not (isinstance(group, IPv4Address) and shares_link_local_ethernet(group))
+    if isinstance(group, IPv6Address):
+        return int(group) & _LOW[6] >= FIRST_V6_GROUP_ID
+    return not shares_link_local_ethernet(group)
+
+
+def whole_range(group: IpAddress) -> Pool:
+    """All groups that a document may name instead: 232.0.0.0/8, or the /96 of an IPv6 group."""
+    if isinstance(group, IPv4Address):
+        return IPv4Network("232.0.0.0/8")
+    return IPv6Network((group, 96), strict=False)
 
 
 def allocate(pool: Pool, channel: str, path: str, use: Use) -> IpAddress:

@@ -9,7 +9,7 @@ from typing import Final
 from headend.multicast.addresses import IpAddress
 from headend.multicast.documents import Leg, SsmPath
 from headend.multicast.equipment import GroupPool
-from headend.multicast.planning.allocation import Pool, Use, allocate, ethernet_key, nearest_free
+from headend.multicast.planning.allocation import Pool, Use, allocate, ethernet_key, nearest_free, whole_range
 from nf.documents.lineup import Channel, DeliveryPath, LineUp, Source
 from nf.documents.quantities import format_bitrate
 from nf.documents.rules import unique, unknown
@@ -104,15 +104,17 @@ class _Asked:
         return allocate(pool, self.way.channel.id, self.way.path.id, self.use)
 
 
-_Taken = dict[tuple[int, int], tuple[IpAddress, str, str]]
+_Holder = tuple[IpAddress, str, Use | None]
+_Taken = dict[tuple[int, int], _Holder]
 """Ethernet address -> the first group that has it, who has it, for what."""
 
 
 def groups_of(ways: Sequence[Way], pool: GroupPool, lineup: LineUp) -> tuple[Groups, list[Problem]]:
     """Every group in the plan. (S, G) and the Ethernet address of G are used once."""
     groups: dict[tuple[str, str, Use], IpAddress] = {}
-    taken: _Taken = {ethernet_key(group): (group, name, "") for group, name in _given_out_elsewhere(lineup)}
+    taken: _Taken = {ethernet_key(group): (group, name, None) for group, name in _given_out_elsewhere(lineup)}
     problems: list[Problem] = []
+    fallen: list[tuple[_Asked, IpAddress, _Holder]] = []
     asked = [_Asked(way, use) for way in ways for use in way.uses]
     # Written groups first: of two that fall on one another it is the allocated one that can move.
     for one in sorted(asked, key=lambda one: one.written is None):
@@ -121,11 +123,13 @@ def groups_of(ways: Sequence[Way], pool: GroupPool, lineup: LineUp) -> tuple[Gro
         if group is None:
             problems.append(_no_pool(one))
             continue
-        own = (group, one.way.name, one.use)
+        own: _Holder = (group, one.way.name, one.use)
         groups[one.way.channel.id, one.way.path.id, one.use] = group
         other = taken.setdefault(ethernet_key(group), own)
         if other != own:
-            problems.append(_collision(one, group, other, network, taken))
+            fallen.append((one, group, other))
+    # The nearest free group is told when all are known, so that it is nobody's.
+    problems += [_collision(one, group, other, pool, taken) for one, group, other in fallen]
     return groups, problems
 
 
@@ -139,18 +143,19 @@ def _no_pool(asked: _Asked) -> Problem:
     )
 
 
-def _collision(
-    asked: _Asked, group: IpAddress, other: tuple[IpAddress, str, str], pool: Pool | None, taken: _Taken
-) -> Problem:
-    rule = f"the group is used by {other[1]} already"
+def _collision(asked: _Asked, group: IpAddress, other: _Holder, pool: GroupPool, taken: _Taken) -> Problem:
+    holder = f"this path's {_KEYS[other[2]]}" if other[1] == asked.way.name and other[2] else other[1]
+    rule = f"the group is used by {holder} already"
     if other[0] != group:
         low = "23" if group.version == 4 else "32"
-        rule = f"the low {low} bits are those of {other[0]} ({other[1]}): both have one Ethernet address"
-    remedy = "give every path a group of its own"
-    if asked.written is None and pool is not None:
+        rule = f"the low {low} bits are those of {other[0]} ({holder}): both have one Ethernet address"
+    network: Pool | None = pool.v4 if group.version == 4 else pool.v6
+    if asked.written is None:
         rule = f"{asked.way.name} is given {group} from the pool, and {rule}"
-        free = nearest_free(pool, group, taken)
-        remedy = f"write {_KEYS[asked.use]}: {free}, the nearest that is free" if free else "enlarge the pool"
+    elif network is None or group not in network:
+        network = whole_range(group)
+    free = nearest_free(network, group, taken) if network is not None else None
+    remedy = f"write {_KEYS[asked.use]}: {free}, the nearest that is free" if free else "enlarge the pool"
     return Problem(rule, remedy, key=asked.key, value=str(group))
 
 

@@ -208,11 +208,15 @@ def test_groups_are_unique_down_to_their_ethernet_address() -> None:
     data = lineup_data()
     second = data["spec"]["channels"][1]
     second["delivery"][0]["group"] = G1
-    key, remedy = "spec.channels[1].delivery[0].group", "give every path a group of its own"
+    key, remedy = "spec.channels[1].delivery[0].group", "write group: 232.10.1.2, the nearest that is free"
     assert shown(problems(data)) == [(key, G1, "the group is used by ch1/iptv already", remedy)]
     second["delivery"][0]["group"] = "232.138.1.1"
     rule = f"the low 23 bits are those of {G1} (ch1/iptv): both have one Ethernet address"
+    remedy = "write group: 232.138.1.2, the nearest that is free"
     assert shown(problems(data)) == [(key, "232.138.1.1", rule, remedy)]
+    second["delivery"][0] |= {"group": "232.10.1.2", "output": {"group": "232.10.1.2"}}
+    rules = [rule for _, _, rule, _ in shown(problems(data))]
+    assert "the group is used by this path's group already" in rules
 
 
 def test_sites_resolve_have_a_pop_and_are_listed_once() -> None:
