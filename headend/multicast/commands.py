@@ -12,6 +12,7 @@ from nf.contracts.noc_client import CLIENT
 from nf.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
+    from headend.multicast.addresses import IpAddress
     from headend.multicast.explain import Line, PathPlan
     from headend.multicast.given import Given
     from headend.multicast.planning.planned import Planned
@@ -35,6 +36,15 @@ def channel_names(context: typer.Context, incomplete: str) -> list[str]:
     return [
         name for name in channels(_file(context, "lineup"), _file(context, "profile")) if name.startswith(incomplete)
     ]
+
+
+def path_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Completion."""
+    from headend.multicast.given import paths
+
+    channel = str(context.params.get("channel") or "")
+    found = paths(_file(context, "lineup"), channel, _file(context, "profile"))
+    return [name for name in found if name.startswith(incomplete)]
 
 
 def link_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -84,13 +94,14 @@ def show(
         way = planned.way
         for one in planned.streams:
             stream = one.stream
+            joined = f"{stream.source}, {_joined(stream.group, stream.port)}"
             rows.append(
-                (way.name, leg_name(stream.leg), f"{stream.source}, {stream.group}:{stream.port}", stream.encapsulation,
-                 way.path.admission, _mbit(way.path.rate_bps), ", ".join(planned.pops))
+                (way.name, leg_name(stream.leg), joined, stream.encapsulation, way.path.admission,
+                 _mbit(way.path.rate_bps), ", ".join(planned.pops))
             )  # fmt: skip
         if planned.output is not None:
             group, port = planned.output
-            rows.append((way.name, "output", f"each PoP, {group}:{port}", "ts", "", "", ""))
+            rows.append((way.name, "output", f"each PoP, {_joined(group, port)}", "ts", "", "", ""))
     client.print_table(("PATH", "LEG", "(S, G)", "AS", "ADMISSION", "MBIT/S", "POPS"), tuple(rows))
     _note_problems(given, plan)
 
@@ -102,7 +113,14 @@ def plan(
         str, typer.Option("--channel", metavar="ID", help="Of the line-up.", autocompletion=channel_names)
     ],
     path: Annotated[
-        str, typer.Option("--path", metavar="ID", help="One of its paths of type ssm; else all.", show_default=False)
+        str,
+        typer.Option(
+            "--path",
+            metavar="ID",
+            help="One of its paths of type ssm; else all.",
+            autocompletion=path_names,
+            show_default=False,
+        ),
     ] = "",
     lineup: LineupOption = None,
     fleet: FleetOption = None,
@@ -142,7 +160,8 @@ def _draw(svg: Path, found: PathPlan) -> None:
     try:
         svg.write_text(svg_tree(found), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", where=str(svg)) from None
+        remedy = "name a file in a directory that is there and may be written to"
+        raise InputError(f"cannot be written: {error.strerror}", where=f"--svg {svg}", remedy=remedy) from None
 
 
 def _print_path(found: PathPlan) -> None:
@@ -172,7 +191,8 @@ def _cells(line: Line) -> tuple[str, ...]:
     load = f"{100 * line.used_bps / line.capacity_bps:.0f} %" if line.capacity_bps else "-"
     to = ", ".join(line.receivers)
     hop = str(line.hop) if line.hop else ""
-    return hop, line.sender, to, line.link, _mbit(line.used_bps), _mbit(line.capacity_bps), load
+    capacity = _mbit(line.capacity_bps) if line.capacity_bps else "-"  # a tunnel has that of the links under it
+    return hop, line.sender, to, line.link, _mbit(line.used_bps), capacity, load
 
 
 @app.command()
@@ -202,7 +222,9 @@ def whatif(
     from headend.multicast.planning.whatif import what_if
 
     if bool(link) == bool(node):
-        raise InputError("one of --link and --node", where="whatif", remedy="write --link c1:pop1, or --node c1")
+        raise InputError(
+            "takes one of --link and --node", where="nf tree whatif", remedy="write --link c1:pop1, or --node c1"
+        )
     given = documents(lineup, fleet, profile)
     planned = given.plan()
     found = what_if(planned, _loss(planned, link, node))
@@ -252,10 +274,14 @@ def _print_whatif(plan: Planned, found: WhatIf) -> None:
 
 def _note_problems(given: Given, plan: Planned) -> None:
     if plan.problems:
-        count = len(plan.problems)
+        count = len(set(plan.problems))
         CLIENT.get().say(
             f"{count} problem{'s' if count > 1 else ''} of {given.lineup.file} left out: nf lineup check says which"
         )
+
+
+def _joined(group: IpAddress, port: int) -> str:
+    return f"{group}:{port}" if group.version == 4 else f"[{group}]:{port}"
 
 
 def _mbit(bps: float) -> str:

@@ -170,7 +170,7 @@ def _draw_label(arrow: _Arrow, nodes: Mapping[str, _Node]) -> str:
     x = sum(weight * point[0] for weight, point in zip(weights, points, strict=True))
     y = sum(weight * point[1] for weight, point in zip(weights, points, strict=True))
     line = arrow.line
-    text = f"{_mbit(line.used_bps)} / {_mbit(line.capacity_bps)}"
+    text = f"{_mbit(line.used_bps)} / {_mbit(line.capacity_bps)}" if line.capacity_bps else _mbit(line.used_bps)
     share = line.used_bps / line.capacity_bps if line.capacity_bps else 0.0
     ink = "#b42318" if share > _FULL else "#9a6700" if share > _BUSY else "#444444"
     width = 6.2 * len(text) + 8

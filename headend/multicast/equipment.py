@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
@@ -9,7 +10,7 @@ from pydantic import Field, model_validator
 from headend.multicast.addresses import Address6, InterfaceAddress6, PoolV4, PoolV6
 from nf.documents.fleet import Endpoint, Fleet
 from nf.documents.model import Address, DocumentModel, InterfaceName, Name, Port, RuleError, Whole
-from nf.documents.quantities import BitRate
+from nf.documents.quantities import BitRate, format_bitrate
 
 PART: Final = "multicast"
 
@@ -35,8 +36,9 @@ class SourcePair(DocumentModel):
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
-        if self.a == self.b or (self.a6 is not None and self.a6 == self.b6):
-            raise RuleError("both legs have one address", "give each leg an address of its own")
+        for a, b in ((self.a, self.b), (self.a6, self.b6)):
+            if a is not None and a == b:
+                raise RuleError(f"both legs have the address {a}", "give each leg an address of its own")
         return self
 
 
@@ -61,8 +63,18 @@ class LinkAdmission(DocumentModel):
 
     @model_validator(mode="after")
     def _within(self) -> Self:
+        most = format_bitrate(self.unconstrained_bps)
         if self.mandatory_bps is not None and self.mandatory_bps > self.unconstrained_bps:
-            raise RuleError("more is kept for mandatory channels than there is", "lower mandatory")
+            kept = format_bitrate(self.mandatory_bps)
+            raise RuleError(f"mandatory {kept} is more than unconstrained {most}", "lower mandatory")
+        for bundle in self.bundles:
+            if bundle.limit_bps > self.unconstrained_bps:
+                limit = format_bitrate(bundle.limit_bps)
+                rule = f"limit {limit} of the bundle {bundle.id} is more than unconstrained {most}: it caps nothing"
+                raise RuleError(rule, "lower the limit, or remove the bundle")
+        twice = [name for name, count in Counter(bundle.id for bundle in self.bundles).items() if count > 1]
+        if twice:
+            raise RuleError(f"the bundle {twice[0]} is listed twice", "write one limit for each bundle")
         return self
 
 

@@ -37,7 +37,9 @@ class Given:
             raise NotFoundError("the channel has no path of type ssm", where=channel, remedy="add one to the line-up")
         found = [one for one in plan.ways if one.way.channel.id == channel and path in ("", one.way.path.id)]
         if len(found) < len({path} if path else asked):
-            raise DocumentError([self.place(problem) for problem in plan.problems], where=self.lineup.file)
+            raise DocumentError(
+                [self.place(problem) for problem in dict.fromkeys(plan.problems)], where=self.lineup.file
+            )
         return found
 
     def place(self, problem: Problem) -> Problem:
@@ -72,6 +74,21 @@ def channels(lineup: Path | None, profile: Path | None) -> list[str]:
         return []
     delivered = found.document.spec.channels
     return [one.id for one in delivered if any(path.type == "ssm" for path in one.delivery)]
+
+
+def paths(lineup: Path | None, channel: str, profile: Path | None) -> list[str]:
+    """For completion: those of type ssm of the channel."""
+    try:
+        found = load_lineup(_read(lineup), file="") if lineup is not None else _committed(profile)
+    except (NfError, OSError):
+        return []
+    return [
+        path.id
+        for one in found.document.spec.channels
+        if one.id == channel
+        for path in one.delivery
+        if path.type == "ssm"
+    ]
 
 
 def links_and_nodes(fleet: Path | None, profile: Path | None) -> tuple[list[str], list[str]]:

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 
 from headend.multicast.documents import FrrSection, SsmProbeArguments
 from headend.multicast.planning.admission import admission_problems
-from headend.multicast.planning.entitlements import access_problems, access_sections
-from headend.multicast.planning.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION, SOURCE_FUNCTION, point
+from headend.multicast.planning.entitlements import access_problems, access_sections, entitlement_warnings
+from headend.multicast.planning.facts import FUNCTION_PREFIX, MONITOR_FUNCTION, OUTPUT_FUNCTION, SOURCE_FUNCTION, point
 from headend.multicast.planning.leaf_problems import leaf_problems
 from headend.multicast.planning.leaves import TunnelSections, proxy_section
 from headend.multicast.planning.planned import Planned, PlannedWay, plan_ways
 from headend.multicast.planning.sections import Sections, with_reverse_paths
 from headend.multicast.planning.spt import Face
-from headend.multicast.planning.streams import source_pair_problems
+from headend.multicast.planning.streams import addresses_v6_problems, source_pair_problems
 from headend.multicast.planning.underlay import loopback_problems, underlay
 from headend.multicast.trace.operations import trace_operations
 from headend.multicast.trusted import trusted
@@ -28,6 +28,7 @@ from nf.documents.appliance import ProbeTarget
 from nf.documents.fleet import Fleet, Role
 from nf.documents.lineup import LineUp
 from nf.documents.model import DocumentModel
+from nf.documents.rules import unknown
 from nf.errors import Problem
 
 
@@ -51,6 +52,7 @@ class MulticastPlanner:
         problems = [
             *loopback_problems(fleet),
             *source_pair_problems(fleet, plan.topology),
+            *addresses_v6_problems(fleet, plan.topology),
             *access_problems(plan),
             *_placement_problems(plan),
             *leaf_problems(plan),
@@ -71,7 +73,7 @@ class MulticastPlanner:
             hops=stations,
             operations=trace_operations(stations),
             problems=tuple(dict.fromkeys(problems)),
-            warnings=tuple(dict.fromkeys(plan.warnings)),
+            warnings=tuple(dict.fromkeys((*plan.warnings, *entitlement_warnings(plan, lineup)))),
         )
 
 
@@ -112,8 +114,12 @@ def _placed(plan: Planned, function: str) -> frozenset[str]:
 
 
 def _placement_problems(plan: Planned) -> Iterator[Problem]:
+    functions = (SOURCE_FUNCTION, OUTPUT_FUNCTION, MONITOR_FUNCTION)
     for number, placement in enumerate(plan.fleet.spec.placement):
-        if placement.function not in (OUTPUT_FUNCTION, MONITOR_FUNCTION):
+        name = placement.function
+        if name.startswith(FUNCTION_PREFIX) and name not in functions:
+            yield unknown("function of multicast", f"spec.placement[{number}].function", name, functions)
+        if name not in (OUTPUT_FUNCTION, MONITOR_FUNCTION):
             continue
         for index, name in enumerate(placement.appliances):
             appliance = plan.topology.appliances.get(name)

@@ -84,8 +84,11 @@ def _budgets(rule: LinkAdmission, edge: Edge, asked: Sequence[Claim]) -> Iterato
 def admission_problems(plan: Planned) -> Iterator[Problem]:
     """A problem for each limit that is exceeded, at the rate of the first path that does not fit any more."""
     rules = plan.equipment.links
-    if not rules:
-        return
+    capped = {bundle.id for rule in rules for bundle in rule.bundles}
+    for planned in plan.ways:
+        bundle = planned.way.path.bundle
+        if bundle is not None and bundle not in capped:
+            yield unknown(f"bundle in {_KEY}[].bundles of the fleet", f"{planned.way.key}.bundle", bundle, capped)
     yield from unique(
         "the link has a rule already: {first}",
         "write one for each link",

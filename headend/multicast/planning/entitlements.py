@@ -8,12 +8,12 @@ from ipaddress import IPv4Address
 
 from headend.multicast.access.documents import AccessLan, AccessPort, AccessSection
 from headend.multicast.documents import SsmPath
-from headend.multicast.equipment import SubscriberPort
+from headend.multicast.equipment import SubscriberLan, SubscriberPort
 from headend.multicast.planning.planned import Planned
 from headend.multicast.planning.ways import given_out_group
 from nf.documents.fleet import Role
 from nf.documents.lineup import LineUp
-from nf.documents.rules import unique, unknown
+from nf.documents.rules import nearest, unique, unknown
 from nf.errors import Problem
 
 _KEY = "spec.equipment.multicast"
@@ -68,6 +68,11 @@ def access_problems(plan: Planned) -> Iterator[Problem]:
     """References that do not resolve. Channels are the line-up's matter: it changes more often than the fleet."""
     appliances = plan.topology.appliances
     bouquets = {bouquet.id for bouquet in plan.equipment.bouquets}
+    yield from unique(
+        "this bouquet is listed at {first} already",
+        "give every bouquet its own id",
+        ((f"{_KEY}.bouquets[{n}].id", one.id, one.id) for n, one in enumerate(plan.equipment.bouquets)),
+    )
     places: list[tuple[str, tuple[str, str], str]] = []
     for number, edge in enumerate(plan.equipment.access):
         key = f"{_KEY}.access[{number}]"
@@ -77,23 +82,61 @@ def access_problems(plan: Planned) -> Iterator[Problem]:
         if appliances[edge.appliance].role is not Role.POP:
             yield Problem("only a PoP has subscribers", "name a PoP", key=f"{key}.appliance", value=edge.appliance)
             continue
-        faces = {face.name for face in plan.topology.faces[edge.appliance]}
         for index, lan in enumerate(edge.lans):
             where = f"{key}.lans[{index}]"
-            own = lan.bridge or lan.ports[0].name
-            if own not in faces:
-                what = f"{where}.bridge" if lan.bridge else f"{where}.ports[0].name"
-                yield unknown(f"interface of {edge.appliance}", what, own, faces)
-            for at, port in enumerate(lan.ports):
-                places.append((f"{where}.ports[{at}].name", (edge.appliance, port.name), port.name))
-                for nth, name in enumerate(port.bouquets or ()):
-                    if name not in bouquets:
-                        yield unknown("bouquet", f"{where}.ports[{at}].bouquets[{nth}]", name, bouquets)
-                if lan.bridge and port.name in faces:
-                    yield Problem(
-                        "a port of a bridge has no address of its own",
-                        f"remove it from the interfaces of {edge.appliance}, and list {lan.bridge} there",
-                        key=f"{where}.ports[{at}].name",
-                        value=port.name,
-                    )
-    yield from unique("this port is listed at {first} already", "list it once", places)
+            if lan.bridge:
+                places.append((f"{where}.bridge", (edge.appliance, lan.bridge), lan.bridge))
+            places += [
+                (f"{where}.ports[{at}].name", (edge.appliance, port.name), port.name)
+                for at, port in enumerate(lan.ports)
+            ]
+            yield from _lan_problems(plan, edge.appliance, where, lan, bouquets)
+    yield from unique("this interface is listed at {first} already", "list it once", places)
+
+
+def _lan_problems(plan: Planned, pop: str, where: str, lan: SubscriberLan, bouquets: set[str]) -> Iterator[Problem]:
+    faces = {face.name for face in plan.topology.faces[pop]}
+    own, own_key = lan.bridge or lan.ports[0].name, f"{where}.bridge" if lan.bridge else f"{where}.ports[0].name"
+    if own not in faces:
+        yield unknown(f"interface of {pop}", own_key, own, faces)
+    elif others := plan.topology.other_routers(pop, own):
+        rule = (
+            f"{pop}:{own} is on a link with {', '.join(others)}, and what routers send is dropped at a subscriber port"
+        )
+        yield Problem(rule, "name an interface with subscribers only", key=own_key, value=own)
+    for at, port in enumerate(lan.ports):
+        for nth, name in enumerate(port.bouquets or ()):
+            if name not in bouquets:
+                yield unknown("bouquet", f"{where}.ports[{at}].bouquets[{nth}]", name, bouquets)
+        if lan.bridge and port.name in faces:
+            yield Problem(
+                "a port of a bridge has no address of its own",
+                f"remove it from the interfaces of {pop}, and list {lan.bridge} there",
+                key=f"{where}.ports[{at}].name",
+                value=port.name,
+            )
+
+
+def entitlement_warnings(plan: Planned, lineup: LineUp) -> Iterator[Problem]:
+    """Channels that the line-up does not have entitle to nothing: meant, when one is to come or has gone, or misspelt.
+
+    Nothing without channels: that is the underlay."""
+    known = {channel.id for channel in lineup.spec.channels}
+    if not known:
+        return
+    named = [
+        (f"{_KEY}.bouquets[{number}].channels[{index}]", name)
+        for number, bouquet in enumerate(plan.equipment.bouquets)
+        for index, name in enumerate(bouquet.channels)
+    ]
+    named += [
+        (f"{_KEY}.access[{number}].lans[{at}].ports[{nth}].channels[{index}]", name)
+        for number, edge in enumerate(plan.equipment.access)
+        for at, lan in enumerate(edge.lans)
+        for nth, port in enumerate(lan.ports)
+        for index, name in enumerate(port.channels or ())
+    ]
+    for key, name in named:
+        if name not in known:
+            rule = "no such channel in the line-up: it entitles to nothing"
+            yield Problem(rule, nearest(name, known), key=key, value=name)

@@ -7,6 +7,8 @@ from typing import Final
 
 from headend.multicast.addresses import IpAddress
 
+FUNCTION_PREFIX: Final = "multicast-"
+"""Of every function that this domain brings."""
 SOURCE_FUNCTION: Final = "multicast-source"
 OUTPUT_FUNCTION: Final = "multicast-output"
 MONITOR_FUNCTION: Final = "multicast-monitor"

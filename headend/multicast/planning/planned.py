@@ -165,6 +165,11 @@ def _check_sites(plan: Planned, way: Way) -> bool:
             with_pop = ", ".join(name for name in sorted(pops) if pops[name])
             remedy = f"choose among: {with_pop}" if with_pop else "add an appliance with the role pop to the fleet"
             found.append(Problem("the site has no PoP", remedy, key=key, value=site))
+    found += unique(
+        "the site is pinned twice: {first}",
+        "list it once",
+        ((f"{way.key}.pinned[{index}]", site, site) for index, site in enumerate(way.path.pinned)),
+    )
     for index, site in enumerate(way.path.pinned):
         if not any(plan.lans(pop) for pop in pops.get(site, ())):
             rule = "no PoP of the site has a LAN with receivers, so that nothing can be pinned to it"
@@ -176,6 +181,9 @@ def _check_sites(plan: Planned, way: Way) -> bool:
 
 def _check_reachable(plan: Planned, way: Way, emitted: tuple[Stream, ...]) -> bool:
     links = tuple(stream.face.link for stream in emitted)
+    served = {pop for site in way.path.sites for pop in plan.pops.get(site, ())}
+    # Proxies and tunnels that hang on nothing are told as such.
+    loose = served & (plan.topology.proxies.keys() | plan.topology.gateways.keys()) - plan.topology.leaves.keys()
     found = [
         Problem(
             f"{pop} has no path over the fleet's links to {appliance}, where the channel starts",
@@ -185,12 +193,13 @@ def _check_reachable(plan: Planned, way: Way, emitted: tuple[Stream, ...]) -> bo
         )
         for index, site in enumerate(way.path.sites)
         for pop in plan.pops.get(site, ())
+        if pop not in loose
         for appliance in {
             stream.appliance for stream in emitted if pop not in plan.forest.tree(stream.leg, links).distance
         }
     ]
     plan.problems += found
-    return not found
+    return not found and not loose
 
 
 def _check_outputs(plan: Planned, way: Way, placed: frozenset[str]) -> bool:

@@ -101,6 +101,12 @@ class Topology:
         """Those that may pass a stream on; not PoPs in which trees only end."""
         return tuple(name for name in self.members.get(link, ()) if name in self.transit)
 
+    def other_routers(self, appliance: str, interface: str) -> tuple[str, ...]:
+        """Those on the link of an interface beside its own appliance, whatever they run."""
+        face = next((face for face in self.faces[appliance] if face.name == interface), None)
+        members = self.members.get(face.link, ()) if face is not None else ()
+        return tuple(name for name in members if name in self.routers and name != appliance)
+
     def carried(self, edge: Edge) -> tuple[Edge, ...]:
         """The link directions that a stream on `edge` loads: of a tunnel those of all its ways."""
         tunnel = self.tunnels.get(edge.link)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final
 
 from headend.multicast.addresses import IpAddress
 from headend.multicast.documents import Encapsulation, Leg, SsmPath
@@ -15,7 +16,10 @@ from headend.multicast.planning.spt import Face, Topology
 from headend.multicast.planning.ways import Contribution, Groups, Way, groups_of, ways_of
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp, Source
+from nf.documents.rules import unique, unknown
 from nf.errors import Problem
+
+_KEY: Final = "spec.equipment.multicast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,25 +153,54 @@ def source_pair_problems(fleet: Fleet, topology: Topology) -> Iterator[Problem]:
     taken: dict[IPv4Address, str] = {
         face.address.ip: f"{name}:{face.name}" for name, faces in topology.faces.items() for face in faces
     }
-    for number, pair in enumerate(multicast_equipment(fleet).sources):
-        key = f"spec.equipment.multicast.sources[{number}]"
+    pairs, placed = multicast_equipment(fleet).sources, fleet.placed(SOURCE_FUNCTION)
+    keys = [f"{_KEY}.sources[{number}]" for number in range(len(pairs))]
+    yield from unique(
+        "the appliance has a pair of addresses already: {first}",
+        "write one pair for each appliance: all its protected channels leave from it",
+        ((f"{key}.appliance", pair.appliance, pair.appliance) for key, pair in zip(keys, pairs, strict=True)),
+    )
+    for key, pair in zip(keys, pairs, strict=True):
         if pair.appliance not in topology.appliances:
-            yield Problem(
-                "no such appliance in the fleet",
-                "name a source appliance",
-                key=f"{key}.appliance",
-                value=pair.appliance,
-            )
+            yield unknown("appliance in the fleet", f"{key}.appliance", pair.appliance, topology.appliances)
             continue
+        if pair.appliance not in placed:
+            rule = f"{pair.appliance} does not have the function {SOURCE_FUNCTION}: nothing leaves from these addresses"
+            remedy = f"place {SOURCE_FUNCTION} there, or name one that has it: {', '.join(placed) or 'none yet'}"
+            yield Problem(rule, remedy, key=f"{key}.appliance", value=pair.appliance)
         for leg, address in (("a", pair.a), ("b", pair.b)):
             if address in taken:
                 rule = f"this address is taken by {taken[address]}"
                 yield Problem(rule, "choose a free one", key=f"{key}.{leg}", value=str(address))
-            elif face_of(topology, pair.appliance, address) is None:
+            elif (face := face_of(topology, pair.appliance, address)) is None:
                 rule = f"the address is in no subnet that {pair.appliance} shares with a router"
                 remedy = "choose one in the subnet of an interface that is on a link with routers"
                 yield Problem(rule, remedy, key=f"{key}.{leg}", value=str(address))
+            elif not is_host(address, face.address.network):
+                rule = f"the first and the last address of {face.address.network} are no host's"
+                yield Problem(rule, "choose one between them", key=f"{key}.{leg}", value=str(address))
             taken.setdefault(address, f"{pair.appliance}, leg {leg}")
+
+
+def is_host(address: IPv4Address, network: IPv4Network) -> bool:
+    """Of a /31 both are (RFC 3021)."""
+    return network.prefixlen >= 31 or address not in (network.network_address, network.broadcast_address)
+
+
+def addresses_v6_problems(fleet: Fleet, topology: Topology) -> Iterator[Problem]:
+    """Each stands on an interface of the fleet, one on each."""
+    known = {f"{name}:{face.name}" for name, faces in topology.faces.items() for face in faces}
+    given = [
+        (f"{_KEY}.addresses_v6[{n}].interface", v6) for n, v6 in enumerate(multicast_equipment(fleet).addresses_v6)
+    ]
+    yield from unique(
+        "the interface has an IPv6 address already: {first}",
+        "write one for each interface",
+        ((key, one.interface, one.interface) for key, one in given),
+    )
+    for key, one in given:
+        if one.interface not in known:
+            yield unknown("interface of an appliance", key, one.interface, known)
 
 
 # ---- for those who take a path as their fallback ---------------------------------------------------------------------

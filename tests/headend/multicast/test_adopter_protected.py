@@ -45,6 +45,8 @@ def lab() -> tuple[LineUp, Fleet]:
     fleet["spec"]["equipment"]["multicast"]["access"] = [
         {"appliance": "pop1", "lans": [{"ports": [{"name": "eth3", "channels": ["ch1"]}]}]}
     ]
+    budget = {"link": "c1-pop2", "unconstrained": "9M", "bundles": [{"id": "small", "limit": "2M"}]}
+    fleet["spec"]["equipment"]["multicast"]["links"] = [budget]
     return built(LineUp, data), built(Fleet, fleet)
 
 

@@ -141,7 +141,7 @@ def test_what_if_a_link_or_a_node_is_lost(machine: Machine) -> None:
     [
         (("plan", "--channel", "ch7"), "no such channel in the line-up", "did you mean ch2?"),
         (("plan", "--channel", "ch1", "--path", "twins"), "no such path of type ssm", "did you mean twin?"),
-        (("whatif",), "one of --link and --node", "write --link c1:pop1, or --node c1"),
+        (("whatif",), "takes one of --link and --node", "write --link c1:pop1, or --node c1"),
         (("whatif", "--link", "c1:r1"), "no such link in the fleet", ""),
         (("whatif", "--node", "c3"), "no such appliance in the fleet", ""),
         (("show", "--lineup", "/nowhere"), "cannot be read: No such file or directory", ""),

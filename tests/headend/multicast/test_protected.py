@@ -231,6 +231,12 @@ def test_where_protection_cannot_be() -> None:
         ({"a": "10.0.0.201", "b": "10.77.0.1"}, "the address is in no subnet that headend shares with a router"),
         ({"a": "10.0.0.1", "b": "10.0.0.202"}, "this address is taken by headend:eth0"),
         ({"a": "10.0.0.201", "b": "10.0.0.202", "appliance": "nobody"}, "no such appliance in the fleet"),
+        ({"a": "10.0.0.201", "b": "10.0.0.0"}, "the first and the last address of 10.0.0.0/24 are no host's"),
+        ({"a": "10.0.0.201", "b": "10.0.0.255"}, "the first and the last address of 10.0.0.0/24 are no host's"),
+        (
+            {"a": "10.0.0.201", "b": "10.0.0.202", "appliance": "n0"},
+            "n0 does not have the function multicast-source: nothing leaves from these addresses",
+        ),
     ],
 )
 def test_addresses_of_a_pair(pair: dict[str, str], rule: str) -> None:
@@ -238,6 +244,56 @@ def test_addresses_of_a_pair(pair: dict[str, str], rule: str) -> None:
     fleet["spec"]["equipment"]["multicast"]["sources"] = [{"appliance": "headend", **pair}]
     found = MulticastPlanner().plan(LineUp.empty(), built(Fleet, fleet)).problems
     assert [problem.rule for problem in found] == [rule]
+
+
+def test_an_appliance_has_one_pair() -> None:
+    fleet = fleet_data(8, RING, ["n0", "n4"], pops=["n2"])
+    pairs = fleet["spec"]["equipment"]["multicast"]["sources"]
+    pairs.append({"appliance": "headend", "a": "10.0.0.203", "b": "10.0.0.204"})
+    (problem,) = MulticastPlanner().plan(LineUp.empty(), built(Fleet, fleet)).problems
+    assert problem.key == "spec.equipment.multicast.sources[1].appliance"
+    assert problem.rule.startswith("the appliance has a pair of addresses already")
+
+
+def test_a_misspelt_function_is_not_left_unplaced() -> None:
+    fleet = fleet_data(8, RING, ["n0", "n4"], pops=["n2"])
+    fleet["spec"]["placement"].append({"function": "multicast-moniter", "appliances": ["n2"]})
+    (problem,) = MulticastPlanner().plan(LineUp.empty(), built(Fleet, fleet)).problems
+    assert (problem.value, problem.remedy) == ("multicast-moniter", "did you mean multicast-monitor?")
+
+
+@pytest.mark.parametrize(
+    ("lans", "rule"),
+    [
+        ([{"ports": [{"name": "eth1"}]}], "pop1:eth1 is on a link with c1, and what routers send is dropped"),
+        ([{"bridge": "eth2", "ports": [{"name": "eth8"}]}], "pop1:eth2 is on a link with c2, and"),
+        (
+            [{"bridge": "eth3", "ports": [{"name": "eth8"}]}, {"ports": [{"name": "eth3"}]}],
+            "this interface is listed at",
+        ),
+    ],
+)
+def test_where_no_subscribers_can_be(lans: list[dict[str, Any]], rule: str) -> None:
+    document, fleet = lab()
+    fleet["spec"]["equipment"]["multicast"]["access"] = [{"appliance": "pop1", "lans": lans}]
+    (problem,) = MulticastPlanner().plan(document, built(Fleet, fleet)).problems
+    assert problem.rule.startswith(rule)
+
+
+def test_a_channel_that_is_sold_and_not_there_is_a_warning() -> None:
+    document, fleet = lab()
+    bouquets = [{"id": "basic", "channels": ["ch1", "ch9"]}, {"id": "basic"}]
+    access = [{"appliance": "pop1", "lans": [{"ports": [{"name": "eth3", "channels": ["chi2"]}]}]}]
+    fleet["spec"]["equipment"]["multicast"] |= {"bouquets": bouquets[:1], "access": access}
+    told = MulticastPlanner().plan(document, built(Fleet, fleet))
+    assert told.problems == ()
+    assert [(one.value, one.remedy) for one in told.warnings] == [
+        ("ch9", "did you mean ch2?"), ("chi2", "did you mean ch2?"),
+    ]  # fmt: skip
+    assert MulticastPlanner().plan(LineUp.empty(), built(Fleet, fleet)).warnings == ()
+    fleet["spec"]["equipment"]["multicast"]["bouquets"] = bouquets
+    (problem,) = MulticastPlanner().plan(document, built(Fleet, fleet)).problems
+    assert problem.key == "spec.equipment.multicast.bouquets[1].id"
 
 
 def test_subscriber_ports_get_the_groups_of_what_they_bought() -> None:
@@ -308,6 +364,19 @@ def test_ipv6_is_planned_and_not_programmed() -> None:
     assert all(one.stream.group.version == 6 for one in way.streams)
     (problem,) = MulticastPlanner().plan(document, built(Fleet, fleet)).problems
     assert "it can be planned (nf tree plan), and nothing here programs it" in problem.rule
+
+
+def test_an_ipv6_address_stands_on_one_interface_of_the_fleet() -> None:
+    fleet = fleet_data(8, RING, ["n0", "n4"], pops=["n2"])
+    listed = [("headend:eth9", "2001:db8::1/64"), ("n0:eth0", "2001:db8::2/64"), ("n0:eth0", "2001:db8::3/64")]
+    fleet["spec"]["equipment"]["multicast"]["addresses_v6"] = [
+        {"interface": interface, "address": address} for interface, address in listed
+    ]
+    problems = MulticastPlanner().plan(LineUp.empty(), built(Fleet, fleet)).problems
+    assert {problem.key.rpartition("addresses_v6")[2]: problem.rule.partition(":")[0] for problem in problems} == {
+        "[0].interface": "no such interface of an appliance",
+        "[2].interface": "the interface has an IPv6 address already",
+    }
 
 
 def test_a_fallback_takes_leg_a() -> None:

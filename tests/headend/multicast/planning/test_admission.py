@@ -59,6 +59,25 @@ def test_a_bundle_caps_its_channels() -> None:
     )
 
 
+def test_a_bundle_that_no_link_knows_would_cap_nothing() -> None:
+    (problem,) = refused({"unconstrained": "9M", "bundles": [{"id": "sport", "limit": "1M"}]}, {"bundle": "sprot"})
+    assert (problem.key, problem.value) == ("spec.channels[0].delivery[0].bundle", "sprot")
+    assert problem.remedy == "did you mean sport?"
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"mandatory": "3M"}, "mandatory 3M is more than unconstrained 2M"),
+        ({"bundles": [{"id": "sport", "limit": "3M"}]}, "limit 3M of the bundle sport is more than unconstrained 2M"),
+        ({"bundles": [{"id": "sport", "limit": "1M"}] * 2}, "the bundle sport is listed twice"),
+    ],
+)
+def test_budgets_that_contradict_themselves(rule: dict[str, Any], said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        refused({"unconstrained": "2M", **rule})
+
+
 def test_both_legs_over_one_link_count_twice() -> None:
     (problem,) = refused({"unconstrained": "1M"}, {"protection": "hot-hot"})
     assert "2M wanted, 1M short (ch0/iptv 2M)" in problem.rule
