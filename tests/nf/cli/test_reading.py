@@ -209,7 +209,7 @@ def test_a_check_at_the_noc_lists_its_problems_as_one_error(nf: Nf, noc: FakeNoc
     noc.answers["CheckLineUp"] = warned
     told = nf("lineup", "check", str(file))
     assert told.code == 0
-    assert f"warning: {file}:3:5  k\n  is full\n  do: widen it" in told.out
+    assert f"warning: {file}:3:5  k = v\n  is full\n  do: widen it" in told.out
     assert nf("lineup", "check", str(file), "--json").json()["warnings"][0]["rule"] == "is full"
 
 
