@@ -122,6 +122,21 @@ def test_an_interface_that_comes_later_or_is_made_anew_is_taken_by_itself() -> N
         in_namespace(pair.receiver, body).result(60)
 
 
+def test_a_link_that_went_down_is_told_once_and_wakes_nobody_for_ever() -> None:
+    with namespaces() as pair:
+
+        def body() -> None:
+            with selectors.DefaultSelector() as selector:
+                tap = Tap(selector, "eth1")
+                run("ip", "-n", pair.receiver, "link", "set", "eth1", "down")
+                pump(selector, lambda: not selector.select(0))
+                run("ip", "-n", pair.receiver, "link", "set", "eth1", "up")
+                pump(selector, lambda: not selector.select(0))
+                tap.close()
+
+        in_namespace(pair.receiver, body).result(60)
+
+
 def test_a_route_leads_by_a_neighbour_until_it_is_released() -> None:
     with namespaces() as pair:
 
