@@ -150,7 +150,12 @@ def test_a_route_leads_by_a_neighbour_until_it_is_released() -> None:
             assert hostroute.ours() == {source: IPv4Address("10.1.0.77"), other: IPv4Address(SOURCE)}
             with pytest.raises(OSError, match="unreachable"):
                 hostroute.lead(source, IPv4Address("192.0.2.1"))
-            hostroute.release(other)
+            assert hostroute.stands(source, IPv4Address("10.1.0.77"))
+            assert not hostroute.stands(source, IPv4Address(SOURCE))
+            assert not hostroute.stands(IPv4Address("10.9.9.11"), IPv4Address(SOURCE))
+            assert not hostroute.stands(IPv4Address("192.0.2.1"), IPv4Address(SOURCE))
+            assert hostroute.release(other)
+            assert not hostroute.release(other)
             assert hostroute.ours() == {source: IPv4Address("10.1.0.77")}
             hostroute.release_all()
             hostroute.release(source)
