@@ -107,6 +107,9 @@ class RelayProcess:
             self._upstream_errors += 1  # the interface is down for a while
 
     def tick(self) -> None:
+        """Raises OSError when it is better begun anew."""
+        if self._upstream.made_anew:
+            raise OSError("the interface upstream was made anew")
         self._relay.tick(time.monotonic())
         self._join()
 
