@@ -244,6 +244,7 @@ def main() -> int:
             else GatewayProcess(AmtGateway.model_validate_json(given.section))
         )
         asyncio.run(run(process, given.status))
+        given.status.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"amt {given.role}: {error}\n")
         return 1

@@ -296,6 +296,7 @@ def test_a_section_changes_into_another_and_back(lan: Edge) -> None:
         assert heard(lan, taps) == [{G1}, set()]
         undos = lan.pop.call(commit, lan.driver, None)
         assert "bracc" not in lan.pop.shell("ip", "link")
+        assert [*(lan.pop.run_dir / "access").iterdir()] == []
         lan.pop.call(take_back, lan.driver, undos)
         assert POP in lan.pop.shell("ip", "address", "show", "bracc")
 

@@ -79,3 +79,4 @@ def test_a_stream_goes_from_tap_to_tap(network: dict[str, Node]) -> None:
         flow.cancel()
         for node, driver, records in undos:
             node.call(take_back, driver, records)
+            assert [*(node.run_dir / "amt").iterdir()] == []
