@@ -17,6 +17,9 @@ from nf.errors import DriverError
 ALIAS = "nf multicast-access"
 """IFLA_IFALIAS of the bridges that the driver made: how it knows its own again."""
 
+_UNFINISHED = "nf-newbr"
+"""Name of a bridge until it is marked, since the kernel takes no alias with a new link."""
+
 BRIDGE_SETTINGS: Mapping[str, int] = MappingProxyType(
     {
         "mcast_snooping": 1,
@@ -85,12 +88,20 @@ class Bridges:
         return {names[int(message["index"])]: _link(message, names) for message in found}
 
     async def make(self, name: str, mac: str = "") -> Link:
-        """A bridge of the driver's, down and without ports."""
+        """A bridge of the driver's, down and without ports; it has its name once it is marked."""
+        await self.remove_unfinished()
         extra = {"address": mac} if mac else {}
-        await self._call(name, "add", ifname=name, kind="bridge", **extra)
-        link = (await self.links())[name]
-        await self._call(name, "set", index=link.index, IFLA_IFALIAS=ALIAS)
-        return link
+        await self._call(name, "add", ifname=_UNFINISHED, kind="bridge", **extra)
+        index = (await self.links())[_UNFINISHED].index
+        await self._call(name, "set", index=index, IFLA_IFALIAS=ALIAS)
+        await self._call(name, "set", index=index, ifname=name)
+        return (await self.links())[name]
+
+    async def remove_unfinished(self) -> None:
+        """What a crash within `make` left."""
+        link = (await self.links()).get(_UNFINISHED)
+        if link is not None:
+            await self.delete(link)
 
     async def delete(self, link: Link) -> None:
         await self._call(link.name, "del", index=link.index)

@@ -221,6 +221,7 @@ def create(context: DriverContext) -> AccessDriver:
 
 
 async def _make_bridges(kernel: Bridges, section: AccessSection | None) -> None:
+    await kernel.remove_unfinished()
     for name, lan in bridges(section).items():
         links = await kernel.links()
         bridge = links.get(name) or await kernel.make(name)
@@ -243,6 +244,8 @@ async def _make_bridges(kernel: Bridges, section: AccessSection | None) -> None:
         if link.master in own and wanted.get(link.name) != link.master:
             await kernel.set_master(link, None)
     for port in all_ports(section):
+        if port.name not in links:
+            raise DriverError("does not exist", where=f"interface {port.name}")
         await kernel.set_up(links[port.name], True)
 
 
@@ -255,6 +258,7 @@ async def _drop_bridges(kernel: Bridges, wanted: frozenset[str]) -> None:
 async def _restore_links(
     kernel: Bridges, recorded: Mapping[str, Json], before: frozenset[str], made: frozenset[str]
 ) -> None:
+    await kernel.remove_unfinished()
     links = await kernel.links()
     for name in sorted(made & links.keys()):
         if links[name].ours:

@@ -97,6 +97,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         asyncio.run(run(given.section, given.status))
+        given.status.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"access follower: {error}\n")
         return 1

@@ -107,6 +107,9 @@ class RelayProcess:
             self._upstream_errors += 1  # the interface is down for a while
 
     def tick(self) -> None:
+        """Raises OSError when it is better begun anew."""
+        if self._upstream.made_anew:
+            raise OSError("the interface upstream was made anew")
         self._relay.tick(time.monotonic())
         self._join()
 
@@ -241,6 +244,7 @@ def main() -> int:
             else GatewayProcess(AmtGateway.model_validate_json(given.section))
         )
         asyncio.run(run(process, given.status))
+        given.status.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"amt {given.role}: {error}\n")
         return 1

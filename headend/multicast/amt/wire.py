@@ -38,6 +38,7 @@ class Upstream:
     """Takes flows off an interface, and asks for them there with IGMPv3. Raises OSError when there is no interface."""
 
     def __init__(self, interface: str) -> None:
+        self._interface = interface
         self._index = socket.if_nametoindex(interface)
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
         try:
@@ -55,6 +56,14 @@ class Upstream:
             raise
         self._members: dict[Flow, socket.socket] = {}
         self._used: dict[socket.socket, int] = {}
+
+    @property
+    def made_anew(self) -> bool:
+        """The interface was, so that nothing will ever come by these sockets again."""
+        try:
+            return socket.if_nametoindex(self._interface) != self._index
+        except OSError:
+            return False  # it is away: whoever takes it away may bring it back
 
     def want(self, flows: frozenset[Flow]) -> None:
         """Ask for these and no others. Raises OSError."""

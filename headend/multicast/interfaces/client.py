@@ -21,6 +21,8 @@ ADDRESS_PROTOCOL = 0x4E
 NEAR_ALIAS, TAP_ALIAS = "streamverse-nf pair", "streamverse-nf tap"
 """IFLA_IFALIAS of the two ends of a veth pair that the driver made."""
 
+_UNFINISHED = ("nf-new0", "nf-new1")
+"""Names of a pair's ends until both are marked, since the kernel takes no alias with a new link."""
 _IFF_UP = 0x1
 _SYSCTL = Path("/proc/sys/net/ipv4")
 
@@ -75,14 +77,24 @@ class Kernel:
         return links
 
     async def make_pair(self, name: str, other: str) -> None:
-        """Make a veth pair and mark both ends as the driver's own."""
+        """Make a veth pair and mark both ends as the driver's own; they have their names once they are marked."""
+        taken = [end for end in (name, other) if await self._route.link_lookup(ifname=end)]
+        if taken:
+            raise DriverError(f"{', '.join(taken)} exists already", where=f"interface {name}")
         try:
-            await self._route.link("add", ifname=name, kind="veth", peer={"ifname": other})
-            for end, alias in ((name, NEAR_ALIAS), (other, TAP_ALIAS)):
-                (index,) = await self._route.link_lookup(ifname=end)
+            await self._route.link("add", ifname=_UNFINISHED[0], kind="veth", peer={"ifname": _UNFINISHED[1]})
+            indexes = [(await self._route.link_lookup(ifname=end))[0] for end in _UNFINISHED]
+            for index, alias in zip(indexes, (NEAR_ALIAS, TAP_ALIAS), strict=True):
                 await self._route.link("set", index=index, IFLA_IFALIAS=alias)
-        except (NetlinkError, ValueError) as error:
+            for index, final in zip(indexes, (name, other), strict=True):
+                await self._route.link("set", index=index, ifname=final)
+        except (NetlinkError, ValueError, IndexError) as error:
             raise DriverError(f"cannot make the pair {name} - {other}: {error}", where=f"interface {name}") from error
+
+    async def remove_unfinished(self) -> None:
+        """What a crash within `make_pair` left."""
+        for link in [link for name, link in (await self.links()).items() if name in _UNFINISHED]:
+            await self.remove_pair(link)
 
     async def remove_pair(self, link: LinkState) -> None:
         """Both ends go, with their addresses."""

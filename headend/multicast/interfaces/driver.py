@@ -188,6 +188,7 @@ def create(context: DriverContext) -> InterfacesDriver:
 
 async def _make_pairs(kernel: Kernel, wanted: Mapping[str, str]) -> dict[str, LinkState]:
     """Make the pairs `wanted`, and no others, stand, near end -> far end; the links as they are then."""
+    await kernel.remove_unfinished()
     links = await kernel.links()
     standing = pairs_of(links)
     for near, link in links.items():

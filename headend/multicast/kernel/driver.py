@@ -43,12 +43,14 @@ class ProxyDriver:
         self._ready = context.run_dir / "multicast-proxy.ready"
 
     async def observe(self) -> State:
-        """`routes` shows where they are not what the running section says, `unit` where it does not run."""
+        """`sources` are those that have their route, since the process need not know them. `routes` shows where these
+        do not lead to the running section's gateway, `unit` where it does not run."""
         status = await self._units.status(UNIT)
-        section = section_of(status.spec) if status is not None and status.spec is not None else None
+        started = section_of(status.spec) if status is not None and status.spec is not None else None
         routes = await read_routes()
-        if section is None:
+        if started is None:
             return State({"routes": _told(routes)} if routes else None)
+        section = started.model_copy(update={"sources": _led_to(started.gateway, routes)})
         value = section.to_json()
         if routes != wanted_routes(section):
             value["routes"] = _told(routes)
@@ -198,6 +200,10 @@ async def set_routes(wanted: Routes) -> None:
         raise DriverError(f"cannot set the routes to the sources: {error}", remedy="check the gateway") from error
 
 
+def _led_to(gateway: IPv4Address, routes: Routes) -> tuple[IPv4Address, ...]:
+    return tuple(sorted(source for source, by in routes.items() if by == gateway))
+
+
 def _told(routes: Routes) -> list[Json]:
     return [f"{source} via {gateway}" for source, gateway in sorted(routes.items())]
 
@@ -210,7 +216,7 @@ def _routes(told: Json) -> Routes:
 def _section(want: DocumentModel) -> ProxySection:
     if not isinstance(want, ProxySection):
         raise TypeError(f"section `multicast-proxy` holds a ProxySection, not {type(want).__name__}")
-    return want
+    return want.model_copy(update={"sources": tuple(sorted(set(want.sources)))})
 
 
 def _differences(have: JsonObject | None, want: DocumentModel | None) -> tuple[str, ...]:

@@ -44,6 +44,9 @@ class ContinuityBank:
             flow, pid, counter = flow[judged], pid[judged], counter[judged]
             payload, discontinuity = payload[judged], discontinuity[judged]
         slot = self._slot(flow * _PIDS + pid)
+        known = slot != _UNKNOWN
+        if not known.all():
+            slot, counter, payload, discontinuity = slot[known], counter[known], payload[known], discontinuity[known]
         none = np.zeros(self._flows, np.int64)
         if not len(slot):
             return Breaks(none, none)

@@ -21,6 +21,7 @@ _NEWROUTE, _DELROUTE, _GETROUTE, _ERROR, _DONE = 24, 25, 26, 2, 3
 _REQUEST, _ACK, _DUMP, _REPLACE, _CREATE = 0x1, 0x4, 0x300, 0x100, 0x400
 _DST, _GATEWAY = 1, 5
 _MAIN, _UNIVERSE, _UNICAST = 254, 0, 1
+_FIB_MATCH = 0x2000
 _HEADER = struct.Struct("=IHHII")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -33,13 +34,23 @@ def lead(source: IPv4Address, via: IPv4Address) -> None:
     _ask(_NEWROUTE, _REQUEST | _ACK | _CREATE | _REPLACE, _message(source, via))
 
 
-def release(source: IPv4Address) -> None:
-    """The way to `source` is the routing protocol's again; nothing when it was. Raises OSError."""
+def release(source: IPv4Address) -> bool:
+    """The way to `source` is the routing protocol's again; whether it was not already. Raises OSError."""
     try:
         _ask(_DELROUTE, _REQUEST | _ACK, _message(source, None))
     except OSError as error:
         if error.errno not in _GONE:
             raise
+        return False
+    return True
+
+
+def stands(source: IPv4Address, via: IPv4Address) -> bool:
+    """Whether the kernel goes by our route: it takes one away with its interface. Raises OSError."""
+    body = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, _FIB_MATCH) + _ATTRIBUTE.pack(8, _DST) + source.packed
+    with _open() as sock:
+        sock.send(_HEADER.pack(_HEADER.size + len(body), _GETROUTE, _REQUEST, 1, 0) + body)
+        return any(_own(message).get(source) == via for _, message in messages(sock.recv(1 << 16)))
 
 
 def ours() -> dict[IPv4Address, IPv4Address]:

@@ -87,6 +87,9 @@ class Ring:
             count += packets
             _STATUS.pack_into(self._ring, start + _BLOCK_AT, 0)
             self._block = (self._block + 1) % BLOCKS
+        if not count:
+            # A link that went down is told as an error, which keeps the socket readable until somebody asks for it.
+            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self.packets += count
         return count
 

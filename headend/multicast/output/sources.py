@@ -18,16 +18,24 @@ from headend.multicast.route import interfaces_towards
 
 _WAYS_S = 0.25
 """So long what was read of the router's ways is believed."""
+_CHECK_S = 1.0
 
 
 class Sources:
-    """Routes that an earlier life left behind are taken away at the start, and its own at the end."""
+    """Routes that an earlier life left behind are taken away at the start, and its own at the end.
+
+    An interface that goes down takes our routes with it without a word to zebra, which keeps them and goes by them
+    again when it is up (docs/frr.md). So a route that is still wanted is put in again, and one that was not there to be
+    taken away is put in and taken away once that can be done.
+    """
 
     def __init__(self) -> None:
         self.problem = ""
         self._steerings: dict[IPv4Address, Steering] = {}
         self._feeds: dict[IPv4Address, dict[Hashable, tuple[FeedConfig, Beat]]] = {}
         self._led: dict[IPv4Address, IPv4Address] = {}
+        self._ghosts: dict[IPv4Address, IPv4Address] = {}
+        self._checked_at: float | None = None
         self._ways: ways.Ways = {}
         self._ways_at: float | None = None
         with suppress(OSError):
@@ -63,6 +71,21 @@ class Sources:
             steering.tick(beats, named, alternates, judged)
             if self._led.get(source) != steering.via:
                 self._lead(source, steering.via)
+        if (self._led or self._ghosts) and (self._checked_at is None or now - self._checked_at >= _CHECK_S):
+            self._checked_at = now
+            self._check()
+
+    def _check(self) -> None:
+        """Nothing while an interface is down: it is tried again."""
+        for source, via in self._led.items():
+            with suppress(OSError):
+                if not hostroute.stands(source, via):
+                    hostroute.lead(source, via)
+        for source, via in list(self._ghosts.items()):
+            with suppress(OSError):
+                hostroute.lead(source, via)
+                hostroute.release(source)
+                del self._ghosts[source]
 
     def _known(self, now: float) -> ways.Ways:
         if self._ways_at is None or now - self._ways_at > _WAYS_S:
@@ -71,11 +94,13 @@ class Sources:
 
     def _lead(self, source: IPv4Address, via: IPv4Address | None) -> None:
         """A route that cannot be had is a way by which nothing comes: the next is tried in its time."""
+        before = self._led.get(source)
         try:
-            if via is None:
-                hostroute.release(source)
-            else:
+            if via is not None:
                 hostroute.lead(source, via)
+                self._ghosts.pop(source, None)
+            elif not hostroute.release(source) and before is not None:
+                self._ghosts[source] = before
         except OSError as error:
             self.problem = f"no route to {source} by {via or 'its own way'}: {error_text(error)}"
         else:

@@ -114,7 +114,8 @@ class Steering:
             self._begin(Input.OVER, alternates, now)
 
     def _moved(self, beats: Beats, alternates: Sequence[IPv4Address], now: float) -> None:
-        if self._quiet(beats, now):
+        """A feed that was set anew and has not come yet is no silence of the way by which it came before."""
+        if self._quiet(beats, now) and any(beat.last_at is not None for beat in self._of(beats)):
             self._next(Input.SILENT, now, [via for via in alternates if via != self.via])
         elif now - self._since > self._hold_s:
             self._home(Input.OVER, now)
@@ -143,7 +144,8 @@ class Steering:
         return beat.last_at is not None or now - self._begun_at > REST_S
 
     def _of(self, beats: Beats) -> list[Beat]:
-        return [beat for feed, beat in beats.items() if feed in self._victims]
+        """Of the feeds that were silent; of all, where none of these is left."""
+        return [beat for feed, beat in beats.items() if feed in self._victims] or [*beats.values()]
 
     def _came(self, beats: Beats, now: float) -> bool:
         """Whether any of the feeds that were silent has come since this state began, and still comes."""

@@ -36,7 +36,7 @@ class OutputWatch:
     def take(self, section: OutputSection | None, status: StageStatus | None, now: float) -> Iterator[Event]:
         """`section` None: there is to be no output. `status` None: the stage does not answer."""
         wanted = {} if section is None else {key(output): output for output in section.outputs}
-        objects = {self._appliance, *self._objects(wanted)}
+        objects = {*({self._appliance} if wanted else ()), *self._objects(wanted)}
         objects |= {self._about(source.source) for source in status.sources} if status is not None else set()
         yield from self._end(objects, now)
         if not wanted:

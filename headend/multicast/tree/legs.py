@@ -27,22 +27,34 @@ def shared(
     return frozenset(path for path, found in legs.items() if len(found) > 1 and path in apart)
 
 
+def _watched(entries: Sequence[TreeEntry]) -> frozenset[tuple[str, str]]:
+    """(channel, path) whose legs a and b are both to cross this router, and do not meet here."""
+    legs: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for entry in entries:
+        if entry.leg is not None:
+            legs[entry.channel, entry.path].add(entry.leg)
+    apart = {(entry.channel, entry.path) for entry in entries if not entry.meets}
+    return frozenset(path for path, found in legs.items() if len(found) > 1 and path in apart)
+
+
 class LegAlarms:
-    """Turns successive readings into alarms that are raised and cleared once each."""
+    """Turns successive readings into alarms that are raised and cleared once each. Says every state once, also the good
+    one, so that what an earlier life of the agent raised is cleared."""
 
     def __init__(self, appliance: str) -> None:
         self._appliance = appliance
-        self._raised: frozenset[tuple[str, str]] = frozenset()
+        self._said: dict[tuple[str, str], bool] = {}
 
     def take(
         self, entries: Sequence[TreeEntry], routes: Mapping[tuple[str, str], MulticastRoute], at: float
     ) -> tuple[AlarmEvent, ...]:
         """`at`: seconds since the epoch."""
-        now = shared(entries, routes)
-        events = [self._event(path, Severity.CLEARED, at) for path in sorted(self._raised - now)]
-        events += [self._event(path, Severity.MAJOR, at) for path in sorted(now - self._raised)]
-        self._raised = now
-        return tuple(events)
+        raised, watched = shared(entries, routes), _watched(entries)
+        gone = {path: False for path, said in self._said.items() if said and path not in watched}
+        now = {path: path in raised for path in sorted(watched)}
+        told = gone | {path: state for path, state in now.items() if self._said.get(path) is not state}
+        self._said = now
+        return tuple(self._event(path, Severity.MAJOR if told[path] else Severity.CLEARED, at) for path in told)
 
     def _event(self, path: tuple[str, str], severity: Severity, at: float) -> AlarmEvent:
         name = "/".join(path)

@@ -35,7 +35,7 @@ from tests.headend.multicast.access.edge import (
     stream,
     until_heard,
 )
-from tests.headend.multicast.tree.network import commit, context, ip, take_back, until
+from tests.headend.multicast.tree.network import commit, context, ip, killed_after, take_back, until
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(120)]
 
@@ -296,8 +296,26 @@ def test_a_section_changes_into_another_and_back(lan: Edge) -> None:
         assert heard(lan, taps) == [{G1}, set()]
         undos = lan.pop.call(commit, lan.driver, None)
         assert "bracc" not in lan.pop.shell("ip", "link")
+        assert [*(lan.pop.run_dir / "access").iterdir()] == []
         lan.pop.call(take_back, lan.driver, undos)
         assert POP in lan.pop.shell("ip", "address", "show", "bracc")
+
+
+def test_an_agent_that_is_killed_while_it_makes_a_bridge_makes_it_or_takes_it_back(lan: Edge) -> None:
+    pop, driver = lan.pop, lan.driver
+    before = pop.shell("ip", "-br", "link")
+    (step,) = driver.plan(pop.call(driver.observe), bridged(access_port("eth1"), access_port("eth2")))
+    for calls in range(5):
+        undo = pop.call(driver.prepare, step)
+        assert not pop.call(killed_after, driver, step, calls)
+        pop.call(driver.undo, undo, context(15.0))
+        assert [line.split()[0] for line in pop.shell("ip", "-br", "link").splitlines()] == [
+            line.split()[0] for line in before.splitlines()
+        ]
+        assert not pop.call(killed_after, driver, step, calls)
+        pop.call(driver.apply, step, context(15.0))
+        pop.call(driver.undo, undo, context(15.0))
+    assert pop.call(driver.observe).value is None
 
 
 def test_what_cannot_be_is_refused_with_every_reason(lan: Edge) -> None:

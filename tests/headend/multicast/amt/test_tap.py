@@ -70,7 +70,13 @@ def test_a_stream_goes_from_tap_to_tap(network: dict[str, Node]) -> None:
     try:
         # As the output stage does: it asks on the tap, where no router answers, and reads what comes.
         assert pop.call(receive, "169.254.255.1", SOURCE, GROUP, 20.0) == 5
+        # The pair is deleted by hand and made anew by its driver: the relay takes the new one by itself.
+        router.shell("ip", "link", "delete", "nfout0")
+        section = interfaces("10.64.255.1", eth1="10.64.1.1/24", eth2=f"{RELAY}/24")
+        router.call(commit, create_interfaces(router.context()), section)
+        assert pop.call(receive, "169.254.255.1", SOURCE, GROUP, 30.0) == 5
     finally:
         flow.cancel()
         for node, driver, records in undos:
             node.call(take_back, driver, records)
+            assert [*(node.run_dir / "amt").iterdir()] == []

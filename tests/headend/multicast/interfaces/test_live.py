@@ -14,7 +14,7 @@ from headend.multicast.documents import InterfaceConfig, InterfacesSection
 from headend.multicast.interfaces.driver import create
 from nf.contracts.driver import Driver
 from nf.errors import DriverError
-from tests.headend.multicast.tree.network import Node, commit, connect, context, nodes, take_back, until
+from tests.headend.multicast.tree.network import Node, commit, connect, context, killed_after, nodes, take_back, until
 
 pytestmark = pytest.mark.root
 
@@ -136,6 +136,28 @@ def test_secondary_addresses_and_a_pair_come_and_go(node: Node, driver: Driver) 
     assert node.call(driver.verify, with_tap(), context(0.0))
     node.call(commit, driver, with_tap())
     node.call(take_back, driver, undos)
+    assert node.changes(before) == []
+
+
+def test_an_agent_that_is_killed_while_it_makes_a_pair_makes_it_or_takes_it_back(node: Node, driver: Driver) -> None:
+    before = node.snapshot()
+    (step,) = driver.plan(node.call(driver.observe), with_tap())
+    calls = 0
+    while True:
+        undo = node.call(driver.prepare, step)
+        done = node.call(killed_after, driver, step, calls)
+        node.call(driver.undo, undo, context(5.0))
+        assert node.changes(before) == []
+        if done:
+            break
+        calls += 1
+    assert calls > 4
+    for killed_at in range(calls):
+        undo = node.call(driver.prepare, step)
+        node.call(killed_after, driver, step, killed_at)
+        node.call(driver.apply, step, context(5.0))
+        assert not node.call(driver.verify, with_tap(), context(0.0))
+        node.call(driver.undo, undo, context(5.0))
     assert node.changes(before) == []
 
 

@@ -192,3 +192,15 @@ def test_flows_do_not_mix() -> None:
     yes = np.ones(6, np.bool_)
     breaks = bank.take(flow, np.full(6, 256), counter, yes, ~yes)
     assert (breaks.errors.tolist(), breaks.missing.tolist()) == ([0, 1], [0, 1])
+
+
+def test_more_pids_than_are_judged_are_not_judged() -> None:
+    """As noise with sync bytes in it has: nine flows of them are more than 65,535."""
+    flows = 9
+    flow, pid = np.repeat(np.arange(flows), 8192), np.tile(np.arange(8192), flows)
+    sure, not_any = np.ones(len(flow), np.bool_), np.zeros(len(flow), np.bool_)
+    bank = ContinuityBank(flows)
+    for counter in (0, 5):
+        errors = bank.take(flow, pid, np.full(len(flow), counter), sure, not_any).errors
+    assert errors.sum() == 65_535
+    assert errors[0] == 8191

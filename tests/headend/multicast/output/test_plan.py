@@ -175,3 +175,11 @@ def test_a_stage_that_does_not_answer_and_a_route_that_was_moved_are_alarms() ->
     assert sample(events).text == "its only feed"
     home = replace(moved, sources=(SourceStatus("10.1.0.11", "home", None, 1),))
     assert told(watch.take(want, home, 3.0)) == {("route-moved", "10.1.0.11/pop1"): Severity.CLEARED}
+
+
+def test_a_stage_that_is_taken_away_has_no_alarm() -> None:
+    """It is asked between its end and that of its file, too."""
+    watch, want = OutputWatch("pop1"), section(output())
+    told(watch.take(want, STATUS, 1.0))
+    assert told(watch.take(want, None, 2.0)) == {("output-stage-down", "pop1"): Severity.CRITICAL}
+    assert told(watch.take(None, None, 3.0)) == {("output-stage-down", "pop1"): Severity.CLEARED}

@@ -162,6 +162,38 @@ def test_without_alternates_nothing_is_done() -> None:
     assert source.steering.state is steering.State.HOME
 
 
+def moved() -> Source:
+    source = Source("ch1", "ch2")
+    source.alive = {None, FIRST}
+    source.ways = {"ch1": "eth1", "ch2": "eth2"}
+    source.run(2)
+    source.mute = {"ch1"}
+    source.run(0.1)
+    source.mute = set()
+    source.run(1)
+    assert (source.steering.state, source.steering.via) == (steering.State.MOVED, FIRST)
+    return source
+
+
+def test_a_channel_that_is_set_anew_by_a_way_that_works_does_not_leave_it() -> None:
+    source = moved()
+    source.beats["ch1"], source.mute = Beat(), {"ch1"}
+    source.run(0.02)
+    source.mute = set()
+    source.run(HOLD_S / 2)
+    assert source.installed == [FIRST]
+
+
+def test_a_channel_that_is_taken_away_leaves_the_others_on_their_way() -> None:
+    source = moved()
+    del source.beats["ch1"]
+    source.run(HOLD_S / 2)
+    assert source.installed == [FIRST]
+    source.run(HOLD_S)
+    assert source.installed == [FIRST, None]
+    assert source.steering.state is steering.State.HOME
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sets(st.sampled_from([None, FIRST, SECOND])), st.floats(0.05, 3)), max_size=12))
 def test_any_story_ends_at_home_or_where_it_flows(story: list[tuple[set[IPv4Address | None], float]]) -> None:

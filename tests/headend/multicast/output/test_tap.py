@@ -122,6 +122,21 @@ def test_an_interface_that_comes_later_or_is_made_anew_is_taken_by_itself() -> N
         in_namespace(pair.receiver, body).result(60)
 
 
+def test_a_link_that_went_down_is_told_once_and_wakes_nobody_for_ever() -> None:
+    with namespaces() as pair:
+
+        def body() -> None:
+            with selectors.DefaultSelector() as selector:
+                tap = Tap(selector, "eth1")
+                run("ip", "-n", pair.receiver, "link", "set", "eth1", "down")
+                pump(selector, lambda: not selector.select(0))
+                run("ip", "-n", pair.receiver, "link", "set", "eth1", "up")
+                pump(selector, lambda: not selector.select(0))
+                tap.close()
+
+        in_namespace(pair.receiver, body).result(60)
+
+
 def test_a_route_leads_by_a_neighbour_until_it_is_released() -> None:
     with namespaces() as pair:
 
@@ -135,7 +150,12 @@ def test_a_route_leads_by_a_neighbour_until_it_is_released() -> None:
             assert hostroute.ours() == {source: IPv4Address("10.1.0.77"), other: IPv4Address(SOURCE)}
             with pytest.raises(OSError, match="unreachable"):
                 hostroute.lead(source, IPv4Address("192.0.2.1"))
-            hostroute.release(other)
+            assert hostroute.stands(source, IPv4Address("10.1.0.77"))
+            assert not hostroute.stands(source, IPv4Address(SOURCE))
+            assert not hostroute.stands(IPv4Address("10.9.9.11"), IPv4Address(SOURCE))
+            assert not hostroute.stands(IPv4Address("192.0.2.1"), IPv4Address(SOURCE))
+            assert hostroute.release(other)
+            assert not hostroute.release(other)
             assert hostroute.ours() == {source: IPv4Address("10.1.0.77")}
             hostroute.release_all()
             hostroute.release(source)

@@ -20,12 +20,15 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+from pyroute2 import AsyncIPRoute
+
 from nf.clock import RealClock
-from nf.contracts.driver import Context, Driver, DriverContext, Undo
+from nf.contracts.driver import Context, Driver, DriverContext, Step, Undo
 from nf.documents.model import DocumentModel
 from nf.supervisor.client import SupervisorClient
 
@@ -252,3 +255,22 @@ async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 30.
     while not await condition():
         assert time.monotonic() < deadline, "did not become true in time"
         await asyncio.sleep(0.05)
+
+
+async def killed_after(driver: Driver, step: Step, calls: int) -> bool:
+    """Whether `apply` came to its end before that many calls of the kernel; an agent that is killed says nothing."""
+    left = calls
+    link = AsyncIPRoute.link
+
+    async def counted(route: AsyncIPRoute, *arguments: Any, **named: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise SystemError("killed")
+        return await link(route, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch, suppress(SystemError):
+        patch.setattr(AsyncIPRoute, "link", counted)
+        await driver.apply(step, context(5.0))
+        return True
+    return False

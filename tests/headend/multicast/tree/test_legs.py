@@ -33,7 +33,8 @@ def routes(**outputs: tuple[int, ...]) -> dict[tuple[str, str], MulticastRoute]:
 def test_two_legs_with_outputs_are_told_once_and_cleared() -> None:
     alarms = LegAlarms("p1")
     both = [entry("a"), entry("b")]
-    assert alarms.take(both, routes(a=(1,)), 1.0) == ()
+    (first,) = alarms.take(both, routes(a=(1,)), 1.0)  # an earlier life of the agent may have raised it
+    assert (first.object, first.severity) == ("p1/ch1/iptv", Severity.CLEARED)
     assert alarms.take(both, routes(a=(1,), b=()), 2.0) == ()  # nobody asks for b any more
     (raised,) = alarms.take(both, routes(a=(1,), b=(2,)), 3.0)
     assert (raised.cause, raised.object, raised.severity) == ("legs-share-router", "p1/ch1/iptv", Severity.MAJOR)
