@@ -40,6 +40,11 @@ def receivers_up(console: Console, path: str) -> bool:
     return bool(found) and all(hop["verdict"] == "up" for hop in found)
 
 
+def settled(console: Console) -> bool:
+    """The plain path is up at every receiver, and the tree that is seen carries it."""
+    return receivers_up(console, PLAIN) and all(way["hops"] and not way["problem"] for way in trace(console, PLAIN))
+
+
 def errors(console: Console, path: str) -> int:
     """Continuity errors that our probe at the receiver has counted."""
     return sum(hop["continuity_errors"] for hop in hops(console, path) if hop["appliance"] == RECEIVER)

@@ -56,6 +56,29 @@ def test_a_core_dies_and_the_protected_channel_loses_nothing(protected: Console,
     print(f"{death.core} died: {death}")
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [("kill", "{core}", "pimd"), ("cut", "{core}:eth3"), ("silence", "{core}:eth3")],
+    ids=["pimd-killed", "carrier-lost", "silent-link"],
+)
+def test_what_befalls_one_leg_costs_the_protected_channel_nothing(protected: Console, fault: tuple[str, ...]) -> None:
+    ((core, *_),) = multicast.cores_by_leg(protected, multicast.PLAIN).values()
+    groups = multicast.joined_groups(protected)
+    before = {path: multicast.errors(protected, path) for path in (multicast.PROTECTED, multicast.PLAIN)}
+    multicast.start_capture(protected, [groups[path] for path in before])
+    protected.fault(*(word.format(core=core) for word in fault))
+    protected.wait("the plain path again", lambda: multicast.settled(protected), 60.0)
+    multicast.end_capture(protected)
+    seen = {path: multicast.read_capture(protected, groups[path]) for path in before}
+    print(f"{fault[0]} at {core}: {seen}")
+    assert seen[multicast.PROTECTED].datagrams > 100
+    assert seen[multicast.PROTECTED].drops == 0
+    assert multicast.errors(protected, multicast.PROTECTED) == before[multicast.PROTECTED]
+    protected.fault("clear")
+    protected.wait("routes settled", lambda: bootstrap.routed(protected), 60.0)
+    protected.wait("both legs", lambda: all(multicast.cores_by_leg(protected, multicast.PROTECTED).values()), 60.0)
+
+
 def test_a_lossy_direction_of_a_link_is_named(protected: Console) -> None:
     ((core, *_),) = multicast.cores_by_leg(protected, multicast.PLAIN).values()
     link = multicast.LINKS[core]
