@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import difflib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -118,6 +119,8 @@ class Node:
             "nftables": ("nft", "list", "ruleset"),
         }
         texts = {key: self.shell(*argv) for key, argv in views.items()}
+        # The multicast routes have a view of their own.
+        texts["routes"] = re.sub(r"^.*multicast 232\..*\n(?:[ \t]+.*\n)*", "", texts["routes"], flags=re.MULTILINE)
         switches = ("ip_forward", "conf/all/rp_filter", "conf/eth1/rp_filter", "conf/all/mc_forwarding")
         texts["switches"] = self.shell("head", *(f"/proc/sys/net/ipv4/{name}" for name in switches))
         return texts
