@@ -143,7 +143,10 @@ class Device:
         return found
 
     async def telemetry(self) -> tuple[Watched, ...]:
-        """What the model says is to be polled, with the rows that there are now."""
+        """What the model says is to be polled, with the rows that there are now.
+
+        Raises UnavailableError when it stops answering meanwhile: that it has no rows is another thing.
+        """
         rows: dict[str, list[str]] = {}
         groups: list[Watched] = []
         for group in self.model.spec.telemetry:
@@ -161,10 +164,14 @@ class Device:
             return [resolve(self.model, key)]
         table = place[0]
         if table not in known:
-            found = await self._read_column(self.model.rows_column(table))
+            column = self.model.rows_column(table)
+            found = await self._read_column(column)
+            if column in found and found[column].quality is Quality.UNREACHABLE:
+                raise UnavailableError(
+                    f"its rows of {table} are not known: it does not answer", where=self.name, remedy="check the device"
+                )
             known[table] = [row for row in (parse_name(name).row for name in found) if row is not None]
-        column = key.partition(".")[2]
-        return [resolve(self.model, str(Name(table, row, column))) for row in known[table]]
+        return [resolve(self.model, str(Name(table, row, key.partition(".")[2]))) for row in known[table]]
 
     async def set(self, changes: Mapping[str, values.Value], *, confirm: Sequence[Effect] | None = None) -> SetOutcome:
         """Set, and prove it: check ranges and interlocks, remember the old values, SET, read back after settling, wait

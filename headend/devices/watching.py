@@ -164,7 +164,10 @@ class Watching:
         self.notifications.changed()  # another community may be heard now
 
     def _poll(self, poller: Poller, watched: Watched, groups: list[PollGroup]) -> None:
-        """`groups` empty: what needs no rows to be known, or only whether the device answers."""
+        """`groups` empty: what needs no rows to be known.
+
+        Whether it answers is asked as often as the model wants anything of it, though nothing that often is there yet.
+        """
         device = watched.device
         if device is None:
             return
@@ -179,7 +182,9 @@ class Watching:
                 watched.instances |= {instance.oid: instance for instance in found}
                 if found:
                     groups.append(PollGroup(tuple(instance.oid for instance in found), group.every_s))
-        groups = groups or [PollGroup((SYS_UP_TIME,), _UP_TIME_EVERY_S)]
+        soonest_s = min((group.every_s for group in device.model.spec.telemetry), default=_UP_TIME_EVERY_S)
+        if all(group.every_s > soonest_s for group in groups):
+            groups.append(PollGroup((SYS_UP_TIME,), min(soonest_s, _UP_TIME_EVERY_S)))
         poller.add(watched.entry.id, device.target, groups, self._read)
 
     # ---- what was read ----
@@ -192,6 +197,8 @@ class Watching:
         if 0 < failures < _MISSES:
             return
         silent = failures > 0
+        if watched.silent and not silent:
+            watched.rows_s = float("-inf")  # it may have been restarted, or fallen silent before its rows were known
         device = watched.device
         watched.values = {
             instance.name: device.decode(instance, reading)
