@@ -62,7 +62,7 @@ def _digest(part: str, text: str) -> list[Any]:
         return sorted(re.sub(r"Iif: \S+\s+", "", line) for line in lines)
     if part == "routes":
         whole = re.sub(r"^.*multicast 232\..*\n(?:[ \t]+.*\n)*", "", text, flags=re.MULTILINE)
-        return sorted(re.sub(r" nhid \d+", "", line) for line in whole.splitlines())
+        return sorted(whole.splitlines())
     return text.splitlines()
 
 
