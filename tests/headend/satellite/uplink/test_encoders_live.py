@@ -94,6 +94,7 @@ async def both_well(devices: SnmpDevices, within: Within) -> bool:
     return bool(found["known"]) and all(unit["alarms"] == [] for unit in found["units"])
 
 
+@pytest.mark.soak
 async def test_the_second_encoder_takes_over_follows_the_ladder_and_gives_back(
     uplink: SatelliteUplink, devices: SnmpDevices, sky: satellite.Simulated, within: Within
 ) -> None:
