@@ -30,10 +30,10 @@ demo:
 # What touches nothing of the machine runs side by side; what is live has the machine to itself.
 test: setup
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/pytest -q -m "not root and not daemon and not soak" -n $(WORKERS) --dist worksteal
-	$(BIN)/pytest -m "(root or daemon) and not soak"
+	$(BIN)/pytest -q -m "not root and not daemon and not soak and not image" -n $(WORKERS) --dist worksteal
+	$(BIN)/pytest -m "(root or daemon) and not soak and not image"
 else
-	$(BIN)/pytest -m "not soak" $(ARGS)
+	$(BIN)/pytest -m "not soak and not image" $(ARGS)
 endif
 
 check:
@@ -47,7 +47,7 @@ check:
 	@for made in build/proto/nf/control/v1/*; do \
 		cmp -s "$$made" "nf/control/v1/$${made##*/}" || { echo "nf/control/v1/$${made##*/} is out of date: make proto"; exit 1; }; \
 	done
-	$(BIN)/pytest -q -m "not root and not daemon and not soak" -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/pytest -q -m "not root and not daemon and not soak and not image" -n $(WORKERS) --dist worksteal $(ARGS)
 
 bench: setup
 	@$(BIN)/python -m tests.bench $(ONLY)
