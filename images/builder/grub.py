@@ -32,8 +32,8 @@ set superusers="nobody"
 export superusers
 regexp --set=1:disk '^\\(?([^,()]+),gpt[0-9]+\\)?' "$cmdpath"
 set esp="$disk,gpt1"
-set rounds=0
-while [ "$rounds" != "xxxxxx" ]; do
+set rounds=""
+while true; do
   set ORDER="A B"
   set A_OK=1
   set B_OK=1
@@ -79,7 +79,7 @@ while [ "$rounds" != "xxxxxx" ]; do
   echo "nf: slot $slot does not boot"
   sleep 2
   set rounds="x$rounds"
-  if [ "$rounds" = "xxxx0" ]; then reboot; fi
+  if [ "$rounds" = "xxxx" ]; then reboot; fi
 done
 """
 

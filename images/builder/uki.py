@@ -24,6 +24,10 @@ STUB = Path("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 PARAMETERS = "ro quiet panic=5 oops=panic systemd.gpt_auto=no"
 """What every image boots with: an appliance that is stuck resets itself, and looks for no partition it was not told of."""
 
+FLAVOURS = {"cloud": "no_timer_check"}
+"""Further parameters by kernel flavour. Under emulation on a busy host timer interrupts come too late for the kernel's check
+of the timer, which would stop it for ever."""
+
 _PAGE = 4096
 _INITIALISED_DATA_READ = 0x40000040  # IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ
 _SECTION = struct.Struct("<8sIIIIIIHHI")
@@ -41,11 +45,20 @@ class Section:
     raw_offset: int
 
 
-def command_line(verity: Verity, *, consoles: Sequence[str] = ("tty0", "ttyS0,115200"), further: str = "") -> str:
-    """The kernel's command line of an image; the last console is the one of the system. It names no slot."""
+def command_line(
+    verity: Verity,
+    *,
+    kernel: str = "production",
+    consoles: Sequence[str] = ("tty0", "ttyS0,115200"),
+    further: str = "",
+) -> str:
+    """The kernel's command line of an image; it names no slot. The last console is the one that the system writes to.
+
+    `kernel`: the flavour; `further`: parameters of an integrator.
+    """
     words = [f"nf.roothash={verity.root_hash}", f"nf.hashoff={verity.hash_offset}", PARAMETERS]
     words += [f"console={console}" for console in consoles]
-    return " ".join([*words, *further.split()])
+    return " ".join([*words, *FLAVOURS.get(kernel, "").split(), *further.split()])
 
 
 def make_uki(
