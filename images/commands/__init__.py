@@ -12,3 +12,12 @@ app = typer.Typer(
 @app.callback()
 def group() -> None:
     """Appliance images."""
+
+
+def _groups() -> None:
+    from images.commands import keys
+
+    app.add_typer(keys.app, name="keys")
+
+
+_groups()

@@ -1,0 +1,68 @@
+"""Ed25519 signatures over manifests, beside them as 64 octets (RFC 8032), so that other tools check them too:
+
+    openssl pkeyutl -verify -pubin -inkey manifest.pub -rawin -in manifest.json -sigfile manifest.json.sig
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from images.signing.keys import Keys, manifest_key
+from nf.errors import IntegrityError, NotFoundError, StorageError
+
+
+def sign(data: bytes, keys: Keys) -> bytes:
+    """64 octets over `data`; the same data gives the same signature. Raises NotFoundError, IntegrityError."""
+    return manifest_key(keys).sign(data)
+
+
+def verify(data: bytes, signature: bytes, public: bytes, *, where: str = "") -> None:
+    """`public`: the content of `manifest.pub`. Raises IntegrityError when it did not sign exactly this."""
+    try:
+        key = serialization.load_pem_public_key(public)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise IntegrityError("the public key cannot be read", where=where, remedy="give manifest.pub") from error
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise IntegrityError("not an Ed25519 public key", where=where, remedy="give manifest.pub")
+    try:
+        key.verify(signature, data)
+    except InvalidSignature as error:
+        raise IntegrityError(
+            "the signature does not fit",
+            where=where,
+            remedy="it was altered, or signed by another key: do not use it, fetch it again from its origin",
+        ) from error
+
+
+def signature_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sig")
+
+
+def sign_manifest(path: Path, keys: Keys) -> Path:
+    """Signs the file as it is; the path of the signature. Raises NotFoundError, IntegrityError, StorageError."""
+    signature = sign(_read(path), keys)
+    try:
+        signature_path(path).write_bytes(signature)
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(signature_path(path))) from error
+    return signature_path(path)
+
+
+def verify_manifest(path: Path, public: bytes) -> bytes:
+    """The content of `path` once its signature has been found good. Raises NotFoundError, IntegrityError."""
+    data = _read(path)
+    verify(data, _read(signature_path(path)), public, where=str(path))
+    return data
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFoundError("is not there", where=str(path)) from error
+    except OSError as error:
+        raise StorageError(f"cannot be read: {error.strerror}", where=str(path)) from error
