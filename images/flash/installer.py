@@ -153,7 +153,9 @@ class Installer:
     def _seed(self, target: Target) -> None:
         volumes = sticks(self._executor, label=SEED_LABEL)
         if not volumes:
-            self._terminal.say(f"No seed: the appliance takes one from a volume labelled {SEED_LABEL} at its first boot.")
+            self._terminal.say(
+                f"No seed: the appliance takes one from a volume labelled {SEED_LABEL} at its first boot."
+            )
             return
         data = Fat(volumes[0], self._executor).read(SEED, MAX_OCTETS)
         serial = seed_disk(target.node, data, volumes[0].node, self._executor)
