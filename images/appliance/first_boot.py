@@ -16,7 +16,7 @@ from typing import Final
 from images.appliance import identity, seed_file
 from images.appliance.fat import Fat, sticks
 from images.appliance.identity import Source
-from images.appliance.places import SEED_LABEL, Places
+from images.appliance.places import SEED_LABEL, Places, recover
 from images.appliance.system import Executor, System
 from nf.errors import DocumentError, NfError
 
@@ -35,6 +35,7 @@ def sources(places: Places, executor: Executor) -> Iterator[Source]:
             yield Source(f"{volume.node}/{seed_file.SEED}", data, volume)
         except NfError as error:
             _log.warning("no seed from %s: %s", volume.node, error)
+    recover(places.esp_seed)
     if places.esp_seed.exists():
         yield Source(str(places.esp_seed), places.esp_seed.read_bytes())
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from images.appliance import seed_file
 from images.appliance.fat import Fat, Volume
-from images.appliance.places import ESP_SEED, Places, remove_durable, shred, write_durable
+from images.appliance.places import ESP_SEED, Places, remove_durable, replace_secret, shred, write_durable
 from images.appliance.seed import Seed
 from images.appliance.system import Executor
 from nf.errors import NfError, RefusedError
@@ -115,9 +115,8 @@ def destroy_token(places: Places, volumes: list[Volume], executor: Executor) -> 
         shred(places.etc / ENROLMENT)
         cleared.append(f"/etc/nf/{ENROLMENT}")
     if places.esp_seed.exists() and seed_file.has_token(data := places.esp_seed.read_bytes()):
-        shred(places.esp_seed)
-        write_durable(places.esp_seed, seed_file.strip_token(data))
         _remember(places, seed_file.digest(seed_file.strip_token(data)))
+        replace_secret(places.esp_seed, seed_file.strip_token(data))
         cleared.append(f"/efi/{ESP_SEED}")
     for volume in volumes:
         fat = Fat(volume, executor)
@@ -125,9 +124,9 @@ def destroy_token(places: Places, volumes: list[Volume], executor: Executor) -> 
             data = fat.read(seed_file.SEED, seed_file.MAX_OCTETS)
             if not seed_file.has_token(data) or _serial_in(data) != serial(places):
                 continue
+            _remember(places, seed_file.digest(seed_file.strip_token(data)))
             fat.shred(seed_file.SEED)
             fat.write(seed_file.SEED, seed_file.strip_token(data))
-            _remember(places, seed_file.digest(seed_file.strip_token(data)))
             cleared.append(str(volume.node))
         except NfError as error:
             _log.warning("%s", error)

@@ -109,6 +109,36 @@ def shred(path: Path) -> None:
     remove_durable(path)
 
 
+def replace_secret(path: Path, data: bytes) -> None:
+    """Put `data` in place of a file that held a secret, whose blocks are written over. Raises StorageError.
+
+    A power cut leaves one of the two; `recover` finds the new one.
+    """
+    beside = _beside(path)
+    write_durable(beside, data)
+    shred(path)
+    try:
+        beside.rename(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise StorageError(f"cannot be written: {error.strerror}", where=str(path)) from error
+
+
+def recover(path: Path) -> None:
+    """After a `replace_secret` that a power cut ended: the new file, if the old one is gone."""
+    beside = _beside(path)
+    if beside.exists():
+        if path.exists():
+            beside.unlink()
+        else:
+            beside.rename(path)
+        sync_directory(path.parent)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".new")
+
+
 def sync_directory(directory: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

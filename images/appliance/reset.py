@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Final
 
 from images.appliance.disk import Disk, own_disk
-from images.appliance.places import DATA_LABEL, Places, remove_durable, shred, write_durable
+from images.appliance.places import DATA_LABEL, Places, recover, remove_durable, replace_secret, shred, write_durable
 from images.appliance.system import Executor, System, program
 from nf.errors import InputError, NfError
 
@@ -79,6 +79,7 @@ def order(
 def settle(places: Places) -> None:
     """After the data is gone: what is left on the ESP becomes what the order says, and the order goes last."""
     done = parse(places.reset.read_bytes())
+    recover(places.esp_seed)
     if done.kind is Kind.WIPE:
         shred(places.esp_seed)
         write_durable(places.wiped, done.to_bytes())
@@ -93,8 +94,7 @@ def _without_token(places: Places) -> None:
     data = places.esp_seed.read_bytes()
     stripped = strip_token(data)
     if stripped != data:
-        shred(places.esp_seed)
-        write_durable(places.esp_seed, stripped)
+        replace_secret(places.esp_seed, stripped)
 
 
 def confirmed(typed: str, serial: str) -> None:

@@ -84,7 +84,7 @@ class Storage:
                 head = file.read(plans.MIB)
                 content = plans.classify(head)
                 if content is not plans.Content.LUKS:
-                    content = plans.classify(head + file.read(plans.HEAD_OCTETS - plans.MIB))
+                    content = plans.classify(head + file.read(max(0, plans.HEAD_OCTETS - len(head))))
         except OSError as error:
             raise StorageError(
                 f"cannot be read: {error.strerror}", where=str(node), remedy="replace the disk"
