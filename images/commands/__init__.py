@@ -15,9 +15,14 @@ def group() -> None:
 
 
 def _groups() -> None:
-    from images.commands import keys
+    from images.commands import installer, keys, local, seed
 
     app.add_typer(keys.app, name="keys")
+    app.command("seed")(seed.seed)
+    app.command("installer")(installer.installer)
+    app.command("flash")(installer.flash)
+    app.command("reset")(local.reset)
+    app.command("console")(local.console)
 
 
 _groups()

@@ -11,12 +11,13 @@ from nf.documents.appliance import ApplianceConfig
 from nf.documents.fleet import Fleet
 from nf.documents.keys import format_key, parse_key
 from nf.documents.lineup import LineUp
-from nf.documents.model import Document
+from nf.documents.model import Document, DocumentModel
 from nf.documents.registry import Registry, registry
-from nf.documents.validation import Violation, check_kind, validate
+from nf.documents.validation import Violation, check_kind, validate, validate_part
 from nf.errors import DocumentError, Problem
 
 D = TypeVar("D", bound=Document)
+M = TypeVar("M", bound=DocumentModel)
 
 MAX_PROBLEMS = 1000
 
@@ -65,6 +66,17 @@ def load_document(text: str | bytes, *, file: str, extensions: Registry | None =
     if violation is not None:
         raise DocumentError([replace(_problem(violation, root), file=file)], where=file)
     return _judge(known.kinds[data["kind"]], root, problems, file, known)
+
+
+def load_model(model: type[M], text: str | bytes, *, file: str) -> M:
+    """A file of a domain's own that has no head, such as a seed. Raises DocumentError with every problem."""
+    root, problems = _parse(text, file)
+    part, violations = validate_part(model, root.data())
+    problems = problems + [_problem(violation, root) for violation in violations]
+    if part is None or problems:
+        problems.sort(key=lambda p: (p.line, p.column, p.key, p.rule))
+        raise DocumentError([replace(p, file=file) for p in _bounded(problems)], where=file)
+    return part
 
 
 def load_config(data: JsonObject, *, extensions: Registry | None = None) -> ApplianceConfig:

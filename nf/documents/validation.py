@@ -52,6 +52,13 @@ def validate(model: type[D], data: object, registry: Registry) -> tuple[D | None
     return (None if found else document), found
 
 
+def validate_part(model: type[M], data: object) -> tuple[M | None, list[Violation]]:
+    """As `validate`, for a model that is no document of the fleet: it has no head."""
+    found: list[Violation] = []
+    part = _validate(model, data, (), found)
+    return part, found
+
+
 def check_head(model: type[Document], data: object) -> list[Violation]:
     """Is it this kind of document at all? If not, one violation says more than all that would follow."""
     if not isinstance(data, dict):
