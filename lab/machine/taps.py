@@ -49,10 +49,10 @@ def detach(init: Process, interfaces: Sequence[str]) -> None:
 
 
 def _attach(netlink: Any, interface: str) -> None:
+    bridge, tap = bridge_name(interface), tap_name(interface)
     outside = _index(netlink, interface)
     if outside is None:
         raise NotFoundError(f"no interface {interface}", where="machine", remedy="`nf lab status` lists them")
-    bridge, tap = bridge_name(interface), tap_name(interface)
     if _index(netlink, bridge) is None:
         # The machine's frames are never the bridge's own business, hence no learning delay and no snooping.
         netlink.link("add", ifname=bridge, kind="bridge", br_mcast_snooping=0, br_stp_state=0, br_forward_delay=0)
