@@ -57,17 +57,23 @@ class Image:
 
 @dataclass(slots=True)
 class ImageSet:
-    """Everything below `directory`; `kernel` is that of every image that is built here."""
+    """Everything below `directory`. `kernel`, `keys`: of every image built here. `given`: built before, by role."""
 
     console: Console
     directory: Path
+    keys: Path
     kernel: str = "cloud"
     cache: Path = Path("build/cache")
+    given: dict[str, Image] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def keys(self) -> Path:
-        return self.directory / "keys"
+    @classmethod
+    def below(cls, console: Console, directory: Path, *, built: Path, keys: Path, role: str, version: str) -> ImageSet:
+        """With what `make image` built of this commit into `built`, signed with `keys`; else with nothing as yet."""
+        found = Image.at(built / f"{role}-{version}")
+        if found is not None and (keys / "policy.json").is_file() and is_of_this_tree(found):
+            return cls(console, directory, keys, str(found.manifest["kernel"]), given={role: found})
+        return cls(console, directory, directory / "keys")
 
     @property
     def variables(self) -> Path:
@@ -82,11 +88,18 @@ class ImageSet:
             made = ("--output", str(self.variables.parent), "--vars", str(_VARIABLES))
             self.console.must(self.console.host("image", "keys", "firmware", str(self.keys), *made))
 
-    def image(self, role: str, version: str, *, overlay: Path | None = None, fresh: bool = False) -> Image:
-        """Built from this tree as it is, or taken if its commit is the one built. Raises ScenarioError."""
+    def first(self, role: str, version: str) -> Image:
+        """The one that was built before, or one of this version."""
+        if role in self.given:
+            self.seconds[f"{role} {self.given[role].version}"] = 0.0
+            return self.given[role]
+        return self.image(role, version)
+
+    def image(self, role: str, version: str, *, overlay: Path | None = None) -> Image:
+        """Built from this tree as it is, or taken if it was built from this very commit. Raises ScenarioError."""
         target = self.directory / f"{role}-{version}"
-        found = None if fresh else Image.at(target)
-        if found is not None and self._is_of_this_tree(found):
+        found = Image.at(target)
+        if found is not None and is_of_this_tree(found):
             self.seconds[f"{role} {version}"] = 0.0
             return found
         shutil.rmtree(target, ignore_errors=True)
@@ -113,10 +126,11 @@ class ImageSet:
         packages = sorted(image.manifest["packages"], key=lambda one: -int(one["octets"]))
         return [(str(one["name"]), int(one["octets"]) / 2**20) for one in packages[:count]]
 
-    @staticmethod
-    def _is_of_this_tree(image: Image) -> bool:
-        source = image.manifest.get("source", {})
-        return not source.get("modified", True) and source.get("commit") == _head()
+
+def is_of_this_tree(image: Image) -> bool:
+    """Whether it was built from the commit that is checked out, without changes."""
+    source = image.manifest.get("source", {})
+    return not source.get("modified", True) and source.get("commit") == _head()
 
 
 def _head() -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -63,11 +64,18 @@ class Stage:
 
 @pytest.fixture(scope="session")
 def images(require_root: Callable[[], None], require_programs: Callable[..., None]) -> ImageSet:
-    """The images of these tests, below build/image-test; what was built from the same commit is taken again."""
+    """The images of these tests, below build/image-test; what was built of the same commit is taken."""
     require_root()
     require_programs(*PROGRAMS)
     BUILD.mkdir(parents=True, exist_ok=True)
-    made = ImageSet(Console("image-builder"), BUILD.resolve())
+    made = ImageSet.below(
+        Console("image-builder"),
+        BUILD.resolve(),
+        built=Path("build/images").resolve(),
+        keys=Path("build/keys").resolve(),
+        role="pop",
+        version=version("streamverse-nf"),
+    )
     made.prepare()
     return made
 

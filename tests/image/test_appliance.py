@@ -5,6 +5,8 @@ The steps build on each other; what they saw and how long it took is printed, an
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from lab.scenarios import cdn
 from lab.scenarios.appliance import LINEUP, PANIC, POP, SERIAL, Place, await_online
 from lab.scenarios.console import ScenarioError
 from lab.scenarios.image_set import Image, flipped
+from lab.scenarios.images import small_bundle
 from lab.scenarios.technician import Technician, Unit
 from lab.scenarios.upgrade import begin, follow
 
@@ -65,6 +68,17 @@ def is_whole(stage: Stage, image: Image, slot: str) -> bool:
     return all(found.values())
 
 
+def with_one_flipped(build: Path, name: str, target: Path) -> Path:
+    """A build that has one bit flipped in one file; the other files are shared."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for file in build.iterdir():
+        if file.name != name:
+            os.link(file, target / file.name)
+    flipped(build / name, target / name)
+    return target
+
+
 def in_seconds(parts: dict[str, float]) -> str:
     return ", ".join(f"{name} {seconds:.0f} s" for name, seconds in parts.items())
 
@@ -82,8 +96,8 @@ def fetch(place: Place) -> tuple[str, str]:
 
 
 def test_the_image_is_built(stage: Stage) -> None:
-    image = stage.made[FIRST] = stage.images.image("pop", FIRST)
-    taken = stage.images.seconds[f"pop {FIRST}"] == 0.0
+    image = stage.made[FIRST] = stage.images.first("pop", FIRST)
+    taken = stage.images.seconds[f"pop {image.version}"] == 0.0
     sizes = {name: image.digest(name)[0] / 2**20 for name in ("rootfs.img", "boot.vfat")}
     sizes["bundle"] = image.bundle.stat().st_size / 2**20
     told = ", ".join(f"{name} {size:.0f} MiB" for name, size in sizes.items())
@@ -96,10 +110,12 @@ def test_it_verifies_and_a_flipped_bit_does_not(stage: Stage, tmp_path: Path) ->
     image = stage.made[FIRST]
     good = {file.name: stage.images.verify(file).code for file in (image.directory, image.bundle)}
     bad = {}
-    for file, at in ((image.bundle, 0.5), (image.disk, 0.3)):
-        altered = flipped(file, tmp_path / file.name, at=at)
-        bad[file.name] = stage.images.verify(altered).code
-        altered.unlink()
+    for name in (image.bundle.name, "rootfs.img", "boot.vfat"):
+        build = with_one_flipped(image.directory, name, stage.images.directory / "altered")
+        bad[name] = stage.images.verify(build).code
+    alone = flipped(image.bundle, tmp_path / image.bundle.name)
+    bad["bundle alone"] = stage.images.verify(alone).code
+    alone.unlink()
     stage.step(
         "nf image verify",
         f"as built: exit {sorted(set(good.values()))}, a bit flipped: exit {sorted(set(bad.values()))}",
@@ -126,9 +142,9 @@ def test_it_enrols_by_its_seed(stage: Stage) -> None:
     stage.needs("boots under Secure Boot, keys of its own")
     at = await_online(stage.network, stage.pop, BOOT_S)
     shown = stage.network.shown()
-    good = shown["enrolled"] and shown["serial"] == SERIAL and shown["image"]["version"] == FIRST
+    good = shown["enrolled"] and shown["serial"] == SERIAL and shown["image"]["version"] == stage.made[FIRST].version
     told = f"{at:.0f} s after power on, image {shown['image']['version']} in slot {shown['image']['slot']}"
-    stage.step("enrols with the NOC by its seed", told, f"online, {FIRST}", good=bool(good))
+    stage.step("enrols with the NOC by its seed", told, f"online, {stage.made[FIRST].version}", good=bool(good))
     stage.network.console.wait("the underlay", stage.network.current, COMMIT_S)
     stage.step("has its underlay", "current")
 
@@ -192,6 +208,28 @@ def test_it_is_upgraded(stage: Stage) -> None:
     stage.step("slot B against the manifest", "the same octets" if whole else "DIFFERS", "the same octets", good=whole)
     stage.network.console.wait("both paths up at r1", stage.network.probes_up, 300.0)
     stage.step("r1's probes on the new system", "up")
+
+
+def test_what_is_not_for_it_is_refused(stage: Stage, tmp_path: Path) -> None:
+    """By the NOC, before anything is sent: another role, an earlier version. Nobody's signature: by the appliance."""
+    stage.needs("nf upgrade to a good bundle")
+    stage.images.console.must(stage.images.console.host("image", "keys", "init", str(tmp_path / "theirs")))
+    ours, theirs = stage.images.keys, tmp_path / "theirs"
+    refused = {}
+    for name, keys, role, version in (
+        ("another role", ours, "core", "9.0.0"),
+        ("an earlier version", ours, "pop", "0.0.1"),
+        ("another's keys", theirs, "pop", "9.0.0"),
+    ):
+        bundle = small_bundle(tmp_path / name.replace(" ", "-"), keys, role=role, version=version)
+        console = stage.network.console
+        answer = console.nf("upgrade", "start", POP, "--bundle", str(bundle), "--json", timeout_s=BOOT_S)
+        refused[name] = answer.code != 0
+        stage.verdicts.note(f"{name}: {answer.text().strip().splitlines()[-1][:140]}")
+        console.nf("upgrade", "cancel")
+    shown = stage.network.shown()["image"]
+    good = all(refused.values()) and shown["version"] == GOOD
+    stage.step("bundles that are not for it", f"refused: {refused}", f"all refused, {GOOD} goes on", good=good)
 
 
 def test_it_comes_back_by_itself(stage: Stage) -> None:
