@@ -17,7 +17,7 @@ from lab.machine import partitions
 from lab.machine.driven import DrivenMachine
 from lab.machine.spec import MachineSpec
 from lab.scenarios import cdn
-from lab.scenarios.appliance import LINEUP, PANIC, POP, SERIAL, Place, await_online
+from lab.scenarios.appliance import LINEUP, PANIC, POP, SERIAL, SLOWNESS, Place, await_online
 from lab.scenarios.console import ScenarioError
 from lab.scenarios.image_set import Image, flipped
 from lab.scenarios.images import small_bundle
@@ -37,8 +37,8 @@ pytestmark = [
 
 OVERLAYS = Path(__file__).parent / "overlays"
 FIRST, GOOD, SICK, PLAIN = "1.0.0", "1.1.0", "1.2.0", "1.0.0+plain"
-BOOT_S = 900.0  # a minute where nothing else runs
-COMMIT_S = 900.0
+BOOT_S = 900.0 * SLOWNESS  # a minute where nothing else runs
+COMMIT_S = 900.0 * SLOWNESS
 HEALTH = ("--hold", "20s", "--patience", "5m")
 SLATE = "ch1/slate.txt"
 BOOT_TARGET = 1.2
@@ -48,7 +48,7 @@ def ours(stage: Stage) -> tuple[dict[str, str], tuple[Unit, ...]]:
     return Technician(stage.pop).state()
 
 
-def wait_for_units(stage: Stage, patience_s: float = 300.0) -> tuple[dict[str, str], tuple[Unit, ...]]:
+def wait_for_units(stage: Stage, patience_s: float = 300.0 * SLOWNESS) -> tuple[dict[str, str], tuple[Unit, ...]]:
     """The technician's page, when every unit has come to rest; or as it is when the patience is over."""
     end = time.monotonic() + patience_s
     while True:
@@ -156,7 +156,7 @@ def test_it_takes_the_lineup(stage: Stage) -> None:
         stage.verdicts.note(answer.text()[-3000:])
     stage.step("takes the line-up", f"exit {answer.code}", "confirmed (exit 0)", good=answer.code == 0)
     try:
-        stage.network.console.wait("both paths up at r1", stage.network.probes_up, 180.0)
+        stage.network.console.wait("both paths up at r1", stage.network.probes_up, 180.0 * SLOWNESS)
         up = True
     except ScenarioError:
         up = False
@@ -206,7 +206,7 @@ def test_it_is_upgraded(stage: Stage) -> None:
     stage.step("nf upgrade to a good bundle", told, f"good, {GOOD} in slot B, revision kept", good=bool(good))
     whole = is_whole(stage, image, "B")
     stage.step("slot B against the manifest", "the same octets" if whole else "DIFFERS", "the same octets", good=whole)
-    stage.network.console.wait("both paths up at r1", stage.network.probes_up, 300.0)
+    stage.network.console.wait("both paths up at r1", stage.network.probes_up, 300.0 * SLOWNESS)
     stage.step("r1's probes on the new system", "up")
 
 
@@ -245,7 +245,7 @@ def test_it_comes_back_by_itself(stage: Stage) -> None:
     told = f"{last.state}, image {shown['version']} in slot {shown['slot']}"
     good = last.state == "fell-back" and shown["version"] == GOOD and "edge" in (last.text + shown["fell_back"])
     stage.step("nf upgrade to one that does not do well", told, f"falls back to {GOOD}, NOC says why", good=good)
-    stage.network.console.wait("both paths up at r1", stage.network.probes_up, 300.0)
+    stage.network.console.wait("both paths up at r1", stage.network.probes_up, 300.0 * SLOWNESS)
     _, units = wait_for_units(stage)
     ill = [unit.name for unit in units if not unit.well]
     stage.step("r1's probes and units after it", f"up, not well: {', '.join(ill) or 'none'}", "up, none", good=not ill)

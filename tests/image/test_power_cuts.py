@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab.machine import partitions
-from lab.scenarios.appliance import LINEUP, Place, await_online
+from lab.scenarios.appliance import LINEUP, SLOWNESS, Place, await_online
 from lab.scenarios.image_set import Image
 from lab.scenarios.upgrade import ENDED, Progress, Sample, begin, follow, look
 
@@ -35,7 +35,7 @@ pytestmark = [
 CUTS = int(os.environ.get("NF_POWER_CUTS", "20"))
 SEED = int(os.environ.get("NF_POWER_CUT_SEED", "2026"))
 VERSIONS = ("1.0.0", "1.1.0")
-BOOT_S = 1200.0
+BOOT_S = 1200.0 * SLOWNESS
 HEALTH = ("--hold", "10s", "--patience", "10m", "--again", "--allow-downgrade")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from lab.machine.driven import DrivenMachine
 from lab.machine.spec import MachineSpec
-from lab.scenarios.appliance import PANIC, make_volume
+from lab.scenarios.appliance import PANIC, SLOWNESS, make_volume
 from lab.scenarios.technician import Technician
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ pytestmark = [
 
 ROLES = ("headend", "core", "pop")
 VERSION = "1.0.0"
-BOOT_S = 900.0
-SETTLE_S = 600.0
+BOOT_S = 900.0 * SLOWNESS
+SETTLE_S = 600.0 * SLOWNESS
 
 
 @pytest.mark.parametrize("role", ROLES)
