@@ -8,7 +8,7 @@ PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. 
 WORKERS := $(shell expr $$(nproc) + 1)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: help setup demo test check bench soak fmt proto lock clean
+.PHONY: help setup demo test check bench soak image image-test image-test-all image-test-cuts fmt proto lock clean
 
 help:
 	@echo 'make demo    the whole job in a network of namespaces, step by step (root; KEEP=1 leaves it running)'
@@ -16,6 +16,9 @@ help:
 	@echo 'make check   format, lint, types, imports, generated code, unit tests (no root)'
 	@echo 'make bench   the speed targets; ONLY=name runs one'
 	@echo 'make soak    the tests that take long'
+	@echo 'make image ROLE=pop       the image of a role into build/images; KEYS=DIR signs it, VERSION=, KERNEL=cloud'
+	@echo 'make image-test           a PoP image in qemu: boots, enrols, serves, is upgraded, falls back (root)'
+	@echo 'make image-test-all       the same, and every role boots; image-test-cuts: power cuts in updates (hours)'
 	@echo 'make setup   Debian packages and .venv    make fmt     format and sort imports'
 	@echo 'make proto   generated code of *.proto    make lock    newer versions into requirements*.lock'
 	@echo 'make clean   remove .venv, caches, build'
@@ -53,7 +56,24 @@ bench: setup
 	@$(BIN)/python -m tests.bench $(ONLY)
 
 soak: setup
-	$(BIN)/pytest -m soak $(ARGS)
+	$(BIN)/pytest -m "soak and not image" $(ARGS)
+
+# Without KEYS: signing material for trying things, made once. What customers get is signed with an organisation's own.
+ROLE := pop
+KERNEL := production
+KEYS := build/keys
+image: setup
+	@test -f $(KEYS)/policy.json || $(BIN)/nf image keys init $(KEYS)
+	$(BIN)/nf image build --role $(ROLE) --kernel $(KERNEL) --keys $(KEYS) $(if $(VERSION),--version $(VERSION))
+
+image-test: setup
+	$(BIN)/pytest -x tests/image/test_appliance.py $(ARGS)
+
+image-test-all: setup
+	$(BIN)/pytest -x tests/image/test_appliance.py tests/image/test_roles.py $(ARGS)
+
+image-test-cuts: setup
+	$(BIN)/pytest -x tests/image/test_power_cuts.py $(ARGS)
 
 fmt:
 	@sh lab/setup.sh python

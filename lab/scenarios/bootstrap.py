@@ -61,13 +61,14 @@ def noc_run(console: Console) -> None:
 
 def secrets(console: Console) -> None:
     """What an operator's vault would bring: the credentials that the line-up only names."""
-    _secret(console, "headend", "origin-writer", ORIGIN_WRITER)
+    secret(console, "headend", "origin-writer", ORIGIN_WRITER)
     for appliance in POLLERS:
         for name, text in DEVICE_CREDENTIALS.items():
-            _secret(console, appliance, name, text)
+            secret(console, appliance, name, text)
 
 
-def _secret(console: Console, appliance: str, name: str, text: str) -> None:
+def secret(console: Console, appliance: str, name: str, text: str) -> None:
+    """Put one into the appliance's vault."""
     write = f"umask 077; mkdir -p /etc/nf/secrets && cat > /etc/nf/secrets/{name}"
     console.must(console.sh(appliance, "sh", "-c", write, stdin=text.encode()))
 
@@ -77,11 +78,16 @@ def enrol(console: Console, appliances: tuple[str, ...] = APPLIANCES) -> float:
     start = time.monotonic()
     secrets(console)
     for appliance in appliances:
-        token = console.must(console.nf("appliance", "enroll", appliance, "--profile", WARDEN)).stdout
-        console.must(console.sh(appliance, "sh", "-c", "umask 077; cat > /etc/nf/enrolment.json", stdin=token.encode()))
+        enrol_one(console, appliance)
     console.wait("every appliance online on the current revision", lambda: all_current(console), 60.0)
     console.wait("routes from every PoP to the source's network", lambda: routed(console), 60.0)
     return time.monotonic() - start
+
+
+def enrol_one(console: Console, appliance: str) -> None:
+    """A token, carried to the appliance as a technician would."""
+    token = console.must(console.nf("appliance", "enroll", appliance, "--profile", WARDEN)).stdout
+    console.must(console.sh(appliance, "sh", "-c", "umask 077; cat > /etc/nf/enrolment.json", stdin=token.encode()))
 
 
 def appliances(console: Console) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from lab.scenarios import bootstrap, cdn, multicast, operations, satellite, snapshot
+from lab.scenarios import bootstrap, cdn, images, multicast, operations, satellite, snapshot
 from lab.scenarios.console import Answer, Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
 
@@ -307,6 +307,8 @@ def run(console: Console, verdicts: Verdicts) -> None:
     multicast.chapter_core_dies(console, verdicts)
     verdicts.chapter("18. A link loses packets in one direction, and is named")
     multicast.chapter_loss_found(console, verdicts)
+    verdicts.chapter("19. An update bundle in small: signed, judged, refused")
+    images.chapter_bundle(console, verdicts)
 
 
 def main() -> int:
@@ -329,7 +331,7 @@ def main() -> int:
     else:
         console.host("lab", "down", LAB)
         left = console.host("lab", "status", "--json")
-        verdicts.chapter("19. Everything taken down")
+        verdicts.chapter("20. Everything taken down")
         verdicts.add(
             "nf lab down",
             "no lab left" if LAB not in left.stdout else "SOMETHING LEFT",
