@@ -1,6 +1,6 @@
 """A machine whose PID 1 is this machine's own systemd: in namespaces, its root an overlay that is thrown away.
 
-Needs root. It shares the network with whoever started it; what it writes ends with it. No unit of this machine's
+Needs root. Its network is a loopback; what it writes ends with it. No unit of this machine's
 /etc is started: there are a journal and a D-Bus, nothing else.
 """
 
@@ -18,15 +18,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nf.supervisor.systemd.units import LINKS, SystemdUnits
+
+INSIDE = "NF_TEST_SYSTEMD" in os.environ
+"""This process runs in such a machine."""
+
 SYSTEMD = Path("/lib/systemd/systemd")
 REPOSITORY = Path(__file__).parents[2]
 SCRATCH = "/srv/nf"
 """A directory inside, on no file system that a unit's own /tmp would hide."""
 
-_UNSHARE = ("unshare", "--mount", "--ipc", "--uts", "--")
+_UNSHARE = ("unshare", "--mount", "--net", "--ipc", "--uts", "--")
 _BOOT = r"""
 set -e
 mount --make-rprivate /
+ip link set lo up
 place=$1; repository=$2; scratch=$3
 mkdir "$place/groups"
 mount -t cgroup2 none "$place/groups"
@@ -95,7 +101,7 @@ class Machine:
     def pytest(self, *arguments: str, timeout_s: float = 110.0) -> subprocess.CompletedProcess[str]:
         """Tests that say so run against the systemd inside."""
         place = ("-p", "no:cacheprovider", f"--basetemp={SCRATCH}/pytest", f"--rootdir={REPOSITORY}")
-        marks = ("env", f"--chdir={REPOSITORY}", "NF_TEST_SYSTEMD=1", "PYTHONDONTWRITEBYTECODE=1")
+        marks = ("env", f"--chdir={REPOSITORY}", "NF_TEST_SYSTEMD=1", f"TMPDIR={SCRATCH}", "PYTHONDONTWRITEBYTECODE=1")
         return self.run(*marks, sys.executable, "-m", "pytest", "-q", *place, *arguments, timeout_s=timeout_s)
 
 
@@ -187,3 +193,12 @@ def _remove_group(name: str) -> None:
             if b"rmdir" not in done.stderr:
                 return
             time.sleep(0.1)
+
+
+def units_in(namespace: str, state_dir: Path) -> SystemdUnits:
+    """Inside: units whose network is that of `namespace`, of `ip netns`; one namespace at a time."""
+    place = LINKS / "nf-.service.d" / "network.conf"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(f"[Service]\nNetworkNamespacePath=/run/netns/{namespace}\n")
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    return SystemdUnits(state_dir)

@@ -15,11 +15,16 @@ from pathlib import Path
 from headend.multicast.frr.client import VtySocket, open_vty
 from headend.multicast.frr.config import Line, difference, format_config, parse_config
 from headend.multicast.frr.render import DAEMONS
-from nf.contracts.units import Readiness, ReadyKind, Units, UnitSpec, UnitState
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState
 from nf.errors import DriverError
 
 USER = GROUP = "frr"
 DAEMON_DIRECTORY = Path("/usr/lib/frr")
+_CAPABILITIES = (
+    *("CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_ADMIN"),
+    *("CAP_SETGID", "CAP_SETUID", "CAP_SYS_NICE"),
+)
+"""FRR ends when it is refused one of those that it asks for. It keeps none of the last three."""
 _PASSES = 4  # some removals uncover a line that they implied; more than one such round was never seen
 
 
@@ -58,7 +63,13 @@ class Daemons:
             argv += ["--bfdctl", str(place / "bfdd.sock")]
         after = () if daemon == "zebra" else ("zebra",)
         ready = Readiness(ReadyKind.UNIX_SOCKET, str(self.vty_path(daemon)))
-        return UnitSpec(name=daemon, argv=tuple(argv), after=after, ready=ready, directory=place)
+        sandbox = Sandbox(
+            capabilities=_CAPABILITIES,
+            families=("AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET", "AF_UNIX"),
+            writable=(place,),
+            nice=-5,
+        )
+        return UnitSpec(name=daemon, argv=tuple(argv), after=after, ready=ready, directory=place, sandbox=sandbox)
 
     def check_place(self) -> None:
         """Raises DriverError when user `frr` is missing or cannot get to where its files will be. Changes nothing."""

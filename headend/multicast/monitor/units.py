@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headend.datapath import STATUS_SOCKET
 from headend.multicast.documents import MonitorSection
-from nf.contracts.units import Readiness, ReadyKind, UnitSpec
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 from nf.errors import StorageError
 
 MODULE, UNIT = "headend.multicast.monitor", "multicast-monitor"
@@ -74,4 +74,9 @@ class Places:
             ready=Readiness(ReadyKind.UNIX_SOCKET, str(self.directory / STATUS_SOCKET), _READY_TIMEOUT_S),
             backoff_last_s=5.0,
             stop_timeout_s=2.0,
+            sandbox=Sandbox(
+                capabilities=("CAP_NET_RAW",),
+                families=("AF_INET", "AF_NETLINK", "AF_PACKET", "AF_UNIX"),
+                writable=(self.directory,),
+            ),
         )

@@ -107,11 +107,9 @@ class Systemd:
         return True
 
     async def properties(self, file: str) -> Properties:
-        """Of the unit and of the service, in one."""
-        path = object_path(file)
-        (unit,) = await self._call(path, _PROPERTIES, "GetAll", "s", [_UNIT])
-        (service,) = await self._call(path, _PROPERTIES, "GetAll", "s", [_SERVICE])
-        return _plain(service) | _plain(unit)
+        """Of the unit and of the service, all of one moment."""
+        (values,) = await self._call(object_path(file), _PROPERTIES, "GetAll", "s", [""])
+        return _plain(values)
 
     async def _manager(self, member: str, signature: str, body: list[Any]) -> Sequence[Any]:
         return await self._call(_MANAGER_PATH, _MANAGER, member, signature, body)

@@ -60,7 +60,8 @@ RestrictSUIDSGID=yes
 LockPersonality=yes
 RemoveIPC=yes
 KeyringMode=private
-UMask=0027
+UMask=0077
+PrivateMounts=yes
 SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
@@ -216,7 +217,8 @@ def render(spec: UnitSpec, *, hidden: Sequence[Path] = (), version: int = 252, p
         f"KillSignal={_signal(spec.stop_signal)}",
         "KillMode=mixed",
     ]
-    return "\n".join([*lines, *_rights(spec, spec.sandbox), *_paths(spec, hidden), _CLOSED])
+    # What opens a system call again comes after what closes it.
+    return "\n".join([*lines, _CLOSED.rstrip(), *_rights(spec, spec.sandbox), *_paths(spec, hidden), ""])
 
 
 def _signal(number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -299,9 +300,16 @@ class SystemdUnits:
 
 def _make_places(spec: UnitSpec) -> None:
     """What the unit may write must be there before its sandbox can be made. Raises DriverError."""
+    sandbox = spec.sandbox
     try:
-        for place in spec.sandbox.writable:
+        for place in sandbox.writable:
+            if place.is_dir():
+                continue
             place.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if sandbox.user:
+                shutil.chown(place, sandbox.user, sandbox.group or None)
+    except LookupError:
+        return  # systemd says it better
     except OSError as error:
         raise DriverError(f"cannot make a place that it may write: {error}", where=spec.name) from error
 
