@@ -31,7 +31,8 @@ class Readiness:
 class Sandbox:
     """What a unit may do. The default is the least: read the system, compute, and write to its standard output.
 
-    The appliance's systemd holds a unit to it; the lab's supervisor runs units as they are, with its own rights.
+    The appliance's systemd holds a unit to it; the lab's supervisor runs units with its own rights, and as nice as this
+    says.
     It goes for the unit's children too, and for what probes its readiness.
 
     user, group    who it runs as; "" = root, which without capabilities is only the owner of root's files
@@ -42,6 +43,7 @@ class Sandbox:
     devices        with what it may do: "/dev/net/tun rw"
     system_calls   calls or groups (systemd.exec(5)) beyond those of an ordinary service
     write_execute  makes memory executable that it wrote, as what compiles at run time and loads it does
+    kernel_files   reads /proc beyond its processes: settings, counters, what the processors are
     real_time      may take a real-time scheduling policy
     nice           its niceness, -20 to 19
     """
@@ -55,6 +57,7 @@ class Sandbox:
     devices: tuple[str, ...] = ()
     system_calls: tuple[str, ...] = ()
     write_execute: bool = False
+    kernel_files: bool = False
     real_time: bool = False
     nice: int = 0
 

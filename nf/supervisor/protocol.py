@@ -123,6 +123,7 @@ def _sandbox_to_json(sandbox: Sandbox) -> JsonObject:
         "devices": list(sandbox.devices),
         "system_calls": list(sandbox.system_calls),
         "write_execute": sandbox.write_execute,
+        "kernel_files": sandbox.kernel_files,
         "real_time": sandbox.real_time,
         "nice": sandbox.nice,
     }
@@ -204,6 +205,7 @@ def _sandbox_from_json(data: Json) -> Sandbox:
         devices=fields.texts("devices"),
         system_calls=fields.texts("system_calls"),
         write_execute=fields.flag("write_execute"),
+        kernel_files=fields.flag("kernel_files"),
         real_time=fields.flag("real_time"),
         nice=fields.whole("nice", -20, 19),
     )

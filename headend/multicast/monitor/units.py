@@ -42,7 +42,7 @@ class Places:
 
     @classmethod
     def of(cls, run_dir: Path, state_dir: Path) -> Places:
-        return cls(state_dir / "multicast-monitor.json", run_dir / "monitor")
+        return cls(state_dir / UNIT / "section.json", run_dir / "monitor")
 
     def read(self) -> str | None:
         try:
@@ -59,6 +59,7 @@ class Places:
                 with suppress(OSError):  # there is nothing in it when the monitor has ended
                     self.directory.rmdir()
                 return
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh.write_text(text, encoding="utf-8")
             fresh.replace(self.file)
         except OSError as error:
@@ -78,5 +79,6 @@ class Places:
                 capabilities=("CAP_NET_RAW",),
                 families=("AF_INET", "AF_NETLINK", "AF_PACKET", "AF_UNIX"),
                 writable=(self.directory,),
+                readable=(self.file.parent,),
             ),
         )

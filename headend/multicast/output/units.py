@@ -91,5 +91,6 @@ class Places:
                 capabilities=("CAP_NET_ADMIN", "CAP_NET_RAW"),  # routes of its own; streams off the wire
                 families=("AF_INET", "AF_NETLINK", "AF_PACKET", "AF_UNIX"),
                 writable=(self.sockets,),
+                readable=(self.files,),
             ),
         )

@@ -87,5 +87,7 @@ class Places:
             ready=Readiness(ReadyKind.UNIX_SOCKET, str(directory / STATUS_SOCKET), _READY_TIMEOUT_S),
             backoff_last_s=2.0,
             stop_timeout_s=2.0,
-            sandbox=Sandbox(families=("AF_INET", "AF_NETLINK", "AF_UNIX"), writable=(directory,)),
+            sandbox=Sandbox(
+                families=("AF_INET", "AF_NETLINK", "AF_UNIX"), writable=(directory,), readable=(self.files,)
+            ),
         )

@@ -230,6 +230,7 @@ def _sandbox(places: Places) -> Sandbox:
         families=("AF_INET", "AF_INET6", "AF_UNIX"),
         writable=(places.root, places.cache),
         system_calls=("capset",),  # it puts its capabilities away, and takes them up to open its port
+        kernel_files=True,
     )
 
 

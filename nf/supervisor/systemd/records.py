@@ -21,6 +21,8 @@ from nf.supervisor.systemd.names import service
 
 _log = logging.getLogger(__name__)
 _VERSION = 1
+DIRECTORY = "units"
+"""Of the state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,8 @@ class Store:
     """The directory `units` of the state, and the links to it where systemd looks."""
 
     def __init__(self, state_dir: Path, links: Path) -> None:
-        self._directory = state_dir / "units"
+        self._directory = state_dir / DIRECTORY
         self._links = links
-
-    @property
-    def directory(self) -> Path:
-        return self._directory
 
     def load(self) -> dict[str, Kept]:
         """Every record; one that fails its own check is set aside with a word in the log. Raises StorageError."""

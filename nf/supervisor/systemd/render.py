@@ -39,7 +39,6 @@ _WITH_CAPABILITY = {
     frozenset({"CAP_CHOWN"}): "@chown",
     frozenset({"CAP_SYS_NICE"}): "setpriority sched_setscheduler sched_setparam sched_setattr",
     frozenset({"CAP_SYS_RESOURCE"}): "setrlimit",
-    frozenset({"CAP_SETPCAP"}): "capset",
 }
 """System calls of @privileged and @resources that go with a capability."""
 
@@ -159,6 +158,7 @@ def _rights(spec: UnitSpec, sandbox: Sandbox) -> Iterator[str]:
     if not {"AF_INET", "AF_INET6", "AF_PACKET", "AF_NETLINK"} & set(families):
         yield "PrivateNetwork=yes"
         yield "IPAddressDeny=any"
+    yield f"ProcSubset={'all' if sandbox.kernel_files else 'pid'}"
     yield f"RestrictRealtime={'no' if sandbox.real_time else 'yes'}"
     yield f"MemoryDenyWriteExecute={'no' if sandbox.write_execute else 'yes'}"
     yield f"PrivateDevices={'no' if devices else 'yes'}"

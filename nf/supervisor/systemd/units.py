@@ -34,7 +34,7 @@ _RETRY_FIRST_S, _RETRY_LAST_S = 0.05, 1.0
 class SystemdUnits:
     """Implements `nf.contracts.units.Units`.
 
-    hidden   places that no unit sees, but for what its sandbox names there: keys, secrets, the journal
+    hidden   places that no unit sees, but for what its sandbox names there: keys, secrets, what the agent keeps
     address  of the D-Bus, when it is not the system's own
 
     Every call raises UnavailableError when systemd does not answer. Beyond the contract, a unit that is started starts
@@ -51,7 +51,7 @@ class SystemdUnits:
         address: str | None = None,
     ) -> None:
         self._store = Store(state_dir, links)
-        self._hidden = (*hidden, self._store.directory)
+        self._hidden = tuple(hidden)
         self._shipped = shipped
         self._systemd = Systemd(address)
         self._systemd.listen(self._heard)

@@ -37,6 +37,10 @@ def python(code: str) -> tuple[str, ...]:
     return (sys.executable, "-S", "-c", code)
 
 
+def commands(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+
+
 async def test_a_unit_starts_is_ready_and_stops(bench: UnitsBench) -> None:
     units = bench.units
     await units.define(bench.spec("sleeper", SLEEP))
@@ -246,3 +250,14 @@ async def test_output_is_kept_in_the_order_it_was_written(bench: UnitsBench) -> 
     assert await bench.units.log("talker", 1) == ("two",)
     with pytest.raises(NotFoundError):
         await bench.units.log("nobody")
+
+
+async def test_what_was_removed_and_defined_anew_is_the_new_one(bench: UnitsBench) -> None:
+    for seconds in ("1000", "2000", "3000"):
+        for name, after in (("lower", ()), ("upper", ("lower",))):
+            await bench.units.define(bench.spec(name, ("sleep", seconds), after=after))
+            status = await bench.units.start(name)
+            assert status.pid is not None
+            assert commands(status.pid) == ["sleep", seconds]
+        await bench.units.remove("lower")
+        await bench.units.remove("upper")

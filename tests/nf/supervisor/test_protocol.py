@@ -28,6 +28,7 @@ sandboxes = st.builds(
     devices=words,
     system_calls=words,
     write_execute=st.booleans(),
+    kernel_files=st.booleans(),
     real_time=st.booleans(),
     nice=st.integers(-20, 19),
 )
