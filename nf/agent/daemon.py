@@ -13,6 +13,7 @@ from typing import Final
 
 from nf.agent.enrolment import Keyring
 from nf.agent.hold import ReconcileHold
+from nf.agent.notify import Notifier
 from nf.agent.probes import ProbeRunner
 from nf.agent.requests import Requests
 from nf.agent.session import Commands
@@ -28,7 +29,7 @@ from nf.control.v1 import fleet_pb2 as pb
 from nf.documents.appliance import ApplianceConfig
 from nf.documents.loader import load_config
 from nf.errors import NfError
-from nf.supervisor.client import SupervisorClient
+from nf.supervisor.choice import UnitsKind, open_units
 from nf.telemetry.alarms import AlarmEvent
 from nf.telemetry.samples import Sample
 from nf.transaction.engine import Engine
@@ -51,6 +52,7 @@ class AgentConfig:
     serial_file      None = `serial` beside the enrolment file
     secrets_dir      a file for each secret that documents name
     delays           between attempts to reach the NOC
+    units            what runs the daemons: a supervisor beside the agent, or the appliance's systemd
     """
 
     state_dir: Path = Path("/var/lib/nf")
@@ -65,6 +67,7 @@ class AgentConfig:
     timings: Timings | None = None
     delays: Callable[[], FullJitter] = FullJitter
     options: Options | None = None
+    units: UnitsKind = UnitsKind.SUPERVISOR
 
 
 def installed_drivers(context: DriverContext) -> tuple[Driver, ...]:
@@ -122,7 +125,7 @@ class Agent:
         config = self._config
         if config.drivers is not None:
             return tuple(config.drivers)
-        self._units = SupervisorClient(config.run_dir / "supervisor.sock")
+        self._units = open_units(config.units, config.run_dir, config.state_dir)
         context = DriverContext(appliance, config.run_dir, config.state_dir, self._units, config.clock)
         return installed_drivers(context)
 
@@ -192,6 +195,17 @@ async def serve(config: AgentConfig, started: Callable[[Agent], None] = lambda _
     serial_file = config.serial_file or config.enrolment_file.parent / "serial"
     keyring = Keyring(config.state_dir, config.enrolment_file, serial_file, config.clock)
     keyring.load()
+    notifier = Notifier()
+    notifier.tell("READY=1", "STATUS=serves" if keyring.enrolled else "STATUS=waits to be enrolled")
+    beat = asyncio.create_task(notifier.beat(), name="heartbeat")
+    try:
+        await _serve(config, keyring, started)
+    finally:
+        notifier.tell("STOPPING=1")
+        beat.cancel()
+
+
+async def _serve(config: AgentConfig, keyring: Keyring, started: Callable[[Agent], None]) -> None:
     enrolled = await keyring.wait()
     agent = Agent(config, keyring, enrolled.appliance)
     started(agent)

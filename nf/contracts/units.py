@@ -28,6 +28,41 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What a unit may do. The default is the least: read the system, compute, and write to its standard output.
+
+    The appliance's systemd holds a unit to it; the lab's supervisor runs units with its own rights, and as nice as this
+    says.
+    It goes for the unit's children too, and for what probes its readiness.
+
+    user, group    who it runs as; "" = root, which without capabilities is only the owner of root's files
+    capabilities   names of capabilities(7); with a `user` it starts with them in hand (ambient)
+    families       of socket(2): "AF_INET"; that of the readiness it is asked for is added by itself
+    writable       directories that exist when it starts; /tmp is its own and is not named
+    readable       what it reads of the configuration and the secrets of the appliance, which are hidden otherwise
+    devices        with what it may do: "/dev/net/tun rw"
+    system_calls   calls or groups (systemd.exec(5)) beyond those of an ordinary service
+    write_execute  makes memory executable that it wrote, as what compiles at run time and loads it does
+    kernel_files   reads /proc beyond its processes: settings, counters, what the processors are
+    real_time      may take a real-time scheduling policy
+    nice           its niceness, -20 to 19
+    """
+
+    user: str = ""
+    group: str = ""
+    capabilities: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    writable: tuple[Path, ...] = ()
+    readable: tuple[Path, ...] = ()
+    devices: tuple[str, ...] = ()
+    system_calls: tuple[str, ...] = ()
+    write_execute: bool = False
+    kernel_files: bool = False
+    real_time: bool = False
+    nice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class UnitSpec:
     """A process to run.
 
@@ -47,6 +82,7 @@ class UnitSpec:
     stop_signal: int = int(signal.SIGTERM)
     stop_timeout_s: float = 5.0
     directory: Path = Path("/")
+    sandbox: Sandbox = field(default_factory=Sandbox)
 
 
 class UnitState(Enum):

@@ -171,6 +171,11 @@ class Process:
             self._pidfd = -1
 
 
+def _niceness(spec: UnitSpec) -> tuple[str, ...]:
+    """The one part of a sandbox that is about the unit's work, not about its rights."""
+    return ("nice", "-n", str(spec.sandbox.nice)) if spec.sandbox.nice else ()
+
+
 def spawn(spec: UnitSpec, owner: str, log: Path, on_exit: Callable[[str, bool], None]) -> Process:
     """Start a unit's program. Raises DriverError when it cannot be executed.
 
@@ -182,7 +187,7 @@ def spawn(spec: UnitSpec, owner: str, log: Path, on_exit: Callable[[str, bool], 
         output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             child = subprocess.Popen(
-                spec.argv,
+                (*_niceness(spec), *spec.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

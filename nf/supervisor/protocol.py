@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nf import errors
 from nf.contracts.json import Json, JsonObject, canonical
-from nf.contracts.units import Readiness, ReadyKind, UnitSpec, UnitState, UnitStatus
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec, UnitState, UnitStatus
 from nf.errors import InputError, NfError
 
 MAX_LINE_BYTES = 1 << 20
@@ -108,6 +108,24 @@ def spec_to_json(spec: UnitSpec) -> JsonObject:
         "stop_signal": spec.stop_signal,
         "stop_timeout_s": spec.stop_timeout_s,
         "directory": str(spec.directory),
+        "sandbox": _sandbox_to_json(spec.sandbox),
+    }
+
+
+def _sandbox_to_json(sandbox: Sandbox) -> JsonObject:
+    return {
+        "user": sandbox.user,
+        "group": sandbox.group,
+        "capabilities": list(sandbox.capabilities),
+        "families": list(sandbox.families),
+        "writable": [str(path) for path in sandbox.writable],
+        "readable": [str(path) for path in sandbox.readable],
+        "devices": list(sandbox.devices),
+        "system_calls": list(sandbox.system_calls),
+        "write_execute": sandbox.write_execute,
+        "kernel_files": sandbox.kernel_files,
+        "real_time": sandbox.real_time,
+        "nice": sandbox.nice,
     }
 
 
@@ -122,6 +140,9 @@ class _Fields:
 
     def _wrong(self, key: str, expected: str) -> InputError:
         return InputError(f"`{key}` of {self._what} is not {expected}", where="supervisor")
+
+    def has(self, key: str) -> bool:
+        return key in self._data
 
     def get(self, key: str) -> Json:
         if key not in self._data:
@@ -172,6 +193,24 @@ def _environment(fields: _Fields) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def _sandbox_from_json(data: Json) -> Sandbox:
+    fields = _Fields(data, "`sandbox`")
+    return Sandbox(
+        user=fields.text("user"),
+        group=fields.text("group"),
+        capabilities=fields.texts("capabilities"),
+        families=fields.texts("families"),
+        writable=tuple(map(Path, fields.texts("writable"))),
+        readable=tuple(map(Path, fields.texts("readable"))),
+        devices=fields.texts("devices"),
+        system_calls=fields.texts("system_calls"),
+        write_execute=fields.flag("write_execute"),
+        kernel_files=fields.flag("kernel_files"),
+        real_time=fields.flag("real_time"),
+        nice=fields.whole("nice", -20, 19),
+    )
+
+
 def spec_from_json(data: Json) -> UnitSpec:
     """Raises InputError."""
     fields = _Fields(data, "the definition of a unit")
@@ -196,6 +235,8 @@ def spec_from_json(data: Json) -> UnitSpec:
         stop_signal=fields.whole("stop_signal", 1, 64),
         stop_timeout_s=fields.seconds("stop_timeout_s"),
         directory=Path(fields.text("directory")),
+        # Absent in what older software kept.
+        sandbox=_sandbox_from_json(fields.get("sandbox")) if fields.has("sandbox") else Sandbox(),
     )
 
 

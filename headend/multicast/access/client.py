@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headend.multicast import answering
-from nf.contracts.units import Readiness, ReadyKind, UnitSpec
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 
 UNIT = "access-follower"
 _MODULE = "headend.multicast.access.process"
@@ -45,7 +45,12 @@ def unit_spec(run_dir: Path) -> UnitSpec:
     place = str(socket_path(run_dir))
     argv = (sys.executable, "-m", _MODULE, "--section", str(section_path(run_dir)), "--status", place)
     ready = Readiness(ReadyKind.UNIX_SOCKET, place, 8.0)
-    return UnitSpec(name=UNIT, argv=argv, ready=ready, backoff_last_s=2.0, stop_timeout_s=2.0)
+    sandbox = Sandbox(
+        capabilities=("CAP_NET_ADMIN", "CAP_NET_RAW"),  # nftables and the bridge; IGMP off the wire
+        families=("AF_INET", "AF_NETLINK", "AF_PACKET", "AF_UNIX"),
+        writable=(run_dir / "access",),
+    )
+    return UnitSpec(name=UNIT, argv=argv, ready=ready, backoff_last_s=2.0, stop_timeout_s=2.0, sandbox=sandbox)
 
 
 async def ask(run_dir: Path, command: Literal["", "reload", "sync"] = "") -> FollowerStatus | None:

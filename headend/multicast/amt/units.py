@@ -9,7 +9,7 @@ from pathlib import Path
 from headend.multicast import answering
 from headend.multicast.amt.documents import AmtGateway, AmtRelay, AmtSection
 from nf.contracts.json import Json, JsonObject
-from nf.contracts.units import Readiness, ReadyKind, UnitSpec
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 
 MODULE = "headend.multicast.amt.process"
 ROLES = ("relay", "gateway")
@@ -41,7 +41,14 @@ def unit_spec(role: str, wanted: Part, run_dir: Path) -> UnitSpec:
     status = str(socket_path(run_dir, role))
     argv = (sys.executable, "-m", MODULE, role, "--section", wanted.model_dump_json(), "--status", status)
     ready = Readiness(ReadyKind.UNIX_SOCKET, status, 8.0)
-    return UnitSpec(name=unit_name(role), argv=argv, ready=ready, backoff_last_s=2.0, stop_timeout_s=2.0)
+    sandbox = Sandbox(
+        capabilities=("CAP_NET_ADMIN", "CAP_NET_RAW"),  # streams off the wire, in buffers above the system's limit
+        families=("AF_INET", "AF_NETLINK", "AF_PACKET", "AF_UNIX"),
+        writable=(socket_path(run_dir, role).parent,),
+    )
+    return UnitSpec(
+        name=unit_name(role), argv=argv, ready=ready, backoff_last_s=2.0, stop_timeout_s=2.0, sandbox=sandbox
+    )
 
 
 def part_of(role: str, spec: UnitSpec | None) -> Part | None:

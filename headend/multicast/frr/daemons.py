@@ -15,12 +15,31 @@ from pathlib import Path
 from headend.multicast.frr.client import VtySocket, open_vty
 from headend.multicast.frr.config import Line, difference, format_config, parse_config
 from headend.multicast.frr.render import DAEMONS
-from nf.contracts.units import Readiness, ReadyKind, Units, UnitSpec, UnitState
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState
 from nf.errors import DriverError
 
 USER = GROUP = "frr"
 DAEMON_DIRECTORY = Path("/usr/lib/frr")
+_CAPABILITIES = ("CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_ADMIN")
+"""FRR ends when it is refused one that it asks for, though the last is for network namespaces that it is not given."""
+_BECOME = ("CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID")
+_FAMILIES = {"zebra": ("AF_NETLINK",), "bfdd": ("AF_PACKET",)}
 _PASSES = 4  # some removals uncover a line that they implied; more than one such round was never seen
+
+
+def _sandbox(daemon: str, place: Path) -> Sandbox:
+    """From its start the user that it would become; ospfd refuses to start as another than root."""
+    as_root = daemon == "ospfd"
+    return Sandbox(
+        user="" if as_root else USER,
+        group="" if as_root else GROUP,
+        capabilities=(*_CAPABILITIES, *(_BECOME if as_root else ())),
+        families=("AF_INET", "AF_INET6", "AF_UNIX", *_FAMILIES.get(daemon, ())),
+        writable=(place,),
+        system_calls=("capset",),
+        kernel_files=True,
+        nice=-5,  # as FRR's own service: hellos outlive a busy machine
+    )
 
 
 class Daemons:
@@ -44,12 +63,7 @@ class Daemons:
     def spec(self, daemon: str) -> UnitSpec:
         place = self.directory
         argv = [
-            *(
-                "nice",
-                "-n",
-                "-5",
-                str(DAEMON_DIRECTORY / daemon),
-            ),  # as FRR's own service: hellos outlive a busy machine
+            str(DAEMON_DIRECTORY / daemon),
             *("-f", str(self.config_path(daemon)), "-i", str(place / f"{daemon}.pid")),
             *("-z", str(place / "zserv.api"), "--vty_socket", str(self._vty_directory)),
             *("-A", "127.0.0.1", "-P", "0", "-u", USER, "-g", GROUP),
@@ -58,7 +72,9 @@ class Daemons:
             argv += ["--bfdctl", str(place / "bfdd.sock")]
         after = () if daemon == "zebra" else ("zebra",)
         ready = Readiness(ReadyKind.UNIX_SOCKET, str(self.vty_path(daemon)))
-        return UnitSpec(name=daemon, argv=tuple(argv), after=after, ready=ready, directory=place)
+        return UnitSpec(
+            name=daemon, argv=tuple(argv), after=after, ready=ready, directory=place, sandbox=_sandbox(daemon, place)
+        )
 
     def check_place(self) -> None:
         """Raises DriverError when user `frr` is missing or cannot get to where its files will be. Changes nothing."""

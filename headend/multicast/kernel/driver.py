@@ -17,7 +17,7 @@ from headend.multicast.documents import ProxySection
 from headend.multicast.mfc.kernel import read_vifs
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json, JsonObject
-from nf.contracts.units import Readiness, ReadyKind, Units, UnitSpec, UnitState
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError
 
@@ -40,7 +40,7 @@ class ProxyDriver:
     def __init__(self, context: DriverContext) -> None:
         self._appliance = context.appliance
         self._units: Units = context.units
-        self._ready = context.run_dir / "multicast-proxy.ready"
+        self._ready = context.run_dir / "multicast-proxy" / "ready"
 
     async def observe(self) -> State:
         """`sources` are those that have their route, since the process need not know them. `routes` shows where these
@@ -158,6 +158,11 @@ def unit_spec(section: ProxySection, ready: Path) -> UnitSpec:
         argv=(sys.executable, "-m", MODULE, "--ready", str(ready), "--section", section.model_dump_json()),
         ready=Readiness(ReadyKind.FILE, str(ready)),
         backoff_last_s=2.0,
+        sandbox=Sandbox(
+            capabilities=("CAP_NET_ADMIN", "CAP_NET_RAW"),  # the kernel's multicast table is a raw IGMP socket's
+            families=("AF_INET", "AF_NETLINK"),
+            writable=(ready.parent,),
+        ),
     )
 
 

@@ -45,6 +45,7 @@ class Proxy:
             selector.register(self._table.socket, selectors.EVENT_READ)
             self._step(time.monotonic())
             if ready is not None:
+                ready.parent.mkdir(parents=True, exist_ok=True)
                 ready.touch()
             while True:
                 now = time.monotonic()

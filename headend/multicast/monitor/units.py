@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headend.datapath import STATUS_SOCKET
 from headend.multicast.documents import MonitorSection
-from nf.contracts.units import Readiness, ReadyKind, UnitSpec
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 from nf.errors import StorageError
 
 MODULE, UNIT = "headend.multicast.monitor", "multicast-monitor"
@@ -42,7 +42,7 @@ class Places:
 
     @classmethod
     def of(cls, run_dir: Path, state_dir: Path) -> Places:
-        return cls(state_dir / "multicast-monitor.json", run_dir / "monitor")
+        return cls(state_dir / UNIT / "section.json", run_dir / "monitor")
 
     def read(self) -> str | None:
         try:
@@ -59,6 +59,7 @@ class Places:
                 with suppress(OSError):  # there is nothing in it when the monitor has ended
                     self.directory.rmdir()
                 return
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh.write_text(text, encoding="utf-8")
             fresh.replace(self.file)
         except OSError as error:
@@ -74,4 +75,10 @@ class Places:
             ready=Readiness(ReadyKind.UNIX_SOCKET, str(self.directory / STATUS_SOCKET), _READY_TIMEOUT_S),
             backoff_last_s=5.0,
             stop_timeout_s=2.0,
+            sandbox=Sandbox(
+                capabilities=("CAP_NET_RAW",),
+                families=("AF_INET", "AF_NETLINK", "AF_PACKET", "AF_UNIX"),
+                writable=(self.directory,),
+                readable=(self.file.parent,),
+            ),
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headend.datapath import STATUS_SOCKET
 from headend.multicast.documents import Output, OutputSection
-from nf.contracts.units import Readiness, ReadyKind, UnitSpec
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 from nf.errors import StorageError
 
 MODULE = "headend.multicast.output"
@@ -87,4 +87,10 @@ class Places:
             ready=Readiness(ReadyKind.UNIX_SOCKET, str(self.sockets / STATUS_SOCKET), _READY_TIMEOUT_S),
             backoff_last_s=2.0,
             stop_timeout_s=2.0,
+            sandbox=Sandbox(
+                capabilities=("CAP_NET_ADMIN", "CAP_NET_RAW"),  # routes of its own; streams off the wire
+                families=("AF_INET", "AF_NETLINK", "AF_PACKET", "AF_UNIX"),
+                writable=(self.sockets,),
+                readable=(self.files,),
+            ),
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from headend.multicast.documents import Flow as FlowDocument
 from headend.multicast.documents import SourceStage
 from headend.multicast.source.flow import Target
-from nf.contracts.units import Readiness, ReadyKind, UnitSpec
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 
 MODULE = "headend.multicast.source.stage"
 UNIT_PREFIX = "source-"
@@ -65,6 +65,7 @@ def unit_spec(stage: SourceStage, run_dir: Path) -> UnitSpec:
         ready=Readiness(ReadyKind.UNIX_SOCKET, status, _READY_TIMEOUT_S),
         backoff_last_s=2.0,
         stop_timeout_s=2.0,
+        sandbox=Sandbox(families=("AF_INET", "AF_UNIX"), writable=(run_dir / "source",)),
     )
 
 

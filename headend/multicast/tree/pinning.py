@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 from headend.multicast.documents import TreeEntry
 from headend.multicast.mfc.pins import Pin
-from nf.contracts.units import Units, UnitSpec, UnitState
+from nf.contracts.units import Sandbox, Units, UnitSpec, UnitState
 
 MODULE = "headend.multicast.mfc.keeper"
 UNIT = "multicast-pins"
+_SANDBOX = Sandbox(capabilities=("CAP_NET_ADMIN", "CAP_NET_RAW"), families=("AF_INET", "AF_NETLINK"))
 
 
 def pins_of(entries: Iterable[TreeEntry]) -> tuple[Pin, ...]:
@@ -20,7 +21,7 @@ def pins_of(entries: Iterable[TreeEntry]) -> tuple[Pin, ...]:
 
 def unit_spec(pins: Iterable[Pin]) -> UnitSpec:
     arguments = (text for pin in pins for text in ("--pin", str(pin)))
-    return UnitSpec(name=UNIT, argv=(sys.executable, "-m", MODULE, *arguments), backoff_last_s=2.0)
+    return UnitSpec(name=UNIT, argv=(sys.executable, "-m", MODULE, *arguments), backoff_last_s=2.0, sandbox=_SANDBOX)
 
 
 def pins_in(spec: UnitSpec) -> tuple[Pin, ...]:

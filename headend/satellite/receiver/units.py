@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headend.datapath import STATUS_SOCKET
 from headend.satellite.documents import ReceivedCarrier
-from nf.contracts.units import Readiness, ReadyKind, UnitSpec
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 from nf.errors import StorageError
 
 MODULE = "headend.satellite.feed"
@@ -87,4 +87,7 @@ class Places:
             ready=Readiness(ReadyKind.UNIX_SOCKET, str(directory / STATUS_SOCKET), _READY_TIMEOUT_S),
             backoff_last_s=2.0,
             stop_timeout_s=2.0,
+            sandbox=Sandbox(
+                families=("AF_INET", "AF_NETLINK", "AF_UNIX"), writable=(directory,), readable=(self.files,)
+            ),
         )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nf.cli.options import LogLevelOption, RunDirOption, StateDirOption
+from nf.supervisor.choice import UnitsKind
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -25,6 +26,9 @@ def run(
     enrolment: Annotated[
         Path, typer.Option("--enrolment", metavar="FILE", help="From `nf appliance enroll`; may come later.")
     ] = Path("/etc/nf/enrolment.json"),
+    units: Annotated[
+        UnitsKind, typer.Option("--units", help="What runs the daemons: `nf supervisor run`, or this box's systemd.")
+    ] = UnitsKind.SUPERVISOR,
     log_level: LogLevelOption = "info",
 ) -> None:
     """Serve this appliance: enrol, then take line-ups from the NOC until SIGTERM. Services outlive it."""
@@ -32,4 +36,4 @@ def run(
     from nf.cli.daemon import serve, start_logging
 
     start_logging(log_level)
-    serve(run_agent(AgentConfig(state_dir=state_dir, run_dir=run_dir, enrolment_file=enrolment)))
+    serve(run_agent(AgentConfig(state_dir=state_dir, run_dir=run_dir, enrolment_file=enrolment, units=units)))

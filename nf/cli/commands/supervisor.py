@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -12,7 +13,9 @@ from nf.cli.options import JsonOption, LogLevelOption, RunDirOption, StateDirOpt
 
 if TYPE_CHECKING:
     from nf.contracts.json import JsonObject
-    from nf.contracts.units import UnitSpec, UnitStatus
+    from nf.contracts.units import Units, UnitSpec, UnitStatus
+
+T = TypeVar("T")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -35,15 +38,17 @@ def run(
 
 
 @app.command("list")
-def list_(*, run_dir: RunDirOption = Path("/run/nf"), json: JsonOption = False) -> None:
-    """The units of this box: state, pid, restarts."""
-    import asyncio
-
+def list_(
+    *,
+    run_dir: RunDirOption = Path("/run/nf"),
+    state_dir: StateDirOption = Path("/var/lib/nf"),
+    json: JsonOption = False,
+) -> None:
+    """The units of this box: state, pid, restarts. On an appliance systemd runs them."""
     from nf.cli.output import out, print_json, table
     from nf.cli.text import when, word
-    from nf.supervisor.client import SupervisorClient
 
-    units = sorted(asyncio.run(SupervisorClient(run_dir / "supervisor.sock").list()), key=lambda unit: unit.name)
+    units = sorted(_asked(run_dir, state_dir, lambda units: units.list()), key=lambda unit: unit.name)
     if json:
         print_json([unit_json(unit) for unit in units])
         return
@@ -62,19 +67,53 @@ def log(
     *,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000)] = 50,
     run_dir: RunDirOption = Path("/run/nf"),
+    state_dir: StateDirOption = Path("/var/lib/nf"),
     json: JsonOption = False,
 ) -> None:
     """The last lines that a unit wrote."""
-    import asyncio
-
     from nf.cli.output import print_json
-    from nf.supervisor.client import SupervisorClient
 
-    written = asyncio.run(SupervisorClient(run_dir / "supervisor.sock").log(unit, lines))
+    written = _asked(run_dir, state_dir, lambda units: units.log(unit, lines))
     if json:
         print_json(list(written))
     else:
         typer.echo("\n".join(written))
+
+
+@app.command("restore", hidden=True)
+def restore(*, state_dir: StateDirOption = Path("/var/lib/nf")) -> None:
+    """Give systemd the units that the agent defined before this boot; nf-units-restore.service runs it."""
+    import asyncio
+
+    from nf.supervisor.choice import CONFIGURATION
+    from nf.supervisor.systemd.units import SystemdUnits
+
+    async def restored() -> tuple[str, ...]:
+        units = SystemdUnits(state_dir, hidden=(state_dir, CONFIGURATION))
+        try:
+            return await units.restore()
+        finally:
+            await units.close()
+
+    typer.echo(f"started: {', '.join(asyncio.run(restored())) or 'none'}")
+
+
+def _asked(run_dir: Path, state_dir: Path, ask: Callable[[Units], Awaitable[T]]) -> T:
+    """Whatever runs the units here."""
+    import asyncio
+
+    from nf.supervisor.choice import found, open_units
+    from nf.supervisor.systemd.units import SystemdUnits
+
+    async def asked() -> T:
+        units = open_units(found(run_dir, state_dir), run_dir, state_dir)
+        try:
+            return await ask(units)
+        finally:
+            if isinstance(units, SystemdUnits):
+                await units.close()
+
+    return asyncio.run(asked())
 
 
 def unit_json(unit: UnitStatus) -> JsonObject:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nf.clock import Clock
 from nf.contracts.json import digest
-from nf.contracts.units import Readiness, ReadyKind, Units, UnitSpec, UnitState, UnitStatus
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState, UnitStatus
 from nf.errors import DriverError, UnavailableError
 from nf.media.documents import EdgeSection
 from nf.media.edge.render import (
@@ -143,6 +143,7 @@ class Server:
             ),
             ready=Readiness(ReadyKind.TCP, f"{section.listen[0]}:{section.port}", 20.0),
             stop_timeout_s=10.0,
+            sandbox=_sandbox(self.places),
         )
 
     async def reload(self) -> None:
@@ -218,6 +219,19 @@ class Server:
                 return [re.sub(r"^\[[^]]*\] (\[[^]]*\] )?", "", line) for line in log.read().splitlines()]
         except FileNotFoundError:
             return []
+
+
+def _sandbox(places: Places) -> Sandbox:
+    """From its start the user that it would become."""
+    return Sandbox(
+        user=USER,
+        group=GROUP,
+        capabilities=("CAP_NET_BIND_SERVICE",),
+        families=("AF_INET", "AF_INET6", "AF_UNIX"),
+        writable=(places.root, places.cache),
+        system_calls=("capset",),  # it puts its capabilities away, and takes them up to open its port
+        kernel_files=True,
+    )
 
 
 def make_directories(places: Places) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nf.contracts.units import Readiness, ReadyKind, UnitSpec
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 from nf.documents.quantities import format_duration
 from nf.media.documents import PackagerChannel
 
@@ -62,6 +62,9 @@ def unit_spec(channel: PackagerChannel, run_dir: Path, secrets: Path) -> UnitSpe
         ready=Readiness(ReadyKind.UNIX_SOCKET, status, _READY_TIMEOUT_S),
         backoff_last_s=4.0,
         stop_timeout_s=4.0,
+        sandbox=Sandbox(
+            families=("AF_INET", "AF_INET6", "AF_UNIX"), writable=(directory(run_dir),), readable=(secrets,)
+        ),
     )
 
 

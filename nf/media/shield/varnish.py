@@ -7,16 +7,30 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from nf.contracts.units import Readiness, ReadyKind, Units, UnitSpec, UnitState, UnitStatus
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState, UnitStatus
 from nf.errors import DriverError
 from nf.media.documents import ShieldSection
 from nf.media.processes import ask_program
 from nf.media.shield.render import vcl_name
 
 UNIT = "varnishd"
+USER, GROUP = "vcache", "varnish"
 VARNISHD = Path("/usr/sbin/varnishd")
 STORAGE = "malloc,128m"
 _ASK_TIMEOUT_S = 20.0
+
+
+def _sandbox(work: Path) -> Sandbox:
+    """One user for all of it: two that share a directory need the rights of root. VCL is compiled by gcc and loaded."""
+    return Sandbox(
+        user=USER,
+        group=GROUP,
+        capabilities=("CAP_NET_BIND_SERVICE",),
+        families=("AF_INET", "AF_INET6", "AF_UNIX"),
+        writable=(work,),
+        kernel_files=True,
+        write_execute=True,  # PCRE2 compiles the expressions of VCL
+    )
 
 
 class Varnish:
@@ -45,6 +59,7 @@ class Varnish:
             ),
             ready=Readiness(ReadyKind.TCP, listen, 30.0),
             stop_timeout_s=5.0,
+            sandbox=_sandbox(self.work),
         )
 
     async def status(self) -> UnitStatus | None:

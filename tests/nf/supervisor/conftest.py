@@ -10,18 +10,21 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nf.contracts.units import UnitState, UnitStatus
+from nf.contracts.units import Sandbox, Units, UnitSpec, UnitState, UnitStatus
 from nf.supervisor import process
 from nf.supervisor.client import SupervisorClient
 from nf.supervisor.daemon import run_supervisor
+from nf.supervisor.systemd.units import SystemdUnits
 
 _PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from nf.supervisor.daemon import run_supervisor
+from nf.supervisor.systemd.units import SystemdUnits
 asyncio.run(run_supervisor(Path(sys.argv[1]), Path(sys.argv[2])))
 """
 
@@ -70,6 +73,40 @@ class Bench:
         return await self.until(name, lambda status: status.state is state)
 
 
+@dataclass
+class UnitsBench:
+    """Something that implements the contract, and a directory that its units may write."""
+
+    units: Units
+    place: Path
+
+    def spec(self, name: str, argv: tuple[str, ...], **more: Any) -> UnitSpec:
+        return UnitSpec(name, argv, sandbox=Sandbox(writable=(self.place,), families=("AF_INET", "AF_UNIX")), **more)
+
+    async def until(self, name: str, done: Callable[[UnitStatus], bool]) -> UnitStatus:
+        async with asyncio.timeout(20):
+            while True:
+                status = await self.units.status(name)
+                if status is not None and done(status):
+                    return status
+                await asyncio.sleep(0.01)
+
+    async def until_state(self, name: str, state: UnitState) -> UnitStatus:
+        return await self.until(name, lambda status: status.state is state)
+
+
+@contextlib.asynccontextmanager
+async def systemd_units(state_dir: Path) -> AsyncIterator[SystemdUnits]:
+    """Over this machine's systemd, which then forgets every unit that was made."""
+    units = SystemdUnits(state_dir)
+    try:
+        yield units
+        for status in await units.list():
+            await units.remove(status.name)
+    finally:
+        await units.close()
+
+
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     made = Bench(tmp_path / "run", tmp_path / "state")
@@ -83,8 +120,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
             process.sweep(made.owner, name, identity.pid)
 
 
-@pytest.fixture
-async def running(bench: Bench) -> AsyncIterator[Bench]:
+@contextlib.asynccontextmanager
+async def supervising(bench: Bench) -> AsyncIterator[Bench]:
     """The supervisor runs as a task of this test."""
     task = asyncio.create_task(run_supervisor(bench.run_dir, bench.state_dir))
     await bench.client.list()
@@ -92,6 +129,12 @@ async def running(bench: Bench) -> AsyncIterator[Bench]:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+@pytest.fixture
+async def running(bench: Bench) -> AsyncIterator[Bench]:
+    async with supervising(bench):
+        yield bench
 
 
 async def gone(pid: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nf.contracts.units import Readiness, ReadyKind, UnitSpec, UnitState, UnitStatus
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec, UnitState, UnitStatus
 from nf.errors import DriverError, InputError, NotFoundError, RefusedError
 from nf.supervisor import protocol
 
@@ -15,6 +15,23 @@ texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 names = st.from_regex(r"[a-z][a-z0-9@._-]{0,20}", fullmatch=True)
 seconds = st.floats(0, 1e6)
 variables = texts.filter(lambda text: text and "=" not in text)
+paths = st.lists(texts.map(Path), max_size=2).map(tuple)
+words = st.lists(texts, max_size=2).map(tuple)
+sandboxes = st.builds(
+    Sandbox,
+    user=texts,
+    group=texts,
+    capabilities=words,
+    families=words,
+    writable=paths,
+    readable=paths,
+    devices=words,
+    system_calls=words,
+    write_execute=st.booleans(),
+    kernel_files=st.booleans(),
+    real_time=st.booleans(),
+    nice=st.integers(-20, 19),
+)
 specs = st.builds(
     UnitSpec,
     name=names,
@@ -29,6 +46,7 @@ specs = st.builds(
     stop_signal=st.integers(1, 64),
     stop_timeout_s=seconds,
     directory=st.just(Path("/")),
+    sandbox=sandboxes,
 )
 statuses = st.builds(
     UnitStatus,
@@ -87,3 +105,10 @@ def test_an_error_keeps_its_kind_place_and_remedy(kind: type[DriverError]) -> No
     again = protocol.error_from_json(protocol.error_to_json(kind("what", where="here", remedy="do this")))
     assert type(again) is kind
     assert (again.message, again.where, again.remedy) == ("what", "here", "do this")
+
+
+def test_a_definition_of_before_there_were_sandboxes_is_read() -> None:
+    spec = UnitSpec("sleeper", ("sleep", "1"))
+    kept = protocol.spec_to_json(spec)
+    del kept["sandbox"]
+    assert protocol.spec_from_json(kept) == spec

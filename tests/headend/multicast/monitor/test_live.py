@@ -204,7 +204,7 @@ def test_a_monitor_that_dies_comes_back_and_one_altered_is_put_right(network: di
         return now is not None and now.pid not in {None, status.pid} and not await driver.verify(SECTION, _now())
 
     receiver.call(until, anew)
-    file = receiver.state_dir / "multicast-monitor.json"
+    file = receiver.state_dir / "multicast-monitor" / "section.json"
     altered = json.loads(file.read_text())
     altered["flows"] = []
     file.write_text(json.dumps(altered))

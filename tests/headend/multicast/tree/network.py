@@ -32,6 +32,8 @@ from nf.clock import RealClock
 from nf.contracts.driver import Context, Driver, DriverContext, Step, Undo
 from nf.documents.model import DocumentModel
 from nf.supervisor.client import SupervisorClient
+from nf.supervisor.systemd.units import SystemdUnits
+from tests.support import pid1
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
@@ -57,6 +59,7 @@ class Node:
         self.drivers: dict[str, Driver] = {}
         self.loop = asyncio.new_event_loop()
         self._supervisor: subprocess.Popen[bytes] | None = None
+        self._systemd: SystemdUnits | None = None
         ip("netns", "add", self.namespace)
         ip("-n", self.namespace, "link", "set", "lo", "up")
         self.run_dir.mkdir(parents=True)
@@ -90,10 +93,13 @@ class Node:
         return done.stdout
 
     def context(self) -> DriverContext:
-        units = SupervisorClient(self.run_dir / "supervisor.sock")
+        units = self._systemd or SupervisorClient(self.run_dir / "supervisor.sock")
         return DriverContext(self.name, self.run_dir, self.state_dir, units, RealClock())
 
     def supervise(self) -> None:
+        if pid1.INSIDE:
+            self._systemd = pid1.units_in(self.namespace, self.state_dir)
+            return
         program = [sys.executable, "-c", _SUPERVISOR, str(self.run_dir), str(self.state_dir)]
         self._supervisor = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.namespace}", *program])
 
@@ -101,6 +107,8 @@ class Node:
         if self._supervisor is not None:
             self._supervisor.send_signal(signal.SIGTERM)
             self._supervisor.wait(20)
+        if self._systemd is not None:
+            self.call(_forget, self._systemd)
         self.call(_finish_tasks)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
@@ -133,6 +141,12 @@ class Node:
             for view, text in now.items()
             for line in difflib.unified_diff(before[view].splitlines(), text.splitlines(), lineterm="", n=0)
         ]
+
+
+async def _forget(units: SystemdUnits) -> None:
+    for status in await units.list():
+        await units.remove(status.name)
+    await units.close()
 
 
 async def _finish_tasks() -> None:
