@@ -1,7 +1,7 @@
 """What an image of a role is made of, as people write it: packages with the reason, services, users, kernels, sizes.
 
-A recipe is a document like the others (`kind: ImageRecipe`): all broken rules at once, each with file, line, value, rule
-and remedy. A role's recipe stands on `base`, whose lists it adds to.
+A recipe is a document like the others (`kind: ImageRecipe`): all broken rules at once, each with file, line, value,
+rule and remedy. A role's recipe stands on `base`, whose lists it adds to.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, Strict
+from pydantic import BeforeValidator, Field, PlainSerializer, Strict, TypeAdapter
 
+from nf.contracts.json import digest as json_digest
 from nf.documents.loader import Loaded, load_document
 from nf.documents.model import Document, DocumentModel, Form, RuleError
 from nf.documents.registry import Extension, Registry
@@ -116,9 +117,13 @@ class UserEntry(GroupEntry):
 
 
 class Services(DocumentModel):
-    """What Debian's packages would start: what is in neither list is refused when the image is built."""
+    """What Debian's packages would start: what is in no list is refused when the image is built.
+
+    `enabled` starts with the image, `disabled` may be started, `masked` cannot.
+    """
 
     enabled: tuple[UnitEntry, ...] = ()
+    disabled: tuple[UnitEntry, ...] = ()
     masked: tuple[UnitEntry, ...] = ()
 
 
@@ -134,7 +139,7 @@ class Kernels(DocumentModel):
 
 
 class Python(DocumentModel):
-    """`without`: locked packages that no appliance needs; `drop`: files below site-packages; `programs`: of the venv."""
+    """`without`: locked packages that no appliance needs; `drop`: below site-packages; `programs`: of the venv."""
 
     without: tuple[PackageEntry, ...] = ()
     drop: tuple[PathsEntry, ...] = ()
@@ -176,6 +181,7 @@ class Recipe:
     groups: tuple[GroupEntry, ...]
     users: tuple[UserEntry, ...]
     enabled: tuple[str, ...]
+    disabled: tuple[str, ...]
     masked: tuple[str, ...]
     python_without: tuple[str, ...]
     python_drop: tuple[PathsEntry, ...]
@@ -185,6 +191,10 @@ class Recipe:
     def compatible(self) -> str:
         """What RAUC compares: an image of one role never goes onto an appliance of another."""
         return f"streamverse-nf-{self.role}-{ARCHITECTURE}"
+
+    def digest(self) -> str:
+        """SHA-256 of everything in it."""
+        return json_digest(TypeAdapter(Recipe).dump_python(self, mode="json"))
 
 
 def roles(directory: Path = ROLES_DIRECTORY) -> tuple[str, ...]:
@@ -198,7 +208,11 @@ def load_recipe(role: str, *, kernel: KernelFlavour = "production", directory: P
     if role not in known:
         raise NotFoundError(f"no role {role!r}", where=str(directory), remedy=nearest(role, known))
     base, own = (_load(directory / f"{name}.yaml") for name in (BASE, role))
-    problems = [*_doubled(base, None), *_doubled(own, base if own.document.spec.extends else None), *_lacking(own, base)]
+    problems = [
+        *_doubled(base, None),
+        *_doubled(own, base if own.document.spec.extends else None),
+        *_lacking(own, base),
+    ]
     if problems:
         raise DocumentError(problems, where=own.file)
     return _resolve(role, kernel, [base, own] if own.document.spec.extends else [own])
@@ -228,13 +242,14 @@ def _resolve(role: str, kernel: KernelFlavour, parts: list[Loaded[ImageRecipe]])
         description=parts[-1].document.metadata.description,
         kernel=kernel,
         slot_octets=slots[-1],
-        packages=tuple([*(p for spec in specs for p in spec.packages), *(p for found in kernels for p in found.packages)]),
+        packages=(*(p for spec in specs for p in spec.packages), *(p for found in kernels for p in found.packages)),
         components=tuple(dict.fromkeys(name for found in kernels for name in found.components)),
         exclude=tuple(path for entry in excluded for path in entry.paths),
         include=tuple(path for entry in excluded for path in entry.except_),
         groups=tuple(group for spec in specs for group in spec.groups),
         users=tuple(user for spec in specs for user in spec.users),
         enabled=tuple(unit.unit for spec in specs for unit in spec.services.enabled),
+        disabled=tuple(unit.unit for spec in specs for unit in spec.services.disabled),
         masked=tuple(unit.unit for spec in specs for unit in spec.services.masked),
         python_without=tuple(entry.name for spec in specs for entry in spec.python.without),
         python_drop=tuple(entry for spec in specs for entry in spec.python.drop),
@@ -246,8 +261,8 @@ def _names(spec: RecipeSpec) -> Iterator[tuple[str, str, str]]:
     """What may be there once only: kind, name, document key."""
     for number, package in enumerate(spec.packages):
         yield "package", package.name, f"spec.packages[{number}].name"
-    for kind, entries in (("enabled", spec.services.enabled), ("masked", spec.services.masked)):
-        for number, entry in enumerate(entries):
+    for kind in ("enabled", "disabled", "masked"):
+        for number, entry in enumerate(getattr(spec.services, kind)):
             yield "unit", entry.unit, f"spec.services.{kind}[{number}].unit"
     for number, user in enumerate(spec.users):
         yield "user", user.name, f"spec.users[{number}].name"

@@ -14,64 +14,28 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from images.builder import manifest as manifests
 from images.builder import overlay as overlays
-from images.builder import packages, python, rootfs, tree
-from images.builder.manifest import Manifest, OverlayEntry, PackageEntry, SourceEntry, VerityEntry
-from images.builder.packages import Cache, Selection, Source
-from images.builder.programs import require_programs, require_root, run
+from images.builder import packages, python, rootfs, services, sources, tree
+from images.builder.manifest import Manifest, OverlayEntry, PackageEntry
+from images.builder.order import FILES, Built, Options, source_commit, source_epoch
+from images.builder.packages import Cache, Selection
+from images.builder.programs import require_programs, require_root
 from images.builder.progress import Display, Report, Silence, Steps, part
-from images.recipe import ARCHITECTURE, KernelFlavour, Recipe, load_recipe
+from images.recipe import ARCHITECTURE, Recipe, load_recipe
 from nf.contracts.json import digest
-from nf.errors import DriverError, InputError, NotFoundError
+from nf.errors import InputError, NotFoundError
 
-SOURCE = Path(__file__).parents[2]
-FILES = SOURCE / "images" / "files"
 KEPT_TREES = 12
 """Trees that the cache keeps: two for each role and kernel. Each has 0.4 to 1.2 GB."""
 
 _STANDARD_LIBRARY = ("/usr/lib/python3.11", "/usr/lib/python3")
 _PYTHON_FORMAT = 3  # raised when this module makes another venv from the same lock
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What to build. `keys`: None with `root_only`, which ends at the root and signs nothing. `epoch`: seconds; None:
-    SOURCE_DATE_EPOCH, else the time of the last commit.
-    """
-
-    role: str
-    version: str
-    kernel: KernelFlavour = "production"
-    keys: Path | None = None
-    output: Path = Path("build/images")
-    cache: Path = Path("build/cache")
-    overlays: tuple[Path, ...] = ()
-    repositories: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()
-    mirror: str = ""
-    epoch: int | None = None
-    root_only: bool = False
-    keep_tree: bool = False
-    offline: bool = False
-    source: Path = SOURCE
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """`seconds`: of each step. `cached`: whether the packages' tree came from the cache."""
-
-    directory: Path
-    manifest: Manifest
-    seconds: dict[str, float]
-    cached: bool
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -81,40 +45,14 @@ class _Job:
     cache: Cache
     epoch: int
     place: Path
+    work: Path
     keys: Any
     notes: list[str] = field(default_factory=list)
     cached: bool = False
 
     @property
     def tree(self) -> Path:
-        return self.place / "tree"
-
-
-def source_epoch(source: Path, given: int | None = None) -> int:
-    """Seconds: `given`, else SOURCE_DATE_EPOCH, else the time of the last commit. Raises InputError."""
-    if given is not None:
-        return given
-    told = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if told:
-        if not told.isdecimal():
-            raise InputError("is no number of seconds", where=f"SOURCE_DATE_EPOCH={told}")
-        return int(told)
-    try:
-        return int(run(["git", "-C", str(source), "log", "-1", "--format=%ct"], where=str(source)))
-    except DriverError:
-        raise InputError(
-            "no time to build for", where=str(source), remedy="set SOURCE_DATE_EPOCH, or build from a git checkout"
-        ) from None
-
-
-def source_commit(source: Path) -> SourceEntry:
-    """What the product is made of; `unknown` outside a git checkout."""
-    try:
-        commit = run(["git", "-C", str(source), "rev-parse", "HEAD"], where=str(source)).strip()
-        changed = run(["git", "-C", str(source), "status", "--porcelain"], where=str(source)).strip()
-    except DriverError:
-        return SourceEntry(commit="unknown", modified=False)
-    return SourceEntry(commit=commit, modified=bool(changed))
+        return self.work / "tree"
 
 
 def build_image(options: Options, display: Display | None = None) -> Built:
@@ -127,7 +65,9 @@ def build_image(options: Options, display: Display | None = None) -> Built:
     except ValueError as error:
         raise InputError(str(error), where=f"--version {options.version}") from None
     if options.repositories and not options.packages:
-        raise InputError("a repository without a package", where="--repo", remedy="name what to take with --packages a,b")
+        raise InputError(
+            "a repository without a package", where="--repo", remedy="name what to take with --packages a,b"
+        )
     read = [overlays.read_overlay(directory) for directory in options.overlays]
     epoch = source_epoch(options.source, options.epoch)
     keys = _load_keys(options)
@@ -137,28 +77,31 @@ def build_image(options: Options, display: Display | None = None) -> Built:
     cache.make()
     final = options.output / f"{options.role}-{options.version}"
     place = options.output / f".{final.name}.part"
-    job = _Job(options, recipe, cache, epoch, place, keys)
-    packages.remove_tree(place)
-    place.mkdir(parents=True)
+    job = _Job(options, recipe, cache, epoch, place, place.with_suffix(".work"), keys)
+    for directory in (place, job.work):
+        packages.remove_tree(directory)
+        directory.mkdir(parents=True)
     try:
         steps = Steps(display or Silence(), _weights(options))
         with steps.step("packages") as report:
-            sources, selection = _select(job, report)
+            selection = _select(job, report)
         with steps.step("tree") as report:
             lock = _prepare_tree(job, selection, report)
         with steps.step("product") as report:
-            overlay = _finish_tree(job, selection, read, lock, report)
-        manifest = _describe(job, selection, overlay)
-        files = _assemble(job, manifest, steps)
-        manifest = files(manifest)
+            overlay = _finish_tree(job, selection, read, report)
+            manifest = _describe(job, selection, overlay)
+        if options.root_only:
+            with steps.step("root archive"):
+                manifest = _archive(job, manifest)
+        else:
+            manifest = _assemble(job, manifest, selection, lock, steps)
         if options.keep_tree:
             _put(job.tree, options.output / f"{final.name}.tree")
-        packages.remove_tree(job.tree)
         _put(place, final)
     finally:
+        packages.remove_tree(job.work)
         packages.remove_tree(place)
     packages.prune(cache.trees, keep=KEPT_TREES)
-    del sources
     return Built(final, manifest, steps.seconds, job.cached, tuple(job.notes))
 
 
@@ -166,7 +109,7 @@ def _weights(options: Options) -> dict[str, float]:
     weights = {"packages": 10.0, "tree": 40.0, "product": 25.0}
     if options.root_only:
         return {**weights, "root archive": 8.0}
-    return {**weights, "root": 45.0, "boot": 30.0, "supply": 40.0}
+    return {**weights, "product": 40.0, "root": 45.0, "boot": 20.0, "supply": 40.0}
 
 
 def _put(made: Path, place: Path) -> None:
@@ -183,22 +126,23 @@ def _load_keys(options: Options) -> Any:
         return None
     if options.keys is None or not options.keys.is_dir():
         raise NotFoundError(
-            "no signing keys", where=str(options.keys or "--keys"), remedy="nf image keys init DIR makes them, once; then --keys DIR"
+            "no signing keys",
+            where=str(options.keys or "--keys"),
+            remedy="nf image keys init DIR makes them, once; then --keys DIR",
         )
     from images.signing.keys import load_keys
 
     return load_keys(options.keys)
 
 
-def _select(job: _Job, report: Report) -> tuple[list[Source], Selection]:
+def _select(job: _Job, report: Report) -> Selection:
     options = job.options
-    sources = packages.mirror_sources(options.mirror) if options.mirror else packages.machine_sources()
-    own = [one for where in options.repositories for one in overlays.repository(where, job.place / "repositories")]
-    selection = packages.select(
-        job.recipe, sources, job.cache, operator_sources=own, operator_packages=options.packages,
+    debian = sources.mirror_sources(options.mirror) if options.mirror else sources.machine_sources()
+    own = [one for where in options.repositories for one in overlays.repository(where, job.work / "repositories")]
+    return packages.select(
+        job.recipe, debian, job.cache, operator_sources=own, operator_packages=options.packages,
         offline=options.offline, report=report,
     )  # fmt: skip
-    return sources, selection
 
 
 def _prepare_tree(job: _Job, selection: Selection, report: Report) -> str:
@@ -241,12 +185,12 @@ def _debian_tree(job: _Job, selection: Selection, report: Report) -> None:
 
 
 def _finish_tree(
-    job: _Job, selection: Selection, read: Sequence[overlays.Overlay], lock: str, report: Report
+    job: _Job, selection: Selection, read: Sequence[overlays.Overlay], report: Report
 ) -> OverlayEntry | None:
     root, recipe, options = job.tree, job.recipe, job.options
     report(0.0, "our wheel")
     python.install_product(
-        root, python.make_wheel(options.source, job.place / "wheel", epoch=job.epoch), recipe.python_programs
+        root, python.make_wheel(options.source, job.work / "wheel", epoch=job.epoch), recipe.python_programs
     )
     python.drop(root, recipe.python_drop)
     report(0.3, "compiling Python")
@@ -262,31 +206,29 @@ def _finish_tree(
     rootfs.write_identity(root, recipe, options.version)
     entry = _add_overlay(job, selection, read)
     report(0.6, "services and accounts")
-    rootfs.settle_services(root, recipe, allowed=[*_own_units(root), *(entry.units if entry else ())])
+    services.settle_services(
+        root, recipe, ours=services.own_units(FILES, recipe.role), allowed=entry.units if entry else ()
+    )
     _settle_accounts(job, operator=entry is not None)
     overlays.check_libraries(root)
     rootfs.strip_privileges(root)
-    report(0.7, "cleaning up")
+    if job.keys is not None:
+        report(0.7, "initial file system")
+        from images.builder.initramfs import make_initramfs
+
+        make_initramfs(root, job.work / "initramfs.img", epoch=job.epoch)
+    report(0.9, "cleaning up")
     rootfs.clean(root)
     rootfs.describe_var(root)
     rootfs.keep_package_list(root, [f"{one.name} {one.version} {one.origin}" for one in _packages(job, selection)])
     rootfs.audit(root)
     tree.set_times(root, job.epoch)
-    report(1.0, "")
-    del lock
     return entry
 
 
 def _product_packages(root: Path) -> list[str]:
     record = next((root / python.SITE[1:]).glob("streamverse_nf-*.dist-info/top_level.txt"))
     return sorted(record.read_text().split())
-
-
-def _own_units(root: Path) -> list[str]:
-    """Units that `images/files` brings: what it links into a target starts with the image."""
-    return [path.name for path in (root / "etc/systemd/system").glob("*.wants/nf-*")] + [
-        path.name for part_of in FILES.glob("*") for path in part_of.rglob("*.*") if "systemd/system" in str(path)
-    ]
 
 
 def _settle_accounts(job: _Job, *, operator: bool) -> None:
@@ -317,7 +259,9 @@ def _add_overlay(job: _Job, selection: Selection, read: Sequence[overlays.Overla
             for path in tree.copy_files(overlay.directory / "units", _units_place(job.tree), {}):
                 files[f"/usr/lib/systemd/system{path}"] = manifests.sha256(_units_place(job.tree) / path[1:])
         units += overlay.units
-    units += [unit for name in dict.fromkeys([*own, *job.options.packages]) for unit in overlays.package_units(job.tree, name)]
+    units += [
+        unit for name in dict.fromkeys([*own, *job.options.packages]) for unit in overlays.package_units(job.tree, name)
+    ]
     wanted = list(dict.fromkeys(unit for unit in units if unit not in job.recipe.masked))
     overlays.enable(job.tree, wanted)
     return OverlayEntry(files=files, packages=tuple(sorted({*own, *job.options.packages})), units=tuple(sorted(wanted)))
@@ -351,10 +295,11 @@ def _packages(job: _Job, selection: Selection) -> list[PackageEntry]:
 def _describe(job: _Job, selection: Selection, overlay: OverlayEntry | None) -> Manifest:
     kernels = sorted(path.name.removeprefix("vmlinuz-") for path in (job.tree / "boot").glob("vmlinuz-*"))
     if len(kernels) != 1:
-        raise InputError(f"{len(kernels)} kernels in the tree", where=job.recipe.role, remedy="name exactly one in the recipe")
+        raise InputError(
+            f"{len(kernels)} kernels in the tree", where=job.recipe.role, remedy="name exactly one in the recipe"
+        )
     fixed = {one.name for one in (*job.recipe.users, *job.recipe.groups)}
     there = {**rootfs.accounts(job.tree, "group"), **rootfs.accounts(job.tree, "passwd")}
-    starting = (job.tree / rootfs.SYSTEM_UNITS).glob("*.wants/*")
     return Manifest(
         role=job.recipe.role,
         version=job.options.version,
@@ -366,64 +311,38 @@ def _describe(job: _Job, selection: Selection, overlay: OverlayEntry | None) -> 
         source=source_commit(job.options.source),
         slot_octets=job.recipe.slot_octets,
         tree_sha256=tree.tree_digest(job.tree),
-        verity=None,
         files={},
         packages=tuple(_packages(job, selection)),
         accounts={name: number for name, number in sorted(there.items()) if name in fixed},
-        units=tuple(sorted({path.name for path in starting})),
+        units=services.starting(job.tree),
         overlay=overlay,
-        sandbox=sandbox_scores(job.tree),
+        sandbox=services.sandbox_scores(job.tree),
     )
 
 
-def sandbox_scores(root: Path) -> dict[str, float]:
-    """Exposure of our units by `systemd-analyze security` (systemd 250 and later work on a tree): unit -> 0.0 to 10.0."""
-    import json
-
-    ours = sorted(path.name for path in (root / "usr/lib/systemd/system").glob("nf-*.service") if "@." not in path.name)
-    found: dict[str, float] = {}
-    for unit in ours:
-        done = subprocess.run(
-            ["systemd-analyze", "security", "--offline=yes", f"--root={root}", "--no-pager", "--json=short", unit],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        try:
-            rows = json.loads(done.stdout)
-            weights = [float(row["exposure"]) for row in rows if row.get("exposure") not in (None, "")]
-        except (ValueError, KeyError, TypeError):
-            continue
-        found[unit] = round(sum(weights), 1)
-    return found
-
-
-def _assemble(job: _Job, manifest: Manifest, steps: Steps) -> Callable[[Manifest], Manifest]:
-    if job.options.root_only:
-        return _archive(job, steps)
-    from images.builder.assemble import assemble
-
-    return assemble(job.tree, job.place, keys=job.keys, recipe=job.recipe, epoch=job.epoch, steps=steps)
-
-
-def _archive(job: _Job, steps: Steps) -> Callable[[Manifest], Manifest]:
+def _archive(job: _Job, manifest: Manifest) -> Manifest:
     """The root alone: rootfs.tar and an unsigned manifest."""
-    with steps.step("root archive"):
-        tree.pack(job.tree, job.place / "rootfs.tar")
-    shutil.rmtree(job.place / "wheel", ignore_errors=True)
-    shutil.rmtree(job.place / "repositories", ignore_errors=True)
-
-    def write(manifest: Manifest) -> Manifest:
-        _write_packages(job.place, manifest)
-        names = ("rootfs.tar", "packages.txt")
-        full = manifest.model_copy(update={"files": manifests.describe_files(job.place, names)})
-        (job.place / manifests.FILE_NAME).write_bytes(full.text())
-        return full
-
-    return write
+    tree.pack(job.tree, job.place / "rootfs.tar")
+    (job.place / "packages.txt").write_text(manifest.package_list())
+    full = manifest.model_copy(update={"files": manifests.describe_files(job.place, ("rootfs.tar", "packages.txt"))})
+    (job.place / manifests.FILE_NAME).write_bytes(full.text())
+    return full
 
 
-def _write_packages(place: Path, manifest: Manifest) -> None:
-    lines = [f"{one.name} {one.version} {one.architecture} {one.origin} {one.octets}\n" for one in manifest.packages]
-    (place / "packages.txt").write_text("".join(lines))
+def _assemble(job: _Job, manifest: Manifest, selection: Selection, lock: str, steps: Steps) -> Manifest:
+    """All of the image, by what signs and what lists: see `images.builder.assemble`."""
+    from images.builder.assemble import Parts, assemble
 
-
-__all__ = ["Built", "Options", "VerityEntry", "build_image", "source_commit", "source_epoch"]
+    parts = Parts(
+        tree=job.tree,
+        out=job.place,
+        initramfs=job.work / "initramfs.img",
+        keys=job.keys,
+        epoch=job.epoch,
+        archives=tuple(job.cache.archives / package.file for package in selection.packages),
+        wheels=tuple(sorted(python.fetch_wheels(lock, job.cache).glob("*.whl"))),
+        wheel=next((job.work / "wheel").glob("*.whl")),
+        lock=lock,
+        recipe_digest=job.recipe.digest(),
+    )
+    return assemble(parts, manifest, steps)

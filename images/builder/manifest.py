@@ -1,4 +1,4 @@
-"""The manifest: the one description of an image. Its text is canonical, so that one signature covers one octet string."""
+"""The manifest: the one description of an image. Its text is canonical: one signature covers one octet string."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class _Model(BaseModel):
 
 
 class FileEntry(_Model):
-    """A file beside the manifest."""
+    """A file beside the manifest; `size` in octets."""
 
-    octets: Octets
+    size: Octets
     sha256: Sha256
 
 
@@ -71,19 +71,14 @@ class OverlayEntry(_Model):
     units: tuple[str, ...] = ()
 
 
-class VerityEntry(_Model):
-    """dm-verity of the root: the hash that the signed kernel image carries; the offset, in octets, of the hash tree."""
-
-    root_hash: Sha256
-    hash_offset: Octets
-
-
 class Manifest(_Model):
     """`format` rises when a reader of the older one would go wrong. `source_date_epoch`: seconds, the image's own time.
 
-    `files`: every file of the output by name, but the manifest and its signature. `accounts`: user -> id, which stays the
-    same for ever. `sandbox`: unit -> exposure by `systemd-analyze security`, 0.0 (none) to 10.0. `differs`: None when
-    nothing is known to differ between two builds.
+    files         every file of the output by name, but the manifest, its signature and the provenance
+    accounts      user or group -> id, the same for ever
+    sandbox       unit -> exposure by `systemd-analyze security`, 0.0 (none) to 10.0
+    root_hash     of dm-verity, which the signed kernel image carries; None for a root that was built alone
+    hash_offset   octets: where the hash tree begins in rootfs.img
     """
 
     format: Literal[1] = 1
@@ -97,7 +92,8 @@ class Manifest(_Model):
     source: SourceEntry
     slot_octets: Octets
     tree_sha256: Sha256
-    verity: VerityEntry | None
+    root_hash: Sha256 | None = None
+    hash_offset: Octets = 0
     files: dict[str, FileEntry]
     packages: tuple[PackageEntry, ...]
     accounts: dict[str, int]
@@ -113,6 +109,12 @@ class Manifest(_Model):
         """The packages that take most of the root."""
         return tuple(sorted(self.packages, key=lambda one: (-one.octets, one.name))[:count])
 
+    def package_list(self) -> str:
+        """One line for each package: name, version, architecture, origin, octets."""
+        return "".join(
+            f"{one.name} {one.version} {one.architecture} {one.origin} {one.octets}\n" for one in self.packages
+        )
+
     def to_json(self) -> JsonObject:
         data: JsonObject = self.model_dump(mode="json")
         return data
@@ -127,7 +129,9 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise IntegrityError(f"is no manifest: {place}: {first['msg']}", where=where, remedy="build the image anew") from None
+        raise IntegrityError(
+            f"is no manifest: {place}: {first['msg']}", where=where, remedy="build the image anew"
+        ) from None
     if manifest.text() != data:
         raise IntegrityError("is not as the builder wrote it", where=where, remedy="take the file from the build again")
     return manifest
@@ -139,7 +143,9 @@ def read_manifest(path: Path) -> Manifest:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(file), remedy="nf image build makes it") from None
+        raise InputError(
+            f"cannot be read: {error.strerror}", where=str(file), remedy="nf image build makes it"
+        ) from None
     return parse_manifest(data, where=str(file))
 
 
@@ -152,5 +158,6 @@ def sha256(path: Path) -> str:
 def describe_files(directory: Path, names: Iterable[str]) -> dict[str, FileEntry]:
     """Entries for the files of `directory` with these names."""
     return {
-        name: FileEntry(octets=(directory / name).stat().st_size, sha256=sha256(directory / name)) for name in sorted(names)
+        name: FileEntry(size=(directory / name).stat().st_size, sha256=sha256(directory / name))
+        for name in sorted(names)
     }

@@ -17,8 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from images.builder.packages import Source, installed, parse_sources
+from images.builder.packages import installed
 from images.builder.programs import in_tree, run
+from images.builder.sources import Source, parse_sources
 from images.builder.tree import inside, walk
 from nf.documents.rules import nearest
 from nf.errors import DocumentError, InputError, Problem
@@ -30,7 +31,7 @@ _LEAST_LIBCURL = (8, 0, 0)
 _REFUSED: Mapping[str, str] = {
     "/var": "the data partition covers it; ship a file below /usr and a tmpfiles.d(5) line that copies it",
     "/run": "it is empty at every start; write a tmpfiles.d(5) line",
-    "/tmp": "it is empty at every start",
+    "/tmp": "it is empty at every start",  # noqa: S108  # a place in the image
     "/dev": "the kernel fills it; write a udev rule",
     "/proc": "the kernel fills it",
     "/sys": "the kernel fills it; write a sysctl.d(5) or tmpfiles.d(5) line",
@@ -50,7 +51,7 @@ _REFUSED: Mapping[str, str] = {
     "/etc/fstab": "the file systems are the product's; write a .mount unit",
 }
 
-SUPERVISION = """# The same supervision as the product's own daemons: started again when they end, bounded, without new rights.
+SUPERVISION = """# The same supervision as the product's own daemons: started again when they end, without new rights.
 [Unit]
 StartLimitIntervalSec=0
 
@@ -113,7 +114,9 @@ def _misplaced(directory: Path) -> Iterator[Problem]:
 
 def _unfit(path: str, mode: int, where: str) -> Iterator[Problem]:
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-        yield Problem("is neither a file nor a link nor a directory", "leave it out; a udev rule makes devices", file=where)
+        yield Problem(
+            "is neither a file nor a link nor a directory", "leave it out; a udev rule makes devices", file=where
+        )
     if mode & (stat.S_ISUID | stat.S_ISGID) and stat.S_ISREG(mode):
         yield Problem("has set-uid or set-gid", "chmod ug-s; let its unit run as the user it needs", file=where)
     if any(ord(character) < 32 or ord(character) == 127 for character in path):
@@ -132,7 +135,9 @@ def _unfit_unit(path: str, mode: int, where: str) -> Iterator[Problem]:
     parts = PurePosixPath(path).parts[1:]
     if stat.S_ISDIR(mode):
         if len(parts) > 1 or not parts[0].endswith(".d"):
-            yield Problem("a directory below units is named after its unit", f"name it {parts[0]}.service.d", file=where)
+            yield Problem(
+                "a directory below units is named after its unit", f"name it {parts[0]}.service.d", file=where
+            )
         return
     if not stat.S_ISREG(mode):
         yield Problem("is no file", "write the unit itself", file=where)
@@ -159,7 +164,9 @@ def repository(where: str, work: Path) -> list[Source]:
     for source in found:
         if not any(name in {"Signed-By", "Trusted"} for name, _ in source.options):
             raise InputError(
-                f"{source.uris[0]} names no key", where=where, remedy="add Signed-By: /path/to/keyring.gpg of that repository"
+                f"{source.uris[0]} names no key",
+                where=where,
+                remedy="add Signed-By: /path/to/keyring.gpg of that repository",
             )
     if not found:
         raise InputError("names no repository", where=where, remedy="write Types: deb, URIs:, Suites:, Signed-By:")
@@ -167,7 +174,7 @@ def repository(where: str, work: Path) -> list[Source]:
 
 
 def _directory(path: Path, work: Path) -> Source:
-    """A flat repository (sources.list(5), a suite that ends with a slash). Its files are the operator's own: trusted."""
+    """A flat repository (sources.list(5), a suite that ends with a slash). Its files are the operator's: trusted."""
     packages = sorted(path.glob("*.deb"))
     if not packages:
         raise InputError("holds no .deb", where=str(path), remedy="put the packages there")
@@ -178,7 +185,9 @@ def _directory(path: Path, work: Path) -> Source:
         (place / package.name).symlink_to(package.resolve())
         control = run(["dpkg-deb", "--field", str(package)], where=str(package)).strip()
         data = package.read_bytes()
-        index.append(f"{control}\nFilename: ./{package.name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n")
+        index.append(
+            f"{control}\nFilename: ./{package.name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
+        )
     text = "\n".join(index).encode()
     (place / "Packages").write_bytes(text)
     (place / "Packages.gz").write_bytes(gzip.compress(text, mtime=0))
@@ -247,7 +256,9 @@ def check_libraries(tree: Path) -> None:
     if not functions:
         return
     problems = []
-    libraries = {name: version for name, (version, _) in there.items() if re.fullmatch(r"libcurl[34].*|libcurl[34]-.*", name)}
+    libraries = {
+        name: version for name, (version, _) in there.items() if re.fullmatch(r"libcurl[34].*|libcurl[34]-.*", name)
+    }
     for name, version in sorted(libraries.items()):
         if upstream(version) < _LEAST_LIBCURL:
             problems.append(

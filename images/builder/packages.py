@@ -1,6 +1,6 @@
 """Debian packages: where they come from, which exact ones an image gets, and the cache that holds them.
 
-The mirror is that of the machine's own apt, unless another is named. What apt would install is asked first: that list,
+What apt would install is asked first: that list,
 with every version and checksum, is the key of the cache, so that a new version upstream is never missed.
 """
 
@@ -16,38 +16,17 @@ from urllib.parse import unquote
 
 from images.builder.programs import environment, run
 from images.builder.progress import Report, part, silent
+from images.builder.sources import SUITE, Source, with_components
 from images.recipe import ARCHITECTURE, Recipe
 from nf.contracts.json import digest
-from nf.errors import DriverError, InputError, IntegrityError, NotFoundError
+from nf.errors import DriverError, InputError, IntegrityError
 
-SUITE = "bookworm"
-SUITES = (SUITE, f"{SUITE}-updates", f"{SUITE}-security")
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 TREE_EPOCH = 1_686_355_200
 """2023-06-10, when Debian 12 came out: the time that packages see when they are set up, so that a cached tree is of no
 particular day. A finished image carries the time of its own build."""
 
 _FORMAT = 4  # raised when this module makes another tree from the same packages
-_COMPONENTS = frozenset({"main", "contrib", "non-free", "non-free-firmware"})
 _URI = re.compile(r"'([^']+)' (\S+) (\d+) (\S+)")
-_ONE_LINE = re.compile(r"deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)((?:\s+\S+)*)\s*")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One entry of apt's sources (sources.list(5)); `options` in the words of the deb822 form, such as Signed-By."""
-
-    uris: tuple[str, ...]
-    suites: tuple[str, ...]
-    components: tuple[str, ...] = ()
-    options: tuple[tuple[str, str], ...] = ()
-
-    def text(self) -> str:
-        """In deb822 form."""
-        lines = ["Types: deb", f"URIs: {' '.join(self.uris)}", f"Suites: {' '.join(self.suites)}"]
-        if self.components:
-            lines.append(f"Components: {' '.join(self.components)}")
-        return "\n".join([*lines, *(f"{name}: {value}" for name, value in self.options)]) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,104 +72,15 @@ class Cache:
     def make(self) -> None:
         """Raises InputError when it cannot be made."""
         try:
-            for path in (self.archives / "partial", self.trees, self.wheels, self.directory / "apt/state/lists/partial"):
+            for path in (
+                self.archives / "partial",
+                self.trees,
+                self.wheels,
+                self.directory / "apt/state/lists/partial",
+            ):
                 path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot be made: {error.strerror}", where=str(self.directory), remedy="--cache") from None
-
-
-def parse_sources(text: str, *, where: str) -> list[Source]:
-    """Entries for binary packages, of the deb822 form or of one line each. Raises InputError with the line."""
-    if re.search(r"(?m)^deb(-src)?\s", text):
-        return [found for number, line in enumerate(text.splitlines(), 1) if (found := _one_line(line, number, where))]
-    return [found for stanza in re.split(r"\n\s*\n", text) if (found := _stanza(stanza, where))]
-
-
-def _one_line(line: str, number: int, where: str) -> Source | None:
-    bare = line.split("#", 1)[0].strip()
-    if not bare or bare.startswith("deb-src"):
-        return None
-    match = _ONE_LINE.fullmatch(bare)
-    if match is None:
-        raise InputError(
-            f"line {number} is no apt source: {bare[:60]}", where=where, remedy="write: deb [signed-by=KEYRING] URI SUITE main"
-        )
-    given = dict(item.split("=", 1) for item in (match[1] or "").split() if "=" in item)
-    known = {"signed-by": "Signed-By", "trusted": "Trusted", "check-valid-until": "Check-Valid-Until"}
-    options = tuple((known[name], value) for name, value in given.items() if name in known)
-    return Source((match[2],), (match[3],), tuple(match[4].split()), options)
-
-
-def _stanza(text: str, where: str) -> Source | None:
-    fields: dict[str, str] = {}
-    last = ""
-    for line in text.splitlines():
-        if line.startswith("#") or not line.strip():
-            continue
-        if line[0] in " \t" and last:
-            fields[last] += "\n" + line
-            continue
-        name, mark, value = line.partition(":")
-        if not mark:
-            raise InputError(f"no field: {line[:60]}", where=where, remedy="write Types:, URIs:, Suites:, Components:")
-        last = name.strip().lower()
-        fields[last] = value.strip()
-    if not fields or fields.get("enabled", "yes").lower() == "no" or "deb" not in fields.get("types", "deb").split():
-        return None
-    for name in ("uris", "suites"):
-        if not fields.get(name):
-            raise InputError(f"an entry has no {name.upper()}", where=where, remedy="see sources.list(5)")
-    known = {"signed-by": "Signed-By", "trusted": "Trusted", "check-valid-until": "Check-Valid-Until"}
-    return Source(
-        tuple(fields["uris"].split()),
-        tuple(fields["suites"].split()),
-        tuple(fields.get("components", "").split()),
-        tuple((known[name], value) for name, value in fields.items() if name in known),
-    )
-
-
-def machine_sources(directory: Path = Path("/etc/apt")) -> list[Source]:
-    """Those of Debian 12 that this machine's apt uses. Raises NotFoundError when there are none."""
-    files = [directory / "sources.list", *sorted((directory / "sources.list.d").glob("*"))]
-    found = []
-    for path in files:
-        if path.suffix in {".list", ".sources"} and path.is_file():
-            found += [one for one in parse_sources(path.read_text(errors="replace"), where=str(path)) if _is_debian(one)]
-    if not found:
-        raise NotFoundError(
-            f"no source of Debian 12 ({SUITE})", where=str(directory), remedy="name one with --mirror URL or --mirror FILE"
-        )
-    return found
-
-
-def _is_debian(source: Source) -> bool:
-    return set(source.suites) <= set(SUITES) and set(source.components) <= _COMPONENTS and bool(source.components)
-
-
-def mirror_sources(mirror: str) -> list[Source]:
-    """From `--mirror`: the URL of a Debian archive, or a file of apt sources (a dated snapshot, say). Raises InputError."""
-    if "://" not in mirror:
-        try:
-            return parse_sources(Path(mirror).read_text(), where=mirror)
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", where=mirror, remedy="name a URL or a file") from None
-    archive = mirror.rstrip("/")
-    signed = (("Signed-By", str(KEYRING)),)
-    return [
-        Source((archive,), SUITES[:2], ("main",), signed),
-        Source((f"{archive}-security",), SUITES[2:], ("main",), signed),
-    ]
-
-
-def with_components(sources: Iterable[Source], wanted: Sequence[str]) -> list[Source]:
-    """The same entries with `main` and `wanted`, signed by Debian's keyring where they name no other."""
-    made = []
-    for source in sources:
-        options = source.options
-        if not any(name in {"Signed-By", "Trusted"} for name, _ in options):
-            options = (*options, ("Signed-By", str(KEYRING)))
-        made.append(Source(source.uris, source.suites, tuple(dict.fromkeys(("main", *wanted))), options))
-    return made
 
 
 def select(
@@ -219,12 +109,12 @@ def select(
     printed = apt.run("install", "--print-uris", *asked, archives="none")
     packages = tuple(sorted(parse_uris(printed, hosts), key=lambda package: package.name))
     _download(apt, asked, part(report, 0.3, 1.0))
-    return Selection(packages, tuple([*debian, *operator_sources]), tuple(names), _key(recipe, packages))
+    return Selection(packages, (*debian, *operator_sources), tuple(names), _key(recipe, packages))
 
 
 def parse_uris(text: str, operator_uris: Iterable[str] = ()) -> list[Package]:
     """apt's `--print-uris`: 'URI' FILE OCTETS CHECKSUM. Raises IntegrityError for a line of another form."""
-    roots = tuple(f"{uri}/" for uri in operator_uris)
+    roots = tuple(f"{_one_slash(uri)}/" for uri in operator_uris)
     found = []
     for line in text.splitlines():
         if not line.strip():
@@ -234,11 +124,16 @@ def parse_uris(text: str, operator_uris: Iterable[str] = ()) -> list[Package]:
         if match is None or len(parts) != 3:
             raise IntegrityError(f"apt answered: {line[:100]}", where="apt-get --print-uris")
         name, version, architecture = parts
-        own = match[1].startswith(roots) if roots else False
+        own = _one_slash(match[1]).startswith(roots) if roots else False
         found.append(Package(name, unquote(version), architecture, match[1], match[2], int(match[3]), match[4], own))
     if not found:
         raise IntegrityError("apt would install nothing", where="apt-get --print-uris")
     return found
+
+
+def _one_slash(uri: str) -> str:
+    """apt shortens copy:///x to copy:/x."""
+    return re.sub(r"^([a-z]+):/+", r"\1:/", uri)
 
 
 def _key(recipe: Recipe, packages: Sequence[Package]) -> str:
@@ -261,7 +156,9 @@ class _Apt:
     cache: Cache
     sources: Sequence[Source]
 
-    def run(self, command: str, *arguments: str, archives: str = "archives", remedy: str = "", report: Report = silent) -> str:
+    def run(
+        self, command: str, *arguments: str, archives: str = "archives", remedy: str = "", report: Report = silent
+    ) -> str:
         base, held = self.cache.directory / "apt", self.cache.directory / archives
         (held / "partial").mkdir(parents=True, exist_ok=True)
         (base / "debian.sources").write_text("\n".join(source.text() for source in self.sources))
@@ -326,9 +223,10 @@ def make_tree(recipe: Recipe, selection: Selection, cache: Cache, out: Path, *, 
         "customize": 'rm -rf "$1"/var/cache/apt/archives/*.deb',
     }
     command = [
-        "unshare", "--mount", "--propagation", "private", "mmdebstrap", "--mode=root", "--variant=essential", "--format=tar",
-        f"--architectures={ARCHITECTURE}", f"--include={','.join(selection.asked)}", "--skip=download/empty",
-        "--skip=essential/unlink", "--skip=check/empty",
+        "unshare", "--mount", "--propagation", "private",
+        "mmdebstrap", "--mode=root", "--variant=essential", "--format=tar",
+        f"--architectures={ARCHITECTURE}", f"--include={','.join(selection.asked)}",
+        "--skip=download/empty", "--skip=essential/unlink", "--skip=check/empty",
         '--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"',
         *(f'--aptopt={name} "{value}"' for name, value in _acquisition().items()),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.exclude),
@@ -390,15 +288,18 @@ def accounts_script(recipe: Recipe, packages: Iterable[str]) -> str:
     """
     present = set(packages)
     users = sorted((user for user in recipe.users if user.package in present), key=lambda user: user.id)
-    made = [*(group for group in recipe.groups if group.package in present), *(user for user in users if not user.group)]
+    made = [
+        *(group for group in recipe.groups if group.package in present),
+        *(user for user in users if not user.group),
+    ]
     groups = {group.name: group.id for group in sorted(made, key=lambda group: group.id)}
     lines = []
     for name, number in groups.items():
         members = ",".join(user.name for user in users if name in user.groups)
-        lines.append(f"echo {shlex.quote(f'{name}:*:{number}:{members}')} >>\"$1/etc/group\"")
+        lines.append(f'echo {shlex.quote(f"{name}:*:{number}:{members}")} >>"$1/etc/group"')
     for user in users:
         entry = f"{user.name}:*:{user.id}:{groups[user.group or user.name]}::{user.home}:/usr/sbin/nologin"
-        lines.append(f"echo {shlex.quote(entry)} >>\"$1/etc/passwd\"")
+        lines.append(f'echo {shlex.quote(entry)} >>"$1/etc/passwd"')
     return "\n".join(["set -e", *lines])
 
 

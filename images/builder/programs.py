@@ -1,4 +1,4 @@
-"""The Debian programs that make a root: found before anything begins, run with one environment, their words on failure."""
+"""The Debian programs that make a root: found before anything begins, run with one environment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ _LAST_WORDS = 8
 def require_root(what: str) -> None:
     """Raises RefusedError."""
     if os.geteuid() != 0:
-        raise RefusedError(f"{what} needs root", where="nf image build", remedy="run it with sudo, or in a CI job's root")
+        raise RefusedError(
+            f"{what} needs root", where="nf image build", remedy="run it with sudo, or as the root of a CI job"
+        )
 
 
 def require_programs(names: Sequence[str] = tuple(PACKAGES)) -> None:
@@ -42,7 +44,7 @@ def require_programs(names: Sequence[str] = tuple(PACKAGES)) -> None:
 
 
 def environment(epoch: int | None = None, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What every program sees: the same language and time zone everywhere, proxies of the caller, `epoch` in seconds."""
+    """What every program sees: the same language and time zone, the caller's proxies, `epoch` in seconds."""
     proxies = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
     settings = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": "/root", **proxies, **(extra or {})}
     if epoch is not None:
@@ -75,7 +77,9 @@ def run(
             code, said, output = (*_listen(command, settings, cwd, heard), "")
     except FileNotFoundError:
         raise UnavailableError(
-            f"{command[0]} is not installed", where=where, remedy=f"apt-get install {PACKAGES.get(command[0], command[0])}"
+            f"{command[0]} is not installed",
+            where=where,
+            remedy=f"apt-get install {PACKAGES.get(command[0], command[0])}",
         ) from None
     if code != 0:
         words = [line.strip() for line in said.splitlines() if line.strip()][-_LAST_WORDS:]
@@ -107,6 +111,8 @@ def _listen(
     return process.returncode, "".join(last)
 
 
-def in_tree(tree: Path, *command: str, where: str, epoch: int | None = None, extra: Mapping[str, str] | None = None) -> str:
+def in_tree(
+    tree: Path, *command: str, where: str, epoch: int | None = None, extra: Mapping[str, str] | None = None
+) -> str:
     """Run a program of `tree` inside it (chroot). Nothing is mounted. Raises DriverError."""
     return run(["chroot", str(tree), *command], where=where, env=environment(epoch, extra))

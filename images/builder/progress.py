@@ -1,4 +1,4 @@
-"""How long work is shown: named steps with weights, a bar on a terminal, one line for each step elsewhere; on stderr."""
+"""How long work is shown: steps with weights, a bar on a terminal, elsewhere one line for each step; on stderr."""
 
 from __future__ import annotations
 

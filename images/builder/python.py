@@ -69,7 +69,9 @@ def wanted_lock(text: str, without: Collection[str]) -> str:
     unknown = sorted({normal(name) for name in without} - {name for name, _ in entries})
     if unknown:
         raise InputError(
-            f"not in the lock: {', '.join(unknown)}", where="requirements.lock", remedy="take them out of python.without"
+            f"not in the lock: {', '.join(unknown)}",
+            where="requirements.lock",
+            remedy="take them out of python.without",
         )
     left_out = {normal(name) for name in without}
     return "".join(entry for name, entry in entries if name not in left_out)
@@ -85,7 +87,9 @@ def fetch_wheels(lock: str, cache: Cache, *, offline: bool = False, report: Repo
         os.utime(place)
         return place
     if offline:
-        raise UnavailableError("the wheels of the lock are not in the cache", where=str(cache.wheels), remedy="build once online")
+        raise UnavailableError(
+            "the wheels of the lock are not in the cache", where=str(cache.wheels), remedy="build once online"
+        )
     if sys.version_info[:2] != PYTHON:
         raise UnavailableError(
             f"this is Python {sys.version_info[0]}.{sys.version_info[1]}; images have {PYTHON[0]}.{PYTHON[1]}",
@@ -120,15 +124,24 @@ def source_files(source: Path) -> list[Path]:
     if not (source / "pyproject.toml").is_file():
         raise InputError("is no checkout of the product", where=str(source), remedy="run nf from a checkout")
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=source, capture_output=True, check=False
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=source,
+        capture_output=True,
+        check=False,
     )
     if listed.returncode == 0:
         names = sorted({name for name in listed.stdout.decode(errors="surrogateescape").split("\0") if name})
     else:
         names = sorted(str(path.relative_to(source)) for path in source.rglob("*") if path.is_file())
-        names = [name for name in names if not any(part.startswith((".", "__pycache__", "build")) for part in Path(name).parts)]
+        names = [
+            name
+            for name in names
+            if not any(part.startswith((".", "__pycache__", "build")) for part in Path(name).parts)
+        ]
     packages = ("nf/", "headend/", "images/", "lab/", "core5g/", "sip/", "lawful_intercept/")
-    return [source / name for name in names if name.startswith(packages) or name in _SOURCES if (source / name).is_file()]
+    return [
+        source / name for name in names if name.startswith(packages) or name in _SOURCES if (source / name).is_file()
+    ]
 
 
 def make_wheel(source: Path, out: Path, *, epoch: int) -> Path:
@@ -233,7 +246,9 @@ def compile_python(tree: Path, directories: Sequence[str], epoch: int = TREE_EPO
         ]  # fmt: skip
         env = environment(epoch, {"PYTHONHASHSEED": "0"})
         processes.append(
-            subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            subprocess.Popen(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
         )
     for process in processes:
         said, _ = process.communicate()

@@ -36,7 +36,7 @@ def inside(tree: Path, path: str) -> Path:
             links += 1
             if links > _MOST_LINKS:
                 raise InputError("a ring of symbolic links", where=path)
-            target = PurePosixPath(os.readlink(candidate))
+            target = PurePosixPath(candidate.readlink())
             if target.is_absolute():
                 current = []
                 target = target.relative_to("/")
@@ -75,7 +75,7 @@ def copy_files(source: Path, tree: Path, values: Mapping[str, str]) -> list[str]
             continue
         if stat.S_ISLNK(info.st_mode):
             target.unlink(missing_ok=True)
-            target.symlink_to(os.readlink(source / path[1:]))
+            target.symlink_to((source / path[1:]).readlink())
         elif stat.S_ISREG(info.st_mode):
             data = (source / path[1:]).read_bytes()
             if target.suffix == TEMPLATE:
@@ -110,7 +110,7 @@ def set_times(tree: Path, epoch: int) -> None:
 
 
 def digest_lines(tree: Path, *, without: tuple[str, ...] = ()) -> Iterator[str]:
-    """One line for each path: type, mode, owner, time, device, extended attributes, and link or digest of the content."""
+    """One line for each path: mode, owner, time, device, extended attributes, and link or digest of the content."""
     for path, info in sorted(walk(tree)):
         if path.startswith(without) if without else False:
             continue
@@ -119,7 +119,7 @@ def digest_lines(tree: Path, *, without: tuple[str, ...] = ()) -> Iterator[str]:
             with file.open("rb") as opened:
                 content = hashlib.file_digest(opened, "sha256").hexdigest()
         else:
-            content = os.readlink(file) if stat.S_ISLNK(info.st_mode) else ""
+            content = file.readlink() if stat.S_ISLNK(info.st_mode) else ""
         attributes = {name: os.getxattr(file, name, follow_symlinks=False).hex() for name in _attributes(file)}
         device = info.st_rdev if stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode) else 0
         fields = (f"{info.st_mode:o}", info.st_uid, info.st_gid, int(info.st_mtime), device, content, attributes or "")
@@ -145,7 +145,8 @@ def pack(tree: Path, out: Path) -> None:
     """`out`: a tar file, the same for the same tree. Raises DriverError."""
     beside = out.with_name(f".{out.name}.new")
     try:
-        run([*_TAR, "--create", "--sort=name", "--format=posix", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
+        run([*_TAR, "--create", "--sort=name", "--format=posix",
+             "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
              f"--file={beside}", f"--directory={tree}", "."], where=str(out))  # fmt: skip
         beside.replace(out)
     finally:
@@ -155,7 +156,10 @@ def pack(tree: Path, out: Path) -> None:
 def unpack(file: Path, tree: Path) -> None:
     """Raises DriverError."""
     tree.mkdir(parents=True)
-    run([*_TAR, "--extract", "--preserve-permissions", "--same-owner", f"--file={file}", f"--directory={tree}"], where=str(file))
+    run(
+        [*_TAR, "--extract", "--preserve-permissions", "--same-owner", f"--file={file}", f"--directory={tree}"],
+        where=str(file),
+    )
 
 
 def size(path: Path) -> int:
