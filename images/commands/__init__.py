@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from images.commands import build, installer, keys, local, sbom, seed, verify
+
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Appliance images: build, sign, verify, flash, seed."
 )
@@ -14,15 +16,14 @@ def group() -> None:
     """Appliance images."""
 
 
-def _groups() -> None:
-    from images.commands import installer, keys, local, seed
-
-    app.add_typer(keys.app, name="keys")
-    app.command("seed")(seed.seed)
-    app.command("installer")(installer.installer)
-    app.command("flash")(installer.flash)
-    app.command("reset")(local.reset)
-    app.command("console")(local.console)
-
-
-_groups()
+app.add_typer(keys.app, name="keys")
+app.command("build")(build.build)
+app.command("size")(build.size)
+app.command("verify")(verify.verify)
+app.command("sbom")(sbom.sbom)
+app.command("licences")(sbom.licences)
+app.command("seed")(seed.seed)
+app.command("installer")(installer.installer)
+app.command("flash")(installer.flash)
+app.command("reset")(local.reset)
+app.command("console")(local.console)

@@ -1,0 +1,135 @@
+"""From a finished root to what is flashed and shipped: read-only root, signed boot chain, disk, bundle, papers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from images.builder import bundle, disk, esp, grub, rootfs, squashfs, uki, verity
+from images.builder import manifest as manifests
+from images.builder.initramfs import kernel_path
+from images.builder.manifest import Manifest
+from images.builder.progress import Steps, part
+from images.signing.keys import Keys, manifest_key
+from images.signing.manifest import sign, sign_manifest
+from images.supply import licences, provenance, sbom, shipped
+
+_PAPERS = ("manifest.json", "manifest.json.sig", provenance.FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """`tree`: the finished root. `archives`, `wheels`, `wheel` (our own): what went into it, for the provenance."""
+
+    tree: Path
+    out: Path
+    initramfs: Path
+    keys: Keys
+    epoch: int
+    archives: tuple[Path, ...]
+    wheels: tuple[Path, ...]
+    wheel: Path
+    lock: str
+    recipe_digest: str
+
+
+def assemble(parts: Parts, manifest: Manifest, steps: Steps) -> Manifest:
+    """Everything into `parts.out`; the manifest as it was signed.
+
+    Raises InputError for a root larger than its slot, UnavailableError, DriverError.
+    """
+    out, keys, epoch = parts.out, parts.keys, parts.epoch
+    name = f"streamverse-nf-{manifest.role}-{manifest.version}"
+    with steps.step("root") as report:
+        image = out / "rootfs.img"
+        squashfs.make_squashfs(parts.tree, image, epoch=epoch, exclude=rootfs.EXCLUDED, report=part(report, 0.0, 0.9))
+        hashed = verity.add_verity(image, salt=verity.salt(f"{manifest.role} {manifest.version}"))
+    with steps.step("boot") as report:
+        report(0.0, "signed kernel image")
+        uki.make_uki(
+            kernel=kernel_path(parts.tree),
+            initramfs=parts.initramfs,
+            command_line=uki.command_line(hashed),
+            os_release=(parts.tree / "usr/lib/os-release").read_bytes(),
+            out=out / "nf.efi",
+            keys=keys,
+            epoch=epoch,
+        )
+        esp.make_boot(out / "boot.vfat", uki=out / "nf.efi", epoch=epoch)
+        report(0.4, "GRUB and ESP")
+        grub.make_grub(out / "grub.efi", keys, epoch=epoch)
+        esp.make_esp(out / "esp.vfat", grub=out / "grub.efi", keys=keys, epoch=epoch)
+        report(0.5, "disk image")
+        disk.make_disk(
+            out / "disk.img",
+            esp=out / "esp.vfat",
+            boot=out / "boot.vfat",
+            root=out / "rootfs.img",
+            slot_bytes=manifest.slot_octets,
+            report=part(report, 0.5, 0.8),
+        )
+        report(0.8, "update bundle")
+        bundle.make_bundle(
+            out / f"{name}.raucb",
+            role=manifest.role,
+            version=manifest.version,
+            root=out / "rootfs.img",
+            boot=out / "boot.vfat",
+            keys=keys,
+            epoch=epoch,
+        )
+    with steps.step("supply") as report:
+        added = manifest.overlay.packages if manifest.overlay else ()
+        subject = sbom.Subject(manifest.role, manifest.version, epoch, added)
+        sbom.make_sboms(parts.tree, out, subject, report=part(report, 0.0, 0.7))
+        report(0.7, "licences")
+        licences.make_licences(parts.tree, out, role=manifest.role, version=manifest.version, overlay=added)
+        (out / "packages.txt").write_text(manifest.package_list())
+        report(0.8, "manifest and provenance")
+        root = {"root_hash": hashed.root_hash, "hash_offset": hashed.hash_offset}
+        return _sign(parts, manifest.model_copy(update=root))
+
+
+def _sign(parts: Parts, manifest: Manifest) -> Manifest:
+    out, keys = parts.out, parts.keys
+    names = sorted(path.name for path in out.iterdir() if path.is_file() and path.name not in _PAPERS)
+    full = manifest.model_copy(update={"files": manifests.describe_files(out, names)})
+    path = out / manifests.FILE_NAME
+    path.write_bytes(full.text())
+    sign_manifest(path, keys)
+    ours = provenance.Dependency(
+        f"pkg:generic/streamverse-nf@{full.version}",
+        parts.wheel.name,
+        hashlib.sha256(parts.wheel.read_bytes()).hexdigest(),
+    )
+    build = provenance.Build(
+        source=provenance.Source("" if full.source.commit == "unknown" else full.source.commit, full.source.modified),
+        recipe_sha256=parts.recipe_digest,
+        parameters={
+            "role": full.role,
+            "version": full.version,
+            "kernel": full.kernel,
+            "overlay": " ".join(full.overlay.packages) if full.overlay else "",
+        },
+        builder_version=_own_version(full),
+        dependencies=(
+            *provenance.debian_dependencies(parts.archives),
+            *provenance.wheel_dependencies(parts.wheels, parts.lock),
+            ours,
+        ),
+    )
+    provenance.make_provenance(
+        out,
+        path,
+        shipped.parse(full.text()),
+        build,
+        sign=lambda data: sign(data, keys),
+        public=manifest_key(keys).public_key(),
+    )
+
+    return full
+
+
+def _own_version(manifest: Manifest) -> str:
+    return next((one.version for one in manifest.packages if one.origin == "product"), manifest.version)
