@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from images.commands import sbom, verify
+
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Appliance images: build, sign, verify, flash, seed."
 )
@@ -12,3 +14,8 @@ app = typer.Typer(
 @app.callback()
 def group() -> None:
     """Appliance images."""
+
+
+app.command()(verify.verify)
+app.command()(sbom.sbom)
+app.command()(sbom.licences)
