@@ -46,8 +46,8 @@ def verify(
     if json:
         client.print_json(_as_json(found))
     else:
-        rows = tuple((one.subject, one.what, one.verdict.value, one.reason) for one in found.checks)
-        client.print_table(("ARTEFACT", "CHECK", "VERDICT", "REASON"), rows)
+        rows = tuple((one.verdict.value, one.subject, one.what, one.reason) for one in found.checks)
+        client.print_table(("VERDICT", "ARTEFACT", "CHECK", "REASON"), rows)
         for note in found.notes:
             client.say(f"note: {note}")
     if not found.is_good:

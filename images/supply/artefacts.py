@@ -188,9 +188,9 @@ def _require_partitions(parts: Mapping[str, Region], table: gpt.Table, where: st
 
 
 def _require_gaps_empty(checks: Checks, disk: Region, table: gpt.Table) -> None:
-    at = table.first_usable
+    at = table.free_start
     for one in [*sorted(table.partitions, key=lambda one: one.start), None]:
-        end = table.last_usable if one is None else one.start
+        end = table.free_end if one is None else one.start
         if not disk.part(at, end - at).is_zero(checks.tick):
             raise IntegrityError(f"something stands between its partitions, at {at} to {end}", where=disk.name)
         at = end if one is None else one.start + one.size

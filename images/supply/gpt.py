@@ -13,10 +13,11 @@ from images.supply.region import Region
 from nf.errors import IntegrityError
 
 SECTOR: Final = 512
-_HEADER: Final = struct.Struct("<8s4sIII4xQQQQ16sQIII")
+_HEADER: Final = struct.Struct("<8s4sII4xQQQQ16sQIII")
 _HEADER_CRC_AT: Final = 16
 _ENTRY: Final = struct.Struct("<16s16sQQQ72s")
 _ENTRIES: Final = 128
+_ENTRIES_SECTORS: Final = _ENTRIES * _ENTRY.size // SECTOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,12 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`used` octets at each end of the disk belong to the table itself."""
+    """From `free_start` to `free_end` (octets) the disk is not the table's own."""
 
     guid: uuid.UUID
     partitions: tuple[Partition, ...]
-    first_usable: int
-    last_usable: int
+    free_start: int
+    free_end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def read(disk: Region) -> Table:
     )
     if not same or primary.other != last or backup.other != 1 or primary.entries_at != 2:
         raise IntegrityError("the two copies of its partition table differ", where=disk.name)
-    if not primary.entries_at + 32 <= primary.first <= primary.last < backup.entries_at:
+    free_start = primary.entries_at + _ENTRIES_SECTORS
+    if not free_start <= primary.first <= primary.last < backup.entries_at == last - _ENTRIES_SECTORS:
         raise IntegrityError("its partition table overlaps what it describes", where=disk.name)
     entries = _entries(disk, primary)
     _entries(disk, backup)
@@ -83,7 +85,7 @@ def read(disk: Region) -> Table:
     ordered = sorted(partitions, key=lambda one: one.start)
     if any(before.start + before.size > after.start for before, after in pairwise(ordered)):
         raise IntegrityError("two of its partitions overlap", where=disk.name)
-    return Table(uuid.UUID(bytes_le=primary.guid), partitions, primary.first * SECTOR, (primary.last + 1) * SECTOR)
+    return Table(uuid.UUID(bytes_le=primary.guid), partitions, free_start * SECTOR, backup.entries_at * SECTOR)
 
 
 def _check_protective(disk: Region) -> None:
