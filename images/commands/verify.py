@@ -46,7 +46,8 @@ def verify(
     if json:
         client.print_json(_as_json(found))
     else:
-        rows = tuple((one.verdict.value, one.subject, one.what, one.reason) for one in found.checks)
+        ordered = (*found.failed, *found.unchecked, *found.passed)
+        rows = tuple((one.verdict.value, one.subject, one.what, one.reason) for one in ordered)
         client.print_table(("VERDICT", "ARTEFACT", "CHECK", "REASON"), rows)
         for note in found.notes:
             client.say(f"note: {note}")

@@ -47,11 +47,18 @@ class Verification:
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        return tuple(check for check in self.checks if check.verdict is Verdict.FAILED)
+        return self._with(Verdict.FAILED)
 
     @property
     def unchecked(self) -> tuple[Check, ...]:
-        return tuple(check for check in self.checks if check.verdict is Verdict.UNCHECKED)
+        return self._with(Verdict.UNCHECKED)
+
+    @property
+    def passed(self) -> tuple[Check, ...]:
+        return self._with(Verdict.PASSED)
+
+    def _with(self, verdict: Verdict) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.verdict is verdict)
 
 
 @dataclass(slots=True)

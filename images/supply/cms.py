@@ -59,7 +59,7 @@ class _Parsed:
     issuer: bytes
     serial: int
     digest: hashes.HashAlgorithm
-    attributes: bytes
+    attributes: bytes | None
     algorithm: str
     signature: bytes
 
@@ -82,8 +82,12 @@ def verify(data: bytes, authority: x509.Certificate, *, where: str, valid_at: da
                 where=where,
                 remedy="sign it again with a valid certificate",
             )
-    _check_attributes(parsed, where)
-    _check_signature(parsed, signer, where)
+    if parsed.attributes is None:
+        covered = parsed.content
+    else:
+        _check_attributes(parsed, parsed.attributes, where)
+        covered = der.encode(der.SET, parsed.attributes)  # RFC 5652 clause 5.4: as SET, not as [0]
+    _check_signature(parsed, signer, covered, where)
     return Signed(parsed.content_type, parsed.content, signer)
 
 
@@ -118,7 +122,9 @@ def _parse(data: bytes, where: str) -> _Parsed:
     digest = signer.algorithm()
     if digest != named or digest not in _DIGESTS:
         raise signer.refused(f"digest {digest} is not acceptable")
-    attributes = signer.take(der.context(0)).value
+    # Without signed attributes the content itself is signed; RFC 5652 clause 5.3 allows that for plain data only.
+    has_attributes = signer.next_tag() == der.context(0) or content_type != DATA
+    attributes = signer.take(der.context(0)).value if has_attributes else None
     algorithm = signer.algorithm()
     signature = signer.take(der.OCTET_STRING).value
     signer.end()
@@ -186,8 +192,8 @@ def _signer(parsed: _Parsed, authority: x509.Certificate, where: str) -> x509.Ce
     return signer
 
 
-def _check_attributes(parsed: _Parsed, where: str) -> None:
-    reader = der.Reader(parsed.attributes, where=where)
+def _check_attributes(parsed: _Parsed, attributes: bytes, where: str) -> None:
+    reader = der.Reader(attributes, where=where)
     found: dict[str, der.Element] = {}
     while not reader.is_over:
         attribute = reader.enter(der.SEQUENCE)
@@ -206,11 +212,10 @@ def _check_attributes(parsed: _Parsed, where: str) -> None:
         raise IntegrityError("the signed content was altered", where=where)
 
 
-def _check_signature(parsed: _Parsed, signer: x509.Certificate, where: str) -> None:
+def _check_signature(parsed: _Parsed, signer: x509.Certificate, covered: bytes, where: str) -> None:
     expected = parsed.digest.name if parsed.algorithm == _RSA else _SIGNATURES.get(parsed.algorithm)
     if expected != parsed.digest.name:
         raise IntegrityError(f"signature algorithm {parsed.algorithm} is not acceptable", where=where)
-    covered = der.encode(der.SET, parsed.attributes)  # RFC 5652 clause 5.4: as SET, not as [0]
     key = signer.public_key()
     is_ecdsa = parsed.algorithm.startswith("1.2.840.10045.")
     try:

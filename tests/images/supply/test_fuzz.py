@@ -60,10 +60,10 @@ def _envelope() -> bytes:
     return dsse.seal(provenance.PAYLOAD_TYPE, payload, sign=KEY.sign, public=KEY.public_key())
 
 
-def _signature(maker: Maker, content: bytes) -> bytes:
+def _signature(maker: Maker, content: bytes, option: pkcs7.PKCS7Options = pkcs7.PKCS7Options.NoCapabilities) -> bytes:
     builder = pkcs7.PKCS7SignatureBuilder().set_data(content)
     signed = builder.add_signer(maker.bundle.certificate, maker.bundle.key, hashes.SHA256())
-    return signed.sign(serialization.Encoding.DER, [pkcs7.PKCS7Options.Binary, pkcs7.PKCS7Options.NoCapabilities])
+    return signed.sign(serialization.Encoding.DER, [pkcs7.PKCS7Options.Binary, option])
 
 
 def _bundle(maker: Maker, where: Path) -> bytes:
@@ -189,9 +189,9 @@ def test_a_signed_statement_of_another_shape(value: dict[str, object]) -> None:
 
 
 @FUZZ
-@given(st.data())
-def test_signature(maker: Maker, draw: st.DataObject) -> None:
-    whole = _signature(maker, b"content")
+@given(st.sampled_from([pkcs7.PKCS7Options.NoCapabilities, pkcs7.PKCS7Options.NoAttributes]), st.data())
+def test_signature(maker: Maker, option: pkcs7.PKCS7Options, draw: st.DataObject) -> None:
+    whole = _signature(maker, b"content", option)
     damaged = _damage(whole, draw)
     with suppress(IntegrityError):
         cms.verify(damaged, maker.authority.certificate, where="x")
@@ -276,5 +276,7 @@ def test_certificates_of_many_kinds(maker: Maker) -> None:
     whole = _signature(maker, b"content")
     assert cms.verify(whole, maker.authority.certificate, where="x").content == b"content"
     assert cms.verify(whole, maker.bundle.certificate, where="x").signer == maker.bundle.certificate
+    plain = _signature(maker, b"content", pkcs7.PKCS7Options.NoAttributes)
+    assert cms.verify(plain, maker.authority.certificate, where="x").content == b"content"
     with pytest.raises(IntegrityError, match="not issued by"):
         cms.verify(whole, maker.db.certificate, where="x")
