@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from images.supply import chain, gpt, raucb, shipped
+from images.supply import chain, gpt, medium, raucb, shipped
 from images.supply.checks import Checks
 from images.supply.keyring import Keyring
 from images.supply.region import CHUNK, Region, opened
@@ -147,19 +147,24 @@ def require_file(checks: Checks, found: Region, expected: File) -> None:
 
 def check_disk(
     checks: Checks, keyring: Keyring, disk: Region, manifest: Shipped | None, files: Mapping[str, Region]
-) -> None:
-    """Partition table, what each partition holds, the boot chain in it. `files`: of the same build, to compare with."""
+) -> bool:
+    """Partition table, what each partition holds, the boot chain in it. `files`: of the same build, to compare with.
+
+    Whether it is an installer medium.
+    """
     table = checks.run(disk.name, "partition table", lambda: gpt.read(disk), good="both copies")
     if table is None:
-        return
+        return False
     prefix = _INSTALLER if any(one.name.startswith(_INSTALLER) for one in table.partitions) else ""
     parts = {
         one.name.removeprefix(prefix): disk.part(one.start, one.size, one.name)
         for one in table.partitions
         if one.name.startswith(prefix)
     }
-    checks.run(disk.name, "has its partitions", lambda: _require_partitions(parts, table, disk.name))
+    checks.run(disk.name, "has its partitions", lambda: _require_partitions(parts, table, prefix, disk.name))
     checks.run(disk.name, "nothing beside the partitions", lambda: _require_gaps_empty(checks, disk, table))
+    if prefix:
+        manifest = medium.check_payload(checks, keyring, disk, parts)
     if "ESP" in parts:
         chain.check_grub(checks, keyring, f"{disk.name}/{parts['ESP'].name}", parts["ESP"])
     for slot in _SLOTS:
@@ -173,13 +178,17 @@ def check_disk(
     if "data" in parts:
         checks.run(f"{disk.name}/data", "is empty", lambda: _require_empty(parts["data"]))
     if prefix:
-        checks.note(f"{disk.name}: an installer medium; its files are judged by the manifest of its own directory")
+        checks.note(
+            f"{disk.name}: an installer medium; all that it starts or installs is signed. Its file systems' own "
+            "bookkeeping and GRUB's variables are not, and nothing relies on them"
+        )
     elif manifest is not None:
         _compare(checks, disk, parts, manifest, files)
+    return bool(prefix)
 
 
-def _require_partitions(parts: Mapping[str, Region], table: gpt.Table, where: str) -> None:
-    wanted = ["ESP", "boot_a", "root_a"]
+def _require_partitions(parts: Mapping[str, Region], table: gpt.Table, prefix: str, where: str) -> None:
+    wanted = ["ESP", "boot_a", "root_a", *([medium.PAYLOAD] if prefix else [])]
     if missing := [name for name in wanted if name not in parts]:
         raise IntegrityError(f"it has no partition {', '.join(missing)}: this is no appliance image", where=where)
     names = [one.name for one in table.partitions]

@@ -88,9 +88,11 @@ def _check_file(checks: Checks, keyring: Keyring, path: Path, file: Region, now:
             checks.note("judged by its own signature alone: no manifest is beside it")
         artefacts.check_bundle(checks, keyring, file, manifest, now)
         return "bundle"
+    is_medium = artefacts.check_disk(checks, keyring, file, manifest, {})
+    if is_medium:
+        return "installer medium"
     if manifest is None and not any(check.what == "digest" for check in checks.done):
         checks.skip(path.name, "digest", f"no {MANIFEST} is beside it: only what boots is signed in the image itself")
-    artefacts.check_disk(checks, keyring, file, manifest, {})
     return "disk image"
 
 

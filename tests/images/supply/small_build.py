@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -160,10 +162,28 @@ def make_bundle(out: Path, maker: Maker, *, root: Path, boot: Path, compatible: 
 
 
 def make_disk(out: Path, *, esp: Path, boot: Path, root: Path) -> None:
-    plan = [("ESP", 2, esp), ("boot_a", 2, boot), ("boot_b", 2, boot), ("root_a", 1, root), ("root_b", 1, root)]
+    slots = [("ESP", 2, esp), ("boot_a", 2, boot), ("boot_b", 2, boot), ("root_a", 1, root), ("root_b", 1, root)]
+    partition(out, [*slots, ("data", 1, None)])
+
+
+def make_medium(out: Path, maker: Maker, build: Path, *, payload_key: bytes) -> None:
+    """An installer; `payload_key` is the raw key in the kernel image's command line."""
+    root = json.loads((build / "root.json").read_text())
+    place = Path(tempfile.mkdtemp(dir=maker.directory))
+    line = f"nf.roothash={root['root_hash']} nf.hashoff={root['hash_offset']} nf.installer"
+    make_kernel(place / "nf.efi", maker, f"{line} nf.payload_key={base64.b64encode(payload_key).decode()}")
+    make_volume(place / "boot.vfat", {"nf.efi": place / "nf.efi"})
+    files = [build / name for name in ("disk.img", "manifest.json", "manifest.json.sig")]
+    run("mksquashfs", *files, place / "payload", "-comp", "zstd", "-noappend", "-quiet", "-no-progress")
+    slots = [("ESP", 2, build / "esp.vfat"), ("boot_a", 2, place / "boot.vfat"), ("root_a", 1, build / "rootfs.img")]
+    partition(out, [(f"inst_{name}", size, one) for name, size, one in [*slots, ("payload", 3, place / "payload")]])
+
+
+def partition(out: Path, plan: Sequence[tuple[str, int, Path | None]]) -> None:
+    """Name, size in MiB, content."""
     lines, at = ["label: gpt"], 1
     places: list[tuple[int, Path]] = []
-    for name, size, content in [*plan, ("data", 1, None)]:
+    for name, size, content in plan:
         lines.append(f'start={at}MiB, size={size}MiB, name="{name}"')
         if content is not None:
             places.append((at * MIB, content))

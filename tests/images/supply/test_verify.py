@@ -25,6 +25,7 @@ from tests.images.supply.small_build import (
     make_disk,
     make_kernel,
     make_maker,
+    make_medium,
     make_volume,
     run,
     sign_build,
@@ -262,6 +263,23 @@ def test_what_is_no_image_is_refused_at_once(tmp_path: Path, maker: Maker) -> No
         _judge(tmp_path, maker)
     with pytest.raises(NotFoundError, match="no public keys"):
         load_keyring(tmp_path)
+
+
+def test_an_installer_medium_is_judged_by_what_it_starts_and_installs(build: SmallBuild, tmp_path: Path) -> None:
+    raw = build.maker.manifest.public_key().public_bytes_raw()
+    medium = tmp_path / "installer.img"
+    make_medium(medium, build.maker, build.directory, payload_key=raw)
+    found = _judge(medium, build.maker)
+    assert found.is_good, _reasons(found)
+    assert found.kind == "installer medium"
+    assert any("disk.img inside" in one.what and one.reason == "pop 1.2" for one in found.checks)
+    make_medium(medium, build.maker, build.directory, payload_key=b"k" * 32)
+    assert "signed by another key" in _reasons(_judge(medium, build.maker))
+    _flip(build.directory / "disk.img", 8)
+    make_medium(medium, build.maker, build.directory, payload_key=raw)
+    assert "the image that it installs was altered" in _reasons(_judge(medium, build.maker))
+    stranger = make_maker(tmp_path / "stranger", "Stranger")
+    assert "manifest inside" in _reasons(_judge(medium, stranger))
 
 
 def test_independent_tools_agree(built: SmallBuild, tmp_path: Path) -> None:
