@@ -48,6 +48,7 @@ class Updater:
         self._other_version = ""
         self._told: ImageReport | None = None
         self._asked = (State.NONE, float("-inf"))
+        self._resumed = False
 
     # ---- what it says ----
 
@@ -89,6 +90,9 @@ class Updater:
     async def answer(self, method: str, arguments: Mapping[str, Any]) -> Json:
         if method == "image.status":
             return self._status()
+        if not self._resumed:
+            # What is open is gone on with first: an order that comes before that would have it done twice.
+            raise BusyError("it has just started", where="update", remedy="ask again")
         if method == "image.fetch":
             self._order(arguments)
         elif method == "image.install":
@@ -191,6 +195,7 @@ class Updater:
             record = self._journal.read()
         if record.state in BEFORE_ACTIVATION or record.state in {State.ACTIVATING, State.ACTIVATED}:
             self._take(Input.RESUME)
+        self._resumed = True
 
     def _take(self, given: Input, **changes: Any) -> None:
         self._begin(*self._journal.take(given, self._clock.now(), **changes))

@@ -59,10 +59,13 @@ async def mark_other_bad(rauc: Installer) -> bool:
     return True
 
 
-async def mark_self_bad(rauc: Installer) -> bool:
-    """False, and nothing is changed, when the other slot is not good."""
+async def other_first(rauc: Installer) -> bool:
+    """Go back by the next start. False, and nothing is changed, when the other slot is not good.
+
+    This one is not marked bad: if the other does not start either, a sick system is better than none.
+    """
     status = await rauc.status()
     if not status.other.good:
         return False
-    await rauc.mark("bad", status.booted.slot.name)
+    await rauc.mark("active", status.other.slot.name)
     return True

@@ -52,7 +52,7 @@ class Effect(Enum):
     MARK_ACTIVE = "mark-active"
     REBOOT = "reboot"
     JUDGE = "judge"  # watch its health
-    MARK_SELF_BAD = "mark-self-bad"  # if the other slot is good
+    OTHER_FIRST = "other-first"  # the other slot is started next, if it is good; this one stays as it is
     MARK_OTHER_BAD = "mark-other-bad"  # if this one is good; it is marked good first
     MARK_SELF_GOOD = "mark-self-good"
 
@@ -85,8 +85,8 @@ TABLE: Mapping[tuple[State, Input], Row] = {
     (_S.ACTIVATING, _I.REFUSED): ((), _S.FAILED),
     (_S.ACTIVATED, _I.RESUME): ((_E.REBOOT,), _S.ACTIVATED),
     (_S.TRIAL, _I.HELD): ((), _S.HEALTHY),
-    (_S.TRIAL, _I.PATIENCE_OVER): ((_E.MARK_SELF_BAD, _E.REBOOT), _S.GIVING_UP),
-    (_S.GIVING_UP, _I.RESUME): ((_E.MARK_SELF_BAD, _E.REBOOT), _S.GIVING_UP),
+    (_S.TRIAL, _I.PATIENCE_OVER): ((_E.OTHER_FIRST, _E.REBOOT), _S.GIVING_UP),
+    (_S.GIVING_UP, _I.RESUME): ((_E.OTHER_FIRST, _E.REBOOT), _S.GIVING_UP),
     # ---- a start ----
     **{
         (state, _I.BOOTED_HOME): ((_E.MARK_SELF_GOOD,), state)

@@ -130,9 +130,9 @@ class Watch:
 
     async def leave(self, record: Record) -> Record:
         try:
-            await slots.mark_self_bad(self._machine.rauc)
+            await slots.other_first(self._machine.rauc)
         except NfError as error:
-            _log.warning("cannot mark this slot bad: %s; its one try is used all the same", error)
+            _log.warning("cannot put the other slot first: %s; this one's try is used all the same", error)
         await self._insist("restart", self._machine.reboot)
         return record
 
