@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 MODE=${1:-all}
 PACKAGES="frr frr-pythontools ffmpeg tshark tcpdump nftables iproute2 procps util-linux openssl ca-certificates make git
           python3 python3-venv smitools snmp snmpd trafficserver varnish varnish-modules wrk multicat
-          qemu-system-x86 qemu-utils ovmf swtpm dosfstools mtools fdisk"
+          qemu-system-x86 qemu-utils ovmf swtpm dosfstools mtools fdisk
+          rauc dbus squashfs-tools grub-common"
 LOCK=requirements-dev.lock
 STAMP=.venv/.set-up
 POLICY=/usr/sbin/policy-rc.d

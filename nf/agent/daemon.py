@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Final
 
+from nf.agent.bundles import NocBundles
 from nf.agent.enrolment import Keyring
 from nf.agent.hold import ReconcileHold
 from nf.agent.notify import Notifier
@@ -21,6 +22,8 @@ from nf.agent.telemetry import TelemetryHub
 from nf.agent.uplink import Uplink
 from nf.clock import Clock, RealClock
 from nf.contracts.driver import Driver, DriverContext
+from nf.contracts.image import GROUP as IMAGE_GROUP
+from nf.contracts.image import ImageContext, ImageFactory, ImageManager, ImageReport, Signs
 from nf.contracts.json import JsonObject
 from nf.contracts.probe import Probe
 from nf.contracts.units import Units
@@ -51,6 +54,7 @@ class AgentConfig:
     drivers, probes  None = every installed one (entry points)
     serial_file      None = `serial` beside the enrolment file
     secrets_dir      a file for each secret that documents name
+    image            None = the installed manager of images (entry point), if there is one
     delays           between attempts to reach the NOC
     units            what runs the daemons: a supervisor beside the agent, or the appliance's systemd
     """
@@ -65,6 +69,7 @@ class AgentConfig:
     clock: Clock = field(default_factory=RealClock)
     load_config: Callable[[JsonObject], ApplianceConfig] = load_config
     timings: Timings | None = None
+    image: ImageFactory | None = None
     delays: Callable[[], FullJitter] = FullJitter
     options: Options | None = None
     units: UnitsKind = UnitsKind.SUPERVISOR
@@ -79,6 +84,14 @@ def installed_drivers(context: DriverContext) -> tuple[Driver, ...]:
 def installed_probes() -> tuple[Probe, ...]:
     points = sorted(entry_points(group="nf.probes"), key=lambda point: point.name)
     return tuple(point.load()() for point in points)
+
+
+def installed_image(context: ImageContext) -> ImageManager | None:
+    """That of the one installed manager of images; None on a machine that runs from no image."""
+    for point in entry_points(group=IMAGE_GROUP):
+        factory: ImageFactory = point.load()
+        return factory(context)
+    return None
 
 
 class Agent:
@@ -106,7 +119,8 @@ class Agent:
             resolve_secret=SecretFiles(config.secrets_dir),
         )
         self._hold = ReconcileHold(config.state_dir / "reconcile-hold.json", self.engine.hold_reconcile)
-        requests = Requests(self.engine, self.drivers, self._units, self.probes.kinds, self._hold.set)
+        self.image = self._image_manager(keyring, appliance)
+        requests = Requests(self.engine, self.drivers, self._units, self.probes.kinds, self._hold.set, image=self.image)
         self.commands = Commands(self.engine, config.clock, config.load_config, requests.answer)
         self.uplink = Uplink(
             keyring=keyring,
@@ -118,6 +132,7 @@ class Agent:
             welcome=self._welcomed,
             delays=config.delays(),
             options=config.options,
+            image=self._image_report,
         )
         self.engine.subscribe(self._heard)
 
@@ -128,6 +143,40 @@ class Agent:
         self._units = open_units(config.units, config.run_dir, config.state_dir)
         context = DriverContext(appliance, config.run_dir, config.state_dir, self._units, config.clock)
         return installed_drivers(context)
+
+    def _image_manager(self, keyring: Keyring, appliance: str) -> ImageManager | None:
+        config = self._config
+        context = ImageContext(
+            appliance=appliance,
+            state_dir=config.state_dir,
+            run_dir=config.run_dir,
+            clock=config.clock,
+            bundles=NocBundles(keyring, config.options),
+            signs=self._signs,
+            alarm=self.hub.alarm,
+            changed=self._image_changed,
+        )
+        return (config.image or installed_image)(context)
+
+    def _image_changed(self, report: ImageReport) -> None:
+        self.commands.image(report)
+
+    def _image_report(self) -> ImageReport | None:
+        try:
+            return None if self.image is None else self.image.report()
+        except NfError as error:
+            _log.warning("what this runs from is not known: %s", error)
+            return None
+
+    async def _signs(self) -> Signs:
+        """How the appliance does, as far as a new image would be to blame for it."""
+        flight = self.engine.standing.in_flight
+        problems = {f"path {name}": f"is down: {why}" for name, why in self.probes.down().items()}
+        if flight is None:
+            differences = await self.engine.differences()
+            problems |= {f"driver {section}": text for section, text in differences.items()}
+        busy = "" if flight is None else f"transaction {flight.transaction} is {flight.state.name.lower()}"
+        return Signs(self.uplink.connected.is_set(), busy, problems)
 
     def _welcomed(self, welcome: pb.Welcome) -> None:
         if welcome.reconcile_interval_ms:
@@ -163,6 +212,8 @@ class Agent:
                 group.create_task(self.engine.run(), name="engine")
                 group.create_task(self.commands.run(), name="commands")
                 group.create_task(self.uplink.run(), name="uplink")
+                if self.image is not None:
+                    group.create_task(self.image.run(), name="image")
                 for driver in self.drivers:
                     group.create_task(self._events(driver), name=f"events of {driver.name}")
         finally:

@@ -70,6 +70,14 @@ class ProbeRunner:
                 running.task = asyncio.create_task(self._run(running), name=f"probe {name}")
                 self._running[name] = running
 
+    def down(self) -> dict[str, str]:
+        """`channel/path` -> why, of each that is required and not proved up at this moment."""
+        return {
+            f"{running.target.channel}/{running.target.path}": _why_down(running)
+            for running in self._running.values()
+            if running.target.required and not self._proved(running, 0.0)
+        }
+
     def begin(self) -> None:
         """A commit is about to change something: a path that is down now, and is as it was, is not its doing."""
         now = self._clock.monotonic()
@@ -167,8 +175,7 @@ class ProbeRunner:
                     running.heard.clear()
                     await running.heard.wait()
         except TimeoutError:
-            last = running.last
-            why = "the probe has not measured anything" if last is None else last.detail or "nothing arrives"
+            why = _why_down(running)
             return f"{target.channel}/{target.path} is not up at {self._appliance} within {seconds:.1f} s: {why}"
         return ""
 
@@ -177,6 +184,11 @@ class ProbeRunner:
         if running.up_from is None or running.up_samples < 2:
             return False
         return running.up_last - max(running.up_from, since) >= PROVED_S
+
+
+def _why_down(running: _Running) -> str:
+    last = running.last
+    return "the probe has not measured anything" if last is None else last.detail or "nothing arrives"
 
 
 def _sample(sample: PathSample) -> Sample:

@@ -7,9 +7,10 @@ from typing import Any
 
 from nf.agent.support import collect, observe
 from nf.contracts.driver import Driver
+from nf.contracts.image import ImageManager
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.units import Units, UnitStatus
-from nf.errors import InputError, NfError
+from nf.errors import InputError, NfError, RefusedError
 from nf.transaction.engine import Engine
 from nf.transaction.model import OperationRecord, Override
 
@@ -62,13 +63,16 @@ class Requests:
         units: Units | None,
         probe_kinds: Sequence[str],
         hold: Callable[[float], None],
+        *,
+        image: ImageManager | None = None,
     ) -> None:
-        """`hold`: repair no drift until that time, in seconds since the epoch."""
+        """`hold`: repair no drift until that time, in seconds since the epoch. `image` None: it runs from none."""
         self._engine = engine
         self._drivers = tuple(drivers)
         self._units = units
         self._probe_kinds = tuple(probe_kinds)
         self._hold = hold
+        self._image = image
 
     async def answer(self, method: str, arguments: Any) -> Json:
         """Raises InputError (unknown method, missing argument) and what the engine raises."""
@@ -99,6 +103,8 @@ class Requests:
             return None
         if method.startswith("operation."):
             return await self._operation(method, arguments)
+        if method.startswith("image."):
+            return await self._of_image().answer(method, arguments)
         if method == "reconcile.hold":
             self._hold(float(arguments["until"]))
             return None
@@ -121,6 +127,13 @@ class Requests:
             await engine.cancel_operation(str(arguments["id"]))
             return None
         raise _unknown(method)
+
+    def _of_image(self) -> ImageManager:
+        if self._image is None:
+            raise RefusedError(
+                "this machine runs from no image", where="image", remedy="install it from an image to upgrade it so"
+            )
+        return self._image
 
     async def _status(self) -> JsonObject:
         standing = self._engine.standing

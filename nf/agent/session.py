@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 from nf.clock import Clock
+from nf.contracts.image import ImageReport
 from nf.contracts.json import Json, canonical
-from nf.control.convert import step_to_proto
+from nf.control.convert import image_to_proto, step_to_proto
 from nf.control.errors import to_info
 from nf.control.queue import CoalescingQueue, QueueClosed
 from nf.control.v1 import fleet_pb2 as pb
@@ -91,6 +92,10 @@ class Commands:
     def notice(self, standing: Standing) -> None:
         """Where the appliance stands now; only the newest is kept for a NOC that does not read."""
         self._send(pb.AgentMessage(state=state_notice(standing)))
+
+    def image(self, report: ImageReport) -> None:
+        """What it runs from, or the update of it, has changed."""
+        self._send(pb.AgentMessage(image=image_to_proto(report)), ("image",))
 
     def progress(self, progress: StepProgress) -> None:
         message = pb.Progress(

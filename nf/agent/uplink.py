@@ -14,7 +14,9 @@ from nf.agent.enrolment import Enrolled, Keyring
 from nf.agent.session import Commands, state_notice
 from nf.agent.telemetry import TelemetryHub
 from nf.clock import Clock
+from nf.contracts.image import ImageReport
 from nf.control.channel import FullJitter, Options, noc_channel
+from nf.control.convert import image_to_proto
 from nf.control.errors import translated
 from nf.control.v1 import fleet_pb2 as pb
 from nf.control.v1 import fleet_pb2_grpc
@@ -43,8 +45,9 @@ class Uplink:
         welcome: Callable[[pb.Welcome], None],
         delays: FullJitter,
         options: Options | None = None,
+        image: Callable[[], ImageReport | None] = lambda: None,
     ) -> None:
-        """`describe`: software version, sections that its drivers serve, kinds of its probes."""
+        """`describe`: software version, sections that its drivers serve, kinds of its probes. `image`: it runs from."""
         self._keyring = keyring
         self._commands = commands
         self._hub = hub
@@ -54,6 +57,7 @@ class Uplink:
         self._welcome = welcome
         self._delays = delays
         self._options = options
+        self._image = image
         self._boot_id = uuid.uuid4().hex
         self._renewed = asyncio.Event()
         self._told = ""
@@ -159,6 +163,8 @@ class Uplink:
         )
         if notice.HasField("in_flight"):
             hello.in_flight.CopyFrom(notice.in_flight)
+        if (image := self._image()) is not None:
+            hello.image.CopyFrom(image_to_proto(image))
         return hello
 
     # ---- the certificate ----

@@ -96,3 +96,42 @@ def revisions(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     answer = quick(_profile(context), lambda noc: noc.ListRevisions, ListRevisionsRequest())
     found = [] if answer is None else [(str(one.revision), one.comment or one.outcome) for one in answer.revisions]
     return [pair for pair in found if pair[0].startswith(incomplete)]
+
+
+def upgradable(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Roles, and appliances with the version that they run."""
+    known = _appliances(context)
+    roles = {one.role: "role" for one in known}
+    names = {one.id: f"{one.role} {one.image.version}".strip() for one in known}
+    return [pair for pair in sorted((roles | names).items()) if pair[0].startswith(incomplete)]
+
+
+def _upgrades(context: typer.Context, method: str, request: object) -> Any:
+    from nf.cli.client import run
+    from nf.cli.upgrading import upgrades as service
+    from nf.errors import NfError
+
+    async def ask() -> Any:
+        async with service(_profile(context)) as noc:
+            return await getattr(noc, method)(request, timeout=1.0)
+
+    try:
+        return run(ask())
+    except (NfError, OSError, ValueError):
+        return None
+
+
+def upgrades(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    from nf.control.v1.upgrade_pb2 import ListUpgradesRequest
+
+    answer = _upgrades(context, "ListUpgrades", ListUpgradesRequest())
+    found = [] if answer is None else [(one.id, f"{one.state}, {one.bundle.version}") for one in answer.upgrades]
+    return [pair for pair in found if pair[0].startswith(incomplete)]
+
+
+def bundles(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    from nf.control.v1.upgrade_pb2 import ListBundlesRequest
+
+    answer = _upgrades(context, "ListBundles", ListBundlesRequest())
+    found = [] if answer is None else [(one.sha256[:12], f"{one.role} {one.version}") for one in answer.bundles]
+    return [pair for pair in found if pair[0].startswith(incomplete)]

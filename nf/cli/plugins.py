@@ -21,6 +21,7 @@ BUILT_IN = {
     "alarms": "The alarms that stand now; acknowledge and shelve them.",
     "maintenance": "Windows in which a site is worked on.",
     "appliance": "The boxes of the fleet: list, show, enroll, replace, drain.",
+    "upgrade": "Other images for appliances: canary, waves, pause, resume.",
     "override": "Bounded deviations from the line-up; each one ends by itself.",
     "audit": "Who did what; and whether the record is intact.",
     "schema": "JSON Schema of the documents, for editors.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from nf.cli.output import err, is_interactive, note
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from nf.control.v1.noc_pb2 import CommitEvent
     from nf.control.v1.operations_pb2 import OperationEvent
+    from nf.control.v1.upgrade_pb2 import Upgrade
 
 
 class CommitProgress:
@@ -106,3 +107,89 @@ class OperationProgress:
         if event.appliance not in self._tasks:
             self._tasks[event.appliance] = self._bars.add_task(event.appliance, total=100, what="")
         self._bars.update(self._tasks[event.appliance], completed=round(event.fraction * 100), what=what)
+
+
+class StepProgress:
+    """The progress of work here, in octets: a bar for each step; elsewhere than on a terminal its end only."""
+
+    def __init__(self) -> None:
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        if is_interactive():
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+            self._bars = Progress(
+                TextColumn("{task.description:<18}"),
+                BarColumn(bar_width=24),
+                DownloadColumn(binary_units=True),
+                TransferSpeedColumn(),
+                console=err(),
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def step(self, label: str, done: int, total: int) -> None:
+        if self._bars is None:
+            if done >= total:
+                note(f"{label:<18} {total / (1 << 20):.1f} MiB")
+            return
+        if label not in self._tasks:
+            self._tasks[label] = self._bars.add_task(label, total=total)
+        self._bars.update(self._tasks[label], completed=done)
+
+
+class UpgradeProgress:
+    """As `CommitProgress`, fed with an upgrade as it stands: a bar for each appliance, over its whole way."""
+
+    _WAY: ClassVar = {
+        "pending": (0, 0),
+        "transfer": (0, 35),
+        "install": (35, 70),
+        "installed": (70, 70),
+        "drain": (70, 72),
+        "activate": (72, 74),
+        "reboot": (74, 85),
+        "trial": (85, 99),
+    }
+    """State -> where on its way it begins and ends, percent."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        if is_interactive():
+            self._bars = _bars()
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def take(self, upgrade: Upgrade) -> None:
+        for member in upgrade.members:
+            begin, end = self._WAY.get(member.state, (100, 100))
+            percent = round(begin + (end - begin) * member.fraction)
+            own = f" {member.fraction * 100:.0f}%" if member.state in {"transfer", "install"} else ""
+            what = f"{member.state}{own}" + (f": {member.text}" if member.text else "")
+            if self._bars is None:
+                tenth = f"{member.state} {percent // 10}" if own else what
+                if self._last.get(member.appliance) != tenth and member.state != "pending":
+                    note(f"{member.appliance:<16} {what}")
+                self._last[member.appliance] = tenth
+                continue
+            if member.appliance not in self._tasks:
+                self._tasks[member.appliance] = self._bars.add_task(member.appliance, total=100, what="")
+            self._bars.update(self._tasks[member.appliance], completed=percent, what=what)

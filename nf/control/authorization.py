@@ -58,10 +58,12 @@ _HANDLE_ALARM: Final = _operator(OperatorRole.OPERATOR)  # its site is known onl
 _NOC: Final = "/streamverse.nf.v1.Noc/"
 _ADMIN: Final = "/streamverse.nf.v1.NocAdmin/"
 _OPERATIONS: Final = "/streamverse.nf.v1.Operations/"
+_UPGRADES: Final = "/streamverse.nf.v1.Upgrades/"
 
 TABLE: Final[dict[str, Rule]] = {
     "/streamverse.nf.v1.Fleet/Session": _APPLIANCE,
     "/streamverse.nf.v1.Fleet/Telemetry": _APPLIANCE,
+    "/streamverse.nf.v1.Fleet/FetchBundle": _APPLIANCE,
     _NOC + "GetInfo": _VIEW,
     _NOC + "ListAppliances": _VIEW,
     _NOC + "GetAppliance": _VIEW,
@@ -100,6 +102,16 @@ TABLE: Final[dict[str, Rule]] = {
     _ADMIN + "AdoptLineUp": _operator(OperatorRole.ENGINEER),
     _OPERATIONS + "RunOperation": _operator(OperatorRole.OPERATOR, Scope.FLEET),
     _OPERATIONS + "ListFleetOperations": _VIEW,
+    _UPGRADES + "OfferBundle": _CHANGE_FLEET,
+    _UPGRADES + "SendBundle": _CHANGE_FLEET,
+    _UPGRADES + "ListBundles": _VIEW,
+    _UPGRADES + "RemoveBundle": _CHANGE_FLEET,
+    _UPGRADES + "StartUpgrade": _CHANGE_FLEET,
+    _UPGRADES + "WatchUpgrade": _VIEW,
+    _UPGRADES + "ListUpgrades": _VIEW,
+    _UPGRADES + "PauseUpgrade": _CHANGE_FLEET,
+    _UPGRADES + "ResumeUpgrade": _CHANGE_FLEET,
+    _UPGRADES + "CancelUpgrade": _CHANGE_FLEET,
     "/grpc.health.v1.Health/Check": _ANYBODY,
     "/grpc.health.v1.Health/Watch": _ANYBODY,
     "/grpc.health.v1.Health/List": _ANYBODY,

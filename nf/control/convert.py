@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
+
 from nf.contracts.driver import Step
+from nf.contracts.image import ImageReport
 from nf.control.v1 import common_pb2, fleet_pb2
 from nf.telemetry.alarms import Alarm, AlarmEvent, Severity
 from nf.telemetry.samples import Quality, Sample
@@ -73,6 +76,14 @@ def severity_to_proto(severity: Severity) -> common_pb2.Severity.ValueType:
 def severity_from_proto(number: common_pb2.Severity.ValueType) -> Severity:
     """An unknown severity, from a newer peer, counts as a warning."""
     return _SEVERITY_FROM.get(number, Severity.WARNING)
+
+
+def image_to_proto(report: ImageReport) -> common_pb2.Image:
+    return common_pb2.Image(**asdict(report))
+
+
+def image_from_proto(message: common_pb2.Image) -> ImageReport:
+    return ImageReport(**{item.name: getattr(message, item.name) for item in fields(ImageReport)})
 
 
 def alarm_to_proto(alarm: Alarm, appliance: str) -> common_pb2.Alarm:

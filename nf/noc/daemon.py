@@ -19,7 +19,7 @@ from nf.contracts.json import canonical
 from nf.contracts.planner import Planner
 from nf.control.authorization import Authorizer, GuardInterceptor, admit_anybody
 from nf.control.server import ControlServer, ServerLimits, server_credentials
-from nf.control.v1 import admin_pb2_grpc, fleet_pb2_grpc, noc_pb2_grpc, operations_pb2_grpc
+from nf.control.v1 import admin_pb2_grpc, fleet_pb2_grpc, noc_pb2_grpc, operations_pb2_grpc, upgrade_pb2_grpc
 from nf.documents.fleet import Fleet
 from nf.documents.loader import Loaded
 from nf.documents.model import API_VERSION
@@ -34,6 +34,7 @@ from nf.noc.records import Book, put_configs, put_current, put_revision
 from nf.noc.replica import Replica
 from nf.noc.service import NocService
 from nf.noc.support import Support
+from nf.noc.upgrade_service import UpgradeService
 from nf.planning.compiler import load_planners
 from nf.store.audit import AuditEntry
 from nf.store.contract import Put
@@ -187,6 +188,7 @@ async def running_noc(config: NocConfig) -> AsyncIterator[RunningNoc]:
             clock=clock,
             planners=load_planners() if config.planners is None else config.planners,
             addresses=(_dialled(config.names, config.address), _dialled(config.names, config.enrolment_address)),
+            state_dir=config.state_dir,
             offline_after_s=config.offline_after_s,
         )
         stack.push_async_callback(node.close)
@@ -232,10 +234,12 @@ def _servers(
         heard=node.heard,
         gone=node.gone,
         false_claim=node.false_claim,
+        bundle=node.bundle_for,
     )
     fleet_pb2_grpc.add_FleetServicer_to_server(fleet_service, server.server)
     noc_pb2_grpc.add_NocServicer_to_server(NocService(node), server.server)
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsService(node), server.server)
+    upgrade_pb2_grpc.add_UpgradesServicer_to_server(UpgradeService(node), server.server)
     adoption = Adoption(node, load_adopters() if config.adopters is None else config.adopters)
     admin = NocAdminService(node, replica, Support(node), adoption)
     admin_pb2_grpc.add_NocAdminServicer_to_server(admin, server.server)

@@ -41,9 +41,10 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         heard: Callable[[live.Session], Awaitable[None]],
         gone: Callable[[live.Session], None],
         false_claim: Refused,
+        bundle: Callable[[str, str, int], AsyncIterator[bytes]],
     ) -> None:
         """`welcome`: what an appliance is told first; `came`: a new session; `heard`: it stands elsewhere now;
-        `gone`: no session of it is left.
+        `gone`: no session of it is left; `bundle`: pieces for an appliance, by digest, from an offset on.
         """
         self._sessions = sessions
         self._telemetry = telemetry
@@ -53,6 +54,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self._heard = heard
         self._gone = gone
         self._false_claim = false_claim
+        self._bundle = bundle
         self._reading: set[asyncio.Task[Any]] = set()
 
     async def Session(
@@ -137,6 +139,15 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
             finally:
                 cut.set()
                 cutting.cancel()
+
+    async def FetchBundle(self, request: pb.FetchBundleRequest, context: Context) -> AsyncIterator[pb.BundleData]:
+        """Raises DeniedError (no upgrade brings it to the caller), NotFoundError, IdentityError (revoked meanwhile)."""
+        with self._calls.running(_certificate()) as call:
+            pieces = self._bundle(current_peer().spiffe_id.name, request.sha256, request.offset)
+            async with aclosing(pieces) as data:  # type: ignore[type-var]
+                async for piece in data:
+                    call.check()
+                    yield pb.BundleData(data=piece)
 
     async def _measured(self, appliance: str, batches: AsyncIterator[pb.TelemetryBatch], cut: asyncio.Event) -> int:
         items = 0

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Final
 
 from nf.clock import Clock
+from nf.contracts.image import ImageReport
 from nf.contracts.json import JsonObject
 from nf.contracts.planner import Planner
+from nf.control.convert import image_to_proto
 from nf.control.v1 import fleet_pb2 as fleet
 from nf.control.v1 import noc_pb2
+from nf.documents.fleet import Fleet
 from nf.errors import NfError
 from nf.noc.alarm_handling import AlarmHandling
+from nf.noc.bundles import Bundles
 from nf.noc.calls import Calls
 from nf.noc.catchup import FAILED, CatchUp
 from nf.noc.coordinator import Coordinator
@@ -31,6 +36,7 @@ from nf.noc.sessions import Session, Sessions, enrol_it
 from nf.noc.settlement import SPLIT, Settlement
 from nf.noc.tasks import Tasks
 from nf.noc.telemetry import Telemetry
+from nf.noc.upgrades import Upgrades
 from nf.store.contract import Store
 from nf.telemetry.alarms import Severity
 from nf.trust.allowance import Allowance
@@ -57,9 +63,10 @@ class Node:
         clock: Clock,
         planners: Sequence[Planner],
         addresses: tuple[Sequence[str], Sequence[str]],
+        state_dir: Path,
         offline_after_s: float = 5.0,
     ) -> None:
-        """`addresses`: where appliances reach the NOC, and its enrolment service."""
+        """`addresses`: where appliances reach the NOC, and its enrolment service. `state_dir`: for bundles."""
         self.clock = clock
         self.authority = authority
         self.spiffe_id = str(SpiffeId(authority.domain, "noc", "noc"))
@@ -102,7 +109,7 @@ class Node:
             doing=self.coordinator.doing,
             ended=self.catchup.wake,
         )
-        self.coordinator.admit = self.maintenance.admit
+        self.coordinator.admit = self._admit
         self.catchup.participates = self._left_alone
         self.hardware = Hardware(self.book, self.enrolment, self.lineups)
         self.alarm_handling = AlarmHandling(
@@ -128,6 +135,20 @@ class Node:
             clock=clock,
             author=self.spiffe_id,
         )
+        self.upgrades = Upgrades(
+            book=self.book,
+            bundles=Bundles(state_dir, clock),
+            lineups=self.lineups,
+            sessions=self.sessions,
+            drains=self.drains,
+            maintenance=self.maintenance,
+            operators=self.operators,
+            telemetry=self.telemetry,
+            clock=clock,
+            author=self.spiffe_id,
+            doing=self.coordinator.doing,
+            image_of=self.image_of,
+        )
         self._known: dict[str, ApplianceRecord] = {}
         self._kept: dict[str, ApplianceRecord] = {}  # of those, as the store has them
         self._refusals = Allowance(clock)
@@ -147,13 +168,14 @@ class Node:
         self._tasks.start(self._watch_identities())
         await self.schedule.start()
         await self.operations.start()
+        await self.upgrades.start()
         for appliance in self._known:
             self._tasks.start(self._alarm_when_offline(appliance))
 
     async def close(self) -> None:
         """Undecided transactions stay as they are in the store; the next start ends them."""
         self.sessions.close()
-        for part in (self.schedule, self.drains, self.alarm_handling, self.maintenance):
+        for part in (self.upgrades, self.schedule, self.drains, self.alarm_handling, self.maintenance):
             await part.close()
         await self.operations.close()
         await self.coordinator.close()
@@ -165,8 +187,23 @@ class Node:
     # ---- appliances ----
 
     def _left_alone(self, appliance: str) -> bool:
-        """Bound by a held commit, or worked on: nobody brings it to the current revision now."""
-        return self.coordinator.participates(appliance) or self.maintenance.of_appliance(appliance) is not None
+        """Bound by a held commit, worked on, or restarting: nobody brings it to the current revision now."""
+        bound = self.coordinator.participates(appliance) or self.upgrades.away(appliance)
+        return bound or self.maintenance.of_appliance(appliance) is not None
+
+    def _admit(self, fleet: Fleet, without_sites: tuple[str, ...]) -> None:
+        self.maintenance.admit(fleet, without_sites)
+        self.upgrades.admit(fleet, without_sites)
+
+    def bundle_for(self, appliance: str, sha256: str, offset: int) -> AsyncIterator[bytes]:
+        """Raises DeniedError."""
+        self.upgrades.require_fetcher(appliance, sha256)
+        return self.upgrades.bundles.read(sha256, offset)
+
+    def image_of(self, appliance: str) -> ImageReport | None:
+        """What it runs from, as it said last; None when it never said, or runs from none."""
+        known = self._known.get(appliance)
+        return None if known is None else known.image
 
     def welcome(self, appliance: str) -> fleet.Welcome:
         current = self.lineups.current
@@ -194,6 +231,7 @@ class Node:
             confirmed_revision=session.standing.confirmed_revision,
             confirmed_digest=session.standing.confirmed_digest,
             sections=tuple(session.hello.sections),
+            image=session.image,
         )
         self._known[session.appliance] = record
         await self._remember(record)
@@ -292,6 +330,8 @@ class Node:
             summary.current = known.confirmed_digest == current.record.configs.get(name)
             summary.software_version = known.software_version
             summary.sections.extend(known.sections)
+            if known.image is not None:
+                summary.image.CopyFrom(image_to_proto(known.image))
         if session is not None and session.standing.in_flight:
             state = fleet.TransactionState.Name(session.standing.in_flight_state)
             summary.transaction_state = state.removeprefix("TRANSACTION_STATE_").lower()

@@ -12,6 +12,7 @@
     drains         site                 who drained it, until when
     owed           SHA-256 of what      an operation that somebody missed, or that is under way
     alarms         SHA-256 of its id    who acknowledged or shelved it
+    upgrades       id                   another image for appliances: who, in which waves, how far
 
 Enrolment and operators keep buckets of their own (nf.trust).
 """
@@ -24,6 +25,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, cast
 
+from nf.contracts.image import ImageReport
 from nf.contracts.json import JsonObject, canonical
 from nf.errors import NotFoundError, RefusedError
 from nf.store.audit import AuditEntry
@@ -40,6 +42,7 @@ HARDWARE: Final = "hardware"
 DRAINS: Final = "drains"
 OWED: Final = "owed"
 ALARMS: Final = "alarms"
+UPGRADES: Final = "upgrades"
 
 
 class Decision(Enum):
@@ -124,7 +127,7 @@ class TransactionRecord:
 
 @dataclass(frozen=True, slots=True)
 class ApplianceRecord:
-    """What an appliance said last."""
+    """What an appliance said last. `image` None: it runs from none."""
 
     name: str
     last_seen: float
@@ -132,6 +135,7 @@ class ApplianceRecord:
     confirmed_revision: int = 0
     confirmed_digest: str = ""
     sections: tuple[str, ...] = ()
+    image: ImageReport | None = None
 
 
 def _dump(record: RevisionRecord | TransactionRecord | ApplianceRecord) -> bytes:
@@ -163,6 +167,8 @@ def _transaction(value: bytes) -> TransactionRecord:
 def _appliance(value: bytes) -> ApplianceRecord:
     data = _load(value)
     data["sections"] = tuple(data["sections"])
+    if data.get("image") is not None:
+        data["image"] = ImageReport(**data["image"])
     return ApplianceRecord(**data)
 
 

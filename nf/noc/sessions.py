@@ -15,6 +15,7 @@ from typing import Final, TypeVar, cast
 
 from nf.clock import Clock
 from nf.contracts.json import Json, JsonObject, canonical
+from nf.control.convert import image_from_proto
 from nf.control.errors import from_info
 from nf.control.queue import CoalescingQueue, QueueClosed
 from nf.control.v1 import fleet_pb2 as pb
@@ -71,6 +72,7 @@ class Session:
         self.appliance = hello.appliance
         self.hello = hello
         self.standing = Standing.of(hello)
+        self.image = image_from_proto(hello.image) if hello.HasField("image") else None
         self.closed = asyncio.Event()
         self._queue: CoalescingQueue[pb.NocMessage] = CoalescingQueue(_QUEUE_LIMIT)
         self._phases: dict[PhaseKey, asyncio.Future[pb.PhaseResult]] = {}
@@ -101,7 +103,7 @@ class Session:
                     yield message
 
     def take(self, message: pb.AgentMessage) -> bool:
-        """One message of the appliance. True when its standing changed."""
+        """One message of the appliance. True when its standing changed, or what it runs from."""
         body = message.WhichOneof("body")
         if body == "result":
             result = message.result
@@ -114,6 +116,9 @@ class Session:
                 waiting.set_result(message.reply)
         elif body == "state":
             self.standing = Standing.of(message.state)
+            return True
+        elif body == "image":
+            self.image = image_from_proto(message.image)
             return True
         return False
 

@@ -82,7 +82,8 @@ class Engine:
         self._judge = Judge(self._core, probes)
         self._overrides = Overrides(self._core, max_override_ttl_s)
         self._operations = Operations(self._core)
-        self._timers = Timers(self._core, self._overrides, Reconciler(self._core), self._operations, jitter)
+        self._reconciler = Reconciler(self._core)
+        self._timers = Timers(self._core, self._overrides, self._reconciler, self._operations, jitter)
         self._core.load_confirmed()
 
     # ---- life ----
@@ -120,6 +121,10 @@ class Engine:
         """Confirmed intent (from APPLYING to the end of the commit the new one), with the overrides on it."""
         intent = self._core.intent()
         return self._core.merged(intent, self._core.overrides(WANTED)) if intent is not None else None
+
+    async def differences(self) -> dict[str, str]:
+        """Section -> how it differs from what is wanted now, in words; empty = converged. Waits for who changes it."""
+        return await self._reconciler.differences()
 
     # ---- phases ----
 

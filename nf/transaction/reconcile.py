@@ -38,6 +38,26 @@ class Reconciler:
             if harmless and not self._held():
                 await self._repair(harmless)
 
+    async def differences(self) -> dict[str, str]:
+        """Section -> what differs from what is wanted, or why it cannot be read. Changes nothing."""
+        core = self._core
+        async with core.work:
+            if core.confirmed_config is None:
+                return {}
+            wants = self._wants()
+            surveys = await asyncio.gather(
+                *(core.executor.survey({name: want}, check=False) for name, want in wants.items())
+            )
+        found: dict[str, str] = {}
+        for section, survey in zip(wants, surveys, strict=True):
+            steps = self._unexpected(survey.steps)
+            if survey.problems:
+                found[section] = f"cannot be read: {'; '.join(map(str, survey.problems))}"
+            elif steps:
+                what = ", ".join(planned.step.summary or planned.step.kind for planned in steps)
+                found[section] = f"not converged: {what}"
+        return found
+
     def _wants(self) -> dict[str, DocumentModel | None]:
         """Sections whose overrides are settled: the others are being brought there anyway."""
         core = self._core

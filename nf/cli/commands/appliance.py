@@ -15,6 +15,7 @@ from nf.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from nf.control.v1.noc_pb2 import ApplianceSummary, GetApplianceResponse
 
@@ -108,6 +109,7 @@ def listing(appliances: Any) -> Table:
         "REVISION",
         "CURRENT",
         "TRANSACTION",
+        "IMAGE",
         "ALARMS",
         right=("REVISION", "ALARMS"),
     )
@@ -121,6 +123,7 @@ def listing(appliances: Any) -> Table:
             str(one.confirmed_revision) if one.confirmed_revision else "-",
             word("yes" if one.current else "no"),
             one.transaction_state or "-",
+            image_in_short(one),
             str(one.alarms),
         )
     return grid
@@ -149,13 +152,38 @@ def _show(answer: GetApplianceResponse) -> None:
         console.print(f"{section}: {json_module.dumps(value, sort_keys=True)}", soft_wrap=True)
 
 
+def image_in_short(one: ApplianceSummary) -> str:
+    """`0.2.0 (B)`; a mark where it fell back, or is on trial; `-`: no image."""
+    image = one.image
+    if not image.version:
+        return "-"
+    sign = " fell back" if image.fell_back else f" {image.update}" if image.update in ("trial", "giving-up") else ""
+    return f"{image.version} ({image.slot}){sign}"
+
+
+def _image_facts(one: ApplianceSummary) -> list[tuple[str, str]]:
+    from nf.cli.text import when
+
+    image = one.image
+    if not image.version:
+        return [("image", "-")]
+    good = "marked good" if image.good else "not marked good"
+    other = f"; the other slot has {image.other_version}" if image.other_version else ""
+    facts = [("image", f"{image.role} {image.version} in slot {image.slot}, {good}{other}")]
+    if image.update:
+        facts.append(("last update", f"to {image.update_version}: {image.update} ({image.update_id})"))
+    if image.fell_back:
+        facts.append(("fell back", f"{when(image.fell_back_at)}: {image.fell_back}"))
+    return facts
+
+
 def _facts(one: ApplianceSummary) -> Table:
     from rich.table import Table
 
     from nf.cli.text import when, word
 
     grid = Table.grid(padding=(0, 2))
-    for label, value in (
+    facts: tuple[tuple[str, str | Text], ...] = (
         ("appliance", one.id),
         ("site", f"{one.site} ({one.criticality})"),
         ("role", one.role),
@@ -166,9 +194,11 @@ def _facts(one: ApplianceSummary) -> Table:
         ("revision", f"{one.confirmed_revision or '-'} ({'current' if one.current else 'not current'})"),
         ("transaction", one.transaction_state or "-"),
         ("software", one.software_version or "-"),
+        *_image_facts(one),
         ("certificate until", when(one.certificate_expires)),
         ("sections", ", ".join(one.sections) or "-"),
-    ):
+    )
+    for label, value in facts:
         grid.add_row(label, value)
     return grid
 

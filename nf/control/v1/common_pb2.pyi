@@ -392,3 +392,64 @@ class Override(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Override: _TypeAlias = Override  # noqa: Y015
+
+@_typing.final
+class Image(_message.Message):
+    """The system that an appliance runs from, as it says itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    COMPATIBLE_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    GOOD_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    UPDATE_VERSION_FIELD_NUMBER: _builtins.int
+    UPDATE_ID_FIELD_NUMBER: _builtins.int
+    OTHER_VERSION_FIELD_NUMBER: _builtins.int
+    FELL_BACK_FIELD_NUMBER: _builtins.int
+    FELL_BACK_AT_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    """headend, core or pop"""
+    version: _builtins.str
+    compatible: _builtins.str
+    """RAUC's word for what a bundle must be made for"""
+    slot: _builtins.str
+    """the one it runs from: A or B"""
+    good: _builtins.bool
+    """the boot loader takes this slot again"""
+    update: _builtins.str
+    """state of its last update (docs/images-update.md); empty = there was none"""
+    update_version: _builtins.str
+    """the version which that update brings"""
+    update_id: _builtins.str
+    """the upgrade that ordered it"""
+    other_version: _builtins.str
+    """in the other slot, as far as it is known"""
+    fell_back: _builtins.str
+    """why the last update did not stay; empty since one was marked good"""
+    fell_back_at: _builtins.float
+    """seconds since the Unix epoch"""
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        version: _builtins.str = ...,
+        compatible: _builtins.str = ...,
+        slot: _builtins.str = ...,
+        good: _builtins.bool = ...,
+        update: _builtins.str = ...,
+        update_version: _builtins.str = ...,
+        update_id: _builtins.str = ...,
+        other_version: _builtins.str = ...,
+        fell_back: _builtins.str = ...,
+        fell_back_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatible", b"compatible", "fell_back", b"fell_back", "fell_back_at", b"fell_back_at", "good", b"good", "other_version", b"other_version", "role", b"role", "slot", b"slot", "update", b"update", "update_id", b"update_id", "update_version", b"update_version", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Image: _TypeAlias = Image  # noqa: Y015

@@ -201,6 +201,7 @@ class AgentMessage(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
@@ -212,6 +213,10 @@ class AgentMessage(_message.Message):
     def reply(self) -> Global___Reply: ...
     @_builtins.property
     def state(self) -> Global___StateNotice: ...
+    @_builtins.property
+    def image(self) -> _common_pb2.Image:
+        """its image, or the update of it, stands elsewhere now"""
+
     def __init__(
         self,
         *,
@@ -221,12 +226,13 @@ class AgentMessage(_message.Message):
         progress: Global___Progress | None = ...,
         reply: Global___Reply | None = ...,
         state: Global___StateNotice | None = ...,
+        image: _common_pb2.Image | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "hello", b"hello", "progress", b"progress", "reply", b"reply", "result", b"result", "state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "hello", b"hello", "image", b"image", "progress", b"progress", "reply", b"reply", "result", b"result", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "hello", b"hello", "progress", b"progress", "reply", b"reply", "result", b"result", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "hello", b"hello", "image", b"image", "progress", b"progress", "reply", b"reply", "result", b"result", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "result", "progress", "reply", "state"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "result", "progress", "reply", "state", "image"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -278,6 +284,7 @@ class Hello(_message.Message):
     LAST_OUTCOME_FIELD_NUMBER: _builtins.int
     SECTIONS_FIELD_NUMBER: _builtins.int
     PROBE_KINDS_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     appliance: _builtins.str
     serial: _builtins.str
     software_version: _builtins.str
@@ -300,6 +307,10 @@ class Hello(_message.Message):
 
     @_builtins.property
     def probe_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def image(self) -> _common_pb2.Image:
+        """absent = it runs from no image"""
+
     def __init__(
         self,
         *,
@@ -314,10 +325,11 @@ class Hello(_message.Message):
         last_outcome: Global___TransactionState.ValueType = ...,
         sections: _abc.Iterable[_builtins.str] | None = ...,
         probe_kinds: _abc.Iterable[_builtins.str] | None = ...,
+        image: _common_pb2.Image | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["in_flight", b"in_flight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "in_flight", b"in_flight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appliance", b"appliance", "boot_id", b"boot_id", "confirmed_digest", b"confirmed_digest", "confirmed_revision", b"confirmed_revision", "in_flight", b"in_flight", "last_outcome", b"last_outcome", "last_transaction", b"last_transaction", "probe_kinds", b"probe_kinds", "sections", b"sections", "serial", b"serial", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appliance", b"appliance", "boot_id", b"boot_id", "confirmed_digest", b"confirmed_digest", "confirmed_revision", b"confirmed_revision", "image", b"image", "in_flight", b"in_flight", "last_outcome", b"last_outcome", "last_transaction", b"last_transaction", "probe_kinds", b"probe_kinds", "sections", b"sections", "serial", b"serial", "software_version", b"software_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -799,7 +811,7 @@ class Request(_message.Message):
     ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     method: _builtins.str
-    """"override.add", "override.list", "override.end", "operation.start", "operation.list", "operation.cancel", "reconcile.hold", "status" """
+    """"override.add", "override.list", "override.end", "operation.start", "operation.list", "operation.cancel", "reconcile.hold", "image.status", "image.fetch", "image.install", "image.activate", "image.cancel", "status" """
     arguments_json: _builtins.bytes
     def __init__(
         self,
@@ -924,3 +936,49 @@ class TelemetryAck(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TelemetryAck: _TypeAlias = TelemetryAck  # noqa: Y015
+
+@_typing.final
+class FetchBundleRequest(_message.Message):
+    """---- bundles ----"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.str
+    """of the whole bundle, hexadecimal"""
+    offset: _builtins.int
+    """octets that the caller has already"""
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.str = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchBundleRequest: _TypeAlias = FetchBundleRequest  # noqa: Y015
+
+@_typing.final
+class BundleData(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """the next octets; at most 256 KiB"""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BundleData: _TypeAlias = BundleData  # noqa: Y015

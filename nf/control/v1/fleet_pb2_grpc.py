@@ -45,6 +45,11 @@ class FleetStub:
                 request_serializer=nf_dot_control_dot_v1_dot_fleet__pb2.TelemetryBatch.SerializeToString,
                 response_deserializer=nf_dot_control_dot_v1_dot_fleet__pb2.TelemetryAck.FromString,
                 _registered_method=True)
+        self.FetchBundle = channel.unary_stream(
+                '/streamverse.nf.v1.Fleet/FetchBundle',
+                request_serializer=nf_dot_control_dot_v1_dot_fleet__pb2.FetchBundleRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_fleet__pb2.BundleData.FromString,
+                _registered_method=True)
 
 
 class FleetServicer:
@@ -66,6 +71,13 @@ class FleetServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchBundle(self, request, context):
+        """A bundle that an upgrade brings to the caller, from an offset on, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +90,11 @@ def add_FleetServicer_to_server(servicer, server):
                     servicer.Telemetry,
                     request_deserializer=nf_dot_control_dot_v1_dot_fleet__pb2.TelemetryBatch.FromString,
                     response_serializer=nf_dot_control_dot_v1_dot_fleet__pb2.TelemetryAck.SerializeToString,
+            ),
+            'FetchBundle': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchBundle,
+                    request_deserializer=nf_dot_control_dot_v1_dot_fleet__pb2.FetchBundleRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_fleet__pb2.BundleData.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +152,33 @@ class Fleet:
             '/streamverse.nf.v1.Fleet/Telemetry',
             nf_dot_control_dot_v1_dot_fleet__pb2.TelemetryBatch.SerializeToString,
             nf_dot_control_dot_v1_dot_fleet__pb2.TelemetryAck.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchBundle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/streamverse.nf.v1.Fleet/FetchBundle',
+            nf_dot_control_dot_v1_dot_fleet__pb2.FetchBundleRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_fleet__pb2.BundleData.FromString,
             options,
             channel_credentials,
             insecure,

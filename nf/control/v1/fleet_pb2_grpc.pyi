@@ -39,6 +39,8 @@ class FleetStub:
     """
     Telemetry: _grpc.StreamUnaryMultiCallable[_fleet_pb2.TelemetryBatch, _fleet_pb2.TelemetryAck]
     """Batches of at most 100 items or 50 ms."""
+    FetchBundle: _grpc.UnaryStreamMultiCallable[_fleet_pb2.FetchBundleRequest, _fleet_pb2.BundleData]
+    """A bundle that an upgrade brings to the caller, from an offset on, in order."""
 
 @_typing.type_check_only
 class FleetAsyncStub(FleetStub):
@@ -51,6 +53,8 @@ class FleetAsyncStub(FleetStub):
     """
     Telemetry: _aio.StreamUnaryMultiCallable[_fleet_pb2.TelemetryBatch, _fleet_pb2.TelemetryAck]  # type: ignore[assignment]
     """Batches of at most 100 items or 50 ms."""
+    FetchBundle: _aio.UnaryStreamMultiCallable[_fleet_pb2.FetchBundleRequest, _fleet_pb2.BundleData]  # type: ignore[assignment]
+    """A bundle that an upgrade brings to the caller, from an offset on, in order."""
 
 class FleetServicer(metaclass=_abc_1.ABCMeta):
     """What an appliance dials: one session, one telemetry stream. Peer identity: spiffe://<domain>/appliance/<name>."""
@@ -72,6 +76,14 @@ class FleetServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.TelemetryAck, _abc.Awaitable[_fleet_pb2.TelemetryAck]]:
         """Batches of at most 100 items or 50 ms."""
+
+    @_abc_1.abstractmethod
+    def FetchBundle(
+        self,
+        request: _fleet_pb2.FetchBundleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fleet_pb2.BundleData], _abc.AsyncIterator[_fleet_pb2.BundleData]]:
+        """A bundle that an upgrade brings to the caller, from an offset on, in order."""
 
 def add_FleetServicer_to_server(servicer: FleetServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

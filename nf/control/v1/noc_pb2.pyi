@@ -120,6 +120,7 @@ class ApplianceSummary(_message.Message):
     SECTIONS_FIELD_NUMBER: _builtins.int
     ALARMS_FIELD_NUMBER: _builtins.int
     CERTIFICATE_EXPIRES_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     site: _builtins.str
     role: _builtins.str
@@ -141,6 +142,10 @@ class ApplianceSummary(_message.Message):
     """seconds since the Unix epoch; 0 = none"""
     @_builtins.property
     def sections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def image(self) -> _common_pb2.Image:
+        """as it said last; absent = it runs from no image, or never said"""
+
     def __init__(
         self,
         *,
@@ -160,10 +165,11 @@ class ApplianceSummary(_message.Message):
         sections: _abc.Iterable[_builtins.str] | None = ...,
         alarms: _builtins.int = ...,
         certificate_expires: _builtins.float = ...,
+        image: _common_pb2.Image | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "certificate_expires", b"certificate_expires", "confirmed_revision", b"confirmed_revision", "criticality", b"criticality", "current", b"current", "enrolled", b"enrolled", "id", b"id", "last_seen", b"last_seen", "management", b"management", "online", b"online", "role", b"role", "sections", b"sections", "serial", b"serial", "site", b"site", "software_version", b"software_version", "transaction_state", b"transaction_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "certificate_expires", b"certificate_expires", "confirmed_revision", b"confirmed_revision", "criticality", b"criticality", "current", b"current", "enrolled", b"enrolled", "id", b"id", "image", b"image", "last_seen", b"last_seen", "management", b"management", "online", b"online", "role", b"role", "sections", b"sections", "serial", b"serial", "site", b"site", "software_version", b"software_version", "transaction_state", b"transaction_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

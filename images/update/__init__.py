@@ -1,0 +1,1 @@
+"""Another image in the other slot: brought, written, tried, kept or left."""
