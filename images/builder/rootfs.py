@@ -14,9 +14,6 @@ from nf.errors import DocumentError, IntegrityError, Problem
 
 VAR_TMPFILES = "usr/lib/tmpfiles.d/nf-var.conf"
 FACTORY = "usr/share/factory"
-EXCLUDED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*", "var/*")
-"""Wildcards of what the read-only root leaves out: what a running system fills, the kernel (it is in the signed image
-beside the root) and /var (the data partition covers it)."""
 
 _LEFT_OVER = (
     "etc/.pwd.lock", "etc/passwd-", "etc/shadow-", "etc/group-", "etc/gshadow-", "etc/subuid-", "etc/subgid-",
@@ -101,7 +98,7 @@ def clean(tree: Path) -> None:
     ):
         for path in tree.glob(pattern):
             remove(path)
-    for name in ("dev", "proc", "run", "sys", "tmp"):
+    for name in ("proc", "run", "sys", "tmp"):  # /dev stays: mkinitramfs runs in the tree after this
         shutil.rmtree(tree / name, ignore_errors=True)
         (tree / name).mkdir(exist_ok=True)
         (tree / name).chmod(0o1777 if name == "tmp" else 0o755)
