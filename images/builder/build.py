@@ -72,6 +72,7 @@ def build_image(options: Options, display: Display | None = None) -> Built:
     keys = _load_keys(options)
     require_root("a build sets up packages and keeps their owners: it")
     require_programs()
+    sources.require_keyring()
     cache = Cache(options.cache.resolve())
     cache.make()
     final = options.output / f"{options.role}-{options.version}"
