@@ -23,7 +23,8 @@ _LEFT_OVER = (
     "etc/cron.d", "etc/cron.daily", "etc/cron.hourly", "etc/cron.weekly", "etc/cron.monthly",
     "etc/rc0.d", "etc/rc1.d", "etc/rc2.d", "etc/rc3.d", "etc/rc4.d", "etc/rc5.d", "etc/rc6.d", "etc/rcS.d",
     "initrd.img", "initrd.img.old", "vmlinuz", "vmlinuz.old", "root/.bashrc", "root/.profile",
-    "var/cache", "var/log", "var/backups", "var/tmp", "var/mail", "var/spool/cron",
+    "var/cache/apt", "var/cache/debconf", "var/cache/ldconfig", "var/cache/fontconfig",
+    "var/backups", "var/tmp", "var/mail", "var/spool/cron",
     "var/lib/apt", "var/lib/dbus/machine-id", "var/lib/initramfs-tools", "var/lib/systemd/catalog",
     "var/lib/systemd/random-seed",
 )  # fmt: skip
@@ -98,6 +99,10 @@ def clean(tree: Path) -> None:
     ):
         for path in tree.glob(pattern):
             remove(path)
+    for place in ("var/cache", "var/log"):  # directories of daemons stay, with their owners
+        for path, info in list(walk(tree / place)):
+            if not stat.S_ISDIR(info.st_mode):
+                (tree / place / path[1:]).unlink()
     for name in ("proc", "run", "sys", "tmp"):  # /dev stays: mkinitramfs runs in the tree after this
         shutil.rmtree(tree / name, ignore_errors=True)
         (tree / name).mkdir(exist_ok=True)

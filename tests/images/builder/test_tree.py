@@ -187,9 +187,11 @@ def test_cleaning_leaves_mount_points_and_nothing_of_this_hour(tmp_path: Path) -
         "etc/ssh/ssh_host_rsa_key",
     ):
         put(here / name)
+    (here / "var/log/frr").mkdir(mode=0o750)
     rootfs.clean(here)
     assert not list((here / "run").iterdir())
-    assert not list((here / "var/log").iterdir())
+    assert [path.name for path in (here / "var/log").iterdir()] == ["frr"]
+    assert not list((here / "var/cache").iterdir())
     assert not (here / "etc/passwd-").exists()
     assert not list((here / "etc/ssh").iterdir())
     assert (here / "tmp").stat().st_mode & 0o7777 == 0o1777
