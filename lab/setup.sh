@@ -4,6 +4,7 @@
 #
 #   lab/setup.sh          packages and .venv        root only when a package is missing
 #   lab/setup.sh lab      the same, and root        for what makes network namespaces
+#   lab/setup.sh image    more packages, and root   for images and the machines that boot them
 #   lab/setup.sh python   .venv only                never root
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,8 +12,9 @@ cd "$(dirname "$0")/.."
 MODE=${1:-all}
 PACKAGES="frr frr-pythontools ffmpeg tshark tcpdump nftables iproute2 procps util-linux openssl ca-certificates make git
           python3 python3-venv smitools snmp snmpd trafficserver varnish varnish-modules wrk multicat
-          qemu-system-x86 qemu-utils ovmf swtpm dosfstools mtools fdisk
-          rauc dbus squashfs-tools grub-common"
+          rauc dbus systemd squashfs-tools mtools dosfstools fdisk cryptsetup-bin sbsigntool binutils
+          grub-common grub-efi-amd64-bin systemd-boot-efi"
+IMAGE_PACKAGES="mmdebstrap debian-archive-keyring zstd cpio qemu-system-x86 qemu-utils ovmf swtpm swtpm-tools efitools"
 LOCK=requirements-dev.lock
 STAMP=.venv/.set-up
 POLICY=/usr/sbin/policy-rc.d
@@ -143,5 +145,10 @@ case "$MODE" in
     python) check_python; install_venv ;;
     all) check_packages; check_python; install_packages; install_venv ;;
     lab) require_root "the lab makes network namespaces"; check_packages; check_python; install_packages; install_venv ;;
-    *) fail "no such mode: $MODE" "one of: all lab python" ;;
+    image)
+        require_root "an image's files belong to root"
+        PACKAGES="$PACKAGES $IMAGE_PACKAGES"
+        check_packages; check_python; install_packages; install_venv
+        ;;
+    *) fail "no such mode: $MODE" "one of: all lab image python" ;;
 esac

@@ -6,9 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from images.builder import bundle, disk, esp, grub, rootfs, squashfs, uki, verity
 from images.builder import manifest as manifests
-from images.builder.initramfs import kernel_path
+from images.builder.boot import make_images
 from images.builder.manifest import Manifest
 from images.builder.progress import Steps, part
 from images.signing.keys import Keys, manifest_key
@@ -24,7 +23,6 @@ class Parts:
 
     tree: Path
     out: Path
-    initramfs: Path
     keys: Keys
     epoch: int
     archives: tuple[Path, ...]
@@ -39,45 +37,18 @@ def assemble(parts: Parts, manifest: Manifest, steps: Steps) -> Manifest:
 
     Raises InputError for a root larger than its slot, UnavailableError, DriverError.
     """
-    out, keys, epoch = parts.out, parts.keys, parts.epoch
-    name = f"streamverse-nf-{manifest.role}-{manifest.version}"
-    with steps.step("root") as report:
-        image = out / "rootfs.img"
-        squashfs.make_squashfs(parts.tree, image, epoch=epoch, exclude=rootfs.EXCLUDED, report=part(report, 0.0, 0.9))
-        hashed = verity.add_verity(image, salt=verity.salt(f"{manifest.role} {manifest.version}"))
-    with steps.step("boot") as report:
-        report(0.0, "signed kernel image")
-        uki.make_uki(
-            kernel=kernel_path(parts.tree),
-            initramfs=parts.initramfs,
-            command_line=uki.command_line(hashed),
-            os_release=(parts.tree / "usr/lib/os-release").read_bytes(),
-            out=out / "nf.efi",
-            keys=keys,
-            epoch=epoch,
-        )
-        esp.make_boot(out / "boot.vfat", uki=out / "nf.efi", epoch=epoch)
-        report(0.4, "GRUB and ESP")
-        grub.make_grub(out / "grub.efi", keys, epoch=epoch)
-        esp.make_esp(out / "esp.vfat", grub=out / "grub.efi", keys=keys, epoch=epoch)
-        report(0.5, "disk image")
-        disk.make_disk(
-            out / "disk.img",
-            esp=out / "esp.vfat",
-            boot=out / "boot.vfat",
-            root=out / "rootfs.img",
-            slot_bytes=manifest.slot_octets,
-            report=part(report, 0.5, 0.8),
-        )
-        report(0.8, "update bundle")
-        bundle.make_bundle(
-            out / f"{name}.raucb",
+    out, epoch = parts.out, parts.epoch
+    with steps.step("image") as report:
+        made = make_images(
+            parts.tree,
+            out,
             role=manifest.role,
             version=manifest.version,
-            root=out / "rootfs.img",
-            boot=out / "boot.vfat",
-            keys=keys,
+            keys=parts.keys,
+            slot_bytes=manifest.slot_octets,
             epoch=epoch,
+            kernel=manifest.kernel,
+            report=report,
         )
     with steps.step("supply") as report:
         added = manifest.overlay.packages if manifest.overlay else ()
@@ -87,7 +58,7 @@ def assemble(parts: Parts, manifest: Manifest, steps: Steps) -> Manifest:
         licences.make_licences(parts.tree, out, role=manifest.role, version=manifest.version, overlay=added)
         (out / "packages.txt").write_text(manifest.package_list())
         report(0.8, "manifest and provenance")
-        root = {"root_hash": hashed.root_hash, "hash_offset": hashed.hash_offset}
+        root = {"root_hash": made.verity.root_hash, "hash_offset": made.verity.hash_offset}
         return _sign(parts, manifest.model_copy(update=root))
 
 

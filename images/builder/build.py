@@ -3,8 +3,7 @@
     packages   apt chooses versions, the cache gets them
     tree       mmdebstrap sets them up (or the cache has that very tree), the venv with its dependencies
     product    our wheel, our files, the operator's overlay, identity, services, accounts; what is left over goes
-    root       squashfs with dm-verity behind it
-    boot       initial file system, signed kernel image with the root hash, GRUB, ESP, disk, update bundle
+    image      what boots and is flashed: see `images.builder.boot`
     supply     bills of materials, licences, manifest, provenance: signed
 
 Everything is made in a directory beside the output and takes its place at once. Nothing is mounted here.
@@ -73,6 +72,7 @@ def build_image(options: Options, display: Display | None = None) -> Built:
     keys = _load_keys(options)
     require_root("a build sets up packages and keeps their owners: it")
     require_programs()
+    sources.require_keyring()
     cache = Cache(options.cache.resolve())
     cache.make()
     final = options.output / f"{options.role}-{options.version}"
@@ -86,6 +86,7 @@ def build_image(options: Options, display: Display | None = None) -> Built:
         with steps.step("packages") as report:
             selection = _select(job, report)
         with steps.step("tree") as report:
+            overlays.check_libraries({one.name: one.version for one in selection.packages})
             lock = _prepare_tree(job, selection, report)
         with steps.step("product") as report:
             overlay = _finish_tree(job, selection, read, report)
@@ -109,7 +110,7 @@ def _weights(options: Options) -> dict[str, float]:
     weights = {"packages": 10.0, "tree": 40.0, "product": 25.0}
     if options.root_only:
         return {**weights, "root archive": 8.0}
-    return {**weights, "product": 40.0, "root": 45.0, "boot": 20.0, "supply": 40.0}
+    return {**weights, "image": 80.0, "supply": 40.0}
 
 
 def _put(made: Path, place: Path) -> None:
@@ -210,14 +211,8 @@ def _finish_tree(
         root, recipe, ours=services.own_units(FILES, recipe.role), allowed=entry.units if entry else ()
     )
     _settle_accounts(job, operator=entry is not None)
-    overlays.check_libraries(root)
     rootfs.strip_privileges(root)
-    if job.keys is not None:
-        report(0.7, "initial file system")
-        from images.builder.initramfs import make_initramfs
-
-        make_initramfs(root, job.work / "initramfs.img", epoch=job.epoch)
-    report(0.9, "cleaning up")
+    report(0.8, "cleaning up")
     rootfs.clean(root)
     rootfs.describe_var(root)
     rootfs.keep_package_list(root, [f"{one.name} {one.version} {one.origin}" for one in _packages(job, selection)])
@@ -336,7 +331,6 @@ def _assemble(job: _Job, manifest: Manifest, selection: Selection, lock: str, st
     parts = Parts(
         tree=job.tree,
         out=job.place,
-        initramfs=job.work / "initramfs.img",
         keys=job.keys,
         epoch=job.epoch,
         archives=tuple(job.cache.archives / package.file for package in selection.packages),

@@ -59,7 +59,9 @@ def source_epoch(source: Path, given: int | None = None) -> int:
             raise InputError("is no number of seconds", where=f"SOURCE_DATE_EPOCH={told}")
         return int(told)
     try:
-        return int(run(["git", "-C", str(source), "log", "-1", "--format=%ct"], where=str(source)))
+        return int(
+            run(["git", "-c", "safe.directory=*", "-C", str(source), "log", "-1", "--format=%ct"], where=str(source))
+        )
     except DriverError:
         raise InputError(
             "no time to build for", where=str(source), remedy="set SOURCE_DATE_EPOCH, or build from a git checkout"
@@ -69,8 +71,12 @@ def source_epoch(source: Path, given: int | None = None) -> int:
 def source_commit(source: Path) -> SourceEntry:
     """What the product is made of; `unknown` outside a git checkout."""
     try:
-        commit = run(["git", "-C", str(source), "rev-parse", "HEAD"], where=str(source)).strip()
-        changed = run(["git", "-C", str(source), "status", "--porcelain"], where=str(source)).strip()
+        commit = run(
+            ["git", "-c", "safe.directory=*", "-C", str(source), "rev-parse", "HEAD"], where=str(source)
+        ).strip()
+        changed = run(
+            ["git", "-c", "safe.directory=*", "-C", str(source), "status", "--porcelain"], where=str(source)
+        ).strip()
     except DriverError:
         return SourceEntry(commit="unknown", modified=False)
     return SourceEntry(commit=commit, modified=bool(changed))

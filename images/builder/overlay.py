@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from images.builder.packages import installed
 from images.builder.programs import in_tree, run
 from images.builder.sources import Source, parse_sources
 from images.builder.tree import inside, walk
@@ -247,29 +246,22 @@ def _programs(tree: Path, unit: str) -> Iterator[Problem]:
         yield Problem("starts nothing", "write ExecStart=", file=unit)
 
 
-def check_libraries(tree: Path) -> None:
+def check_libraries(versions: Mapping[str, str]) -> None:
     """Open5GS needs a libcurl that can use an HTTP/2 connection twice: Debian 12's (7.88) fails at every second request
-    between network functions (curl issue 10634, repaired in 8.0.0). Raises DocumentError.
+    between network functions (curl issue 10634, repaired in 8.0.0). `versions`: of all packages that go in.
+
+    Raises DocumentError.
     """
-    there = installed(tree)
-    functions = sorted(name for name in there if name.startswith("open5gs"))
-    if not functions:
-        return
-    problems = []
-    libraries = {
-        name: version for name, (version, _) in there.items() if re.fullmatch(r"libcurl[34].*|libcurl[34]-.*", name)
-    }
-    for name, version in sorted(libraries.items()):
-        if upstream(version) < _LEAST_LIBCURL:
-            problems.append(
-                Problem(
-                    "too old for Open5GS: every HTTP/2 connection between network functions fails at its second request"
-                    " (curl 10634)",
-                    "add a libcurl of 8.0.0 or later to the overlay's repository and to --packages",
-                    key=name,
-                    value=version,
-                )
-            )
+    functions = sorted(name for name in versions if name.startswith("open5gs"))
+    rule = (
+        "too old for Open5GS: an HTTP/2 connection between network functions fails at its second request (curl 10634)"
+    )
+    remedy = "add a libcurl of 8.0.0 or later to the overlay's repository and to --packages"
+    problems = [
+        Problem(rule, remedy, key=name, value=version)
+        for name, version in sorted(versions.items())
+        if re.match(r"libcurl[34]", name) and functions and upstream(version) < _LEAST_LIBCURL
+    ]
     if problems:
         raise DocumentError(problems, where=", ".join(functions[:3]))
 

@@ -26,6 +26,7 @@ TREE_EPOCH = 1_686_355_200
 particular day. A finished image carries the time of its own build."""
 
 _FORMAT = 4  # raised when this module makes another tree from the same packages
+_ESSENTIAL = "?and(?essential,?not(?exact-name(apt)))"  # apt takes itself for essential; an appliance has none
 _URI = re.compile(r"'([^']+)' (\S+) (\d+) (\S+)")
 
 
@@ -104,7 +105,7 @@ def select(
         apt.run("update", "--error-on=any", remedy="is the mirror there? --offline uses what the cache holds")
     names = sorted({package.name for package in recipe.packages} | set(operator_packages))
     report(0.2, "choosing versions")
-    asked = ["?essential", *names]
+    asked = [_ESSENTIAL, *names]
     hosts = {uri.rstrip("/") for source in operator_sources for uri in source.uris}
     printed = apt.run("install", "--print-uris", *asked, archives="none")
     packages = tuple(sorted(parse_uris(printed, hosts), key=lambda package: package.name))
@@ -229,6 +230,7 @@ def make_tree(recipe: Recipe, selection: Selection, cache: Cache, out: Path, *, 
         "--skip=download/empty", "--skip=essential/unlink", "--skip=check/empty",
         '--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"',
         *(f'--aptopt={name} "{value}"' for name, value in _acquisition().items()),
+        "--dpkgopt=force-unsafe-io",  # a power cut costs a build, not a system
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.exclude),
         *(f"--dpkgopt=path-include={pattern}" for pattern in recipe.include),
         *(f"--{name}-hook={script}" for name, script in hooks.items()), SUITE, str(out), str(sources),

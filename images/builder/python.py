@@ -124,7 +124,7 @@ def source_files(source: Path) -> list[Path]:
     if not (source / "pyproject.toml").is_file():
         raise InputError("is no checkout of the product", where=str(source), remedy="run nf from a checkout")
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=source,
         capture_output=True,
         check=False,

@@ -14,9 +14,6 @@ from nf.errors import DocumentError, IntegrityError, Problem
 
 VAR_TMPFILES = "usr/lib/tmpfiles.d/nf-var.conf"
 FACTORY = "usr/share/factory"
-EXCLUDED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*", "var/*")
-"""Wildcards of what the read-only root leaves out: what a running system fills, the kernel (it is in the signed image
-beside the root) and /var (the data partition covers it)."""
 
 _LEFT_OVER = (
     "etc/.pwd.lock", "etc/passwd-", "etc/shadow-", "etc/group-", "etc/gshadow-", "etc/subuid-", "etc/subgid-",
@@ -26,7 +23,8 @@ _LEFT_OVER = (
     "etc/cron.d", "etc/cron.daily", "etc/cron.hourly", "etc/cron.weekly", "etc/cron.monthly",
     "etc/rc0.d", "etc/rc1.d", "etc/rc2.d", "etc/rc3.d", "etc/rc4.d", "etc/rc5.d", "etc/rc6.d", "etc/rcS.d",
     "initrd.img", "initrd.img.old", "vmlinuz", "vmlinuz.old", "root/.bashrc", "root/.profile",
-    "var/cache", "var/log", "var/backups", "var/tmp", "var/mail", "var/spool/cron",
+    "var/cache/apt", "var/cache/debconf", "var/cache/ldconfig", "var/cache/fontconfig",
+    "var/backups", "var/tmp", "var/mail", "var/spool/cron",
     "var/lib/apt", "var/lib/dbus/machine-id", "var/lib/initramfs-tools", "var/lib/systemd/catalog",
     "var/lib/systemd/random-seed",
 )  # fmt: skip
@@ -101,7 +99,11 @@ def clean(tree: Path) -> None:
     ):
         for path in tree.glob(pattern):
             remove(path)
-    for name in ("dev", "proc", "run", "sys", "tmp"):
+    for place in ("var/cache", "var/log"):  # directories of daemons stay, with their owners
+        for path, info in list(walk(tree / place)):
+            if not stat.S_ISDIR(info.st_mode):
+                (tree / place / path[1:]).unlink()
+    for name in ("proc", "run", "sys", "tmp"):  # /dev stays: mkinitramfs runs in the tree after this
         shutil.rmtree(tree / name, ignore_errors=True)
         (tree / name).mkdir(exist_ok=True)
         (tree / name).chmod(0o1777 if name == "tmp" else 0o755)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from nf.documents.rules import nearest
 from nf.errors import DocumentError, Problem
 
 SYSTEM_UNITS = "etc/systemd/system"
+_EXPOSURE = re.compile(r"Overall exposure level for (\S+): (\d+\.\d+)")
 _PLACES = (SYSTEM_UNITS, "usr/lib/systemd/system", "lib/systemd/system")
 
 
@@ -86,18 +85,14 @@ def starting(root: Path) -> tuple[str, ...]:
 
 
 def sandbox_scores(root: Path) -> dict[str, float]:
-    """Exposure of our units by `systemd-analyze security` on the tree: unit -> 0.0 (none) to 10.0."""
+    """Exposure of our units by the image's own `systemd-analyze security`: unit -> 0.0 (none) to 10.0.
+
+    Root is needed (chroot). Raises DriverError.
+    """
     ours = sorted(path.name for path in (root / "usr/lib/systemd/system").glob("nf-*.service") if "@." not in path.name)
-    found: dict[str, float] = {}
-    for unit in ours:
-        done = subprocess.run(
-            ["systemd-analyze", "security", "--offline=yes", f"--root={root}", "--no-pager", "--json=short", unit],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        try:
-            rows = json.loads(done.stdout)
-            weights = [float(row["exposure"]) for row in rows if row.get("exposure") not in (None, "")]
-        except (ValueError, KeyError, TypeError):
-            continue
-        found[unit] = round(sum(weights), 1)
-    return found
+    if not ours:
+        return {}
+    said = in_tree(
+        root, "systemd-analyze", "security", "--offline=yes", "--no-pager", *ours, where="sandbox of our units"
+    )
+    return {match[1]: float(match[2]) for match in _EXPOSURE.finditer(said)}

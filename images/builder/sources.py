@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nf.errors import InputError, NotFoundError
+from nf.errors import InputError, NotFoundError, UnavailableError
 
 SUITE = "bookworm"
 SUITES = (SUITE, f"{SUITE}-updates", f"{SUITE}-security")
@@ -101,6 +101,14 @@ def machine_sources(directory: Path = Path("/etc/apt")) -> list[Source]:
             remedy="name one with --mirror URL or --mirror FILE",
         )
     return found
+
+
+def require_keyring() -> None:
+    """Raises UnavailableError: without it nobody can tell whether a package is Debian's."""
+    if not KEYRING.is_file():
+        raise UnavailableError(
+            "Debian's archive keys are missing", where=str(KEYRING), remedy="apt-get install debian-archive-keyring"
+        )
 
 
 def _is_debian(source: Source) -> bool:

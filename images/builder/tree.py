@@ -119,7 +119,7 @@ def digest_lines(tree: Path, *, without: tuple[str, ...] = ()) -> Iterator[str]:
             with file.open("rb") as opened:
                 content = hashlib.file_digest(opened, "sha256").hexdigest()
         else:
-            content = file.readlink() if stat.S_ISLNK(info.st_mode) else ""
+            content = str(file.readlink()) if stat.S_ISLNK(info.st_mode) else ""
         attributes = {name: os.getxattr(file, name, follow_symlinks=False).hex() for name in _attributes(file)}
         device = info.st_rdev if stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode) else 0
         fields = (f"{info.st_mode:o}", info.st_uid, info.st_gid, int(info.st_mtime), device, content, attributes or "")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from images.builder import overlay
 from images.builder.overlay import check_libraries, package_units, read_overlay, repository, upstream
 from images.builder.sources import Source
 from nf.errors import DocumentError, InputError
@@ -120,29 +121,51 @@ def test_the_upstream_version_counts(version: str, number: tuple[int, ...]) -> N
     assert upstream(version) == number
 
 
-def tree(directory: Path, **versions: str) -> Path:
-    stanzas = [
-        f"Package: {name.replace('_', '-')}\nStatus: install ok installed\nVersion: {version}\nArchitecture: amd64\n"
-        for name, version in versions.items()
-    ]
-    put(directory / "var/lib/dpkg/status", "\n".join(stanzas))
-    return directory
-
-
-def test_open5gs_with_debians_libcurl_is_refused(tmp_path: Path) -> None:
+def test_open5gs_with_debians_libcurl_is_refused() -> None:
     with pytest.raises(DocumentError) as caught:
-        check_libraries(tree(tmp_path, open5gs_amf="2.7.2", libcurl4="7.88.1-10+deb12u14"))
+        check_libraries({"open5gs-amf": "2.7.2", "libcurl4": "7.88.1-10+deb12u14", "varnish": "7.1"})
     (problem,) = caught.value.problems
-    assert problem.value == "7.88.1-10+deb12u14"
+    assert (problem.key, problem.value) == ("libcurl4", "7.88.1-10+deb12u14")
     assert "8.0.0" in problem.remedy
 
 
-def test_a_newer_libcurl_or_no_open5gs_is_fine(tmp_path: Path) -> None:
-    check_libraries(tree(tmp_path, open5gs_amf="2.7.2", libcurl4="8.14.1-2"))
-    check_libraries(tree(tmp_path, varnish="7.1", libcurl4="7.88.1-10+deb12u14"))
+def test_a_newer_libcurl_or_no_open5gs_is_fine() -> None:
+    check_libraries({"open5gs-amf": "2.7.2", "libcurl4": "8.14.1-2"})
+    check_libraries({"varnish": "7.1", "libcurl4": "7.88.1-10+deb12u14"})
 
 
 def test_units_of_a_package_are_found(tmp_path: Path) -> None:
     listed = "/.\n/lib/systemd/system/mydaemon.service\n/usr/lib/systemd/system/my@.service\n/usr/bin/mydaemon\n"
     put(tmp_path / "var/lib/dpkg/info/mydaemon.list", listed)
     assert package_units(tmp_path, "mydaemon") == ["mydaemon.service"]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What `systemctl enable` in the tree was asked for."""
+    units: list[str] = []
+    monkeypatch.setattr(overlay, "in_tree", lambda tree, *command, where: units.extend(command[3:]))
+    return units
+
+
+def test_an_operators_unit_starts_under_supervision(tmp_path: Path, asked: list[str]) -> None:
+    put(
+        tmp_path / "usr/lib/systemd/system/mine.service", "[Service]\nExecStartPre=-/bin/mine -t\nExecStart=/bin/mine\n"
+    )
+    put(tmp_path / "usr/bin/mine")
+    (tmp_path / "bin").symlink_to("usr/bin")
+    overlay.enable(tmp_path, ["mine.service"])
+    assert asked == ["mine.service"]
+    extended = (tmp_path / "usr/lib/systemd/system/mine.service.d/10-nf-operator.conf").read_text()
+    assert "Restart=on-failure" in extended
+    assert "NoNewPrivileges=yes" in extended
+
+
+def test_a_unit_whose_program_is_not_there_is_refused(tmp_path: Path, asked: list[str]) -> None:
+    put(tmp_path / "usr/lib/systemd/system/mine.service", "[Service]\nExecStart=/usr/bin/absent --x\n")
+    with pytest.raises(DocumentError) as caught:
+        overlay.enable(tmp_path, ["mine.service", "other.service"])
+    first, second = caught.value.problems
+    assert (first.file, first.line, first.value) == ("mine.service", 2, "/usr/bin/absent")
+    assert (second.key, second.rule) == ("other.service", "no such unit in the image")
+    assert not asked
