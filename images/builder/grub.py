@@ -92,7 +92,8 @@ def make_grub(out: Path, keys: Keys, *, epoch: int = SIGNING_TIME) -> None:
         plain = Path(scratch, "grub.efi")
         run(
             "grub-mkimage", "--format=x86_64-efi", f"--output={plain}", f"--memdisk={disk}",
-            "--prefix=(memdisk)/boot/grub", "--disable-shim-lock", *MODULES, "memdisk", "tar", package="grub-efi-amd64-bin",
+            "--prefix=(memdisk)/boot/grub", "--disable-shim-lock", *MODULES, "memdisk", "tar",
+            package="grub-efi-amd64-bin",
         )  # fmt: skip
         sign_efi(plain, out, keys, epoch=epoch)
 
