@@ -1,9 +1,9 @@
 """The update bundle: what RAUC installs into the slot that does not run (RAUC's reference, section "verity format").
 
-    squashfs of the slot's images | dm-verity tree over it | CMS signature that carries the manifest | its length, 8 octets
+    squashfs of the slot's images | dm-verity tree over it | CMS signature around the manifest | its length, 8 octets
 
 The manifest names the digest of each image and the root hash over all of them, so that an appliance reads no octet of a
-payload that the signature does not cover. The signature has no signing time in it: the same input gives the same bundle.
+payload that the signature does not cover. The signature carries no time: the same input gives the same bundle.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def make_bundle(
         content = Path(scratch, "content")
         content.mkdir()
         images = {"rootfs": ("rootfs.img", root), "boot": ("boot.vfat", boot)}
-        for file, source in images.values():
-            _place(source, content / file)
+        for name, source in images.values():
+            _place(source, content / name)
         manifest = _manifest(role, version, epoch, images)
         (content / "manifest.raucm").write_text(manifest)
         payload = Path(scratch, "payload")

@@ -67,7 +67,7 @@ def layout(*, esp: Path, boot: Path, root: Path, slot_bytes: int, prefix: str = 
             raise InputError(
                 f"{content.name} has {content.stat().st_size >> 20} MiB, its partition {octets >> 20} MiB",
                 where=prefix + name,
-                remedy="raise the slot size in the recipe, or take packages out; appliances in the field keep their slot size",
+                remedy="raise the slot size in the recipe (appliances in the field keep theirs), or take packages out",
             )
         made.append(Partition(number, prefix + name, offset, octets, content))
         offset += octets

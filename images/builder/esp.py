@@ -32,7 +32,7 @@ def make_esp(
     `environment`: another state of the slots than "A, then B, both good". Raises InputError for a path that leaves the
     file system, UnavailableError, DriverError.
     """
-    files = {
+    files: dict[str, Path | bytes] = {
         "EFI/BOOT/BOOTX64.EFI": grub,
         "grub/grubenv": environment if environment is not None else grubenv(),
         **{f"nf/keys/{name}.crt": keys.certificate(name) for name in CERTIFICATES if not name.startswith("bundle")},
@@ -51,5 +51,3 @@ def _inside(path: str) -> str:
     if not parts or path.startswith("/") or ".." in parts:
         raise InputError("not a path inside the ESP", where=path)
     return "/".join(parts)
-
-

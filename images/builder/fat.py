@@ -23,14 +23,17 @@ def make_fat(
     needed = sum(len(one) if isinstance(one, bytes) else one.stat().st_size for one in files.values())
     if needed > octets - _SPARE:
         raise InputError(
-            f"{needed >> 20} MiB do not fit into {octets >> 20} MiB", where=label, remedy="make what goes into it smaller"
+            f"{needed >> 20} MiB do not fit into {octets >> 20} MiB",
+            where=label,
+            remedy="make what goes into it smaller",
         )
     out.unlink(missing_ok=True)
     with out.open("wb") as file:
         file.truncate(octets)
     run("mkfs.vfat", "--invariant", "-F", "32", "-i", f"{volume_id:08x}", "-n", label, str(out), package="dosfstools")
     with tempfile.TemporaryDirectory(prefix="nf-fat-") as scratch:
-        for number, (path, content) in enumerate(sorted(files.items())):
+        for number, path in enumerate(sorted(files)):
+            content = files[path]
             source = Path(scratch, str(number))
             if isinstance(content, bytes):
                 source.write_bytes(content)

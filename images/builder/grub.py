@@ -18,14 +18,14 @@ from images.signing.keys import Keys
 MODULES = (
     "boot", "chain", "echo", "fat", "loadenv", "normal", "part_gpt", "reboot", "regexp", "sleep", "test", "tpm", "true",
 )  # fmt: skip
-# Locked down by Secure Boot, GRUB starts only files that one of its verifiers has seen. `tpm` is that one: it measures each
-# file it opens (PCR 9), or does nothing without a TPM. Whether the signature is good is judged by the firmware (LoadImage).
+# Locked down by Secure Boot, GRUB starts only files that one of its verifiers has seen. `tpm` is that one: it measures
+# each file (PCR 9), or does nothing without a TPM. Whether the signature is good, firmware judges (LoadImage).
 ENVIRONMENT = ("ORDER", "A_OK", "A_TRY", "B_OK", "B_TRY")
 """The variables of RAUC's GRUB back end, and the only ones that are taken from the disk."""
 
 GRUBENV_OCTETS = 1024
 SIGNING_TIME = 1_760_000_000
-"""Seconds: stands in signatures where none is asked for. Firmware ignores it, and the same input gives the same file."""
+"""Seconds: stands in signatures where no other is asked for. Firmware ignores it; a clock would make files differ."""
 
 CONFIGURATION = """\
 set superusers="nobody"
@@ -91,8 +91,9 @@ def make_grub(out: Path, keys: Keys, *, epoch: int = SIGNING_TIME) -> None:
         disk.write_bytes(_memory_disk())
         plain = Path(scratch, "grub.efi")
         run(
-            "grub-mkimage", "--format=x86_64-efi", f"--output={plain}", f"--memdisk={disk}", "--prefix=(memdisk)/boot/grub",
-            "--disable-shim-lock", *MODULES, "memdisk", "tar", package="grub-efi-amd64-bin",
+            "grub-mkimage", "--format=x86_64-efi", f"--output={plain}", f"--memdisk={disk}",
+            "--prefix=(memdisk)/boot/grub", "--disable-shim-lock", *MODULES, "memdisk", "tar",
+            package="grub-efi-amd64-bin",
         )  # fmt: skip
         sign_efi(plain, out, keys, epoch=epoch)
 

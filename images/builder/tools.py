@@ -29,7 +29,9 @@ def program(name: str, *, package: str) -> str:
     return found
 
 
-def run(*command: str, package: str, epoch: int | None = None, environment: Mapping[str, str] | None = None, text: str = "") -> str:
+def run(
+    *command: str, package: str, epoch: int | None = None, environment: Mapping[str, str] | None = None, text: str = ""
+) -> str:
     """What the program prints. `package` is named when it is missing; `epoch`: seconds, the time that it may
     write; `text` is what it reads.
 
@@ -39,9 +41,7 @@ def run(*command: str, package: str, epoch: int | None = None, environment: Mapp
     settings = {"PATH": PATH, "LC_ALL": "C", "TZ": "UTC", "HOME": os.environ.get("HOME", "/"), **(environment or {})}
     if epoch is not None:
         settings["SOURCE_DATE_EPOCH"] = str(epoch)
-    done = subprocess.run(
-        [found, *command[1:]], env=settings, input=text, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([found, *command[1:]], env=settings, input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         words = (done.stderr or done.stdout).strip().splitlines()[-5:]
         raise DriverError(f"{command[0]} failed ({done.returncode}): " + " | ".join(words))

@@ -1,8 +1,8 @@
 """The kernel image of a slot: stub, kernel, initial file system and command line in one signed EFI program.
 
-Sections are those of systemd-stub(7): .osrel, .cmdline, .initrd, .linux. The file is laid out here, octet by octet (Microsoft
-PE/COFF specification, sections 2 to 4), because each section must begin behind the one before it, on a page of its own, both
-in the file and in memory: tools that only add sections take addresses on trust and make images that overlap.
+Sections are those of systemd-stub(7): .osrel, .cmdline, .initrd, .linux. The file is laid out here, octet by octet
+(Microsoft PE/COFF, sections 2 to 4), because each section must begin behind the one before it, in the file
+and in memory: tools that only add sections take addresses on trust and make images that overlap.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from nf.errors import InputError
 STUB = Path("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 
 PARAMETERS = "ro quiet panic=5 oops=panic systemd.gpt_auto=no"
-"""What every image boots with: an appliance that is stuck resets itself, and looks for no partition it was not told of."""
+"""What every image boots with: an appliance that is stuck resets itself, and mounts no partition by its type."""
 
 FLAVOURS = {"cloud": "no_timer_check"}
-"""Further parameters by kernel flavour. Under emulation on a busy host timer interrupts come too late for the kernel's check
-of the timer, which would stop it for ever."""
+"""Further parameters by kernel flavour. Under emulation on a busy host timer interrupts come too late for the kernel's
+check of the timer, which would stop it for ever."""
 
 _PAGE = 4096
 _INITIALISED_DATA_READ = 0x40000040  # IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ
@@ -109,7 +109,10 @@ def sections(image: bytes, *, where: str = "") -> list[Section]:
 
 
 def add_sections(image: bytes, parts: Sequence[tuple[str, bytes]], *, where: str = "") -> bytes:
-    """`image` with further sections behind its own. Raises InputError when it is no unsigned EFI program with room for them."""
+    """`image` with further sections behind its own.
+
+    Raises InputError when it is no EFI program, signed already, or has no room for them in its header.
+    """
     present = sections(image, where=where)
     table, count, optional = _table(image)
     alignment = struct.unpack_from("<I", image, optional + 36)[0]
@@ -141,7 +144,7 @@ def add_sections(image: bytes, parts: Sequence[tuple[str, bytes]], *, where: str
 
 
 def _table(image: bytes) -> tuple[int, int, int]:
-    """Offset of the section table, number of sections, offset of the optional header. Raises struct.error, ValueError."""
+    """Where the section table is, its entries, where the optional header is. Raises struct.error, ValueError."""
     if image[:2] != b"MZ":
         raise ValueError
     (start,) = struct.unpack_from("<I", image, 0x3C)

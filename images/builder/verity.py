@@ -53,7 +53,7 @@ def add_verity(image: Path, *, salt: bytes, uuid: uuid.UUID = _UUID) -> Verity:
 
 
 def check_verity(image: Path, verity: Verity) -> None:
-    """Reads all of `image`. Raises DriverError when an octet is not what the root hash was made of, UnavailableError."""
+    """Reads all of `image`. Raises DriverError when an octet is not what the root hash covers, UnavailableError."""
     run(
         "veritysetup", "verify", str(image), str(image), verity.root_hash, f"--hash-offset={verity.hash_offset}",
         package="cryptsetup-bin",

@@ -19,7 +19,8 @@ app = typer.Typer(
 )
 
 DirectoryArgument = Annotated[
-    Path, typer.Argument(metavar="DIR", help="The directory of the signing material.", file_okay=False, show_default=False)
+    Path,
+    typer.Argument(metavar="DIR", help="The directory of the signing material.", file_okay=False, show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; errors too, on stderr.")]
 
@@ -127,9 +128,9 @@ def _rows(directory: Path) -> list[JsonObject]:
 
 
 def _digest(path: Path) -> str:
-    from cryptography.hazmat.primitives import serialization
-
     from hashlib import sha256
+
+    from cryptography.hazmat.primitives import serialization
 
     key = serialization.load_pem_public_key(path.read_bytes())
     return sha256(

@@ -150,4 +150,6 @@ def _variable(name: str, vendor: uuid.UUID, attributes: int, data: bytes, stamp:
 def _time(when: datetime) -> bytes:
     """EFI_TIME in UTC; authenticated variables have no nanoseconds, time zone or daylight in it."""
     when = when.astimezone(UTC)
-    return struct.pack("<HBBBBBBIhBB", when.year, when.month, when.day, when.hour, when.minute, when.second, 0, 0, 0, 0, 0)
+    return struct.pack(
+        "<HBBBBBBIhBB", when.year, when.month, when.day, when.hour, when.minute, when.second, 0, 0, 0, 0, 0
+    )

@@ -1,6 +1,6 @@
 """The signing material of an organisation: one directory, made once, never committed.
 
-    PK, KEK, db      RSA-2048   UEFI Secure Boot: who may change the keys, who may change db, what may boot (UEFI 2.10, 32.3)
+    PK, KEK, db      RSA-2048   who may change keys, who may change db, what may boot (UEFI 2.10, 32.3)
     bundle-ca        RSA-3072   what appliances trust for updates; it signs signers only
     bundle           RSA-3072   signs update bundles (CMS, RFC 5652), extended key usage codeSigning
     manifest         Ed25519    signs the manifest and the provenance of an image (RFC 8032)
@@ -75,7 +75,9 @@ def make_keys(directory: Path, *, organisation: str = "StreamVerse") -> Keys:
         raise InputError("1 to 40 printable characters are needed", where="organisation")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise RefusedError(
-            "something is there already", where=str(directory), remedy="name a new directory; keys are never overwritten"
+            "something is there already",
+            where=str(directory),
+            remedy="name a new directory; keys are never overwritten",
         )
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -189,11 +191,14 @@ def _fill(directory: Path, organisation: str) -> None:
     for name in ("PK", "KEK", "db"):
         key = rsa.generate_private_key(65537, 2048)
         own = _name(organisation, f"Secure Boot {name}")
-        _write_pair(directory, name, key, _issue(own, own, key, key, now, _AUTHORITY_YEARS, path_length=None))
+        _write_pair(directory, name, key, _issue(own, own, key, key, now=now, years=_AUTHORITY_YEARS, path_length=None))
     authority = rsa.generate_private_key(65537, 3072)
     root = _name(organisation, "image bundles")
     _write_pair(
-        directory, "bundle-ca", authority, _issue(root, root, authority, authority, now, _AUTHORITY_YEARS, path_length=0)
+        directory,
+        "bundle-ca",
+        authority,
+        _issue(root, root, authority, authority, now=now, years=_AUTHORITY_YEARS, path_length=0),
     )
     write_signer(directory, organisation, authority, now)
     manifest = ed25519.Ed25519PrivateKey.generate()
@@ -208,7 +213,9 @@ def write_signer(directory: Path, organisation: str, authority: rsa.RSAPrivateKe
     key = rsa.generate_private_key(65537, 3072)
     root = _name(organisation, "image bundles")
     own = _name(organisation, f"image bundle signer {now:%Y-%m-%d}")
-    _write_pair(directory, "bundle", key, _issue(own, root, key, authority, now, _SIGNER_YEARS, path_length=-1))
+    _write_pair(
+        directory, "bundle", key, _issue(own, root, key, authority, now=now, years=_SIGNER_YEARS, path_length=-1)
+    )
 
 
 def _name(organisation: str, common: str) -> x509.Name:
@@ -225,9 +232,9 @@ def _issue(
     issuer: x509.Name,
     key: rsa.RSAPrivateKey,
     signer: rsa.RSAPrivateKey,
+    *,
     now: datetime,
     years: int,
-    *,
     path_length: int | None,
 ) -> x509.Certificate:
     """`path_length` of an authority; None for a Secure Boot key, -1 for a bundle signer."""
@@ -251,7 +258,9 @@ def _issue(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SKEW)
         .not_valid_after(now + timedelta(days=365 * years))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=path_length if authority else None), critical=True)
+        .add_extension(
+            x509.BasicConstraints(ca=authority, path_length=path_length if authority else None), critical=True
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .add_extension(usage, critical=True)

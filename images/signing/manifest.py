@@ -1,6 +1,6 @@
 """Ed25519 signatures over manifests, beside them as 64 octets (RFC 8032), so that other tools check them too:
 
-    openssl pkeyutl -verify -pubin -inkey manifest.pub -rawin -in manifest.json -sigfile manifest.json.sig
+openssl pkeyutl -verify -pubin -inkey manifest.pub -rawin -in manifest.json -sigfile manifest.json.sig
 """
 
 from __future__ import annotations

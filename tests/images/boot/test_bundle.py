@@ -82,10 +82,13 @@ def test_we_read_what_rauc_made(keys: Keys, tmp_path: Path, made: Path) -> None:
         "[update]\ncompatible=x\nversion=1\n[bundle]\nformat=verity\n[image.rootfs]\nfilename=rootfs.img\n"
     )
     subprocess.run(
-        ["rauc", f"--cert={keys.certificate('bundle')}", f"--key={keys.key('bundle')}", "bundle", content, tmp_path / "r.raucb"],
+        ["rauc", f"--cert={keys.certificate('bundle')}", f"--key={keys.key('bundle')}", "bundle", content,
+         tmp_path / "r.raucb"],
         check=True, capture_output=True,
     )  # fmt: skip
-    bundle.check_payload(tmp_path / "r.raucb", bundle.read_manifest(tmp_path / "r.raucb", keys.certificate("bundle-ca")))
+    bundle.check_payload(
+        tmp_path / "r.raucb", bundle.read_manifest(tmp_path / "r.raucb", keys.certificate("bundle-ca"))
+    )
     assert made.exists()
 
 

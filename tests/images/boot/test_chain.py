@@ -44,7 +44,7 @@ export PATH=/usr/bin:/usr/sbin:/bin:/sbin
 mount -t securityfs securityfs /sys/kernel/security
 read lockdown </sys/kernel/security/lockdown
 cat /usr/share/ballast >/dev/null
-echo "NF-UP slot=$(cat /run/nf/slot) hash=$(cat /run/nf/roothash) lockdown=$lockdown cmdline=$(cat /proc/cmdline)" >/dev/console
+echo "NF-UP slot=$(cat /run/nf/slot) hash=$(cat /run/nf/roothash) lockdown=$lockdown $(cat /proc/cmdline)" >/dev/console
 touch /written 2>/dev/null && echo "NF-WRITABLE" >/dev/console
 sync
 echo b >/proc/sysrq-trigger
@@ -90,7 +90,9 @@ class Machine:
 
     def grubenv(self) -> dict[str, str]:
         where = f"{self.disk}@@{self.chain.offset('ESP')}"
-        text = subprocess.run(["mtype", "-i", where, "::/grub/grubenv"], check=True, capture_output=True, text=True).stdout
+        text = subprocess.run(
+            ["mtype", "-i", where, "::/grub/grubenv"], check=True, capture_output=True, text=True
+        ).stdout
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
     def run(self, *until: str) -> str:
@@ -129,7 +131,9 @@ class Machine:
 
 
 @pytest.fixture(scope="session")
-def tree(require_root: Callable[[], None], require_programs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(
+    require_root: Callable[[], None], require_programs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A Debian tree with a kernel and our hook."""
     require_root()
     require_programs("qemu-system-x86_64", "mksquashfs", "veritysetup", "osslsigncode", "grub-mkimage", "mcopy")
@@ -144,12 +148,15 @@ def tree(require_root: Callable[[], None], require_programs: Callable[..., None]
             archive.parent.mkdir(parents=True, exist_ok=True)
             making = archive.with_suffix(".part.tar")
             subprocess.run(
-                ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={PACKAGES}", "bookworm", making], check=True
+                ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={PACKAGES}", "bookworm", making],
+                check=True,
             )
             making.replace(archive)
         root.mkdir()
         subprocess.run(["tar", "-xpf", archive, "-C", root], check=True)
-    shutil.copytree(REPOSITORY / "images/files/common/etc/initramfs-tools", root / "etc/initramfs-tools", dirs_exist_ok=True)
+    shutil.copytree(
+        REPOSITORY / "images/files/common/etc/initramfs-tools", root / "etc/initramfs-tools", dirs_exist_ok=True
+    )
     return root
 
 
@@ -209,7 +216,9 @@ def alter(source: Path, target: Path, place: int) -> Path:
 
 
 def test_both_slots_boot_verified_and_a_slot_that_is_not_marked_good_gives_way(machine: Machine) -> None:
-    text = machine.run("nf: boot slot=A", "NF-UP slot=A [^\n]*", "nf: boot slot=B", "NF-UP slot=B [^\n]*", "nf: boot slot=A")
+    text = machine.run(
+        "nf: boot slot=A", "NF-UP slot=A [^\n]*", "nf: boot slot=B", "NF-UP slot=B [^\n]*", "nf: boot slot=A"
+    )
     assert "lockdown=none [integrity] confidentiality" in text
     assert "NF-WRITABLE" not in text
     words = re.findall(r"NF-UP slot=\w hash=([0-9a-f]{64}) .*nf\.roothash=([0-9a-f]{64})", text)
@@ -234,10 +243,10 @@ def test_a_root_of_another_image_is_not_opened(machine: Machine, chain: Chain) -
 
 
 def test_what_is_not_our_kernel_image_is_refused_by_firmware_and_the_other_slot_taken(
-    machine: Machine, chain: Chain, tree: Path, least: tuple[Path, Path], stranger: Keys, tmp_path: Path
+    machine: Machine, tree: Path, least: tuple[Path, Path], stranger: Keys, tmp_path: Path
 ) -> None:
     """A: one bit of the initial file system; then another command line; B: signed by a stranger. None starts."""
-    good = chain.place / "nf.efi"
+    good = machine.chain.place / "nf.efi"
     initrd = next(one for one in sections(good.read_bytes()) if one.name == ".initrd")
     machine.put_file("boot_a", "nf.efi", alter(good, tmp_path / "bit.efi", initrd.raw_offset + 5000))
     foreign = sign_kernel(tree, least[0], "console=ttyS0 init=/bin/sh", tmp_path / "foreign.efi", stranger)
@@ -260,10 +269,14 @@ def test_a_boot_selector_that_is_not_ours_is_not_started(
 ) -> None:
     good, other = chain.place / "grub.efi", tmp_path / "other.efi"
     if how == "unsigned":
-        subprocess.run(["osslsigncode", "remove-signature", "-in", good, "-out", other], check=True, capture_output=True)
+        subprocess.run(
+            ["osslsigncode", "remove-signature", "-in", good, "-out", other], check=True, capture_output=True
+        )
     elif how == "bit":
         data = good.read_bytes()
-        alter(good, other, data.index(CONFIGURATION[-40:].encode()) if CONFIGURATION[-40:].encode() in data else 0x20000)
+        alter(
+            good, other, data.index(CONFIGURATION[-40:].encode()) if CONFIGURATION[-40:].encode() in data else 0x20000
+        )
     else:
         make_grub(other, stranger)
     machine.put_file("ESP", "EFI/BOOT/BOOTX64.EFI", other)
@@ -273,7 +286,8 @@ def test_a_boot_selector_that_is_not_ours_is_not_started(
 
 
 def test_a_state_of_the_slots_that_is_nonsense_starts_nothing_else(machine: Machine, tmp_path: Path) -> None:
-    lines = b"# GRUB Environment Block\nORDER=C; chainloader /x\nprefix=(hd0,gpt6)\nsuperusers=\nB_TRY=$(x)\nA_OK=9\nroot=hd1\n"
+    lines = b"# GRUB Environment Block\nORDER=C; chainloader /x\nprefix=(hd0,gpt6)\nsuperusers=\nB_TRY=$(x)\n"
+    lines += b"A_OK=9\nroot=hd1\n"
     (tmp_path / "grubenv").write_bytes(lines.ljust(1024, b"#"))
     machine.put_file("ESP", "grub/grubenv", tmp_path / "grubenv")
     machine.run("nf: boot slot=[AB]", "NF-UP slot=[AB]")

@@ -48,7 +48,9 @@ class TestDisk:
         assert [row["name"] for row in rows] == LABELS
         assert [int(str(row["size"])) * 512 // MIB for row in rows] == [64, 128, 128, 64, 64, 8]
         assert all(int(str(row["start"])) * 512 % MIB == 0 for row in rows)
-        checked = subprocess.run(["sfdisk", "--verify", tmp_path / "disk.img"], capture_output=True, text=True, check=False)
+        checked = subprocess.run(
+            ["sfdisk", "--verify", tmp_path / "disk.img"], capture_output=True, text=True, check=False
+        )
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
     def test_each_content_is_at_its_place(self, parts: dict[str, Path], tmp_path: Path) -> None:
@@ -81,7 +83,9 @@ class TestDisk:
 
     def test_progress_ends_at_all_of_it(self, parts: dict[str, Path], tmp_path: Path) -> None:
         told: list[float] = []
-        disk.make_disk(tmp_path / "d", **parts, slot_bytes=8 * MIB, report=lambda fraction, _text: told.append(fraction))
+        disk.make_disk(
+            tmp_path / "d", **parts, slot_bytes=8 * MIB, report=lambda fraction, _text: told.append(fraction)
+        )
         assert told == sorted(told)
         assert told[-1] == 1.0
 
@@ -121,7 +125,9 @@ class TestFat:
         assert self.read(tmp_path / "esp.vfat", "/grub/grubenv") == grubenv()
         assert self.read(tmp_path / "esp.vfat", "/nf/seed/seed.json") == b"{}"
         assert self.read(tmp_path / "esp.vfat", "/nf/keys/db.crt") == keys.certificate("db").read_bytes()
-        label = subprocess.run(["mlabel", "-s", "-i", tmp_path / "esp.vfat", "::"], capture_output=True, check=True).stdout
+        label = subprocess.run(
+            ["mlabel", "-s", "-i", tmp_path / "esp.vfat", "::"], capture_output=True, check=True
+        ).stdout
         assert b"ESP" in label
 
     def test_no_private_key_is_on_it(self, tmp_path: Path, keys: Keys) -> None:

@@ -104,7 +104,9 @@ def test_the_configuration_ends_in_no_prompt() -> None:
     last = grub.CONFIGURATION.rstrip().splitlines()[-1]
     assert last == "done"
     assert "reboot" in grub.CONFIGURATION
-    assert not {"minicmd", "ls", "cat", "configfile", "linux", "search", "password", "gfxmenu", "net"} & set(grub.MODULES)
+    assert not {"minicmd", "ls", "cat", "configfile", "linux", "search", "password", "gfxmenu", "net"} & set(
+        grub.MODULES
+    )
     assert 'superusers="nobody"' in grub.CONFIGURATION
 
 

@@ -27,7 +27,9 @@ class TestSquashfs:
     def test_it_holds_the_tree_without_what_a_system_fills_itself(self, tree: Path, tmp_path: Path) -> None:
         octets = make_squashfs(tree, tmp_path / "root.img", epoch=EPOCH, level=1)
         assert octets == (tmp_path / "root.img").stat().st_size
-        said = subprocess.run(["unsquashfs", "-l", tmp_path / "root.img"], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(
+            ["unsquashfs", "-l", tmp_path / "root.img"], capture_output=True, text=True, check=True
+        ).stdout
         paths = {line.removeprefix("squashfs-root") for line in said.splitlines() if line.startswith("squashfs-root")}
         assert {"/etc/large", "/usr/lib/os-release", "/boot", "/tmp", "/proc"} <= paths  # noqa: S108  # in the image
         assert not {"/boot/vmlinuz-6.1.0-1-amd64", "/tmp/left"} & paths  # noqa: S108  # in the image

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import shutil
 import struct
@@ -52,7 +54,7 @@ def test_sections_never_overlap_and_carry_what_was_given(parts: list[tuple[str, 
     image = uki.add_sections(small_program(), parts)
     made = uki.sections(image)
     assert [one.name for one in made] == [".text", *(name for name, _ in parts)]
-    for before, after in zip(made, made[1:], strict=False):
+    for before, after in itertools.pairwise(made):
         assert after.virtual_address >= before.virtual_address + max(before.virtual_size, before.raw_size)
         assert after.virtual_address % 4096 == 0
         assert after.raw_offset == before.raw_offset + before.raw_size
@@ -63,7 +65,7 @@ def test_sections_never_overlap_and_carry_what_was_given(parts: list[tuple[str, 
 
 def test_without_room_in_the_header_nothing_is_overwritten() -> None:
     with pytest.raises(InputError, match="no room"):
-        uki.add_sections(small_program(room=1), [(f".s{number}", b"x") for number in range(12)])
+        uki.add_sections(small_program(room=1), [(f".s{number}", b"x") for number in range(40)])
 
 
 @given(st.binary(max_size=600))
@@ -76,10 +78,8 @@ def test_what_is_no_program_is_refused(data: bytes) -> None:
 def test_a_broken_header_is_read_or_refused(place: int, value: int) -> None:
     data = bytearray(small_program())
     data[place] = value
-    try:
+    with contextlib.suppress(InputError):
         uki.add_sections(bytes(data), [(".x", b"y")])
-    except InputError:
-        pass
 
 
 def test_the_command_line_names_the_root_and_no_slot() -> None:
@@ -98,9 +98,7 @@ class TestSigned:
     """Needs osslsigncode, sbverify (sbsigntool), objdump (binutils) and the stub (systemd-boot-efi)."""
 
     @pytest.fixture
-    def make(
-        self, keys: Keys, tmp_path: Path, require_programs: Callable[..., None]
-    ) -> Callable[[str], Path]:
+    def make(self, keys: Keys, tmp_path: Path, require_programs: Callable[..., None]) -> Callable[[str], Path]:
         require_programs("osslsigncode", "sbverify", "objdump")
         (tmp_path / "kernel").write_bytes(KERNEL)
         (tmp_path / "initramfs").write_bytes(INITRAMFS)
@@ -114,22 +112,22 @@ class TestSigned:
 
         return made
 
-    def test_objdump_reads_the_same_content(self, make: Callable[[str], Path], tmp_path: Path) -> None:
+    def test_objdump_reads_the_same_content(self, make: Callable[[str], Path]) -> None:
         image = make("nf.efi")
         expected = {
-            ".osrel": RELEASE, ".cmdline": uki.command_line(VERITY).encode() + b"\0", ".initrd": INITRAMFS, ".linux": KERNEL,
+            ".osrel": RELEASE, ".cmdline": uki.command_line(VERITY).encode() + b"\0", ".initrd": INITRAMFS,
+            ".linux": KERNEL,
         }  # fmt: skip
-        for name, content in expected.items():
-            subprocess.run(
-                ["objcopy", "-O", "binary", f"--only-section={name}", "--set-section-flags", f"{name}=alloc", image, tmp_path / "x"],
-                check=True, capture_output=True,
-            )  # fmt: skip
-            assert (tmp_path / "x").read_bytes()[: len(content)] == content
         listed = subprocess.run(["objdump", "-h", image], check=True, capture_output=True, text=True).stdout
-        rows = re.findall(r"^ +\d+ (\S+) +([0-9a-f]{8}) +([0-9a-f]{16})", listed, re.MULTILINE)
-        places = [(int(address, 16), int(size, 16)) for _, size, address in rows]
+        rows = re.findall(
+            r"^ +\d+ (\S+) +([0-9a-f]{8}) +([0-9a-f]{16}) +[0-9a-f]{16} +([0-9a-f]{8})", listed, re.MULTILINE
+        )
+        data = image.read_bytes()
+        found = {name: data[int(offset, 16) : int(offset, 16) + int(size, 16)] for name, size, _, offset in rows}
+        assert {name: found[name] for name in expected} == expected
+        places = [(int(address, 16), int(size, 16)) for _, size, address, _ in rows]
         assert places == sorted(places)
-        assert all(a + size <= b for (a, size), (b, _) in zip(places, places[1:], strict=False))
+        assert all(a + size <= b for (a, size), (b, _) in itertools.pairwise(places))
 
     def test_sbverify_has_nothing_to_say_but_good(self, make: Callable[[str], Path], keys: Keys) -> None:
         said = verify(make("nf.efi"), keys)
@@ -164,7 +162,12 @@ class TestSigned:
         for words in ("a\nb", "caf\xe9", "a\0b"):
             with pytest.raises(InputError, match="ASCII"):
                 uki.make_uki(
-                    kernel=tmp_path, initramfs=tmp_path, command_line=words, os_release=b"", out=tmp_path / "x", keys=keys
+                    kernel=tmp_path,
+                    initramfs=tmp_path,
+                    command_line=words,
+                    os_release=b"",
+                    out=tmp_path / "x",
+                    keys=keys,
                 )
         assert shutil.which("sbverify")
 

@@ -17,7 +17,8 @@ from nf.errors import InputError
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 EMPTY = (
-    bytes(16) + bytes.fromhex("8d2bf1ff96768b4ca9852747075b4f50") + struct.pack("<Q4sIHHHBB", 1 << 16, b"_FVH", 0x4FEFF, 72, 0, 0, 0, 2)
+    bytes(16) + bytes.fromhex("8d2bf1ff96768b4ca9852747075b4f50")
+    + struct.pack("<Q4sIHHHBB", 1 << 16, b"_FVH", 0x4FEFF, 72, 0, 0, 0, 2)
     + struct.pack("<IIII", 16, 4096, 0, 0)
     + firmware._STORE.bytes_le + struct.pack("<IBBHI", 60000, 0x5A, 0xFE, 0, 0)
 )  # fmt: skip
@@ -51,7 +52,8 @@ def test_openssl_finds_each_update_signed_by_the_key_above_it(
 
     def verified() -> int:
         return subprocess.run(
-            ["openssl", "cms", "-verify", "-binary", "-inform", "DER", "-in", tmp_path / "p7", "-content", tmp_path / "content",
+            ["openssl", "cms", "-verify", "-binary", "-inform", "DER", "-in", tmp_path / "p7",
+             "-content", tmp_path / "content",
              "-CAfile", keys.certificate(signer), "-partial_chain", "-purpose", "any", "-out", "/dev/null"],
             capture_output=True, check=False,
         ).returncode  # fmt: skip

@@ -35,7 +35,8 @@ def test_every_file_is_there_and_private_ones_are_the_owners_only(keys: Keys) ->
 def test_openssl_finds_the_chain_good_and_for_code_only(keys: Keys) -> None:
     def verify(*options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["openssl", "verify", "-x509_strict", "-CAfile", keys.certificate("bundle-ca"), *options, keys.certificate("bundle")],
+            ["openssl", "verify", "-x509_strict", "-CAfile", keys.certificate("bundle-ca"), *options,
+             keys.certificate("bundle")],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -116,7 +117,9 @@ def test_another_manifest_key_is_refused(copy: Path) -> None:
         load_keys(copy)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"organisation": "x", "owner": "y"}', '{"owner": 1, "organisation": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"organisation": "x", "owner": "y"}', '{"owner": 1, "organisation": 1}']
+)
 def test_a_policy_that_cannot_be_read(copy: Path, text: str) -> None:
     (copy / "policy.json").write_text(text)
     with pytest.raises(IntegrityError, match="cannot be read"):
