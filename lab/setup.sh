@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 MODE=${1:-all}
 PACKAGES="frr frr-pythontools ffmpeg tshark tcpdump nftables iproute2 procps util-linux openssl ca-certificates make git
-          python3 python3-venv smitools snmp snmpd trafficserver varnish varnish-modules wrk multicat"
+          python3 python3-venv systemd dbus smitools snmp snmpd trafficserver varnish varnish-modules wrk multicat"
 LOCK=requirements-dev.lock
 STAMP=.venv/.set-up
 POLICY=/usr/sbin/policy-rc.d

@@ -20,7 +20,7 @@ def exposures(units: Iterable[Path]) -> dict[str, float]:
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise DriverError(f"systemd-analyze: {error}", where="security", remedy="install the package systemd") from error
+        raise DriverError(f"systemd-analyze: {error}", where="security", remedy="install systemd") from error
     found = {name: float(score) for name, score in _OVERALL.findall(done.stdout)}
     missing = [file for file in files if Path(file).name not in found]
     if missing:

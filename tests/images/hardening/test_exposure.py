@@ -37,7 +37,7 @@ RUN, STATE = Path("/run/nf"), Path("/var/lib/nf")
 LIMITS = {
     "access-follower": 2.1,
     "amt-relay": 2.1,
-    "bfdd": 2.2,
+    "bfdd": 2.0,
     "multicast-monitor": 1.9,
     "multicast-output": 2.1,
     "multicast-pins": 1.9,
@@ -51,7 +51,7 @@ LIMITS = {
     "pimd": 2.0,
     "satellite-feed-c1": 1.5,
     "source-ch1-iptv": 1.4,
-    "staticd": 2.0,
+    "staticd": 1.4,
     "trafficserver": 1.5,
     "varnishd": 1.4,
     "zebra": 2.0,
