@@ -32,11 +32,10 @@ from tests.support.pid1 import SYSTEMD, booted
 
 SLEEP = ("sleep", "1000")
 HERE = "tests/nf/supervisor"
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 inside = pytest.mark.skipif("NF_TEST_SYSTEMD" not in os.environ, reason="runs in the machine that the first test boots")
 
 
-@pytest.mark.root
-@pytest.mark.daemon
 @pytest.mark.skipif("NF_TEST_SYSTEMD" in os.environ, reason="this is that machine")
 def test_the_contract_is_kept_by_a_systemd_of_its_own(require_programs: Callable[..., None]) -> None:
     require_programs("unshare", "nsenter", "dbus-daemon", "journalctl", str(SYSTEMD))
