@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,3 +202,17 @@ def units_in(namespace: str, state_dir: Path) -> SystemdUnits:
     place.write_text(f"[Service]\nNetworkNamespacePath=/run/netns/{namespace}\n")
     subprocess.run(["systemctl", "daemon-reload"], check=True)
     return SystemdUnits(state_dir)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m tests.support.pid1 TEST...`: run these inside; with the journal's end when one fails."""
+    with booted() as machine:
+        told = machine.pytest(*arguments, timeout_s=3600)
+        sys.stdout.write(told.stdout)
+        if told.returncode:
+            sys.stdout.write(machine.run("journalctl", "--no-pager", "--lines=100").stdout)
+    return told.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -20,8 +20,13 @@ from nf.errors import DriverError
 
 USER = GROUP = "frr"
 DAEMON_DIRECTORY = Path("/usr/lib/frr")
-_CAPABILITIES = ("CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_ADMIN")
-"""FRR ends when it is refused one that it asks for, though the last is for network namespaces that it is not given."""
+_CAPABILITIES = {
+    "zebra": ("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"),
+    "bfdd": ("CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_ADMIN"),
+    "ospfd": ("CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_ADMIN"),
+    "pimd": ("CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_ADMIN"),
+}
+"""A daemon ends when it is refused one that it asks for, though SYS_ADMIN is for namespaces that it is not given."""
 _BECOME = ("CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID")
 _FAMILIES = {"zebra": ("AF_NETLINK",), "bfdd": ("AF_PACKET",)}
 _PASSES = 4  # some removals uncover a line that they implied; more than one such round was never seen
@@ -33,7 +38,7 @@ def _sandbox(daemon: str, place: Path) -> Sandbox:
     return Sandbox(
         user="" if as_root else USER,
         group="" if as_root else GROUP,
-        capabilities=(*_CAPABILITIES, *(_BECOME if as_root else ())),
+        capabilities=(*_CAPABILITIES.get(daemon, ()), *(_BECOME if as_root else ())),
         families=("AF_INET", "AF_INET6", "AF_UNIX", *_FAMILIES.get(daemon, ())),
         writable=(place,),
         system_calls=("capset",),

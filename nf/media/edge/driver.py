@@ -71,7 +71,9 @@ class EdgeDriver:
         target = section.to_json()
         if have.value == target:
             return ()
-        restarted = have.value is not None and any(have.value.get(key) != target[key] for key in ("listen", "port"))
+        # Where no section can be read, as after a boot, there is no player behind it that could stall.
+        standing = have.value or {}
+        restarted = any(key in standing and standing[key] != target[key] for key in ("listen", "port"))
         return (
             Step(
                 id="edge.configure",

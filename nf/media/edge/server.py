@@ -120,7 +120,8 @@ class Server:
         told = frozenset[str]()
         spec = self._spec(section, files)
         status = await self._units.status(UNIT)
-        if status is None or status.spec is None or status.state in {UnitState.STOPPED, UnitState.FAILED}:
+        down = {UnitState.STOPPED, UnitState.FAILED, UnitState.BACKOFF}  # the last: it died of the files that it had
+        if status is None or status.spec is None or status.state in down:
             await self._units.define(spec)
             await self._units.start(UNIT)
         elif status.spec != spec:

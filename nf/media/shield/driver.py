@@ -69,7 +69,8 @@ class ShieldDriver:
         target = section.to_json()
         if have.value == target:
             return ()
-        moved = have.value is not None and any(have.value.get(key) != target[key] for key in ("listen", "port"))
+        standing = have.value or {}  # without a section, as after a boot, nobody loses anything
+        moved = any(key in standing and standing[key] != target[key] for key in ("listen", "port"))
         return (
             Step(
                 id="shield.configure",

@@ -5,13 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from headend.multicast.documents import MonitorSection, OutputSection, SourceStage
+from headend.multicast.frr.daemons import Daemons
+from headend.multicast.frr.render import DAEMONS
+from headend.multicast.monitor.units import Places as MonitorPlaces
+from headend.multicast.monitor.units import text_of as monitor_text
+from headend.multicast.output.units import Places as OutputPlaces
+from headend.multicast.output.units import text_of as output_text
+from headend.multicast.source.units import unit_spec as source_unit
+from headend.multicast.tree.pinning import unit_spec as pins
 from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec, UnitState
 from nf.errors import DriverError, InputError
 from nf.supervisor.systemd.units import LINKS, SystemdUnits
@@ -20,11 +32,10 @@ from tests.support.pid1 import SYSTEMD, booted
 
 SLEEP = ("sleep", "1000")
 HERE = "tests/nf/supervisor"
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 inside = pytest.mark.skipif("NF_TEST_SYSTEMD" not in os.environ, reason="runs in the machine that the first test boots")
 
 
-@pytest.mark.root
-@pytest.mark.daemon
 @pytest.mark.skipif("NF_TEST_SYSTEMD" in os.environ, reason="this is that machine")
 def test_the_contract_is_kept_by_a_systemd_of_its_own(require_programs: Callable[..., None]) -> None:
     require_programs("unshare", "nsenter", "dbus-daemon", "journalctl", str(SYSTEMD))
@@ -192,9 +203,9 @@ async def test_a_place_that_is_missing_is_made_and_a_wrong_user_is_told(units: S
     await units.define(UnitSpec("maker", SLEEP, sandbox=Sandbox(writable=(new,))))
     assert (await units.start("maker")).state is UnitState.READY
     assert new.is_dir()
-    await units.define(UnitSpec("nobody", SLEEP, restart=False, sandbox=Sandbox(user="no-such-user")))
+    await units.define(UnitSpec("stranger", SLEEP, restart=False, sandbox=Sandbox(user="no-such-user")))
     with pytest.raises(DriverError, match="its user is unknown"):
-        await units.start("nobody")
+        await units.start("stranger")
 
 
 @inside
@@ -219,3 +230,86 @@ asyncio.run(main())
     status = await units.status("orphan")
     assert status is not None
     assert (status.state, status.pid) == (UnitState.READY, int(out))
+
+
+@inside
+async def test_frr_runs_with_what_its_units_may(units: SystemdUnits, tmp_path: Path) -> None:
+    if shutil.which("zebra", path="/usr/lib/frr") is None:
+        pytest.skip("needs frr")
+    for parent in (tmp_path, *tmp_path.parents):
+        parent.chmod(0o755)  # the daemons pass through as their own user
+    daemons = Daemons(tmp_path / "run", units)
+    daemons.make_directories()
+    for daemon in DAEMONS:
+        daemons.write_file(daemon, "frr defaults traditional\n")
+        await daemons.start(daemon)
+    states = await daemons.states()
+    assert states == dict.fromkeys(DAEMONS, UnitState.READY)
+    assert set(await daemons.running(DAEMONS)) == set(DAEMONS)
+    for daemon in reversed(DAEMONS):
+        await daemons.remove(daemon)
+
+
+@inside
+async def test_the_processes_of_multicast_run_with_what_their_units_may(units: SystemdUnits, tmp_path: Path) -> None:
+    stage = SourceStage(
+        channel="ch1", path="iptv", contribution_port=6001, source="127.0.0.1", group="232.1.1.1", port=5000, rate="1M"
+    )
+    monitor = MonitorPlaces.of(tmp_path / "run", tmp_path / "kept")
+    output = OutputPlaces.of(tmp_path / "run", tmp_path / "kept")
+    monitor.write(monitor_text(MonitorSection()))
+    output.write(output_text(OutputSection(tap="lo")))
+    specs = (source_unit(stage, tmp_path / "run"), pins(()), monitor.unit(), output.unit())
+    for spec in specs:
+        await units.define(spec)
+        assert (await units.start(spec.name)).state is UnitState.READY
+    for spec in specs:
+        status = await units.status(spec.name)
+        assert status is not None
+        assert (status.state, status.restarts) == (UnitState.READY, 0)
+        await units.remove(spec.name)
+
+
+@inside
+async def test_a_technician_sees_the_units_of_an_appliance(units: SystemdUnits, tmp_path: Path) -> None:
+    await units.define(UnitSpec("teller", ("sh", "-c", "echo here I am; exec sleep 1000")))
+    await units.start("teller")
+
+    async def nf(*arguments: str) -> str:
+        places = ("--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
+        command = (sys.executable, "-m", "nf.cli.main", "supervisor", *arguments, *places)
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        assert process.returncode == 0
+        return out.decode()
+
+    (unit,) = json.loads(await nf("list", "--json"))
+    assert (unit["name"], unit["state"]) == ("teller", "ready")
+    assert json.loads(await nf("log", "teller", "--json")) == ["here I am"]
+
+
+@inside
+def test_the_agents_own_service_starts_and_lives_in_its_sandbox() -> None:
+    """As it is shipped, but for where the program is."""
+    shipped = Path(__file__).parents[3] / "images/files/common/usr/lib/systemd/system/nf-agent.service"
+    unit = LINKS / "nf-agent.service"
+    program = str(Path(sys.executable).parent / "nf")
+    unit.write_text(shipped.read_text().replace("/usr/bin/nf", program).replace("WatchdogSec=60", "WatchdogSec=4"))
+
+    def systemctl(*arguments: str) -> str:
+        return subprocess.run(["systemctl", *arguments], check=True, capture_output=True, text=True).stdout
+
+    systemctl("daemon-reload")
+    systemctl("start", unit.name)
+    try:
+        told = systemctl("show", unit.name, "--property=ActiveState,StatusText")
+        assert set(told.split("\n")) >= {"ActiveState=active", "StatusText=waits to be enrolled"}, told
+        time.sleep(5)  # longer than the watchdog waits: only a heart that beats gets over it
+        assert systemctl("show", unit.name, "--property=ActiveState,NRestarts").split() == [
+            "NRestarts=0",
+            "ActiveState=active",
+        ]
+    finally:
+        systemctl("stop", unit.name)
+        unit.unlink()
+        systemctl("daemon-reload")

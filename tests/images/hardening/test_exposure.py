@@ -1,0 +1,103 @@
+"""What systemd counts as the exposure of every unit that an appliance runs, held where it was recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from headend.multicast.access import client as access
+from headend.multicast.amt import units as amt
+from headend.multicast.amt.documents import AmtRelay
+from headend.multicast.documents import ProxySection, SourceStage
+from headend.multicast.frr.daemons import Daemons
+from headend.multicast.frr.render import DAEMONS
+from headend.multicast.kernel import driver as proxy
+from headend.multicast.monitor.units import Places as MonitorPlaces
+from headend.multicast.output.units import Places as OutputPlaces
+from headend.multicast.source import units as source
+from headend.multicast.tree import pinning
+from headend.satellite.receiver.units import Places as ReceiverPlaces
+from nf.contracts.units import Units, UnitSpec
+from nf.media.documents import EdgeSection, PackagerChannel, ShieldSection
+from nf.media.edge.server import Server
+from nf.media.packager import units as packager
+from nf.media.shield.varnish import Varnish
+from nf.supervisor.choice import CONFIGURATION
+from nf.supervisor.systemd.render import render
+from nf.supervisor.systemd.security import exposures
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = ROOT / "images/files/common/usr/lib/systemd/system"
+RUN, STATE = Path("/run/nf"), Path("/var/lib/nf")
+
+LIMITS = {
+    "access-follower": 2.1,
+    "amt-relay": 2.1,
+    "bfdd": 2.0,
+    "multicast-monitor": 1.9,
+    "multicast-output": 2.1,
+    "multicast-pins": 1.9,
+    "multicast-proxy": 1.9,
+    "nf-agent": 3.0,
+    "nf-firewall": 1.4,
+    "nf-firewall-management": 1.4,
+    "nf-units-restore": 1.2,
+    "ospfd": 2.7,
+    "packager-ch1-ott": 1.4,
+    "pimd": 2.0,
+    "satellite-feed-c1": 1.5,
+    "source-ch1-iptv": 1.4,
+    "staticd": 1.4,
+    "trafficserver": 1.5,
+    "varnishd": 1.4,
+    "zebra": 2.0,
+}
+"""docs/images-hardening.md says why those above the target are."""
+
+
+def defined(units: Units) -> Iterator[UnitSpec]:
+    """One unit of each kind that drivers define."""
+    daemons = Daemons(RUN, units)
+    yield from map(daemons.spec, DAEMONS)
+    yield pinning.unit_spec(())
+    yield proxy.unit_spec(ProxySection.model_construct(), RUN / "multicast-proxy" / "ready")
+    yield access.unit_spec(RUN)
+    yield amt.unit_spec("relay", AmtRelay.model_construct(), RUN)
+    yield OutputPlaces.of(RUN, STATE).unit()
+    yield MonitorPlaces.of(RUN, STATE).unit()
+    yield ReceiverPlaces.of(RUN, STATE).unit("c1")
+    address = IPv4Address("10.0.0.1")
+    stage = {"source": address, "group": IPv4Address("232.0.0.1"), "port": 5000, "rate_bps": 1_000_000}
+    yield source.unit_spec(
+        SourceStage.model_construct(channel="ch1", path="iptv", contribution_port=6000, **stage), RUN
+    )
+    origin = {"endpoint": "https://origin", "bucket": "b", "credentials": "secret:origin-writer"}
+    times = {"segment_ms": 2000, "window_ms": 60_000, "rate_bps": 1_000_000}
+    channel = PackagerChannel.model_construct(channel="ch1", path="ott", contribution_port=6000, **origin, **times)
+    yield packager.unit_spec(channel, RUN, CONFIGURATION / "secrets")
+    yield Varnish(RUN, units).spec(ShieldSection.model_construct(listen=address, port=6081))
+    server = Server(RUN, STATE, units, None)  # type: ignore[arg-type] # it waits for nothing here
+    yield server._spec(EdgeSection.model_construct(listen=(address,), port=80), {})
+
+
+@pytest.mark.daemon
+def test_no_unit_is_more_exposed_than_it_was(tmp_path: Path, require_programs: Callable[..., None]) -> None:
+    require_programs("systemd-analyze")
+    files = {path.stem: path for path in SHIPPED.glob("nf-*.service") if path.stem in LIMITS}
+    for spec in defined(None):  # type: ignore[arg-type] # nothing is started
+        files[spec.name] = tmp_path / f"nf-{spec.name}.service"
+        files[spec.name].write_text(render(spec, hidden=(STATE, CONFIGURATION)))
+    scores = exposures(files.values())
+    found = {name: scores[path.name] for name, path in files.items()}
+    assert found.keys() == LIMITS.keys()
+    assert {name: score for name, score in found.items() if score > LIMITS[name]} == {}
+
+
+def test_the_documentation_tells_every_limit() -> None:
+    text = (ROOT / "docs/images-hardening.md").read_text()
+    told = {name: float(score) for name, score in re.findall(r"(?m)^\| `([\w-]+)` \| ([0-9.]+) \|", text)}
+    assert told == LIMITS

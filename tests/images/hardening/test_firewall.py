@@ -1,0 +1,126 @@
+"""The appliance's rules in a namespace of their own, met by a neighbour on the management and one on the data plane."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+FILES = Path(__file__).parents[3] / "images/files"
+ROLES = ("core", "headend", "pop")
+
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
+
+_SERVE = """
+import select, socket, sys
+listening = [socket.create_server(("0.0.0.0", int(port))) for port in sys.argv[1:]]
+print("ready", flush=True)
+while True:
+    for sock in select.select(listening, [], [])[0]:
+        sock.accept()[0].close()
+"""
+_TRY = """
+import socket, sys
+for number, port in enumerate(sys.argv[2:]):
+    try:
+        socket.create_connection((sys.argv[1], int(port)), 1).close()
+        print(port)
+    except OSError:
+        pass
+"""
+
+
+def rules(role: str, place: Path) -> Path:
+    """nftables.conf with the role's own part where it is in this tree."""
+    here = str(FILES / role / "usr/lib/nf/firewall.d")
+    file = place / "nftables.conf"
+    file.write_text((FILES / "common/etc/nftables.conf").read_text().replace("/usr/lib/nf/firewall.d", here))
+    return file
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True)
+
+
+@pytest.fixture
+def box() -> Iterator[str]:
+    """A namespace with `mgmt` (10.9.0.1, its neighbour in `<box>m`) and `data` (10.8.0.1, `<box>d`)."""
+    name = f"nff{uuid.uuid4().hex[:6]}"
+    with contextlib.ExitStack() as stack:
+        for space in (name, f"{name}m", f"{name}d"):
+            ip("netns", "add", space)
+            stack.callback(ip, "netns", "del", space)
+            ip("-n", space, "link", "set", "lo", "up")
+        for port, peer, net in (("mgmt", f"{name}m", "10.9.0"), ("data", f"{name}d", "10.8.0")):
+            ip("link", "add", port, "netns", name, "type", "veth", "peer", "name", "eth0", "netns", peer)
+            for space, link, address in ((name, port, f"{net}.1/24"), (peer, "eth0", f"{net}.2/24")):
+                ip("-n", space, "address", "add", address, "dev", link)
+                ip("-n", space, "link", "set", link, "up")
+        yield name
+
+
+def run(space: str, *argv: str) -> str:
+    return subprocess.run(["ip", "netns", "exec", space, *argv], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_rules_load_twice_and_leave_other_tables_alone(
+    role: str, box: str, tmp_path: Path, require_programs: Callable[..., None]
+) -> None:
+    require_programs("nft")
+    run(box, "nft", "add", "table", "inet", "somebody")
+    for _ in range(2):
+        run(box, "nft", "-f", str(rules(role, tmp_path)))
+    assert "table inet somebody" in run(box, "nft", "list", "tables")
+
+
+@contextlib.contextmanager
+def serving(space: str, *ports: str) -> Iterator[None]:
+    argv = ["ip", "netns", "exec", space, "python3", "-c", _SERVE, *ports]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "ready\n"
+            yield
+        finally:
+            server.kill()
+
+
+def reached(space: str, address: str, *ports: str) -> list[str]:
+    return run(space, "python3", "-c", _TRY, address, *ports).split()
+
+
+def test_management_is_closed_and_the_data_plane_has_the_ports_of_the_role(
+    box: str, tmp_path: Path, require_programs: Callable[..., None]
+) -> None:
+    require_programs("nft", "python3")
+    run(box, "nft", "-f", str(rules("pop", tmp_path)))
+    run(box, "nft", "add", "element", "inet", "nf-host", "management", '{ "mgmt" }')
+    ports = ("22", "80", "9000")
+    with serving(box, *ports):
+        assert reached(f"{box}m", "10.9.0.1", *ports) == []
+        assert reached(f"{box}d", "10.8.0.1", *ports) == ["80"]
+        run(box, "nft", "add", "element", "inet", "nf-host", "management_tcp", "{ 22 }")
+        assert reached(f"{box}m", "10.9.0.1", *ports) == ["22"]
+        assert reached(box, "10.8.0.1", *ports) == list(ports), "it reaches itself"
+    for neighbour, address in (("m", "10.9.0.2"), ("d", "10.8.0.2")):
+        with serving(f"{box}{neighbour}", "443"):
+            assert reached(box, address, "443") == ["443"], "answers come back"
+
+
+def test_nothing_is_routed_between_management_and_data(
+    box: str, tmp_path: Path, require_programs: Callable[..., None]
+) -> None:
+    require_programs("nft", "python3")
+    run(box, "sysctl", "-q", "net.ipv4.ip_forward=1")
+    run(f"{box}d", "ip", "route", "add", "default", "via", "10.8.0.1")
+    run(f"{box}m", "ip", "route", "add", "default", "via", "10.9.0.1")
+    with serving(f"{box}m", "443"):
+        assert reached(f"{box}d", "10.9.0.2", "443") == ["443"]
+        run(box, "nft", "-f", str(rules("pop", tmp_path)))
+        run(box, "nft", "add", "element", "inet", "nf-host", "management", '{ "mgmt" }')
+        assert reached(f"{box}d", "10.9.0.2", "443") == []
