@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from unittest.mock import patch
@@ -83,7 +84,8 @@ def test_the_token_is_destroyed_wherever_it_lies(places: Places) -> None:
 
     def enrol(seconds: float) -> None:
         waited.append(seconds)
-        (places.state / "noc.json").write_text("{}")
+        record = {"token_sha256": hashlib.sha256(b"secret-token").hexdigest()}
+        (places.state / "noc.json").write_text(json.dumps(record))
 
     first_boot.await_enrolled(places, Nothing(), sleep=enrol)
     assert waited
@@ -92,6 +94,15 @@ def test_the_token_is_destroyed_wherever_it_lies(places: Places) -> None:
     assert identity.taken(Source("esp", places.esp_seed.read_bytes()), places)
     assert not any(b"secret-token" in path.read_bytes() for path in places.root.rglob("*") if path.is_file())
     assert seed_file.has_token(data)
+
+
+def test_a_new_token_is_kept_until_it_is_used(places: Places) -> None:
+    (places.state / "noc.json").write_text(json.dumps({"token_sha256": hashlib.sha256(b"the first").hexdigest()}))
+    assert identity.enrolled(places)
+    write_durable(places.etc / "enrolment.json", b'{"token": "the second"}')
+    assert not identity.enrolled(places)
+    (places.state / "noc.json").write_text("{")
+    assert not identity.enrolled(places)
 
 
 def test_without_a_seed_it_waits_for_a_stick_and_goes_on(places: Places, caplog: pytest.LogCaptureFixture) -> None:
