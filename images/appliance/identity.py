@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from dataclasses import dataclass
@@ -37,7 +38,15 @@ def serial(places: Places) -> str:
 
 
 def enrolled(places: Places) -> bool:
-    return (places.state / "noc.json").exists()
+    """Whether the token that lies here was used: a machine that is enrolled may have been given a new one."""
+    try:
+        record = json.loads((places.state / "noc.json").read_bytes())
+        ticket = json.loads((places.etc / ENROLMENT).read_bytes())
+        return bool(hashlib.sha256(str(ticket["token"]).encode()).hexdigest() == record["token_sha256"])
+    except FileNotFoundError:
+        return (places.state / "noc.json").exists()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def taken(source: Source, places: Places) -> bool:
@@ -111,9 +120,6 @@ def destroy_token(places: Places, volumes: list[Volume], executor: Executor) -> 
     """
     cleared: list[str] = []
     left: list[str] = []
-    if (places.etc / ENROLMENT).exists():
-        shred(places.etc / ENROLMENT)
-        cleared.append(f"/etc/nf/{ENROLMENT}")
     if places.esp_seed.exists() and seed_file.has_token(data := places.esp_seed.read_bytes()):
         _remember(places, seed_file.digest(seed_file.strip_token(data)))
         replace_secret(places.esp_seed, seed_file.strip_token(data))
@@ -131,6 +137,10 @@ def destroy_token(places: Places, volumes: list[Volume], executor: Executor) -> 
         except NfError as error:
             _log.warning("%s", error)
             left.append(str(volume.node))
+    # Last: it is what makes all of this begin again after a cut.
+    if (places.etc / ENROLMENT).exists():
+        shred(places.etc / ENROLMENT)
+        cleared.append(f"/etc/nf/{ENROLMENT}")
     return cleared, left
 
 

@@ -29,6 +29,9 @@ _log = logging.getLogger("nf-data")
 _TPM_TABLE: Final = Path("sys/firmware/acpi/tables/TPM2")
 _TPM_NODE: Final = Path("dev/tpmrm0")
 _TPM_WAIT_S: Final = 20.0
+_OPEN: Final = ("cryptsetup", "open")
+_TRIES: Final = 4
+_CIPHERS: Final = ("dm_crypt", "xts", "aesni_intel")
 _STAMP: Final = "lib/nf/.image"
 _REFRESHED: Final = ("lib/dpkg",)
 """Below /var, and yet the image's own: what stands in them is replaced when the image is another."""
@@ -56,6 +59,8 @@ class Storage:
         self.mount_esp()
         if self._places.reset.exists():
             self.erase()
+        # Ahead of need: a cipher that is still being tested when it is asked for is one that is not there.
+        self._executor.run(program("modprobe", "--all", "--quiet", *_CIPHERS, why="load ciphers", accepted=(0, 1)))
         facts = self.facts()
         chosen = plans.course(facts)
         encryption = ""
@@ -150,7 +155,9 @@ class Storage:
     def perform(self, actions: Sequence[Action]) -> None:
         for action in actions:
             _log.info("%s", action.why)
-            if isinstance(action, Program):
+            if isinstance(action, Program) and action.argv[:2] == _OPEN:
+                self._patiently(action)
+            elif isinstance(action, Program):
                 self._executor.run(action)
             elif isinstance(action, Write):
                 write_durable(action.path, action.data)
@@ -163,6 +170,19 @@ class Storage:
             else:
                 self.fill(action)
 
+    def _patiently(self, opening: Program) -> None:
+        """The kernel gives the self-tests of a cipher a minute; a machine that is just starting may need more."""
+        for _ in range(_TRIES):
+            try:
+                self._executor.run(opening)
+            except DriverError as error:
+                if "Connection timed out" not in error.message:
+                    raise
+                _log.warning("%s; once more", error)
+            else:
+                return
+        self._executor.run(opening)
+
     # ---- every boot ----
 
     def _open(self, facts: plans.Facts) -> str:
@@ -170,7 +190,7 @@ class Storage:
         errors: list[NfError] = []
         for way in plans.openings(facts, self._places):
             try:
-                self._executor.run(way)
+                self._patiently(way)
             except NfError as error:
                 errors.append(error)
             else:

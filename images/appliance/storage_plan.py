@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from images.appliance.disk import Disk, Partition
+from images.appliance.disk import SECTOR, Disk, Partition
 from images.appliance.places import DATA_LABEL, MAPPED, Places
 from images.appliance.system import Program, program
 from nf.errors import IntegrityError, NfError
@@ -23,7 +23,7 @@ HEAD_OCTETS: Final = 16 * MIB
 """LUKS2 keeps both its headers and all key slots in the first 16 MiB."""
 LEAST_OCTETS: Final = 64 * MIB
 """Of a data partition that is worth formatting."""
-_SLACK: Final = 2 * MIB  # what a partition table may leave free at the end of a disk
+_TABLE: Final = MIB  # room for the second partition table at the end of a disk, whatever its sectors
 _MAGIC, _SECOND_MAGIC = b"LUKS\xba\xbe", b"SKUL\xba\xbe"
 _SECOND_AT: Final = tuple(0x4000 << shift for shift in range(9))
 """LUKS2 On-Disk Format 1.1.3, chapter 2.2: where the second header may stand."""
@@ -59,8 +59,8 @@ class Facts:
     @property
     def free(self) -> int:
         """Octets behind the data partition that it could have."""
-        left = self.disk.size - (self.data.start + self.data.size)
-        return left if left > _SLACK else 0
+        left = self.disk.size - _TABLE - (self.data.start + self.data.size)
+        return left if left >= MIB else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +133,11 @@ def make(facts: Facts, places: Places, key: bytes) -> tuple[Action, ...]:
     if not facts.making:
         actions.append(Write(places.formatting, b"the first boot makes the data partition\n", "mark the beginning"))
     if facts.free:
-        number = facts.data.number
+        number, size = facts.data.number, (facts.data.size + facts.free) // MIB * MIB
         grow = ("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "-N", str(number), str(disk))
-        actions.append(Program(grow, "grow the data partition", stdin=b", +\n"))
-        actions.append(program("partx", "--update", "--nr", number, disk, why="tell the kernel about it"))
+        actions.append(Program(grow, "grow the data partition", stdin=f", {size // 1024}KiB\n".encode()))
+        # Not `partx`: it takes the partition away and adds it, and the kernel forgets its name.
+        actions.append(program("resizepart", disk, number, size // SECTOR, why="tell the kernel about it"))
     actions += [
         Zero(node, HEAD_OCTETS, "clear what an attempt before left"),
         Write(places.key_file, key, "keep the key before anything depends on it"),

@@ -33,25 +33,24 @@ class WipeOperation:
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:
         """Raises RefusedError for a code that is wrong, used or too old."""
-        if checkpoint.data.get("ordered"):
-            return {"wiped": True}
-        if "code" not in arguments:
-            self._code = "".join(secrets.choice(_LETTERS) for _ in range(8))
-            self._until = self._clock.monotonic() + CODE_S
-            return {"wiped": False, "code": self._code, "expires_s": CODE_S}
-        expected, self._code = self._code, ""  # one try each
-        given = str(arguments["code"]).strip().upper()
-        if (
-            not expected
-            or self._clock.monotonic() > self._until
-            or not hmac.compare_digest(given.encode(), expected.encode())
-        ):
+        if not checkpoint.data.get("ordered"):
+            if "code" not in arguments:
+                self._code = "".join(secrets.choice(_LETTERS) for _ in range(8))
+                self._until = self._clock.monotonic() + CODE_S
+                return {"wiped": False, "code": self._code, "expires_s": CODE_S}
+            self._require(str(arguments["code"]))
+            checkpoint.save({"ordered": True})
+        context.progress(0.5, "destroying the keys")
+        self._executor.run(program("systemctl", "start", UNIT.format(Kind.WIPE.value), why="wipe this appliance"))
+        return {"wiped": True, "reboots_in_s": REBOOT_AFTER_S}
+
+    def _require(self, given: str) -> None:
+        """Raises RefusedError. Each code is tried once."""
+        expected, self._code = self._code, ""
+        same = hmac.compare_digest(given.strip().upper().encode(), expected.encode())
+        if not expected or not same or self._clock.monotonic() > self._until:
             raise RefusedError(
                 "the code is not the one that was given out last, or it is too old; nothing was changed",
                 where=NAME,
                 remedy="ask for a new code: the same operation without one",
             )
-        checkpoint.save({"ordered": True})
-        context.progress(0.5, "destroying the keys")
-        self._executor.run(program("systemctl", "start", UNIT.format(Kind.WIPE.value), why="wipe this appliance"))
-        return {"wiped": True, "reboots_in_s": REBOOT_AFTER_S}
