@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from nf.errors import DriverError, RefusedError, UnavailableError
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
+EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 ROLE, OTHER_ROLE = "streamverse-nf-pop-amd64", "streamverse-nf-core-amd64"
 BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -69,9 +70,9 @@ def run(*arguments: str) -> str:
 def signer(directory: Path, name: str) -> None:
     """A CA and a certificate under it: name-ca.crt, name.crt, name.key."""
     ca, own = directory / f"{name}-ca", directory / name
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{ca}.key", "-out", f"{ca}.crt",
+    run("openssl", "req", "-x509", *EC, "-keyout", f"{ca}.key", "-out", f"{ca}.crt",
         "-subj", f"/CN={name} CA", "-days", "2")  # fmt: skip
-    run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{own}.key", "-out", f"{own}.csr",
+    run("openssl", "req", *EC, "-keyout", f"{own}.key", "-out", f"{own}.csr",
         "-subj", f"/CN={name}")  # fmt: skip
     run("openssl", "x509", "-req", "-in", f"{own}.csr", "-CA", f"{ca}.crt", "-CAkey", f"{ca}.key", "-CAcreateserial",
         "-out", f"{own}.crt", "-days", "2")  # fmt: skip
@@ -169,7 +170,7 @@ def host(tmp_path: Path, made: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
-async def rauc(host: Host) -> AsyncIterator[Rauc]:
+async def rauc(host: Host) -> Rauc:
     host.start_rauc()
     client = Rauc(host.address)
     async with asyncio.timeout(30):
@@ -180,7 +181,7 @@ async def rauc(host: Host) -> AsyncIterator[Rauc]:
                 await asyncio.sleep(0.05)
             else:
                 break
-    yield client
+    return client
 
 
 def silent(_fraction: float, _text: str) -> None:
@@ -217,7 +218,12 @@ async def test_an_install_writes_the_other_slot_and_starts_nothing(host: Host, r
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("foreign", "self.signed certificate|verif"), ("altered", "verif"), ("role", "ompatible"), ("absent", "exist|open")],
+    [
+        ("foreign", "self.signed certificate|verif"),
+        ("altered", "verif"),
+        ("role", "ompatible"),
+        ("absent", "exist|open"),
+    ],
 )
 async def test_a_bundle_that_does_not_fit_is_refused_and_a_good_one_goes_on(
     host: Host, rauc: Rauc, made: Path, name: str, why: str
