@@ -31,7 +31,8 @@ SIGNS: Final = "health.json"
 _LOOK_S: Final = 1.0
 _ASK_S: Final = 3.0
 _FETCH_RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-_BOUNDS: Final = {"hold_s": (0.0, 86_400.0), "patience_s": (1.0, 86_400.0)}
+_BOUNDS: Final = {"hold_s": (0.0, 300.0), "patience_s": (1.0, 1_200.0)}
+"""Together less than nf-boot-deadline.timer has."""
 
 
 class Updater:

@@ -41,13 +41,11 @@ class Watch:
         self._run_dir = run_dir
         self._clock = clock
 
-    async def boot(self) -> Record:
-        """Note this start; what follows from it is done again when the service itself starts again."""
+    def note(self) -> tuple[Record, tuple[Effect, ...]]:
+        """Write this start down; what follows from it is done again when the service itself starts again."""
         record, release = self._journal.read(), self._machine.release
         if record.boot_id == release.boot_id:
-            for effect in REPEATED.get(record.state, ()):
-                await self._effect(effect, record)
-            return record
+            return record, REPEATED.get(record.state, ())
         came_up = Input.BOOTED_HOME
         if record.target == release.slot:
             came_up = Input.BOOTED_TARGET if record.written else Input.BOOTED_OTHER
@@ -60,10 +58,7 @@ class Watch:
             changes |= {"fell_back_at": self._clock.now()}
         if record.state in {State.GIVING_UP, State.FELL_BACK} and came_up is Input.BOOTED_TARGET:
             changes |= {"gave_up": record.gave_up + 1}  # the other slot does not start
-        record, effects = self._journal.take(came_up, self._clock.now(), **changes)
-        for effect in effects:
-            await self._effect(effect, record)
-        return record
+        return self._journal.take(came_up, self._clock.now(), **changes)
 
     async def _effect(self, effect: Effect, record: Record) -> None:
         if effect is Effect.MARK_SELF_GOOD:
@@ -144,9 +139,11 @@ class Watch:
             _log.error("cannot write %s: %s", self._run_dir / SETTLED, error)
 
     async def run(self, ready: Any = lambda: None) -> None:
-        """One start, to its settled end. `ready` is called when the start is noted."""
-        record = await self.boot()
+        """One start, to its settled end. `ready` is called when it is written down: nothing waits for RAUC."""
+        record, effects = self.note()
         ready()
+        for effect in effects:
+            await self._effect(effect, record)
         if record.state is State.TRIAL:
             record = await self.judge(record)
         elif record.state is State.GIVING_UP:

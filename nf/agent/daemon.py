@@ -156,7 +156,11 @@ class Agent:
             alarm=self.hub.alarm,
             changed=self._image_changed,
         )
-        return (config.image or installed_image)(context)
+        try:
+            return (config.image or installed_image)(context)
+        except NfError as error:
+            _log.error("no updates of the image: %s", error)
+            return None
 
     def _image_changed(self, report: ImageReport) -> None:
         self.commands.image(report)

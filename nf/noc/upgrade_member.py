@@ -83,8 +83,10 @@ class MemberRun:
         longest_s = self._record().patience_s + BOOT_S if restarts else AWAY_S
         if away_s > longest_s:
             await self._end(member, MemberState.FAILED, f"it is offline, since {away_s:.0f} s")
+        elif member.state is MemberState.TRIAL:
+            await self._say(member, text="has no session")
         elif restarts:
-            await self._say(member, text="restarting" if member.state is not MemberState.TRIAL else "has no session")
+            await self._say(member, state=MemberState.REBOOT, text="restarting")
         else:
             await self._say(member, text="is offline; it goes on when it is back")
 

@@ -55,9 +55,10 @@ class Course:
                     ended_at=self.clock.now(),
                 )
                 await book.save(ended, Act(book.author, "upgrade.start", "done", {"left_out": left}))
-        except NfError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it stumbles on, it must not look as if it went on
             _log.exception("upgrade %s", upgrade)
-            await book.pause(upgrade, str(error), book.author)
+            told = str(error) if isinstance(error, NfError) else f"{type(error).__name__}: {error}"
+            await book.pause(upgrade, told, book.author)
 
     async def _begun(self, upgrade: str) -> bool:
         """Wait for its time; whether it may begin then."""

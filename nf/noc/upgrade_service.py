@@ -23,7 +23,6 @@ from nf.noc.upgrade_plan import WAVE
 from nf.noc.upgrade_records import Member, UpgradeRecord
 
 _FARTHEST_S: Final = 366 * 86_400.0
-_DAY_S: Final = 86_400
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -93,9 +92,13 @@ class UpgradeService(upgrade_pb2_grpc.UpgradesServicer):
             raise InputError("is in the past, or more than a year ahead", where="at", remedy="name a later time")
         if not request.targets:
             raise InputError("nobody is named", where="upgrade", remedy="name roles or appliances")
-        for name, seconds in (("soak", request.soak_s), ("hold", request.hold_s), ("patience", request.patience_s)):
-            if seconds > _DAY_S:
-                raise InputError("longer than a day", where=name, remedy="choose a shorter time")
+        for name, seconds, most in (
+            ("soak", request.soak_s, 86_400),
+            ("hold", request.hold_s, 300),
+            ("patience", request.patience_s, 1_200),
+        ):
+            if seconds > most:
+                raise InputError(f"longer than {most} s", where=name, remedy="choose a shorter time")
         return Request(
             targets=tuple(request.targets),
             bundle=self._upgrades.bundles.get(request.sha256),

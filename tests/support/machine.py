@@ -1,6 +1,7 @@
 """A machine with two slots, for tests only: its RAUC and its boot loader are STAND-INS written from GRUB's and RAUC's
-documentation, and share no code with the product. `tests/images/update/test_rauc_live.py` drives the real RAUC.
-"""  # noqa: D205
+documentation: they speak the product's types and share none of its logic. The real RAUC is driven by
+`tests/images/update/test_rauc_live.py`.
+"""
 
 from __future__ import annotations
 

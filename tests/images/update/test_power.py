@@ -38,7 +38,10 @@ def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Appliance:
-    """The two processes of an image on a stand-in machine. `sick`: versions whose agent says that something is wrong."""
+    """The two processes of an image on a stand-in machine. `sick`: versions whose agent says that something is wrong.
+
+    `silent`: versions whose agent does not run.
+    """
 
     directory: Path
     fake: FakeMachine = field(default_factory=lambda: FakeMachine(versions={DIGEST: NEW}))

@@ -7,6 +7,8 @@ without it. What only format verity has (payload checked while it is read) is te
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import itertools
 import os
 import shutil
 import signal
@@ -18,12 +20,20 @@ from pathlib import Path
 
 import pytest
 
-from images.update import slots
+from images.update import manager, slots, watch
+from images.update.machine import Machine
+from images.update.manager import Updater
 from images.update.rauc import Rauc
+from images.update.release import Release
+from nf.clock import RealClock
+from nf.contracts.image import ImageContext, Signs
 from nf.errors import DriverError, RefusedError, UnavailableError
+from tests.support.machine import order
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
+BOOTS = itertools.count()
+EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 ROLE, OTHER_ROLE = "streamverse-nf-pop-amd64", "streamverse-nf-core-amd64"
 BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -69,9 +79,9 @@ def run(*arguments: str) -> str:
 def signer(directory: Path, name: str) -> None:
     """A CA and a certificate under it: name-ca.crt, name.crt, name.key."""
     ca, own = directory / f"{name}-ca", directory / name
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{ca}.key", "-out", f"{ca}.crt",
+    run("openssl", "req", "-x509", *EC, "-keyout", f"{ca}.key", "-out", f"{ca}.crt",
         "-subj", f"/CN={name} CA", "-days", "2")  # fmt: skip
-    run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{own}.key", "-out", f"{own}.csr",
+    run("openssl", "req", *EC, "-keyout", f"{own}.key", "-out", f"{own}.csr",
         "-subj", f"/CN={name}")  # fmt: skip
     run("openssl", "x509", "-req", "-in", f"{own}.csr", "-CA", f"{ca}.crt", "-CAkey", f"{ca}.key", "-CAcreateserial",
         "-out", f"{own}.crt", "-days", "2")  # fmt: skip
@@ -169,7 +179,7 @@ def host(tmp_path: Path, made: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
-async def rauc(host: Host) -> AsyncIterator[Rauc]:
+async def rauc(host: Host) -> Rauc:
     host.start_rauc()
     client = Rauc(host.address)
     async with asyncio.timeout(30):
@@ -180,7 +190,7 @@ async def rauc(host: Host) -> AsyncIterator[Rauc]:
                 await asyncio.sleep(0.05)
             else:
                 break
-    yield client
+    return client
 
 
 def silent(_fraction: float, _text: str) -> None:
@@ -217,7 +227,12 @@ async def test_an_install_writes_the_other_slot_and_starts_nothing(host: Host, r
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("foreign", "self.signed certificate|verif"), ("altered", "verif"), ("role", "ompatible"), ("absent", "exist|open")],
+    [
+        ("foreign", "self.signed certificate|verif"),
+        ("altered", "verif"),
+        ("role", "ompatible"),
+        ("absent", "exist|open"),
+    ],
 )
 async def test_a_bundle_that_does_not_fit_is_refused_and_a_good_one_goes_on(
     host: Host, rauc: Rauc, made: Path, name: str, why: str
@@ -272,6 +287,97 @@ async def test_going_back_puts_the_other_first_and_marks_neither_bad(host: Host,
     host.set("ORDER=A B", "A_OK=1", "A_TRY=1", "B_OK=1", "B_TRY=0")
     assert await slots.other_first(rauc)
     assert host.variables() == {"ORDER": "B A", "A_OK": "1", "A_TRY": "1", "B_OK": "1", "B_TRY": "0"}
+
+
+@dataclass
+class FromFile:
+    """A bundle as the NOC would give it."""
+
+    path: Path
+
+    async def pieces(self, _sha256: str, offset: int) -> AsyncIterator[bytes]:
+        yield self.path.read_bytes()[offset:]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - what is waited for is another process in real life
+            await asyncio.sleep(0.02)
+
+
+async def reached(updater: Updater, state: str) -> None:
+    await until(lambda: updater.report().update == state)
+
+
+@pytest.mark.parametrize("well", [True, False], ids=["well", "ill"])
+async def test_a_whole_update_on_the_real_rauc(
+    host: Host, rauc: Rauc, made: Path, monkeypatch: pytest.MonkeyPatch, *, well: bool
+) -> None:
+    """Fetched, written, activated, tried, kept or left: only the restart of the machine is played."""
+    for module in (manager, watch):
+        monkeypatch.setattr(module, "_LOOK_S", 0.05)
+    state, run_dir, restarted = host.directory / "var", host.directory / "run", asyncio.Event()
+    run_dir.mkdir()
+    data, problems = (made / "good.raucb").read_bytes(), dict[str, str]()
+
+    async def reboot() -> None:
+        restarted.set()
+
+    async def signs() -> Signs:
+        return Signs(True, "", problems)
+
+    def begin(slot: str, version: str) -> tuple[Updater, watch.Watch, list[asyncio.Task[None]]]:
+        for left in run_dir.iterdir():
+            left.unlink()  # /run is empty after a start
+        machine = Machine(Release("pop", version, ROLE, slot, f"boot {next(BOOTS)}"), rauc, reboot)
+        context = ImageContext(
+            "pop1", state, run_dir, RealClock(), FromFile(made / "good.raucb"), signs, lambda _: None, lambda _: None
+        )
+        updater, watching = Updater(context, machine), watch.Watch(machine, state, run_dir, RealClock())
+        return updater, watching, [asyncio.create_task(updater.run()), asyncio.create_task(watching.run())]
+
+    async def end(tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    updater, _, tasks = begin("A", "0.1.0")
+    await until(lambda: updater.report().good)
+    digest = hashlib.sha256(data).hexdigest()
+    await updater.answer("image.fetch", order("u.1", digest, len(data), "0.2.0", hold_s=0.3, patience_s=3.0))
+    await reached(updater, "fetched")
+    await updater.answer("image.install", {"id": "u.1"})
+    await reached(updater, "installed")
+    assert host.variables()["B_OK"] == "0"
+    await updater.answer("image.activate", {"id": "u.1"})
+    await until(restarted.is_set)
+    await end(tasks)
+    assert (host.variables()["ORDER"], host.variables()["B_OK"]) == ("B A", "1")
+
+    host.set("B_TRY=1")  # GRUB
+    problems |= {} if well else {"driver frr": "not converged"}
+    restarted.clear()
+    host.end(host.processes.pop())
+    host.start_rauc("B")
+    updater, _, tasks = begin("B", "0.2.0")
+    if well:
+        await reached(updater, "healthy")
+        await end(tasks)
+        assert host.variables() == {"ORDER": "B A", "A_OK": "1", "A_TRY": "0", "B_OK": "1", "B_TRY": "0"}
+        return
+    await until(restarted.is_set)
+    await end(tasks)
+    assert (host.variables()["ORDER"], host.variables()["A_OK"]) == ("A B", "1")
+
+    host.set("A_TRY=1")  # GRUB
+    host.end(host.processes.pop())
+    host.start_rauc("A")
+    updater, _, tasks = begin("A", "0.1.0")
+    await reached(updater, "fell-back")
+    await until((run_dir / watch.SETTLED).exists)
+    await end(tasks)
+    assert updater.report().fell_back == "fell back from 0.2.0 in slot B: driver frr: not converged"
+    assert host.variables() == {"ORDER": "A B", "A_OK": "1", "A_TRY": "0", "B_OK": "0", "B_TRY": "0"}
 
 
 async def test_a_rauc_that_dies_while_it_installs_is_noticed(host: Host, made: Path) -> None:

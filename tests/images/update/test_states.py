@@ -25,7 +25,9 @@ def test_a_start_is_defined_in_every_state() -> None:
         assert (state, Input.BOOTED_HOME) in TABLE
         if state is State.NONE:
             continue  # there is no target yet
-        other = Input.BOOTED_OTHER if state in {State.TRANSFER, State.FETCHED, State.INSTALLING} else Input.BOOTED_TARGET
+        other = (
+            Input.BOOTED_OTHER if state in {State.TRANSFER, State.FETCHED, State.INSTALLING} else Input.BOOTED_TARGET
+        )
         assert (state, other) in TABLE, state
 
 

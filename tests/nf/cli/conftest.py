@@ -19,13 +19,21 @@ from nf.cli.main import main
 from nf.cli.profile import given, save_profile
 from nf.clock import RealClock
 from nf.control.errors import to_status
-from nf.control.v1 import admin_pb2, admin_pb2_grpc, noc_pb2, noc_pb2_grpc
+from nf.control.v1 import admin_pb2, admin_pb2_grpc, noc_pb2, noc_pb2_grpc, upgrade_pb2, upgrade_pb2_grpc
 from nf.errors import NfError
 from nf.trust.authority import Authority
 from nf.trust.identity import Identity, key_pem, new_key
 from nf.trust.spiffe import SpiffeId
 
-STREAMS = ("CommitLineUp", "ConfirmLineUp", "RollbackLineUp", "DrainSite", "ReturnSite", "CollectSupport")
+STREAMS = (
+    "CommitLineUp",
+    "ConfirmLineUp",
+    "RollbackLineUp",
+    "DrainSite",
+    "ReturnSite",
+    "CollectSupport",
+    "WatchUpgrade",
+)
 
 
 @dataclass
@@ -86,6 +94,9 @@ def _serving(authority: Authority) -> Iterator[FakeNoc]:
     noc_pb2_grpc.add_NocServicer_to_server(_servicer(noc, service, noc_pb2_grpc.NocServicer), server)
     admin = admin_pb2.DESCRIPTOR.services_by_name["NocAdmin"]
     admin_pb2_grpc.add_NocAdminServicer_to_server(_servicer(noc, admin, admin_pb2_grpc.NocAdminServicer), server)
+    upgrades = upgrade_pb2.DESCRIPTOR.services_by_name["Upgrades"]
+    servicer = _servicer(noc, upgrades, upgrade_pb2_grpc.UpgradesServicer)
+    upgrade_pb2_grpc.add_UpgradesServicer_to_server(servicer, server)
     credentials = grpc.ssl_server_credentials(
         [(identity.key_pem, identity.certificate_pem)], identity.ca_pem, require_client_auth=True
     )

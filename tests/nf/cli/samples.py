@@ -22,6 +22,19 @@ HEADEND = noc_pb2.ApplianceSummary(
     software_version="0.1.0",
     sections=["frr", "interfaces"],
     certificate_expires=AT + 86400,
+    image=common_pb2.Image(
+        role="headend",
+        version="0.1.0",
+        compatible="streamverse-nf-headend-amd64",
+        slot="A",
+        good=True,
+        update="fell-back",
+        update_version="0.2.0",
+        update_id="ab12cd34.1",
+        other_version="0.2.0",
+        fell_back="fell back from 0.2.0 in slot B: driver frr: not converged",
+        fell_back_at=AT,
+    ),
 )
 POP2 = noc_pb2.ApplianceSummary(
     id="pop2",

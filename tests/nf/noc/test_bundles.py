@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nf.clock import VirtualClock
+from nf.documents.fleet import Fleet
 from nf.documents.loader import load_fleet
 from nf.errors import InputError, IntegrityError, NfError, NotFoundError, RefusedError
 from nf.noc.bundle_format import parse_manifest, read_manifest, signature_length
@@ -79,7 +80,17 @@ def test_a_length_that_cannot_be_is_refused() -> None:
 
 
 def test_versions_are_ordered_as_debian_and_semver_order_them() -> None:
-    order = ["0.1.9", "0.2.0~a", "0.2.0-alpha", "0.2.0-alpha.1", "0.2.0-rc2", "0.2.0-rc10", "0.2.0", "0.2.0+1", "0.10.0"]
+    order = [
+        "0.1.9",
+        "0.2.0~a",
+        "0.2.0-alpha",
+        "0.2.0-alpha.1",
+        "0.2.0-rc2",
+        "0.2.0-rc10",
+        "0.2.0",
+        "0.2.0+1",
+        "0.10.0",
+    ]
     order = [*order, "1.0"]
     for (a, one), (b, other) in itertools.product(enumerate(order), repeat=2):
         if {one, other} == {"0.2.0~a", "0.2.0-alpha"}:
@@ -97,7 +108,9 @@ def test_the_order_is_one(one: str, other: str) -> None:
 # ---- waves ----
 
 
-def fleet(*places: tuple[str, str], placement: dict[str, list[str]] | None = None, optional: tuple[str, ...] = ()):  # type: ignore[no-untyped-def]
+def fleet(
+    *places: tuple[str, str], placement: dict[str, list[str]] | None = None, optional: tuple[str, ...] = ()
+) -> Fleet:
     spec = {
         "sites": [
             {"id": site, "criticality": "optional" if site in optional else "required"}
