@@ -29,7 +29,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.daemon,
     pytest.mark.timeout(6 * 3600),
-    pytest.mark.usefixtures("aloud"),
 ]
 
 CUTS = int(os.environ.get("NF_POWER_CUTS", "20"))
@@ -143,7 +142,7 @@ def test_it_survives_them(stage: Stage, network: Place, machine_folder: Path) ->
         good = not mixed and kept
         told = f"in {cut_in}; up at {at:.0f} s with {image['version']} in {image['slot']}, update {ended}"
         name = f"cut {number}/{CUTS}: {point.name} + {point.after_s:.1f} s"
-        stage.verdicts.add(name, told + (f", MIXED: {mixed}" if mixed else ""), "boots, whole, kept", good=good)
+        stage.saw(name, told + (f", MIXED: {mixed}" if mixed else ""), "boots, whole, kept", good=good)
         if not good:
             failures.append(name)
     stage.step(f"{CUTS} power cuts", f"seed {SEED}, not survived: {', '.join(failures) or 'none'}", good=not failures)
