@@ -140,9 +140,9 @@ def test_it_boots_under_secure_boot(stage: Stage, network: Place, machine_folder
 def test_it_enrols_by_its_seed(stage: Stage) -> None:
     stage.needs("boots under Secure Boot, keys of its own")
     at = await_online(stage.network, stage.pop, BOOT_S)
-    shown = stage.network.shown()
-    good = shown["enrolled"] and shown["serial"] == SERIAL and shown["image"]["version"] == stage.made[FIRST].version
-    told = f"{at:.0f} s after power on, image {shown['image']['version']} in slot {shown['image']['slot']}"
+    shown, image = stage.network.shown(), stage.network.image()
+    good = shown["enrolled"] and shown["serial"] == SERIAL and image["version"] == stage.made[FIRST].version
+    told = f"{at:.0f} s after power on, image {image['version']} in slot {image['slot']}"
     stage.step("enrols with the NOC by its seed", told, f"online, {stage.made[FIRST].version}", good=bool(good))
     stage.network.console.wait("the underlay", stage.network.current, COMMIT_S)
     stage.step("has its underlay", "current")
@@ -198,10 +198,10 @@ def test_it_is_upgraded(stage: Stage) -> None:
     last = follow(stage.network, progress, 2 * BOOT_S)
     split = {"to the NOC": progress.brought_s, **progress.split()}
     stage.note(in_seconds(split))
-    shown = stage.network.shown()
+    shown, runs = stage.network.shown(), stage.network.image()
     kept = shown["confirmed_revision"] == before and shown["enrolled"]
-    told = f"{last.state}, image {shown['image']['version']} in slot {shown['image']['slot']}"
-    good = last.state == "good" and shown["image"]["version"] == GOOD and shown["image"]["slot"] == "B" and kept
+    told = f"{last.state}, image {runs['version']} in slot {runs['slot']}"
+    good = last.state == "good" and runs["version"] == GOOD and runs["slot"] == "B" and kept
     stage.step("nf upgrade to a good bundle", told, f"good, {GOOD} in slot B, revision kept", good=bool(good))
     whole = is_whole(stage, image, "B")
     stage.step("slot B against the manifest", "the same octets" if whole else "DIFFERS", "the same octets", good=whole)
@@ -226,7 +226,7 @@ def test_what_is_not_for_it_is_refused(stage: Stage, tmp_path: Path) -> None:
         refused[name] = answer.code != 0
         stage.note(f"{name}: {answer.text().strip().splitlines()[-1][:140]}")
         console.nf("upgrade", "cancel")
-    shown = stage.network.shown()["image"]
+    shown = stage.network.image()
     good = all(refused.values()) and shown["version"] == GOOD
     stage.step("bundles that are not for it", f"refused: {refused}", f"all refused, {GOOD} goes on", good=good)
 
@@ -240,7 +240,7 @@ def test_it_comes_back_by_itself(stage: Stage) -> None:
     last = follow(stage.network, progress, 3 * BOOT_S)
     stage.note(in_seconds(progress.split()))
     stage.note(f"NOC: {last.text}")
-    shown = stage.network.shown()["image"]
+    shown = stage.network.image()
     told = f"{last.state}, image {shown['version']} in slot {shown['slot']}"
     good = last.state == "fell-back" and shown["version"] == GOOD and "edge" in (last.text + shown["fell_back"])
     stage.step("nf upgrade to one that does not do well", told, f"falls back to {GOOD}, NOC says why", good=good)
