@@ -1,7 +1,7 @@
 """The plug is pulled at twenty random points of an update: it always boots, never a mixed system, nothing forgotten.
 
 Two images go to and fro. Each round begins an upgrade, waits for one of its states, lets a random time pass, and kills
-the machine. Then it has to come up by itself as one whole image of the two, enrolled, on the same revision as before; the
+the machine. Then it has to come up as one whole image of the two, enrolled, on the revision it had before; the
 upgrade goes on where it was, to its end or back.
 """
 
