@@ -67,13 +67,13 @@ image: setup
 	$(BIN)/nf image build --role $(ROLE) --kernel $(KERNEL) --keys $(KEYS) $(if $(VERSION),--version $(VERSION))
 
 image-test: setup
-	$(BIN)/pytest -x tests/image/test_appliance.py $(ARGS)
+	$(BIN)/pytest -x -o faulthandler_timeout=0 tests/image/test_appliance.py $(ARGS)
 
 image-test-all: setup
-	$(BIN)/pytest -x tests/image/test_appliance.py tests/image/test_roles.py $(ARGS)
+	$(BIN)/pytest -x -o faulthandler_timeout=0 tests/image/test_appliance.py tests/image/test_roles.py $(ARGS)
 
 image-test-cuts: setup
-	$(BIN)/pytest -x tests/image/test_power_cuts.py $(ARGS)
+	$(BIN)/pytest -x -o faulthandler_timeout=0 tests/image/test_power_cuts.py $(ARGS)
 
 fmt:
 	@sh lab/setup.sh python

@@ -99,6 +99,11 @@ class Place:
         found: dict[str, Any] = self.console.must(self.console.nf("appliance", "show", POP, "--json")).json()
         return found
 
+    def image(self) -> dict[str, Any]:
+        """What pop1 runs from, as it said last: version, slot, its last update. Empty texts: it never said."""
+        nothing = {"version": "", "slot": "", "update": "", "fell_back": ""}
+        return nothing | (self.shown().get("image") or {})
+
     def online(self) -> bool:
         return bool(bootstrap.appliances(self.console)[POP]["online"])
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ class Stage:
 
     images: ImageSet
     verdicts: Verdicts
+    aloud: Callable[[], AbstractContextManager[None]]
     place: Place | None = None
     machine: DrivenMachine | None = None
     made: dict[str, Image] = field(default_factory=dict)
@@ -43,8 +44,17 @@ class Stage:
         now = time.monotonic()
         self.done[name] = now - self._mark
         self._mark = now
-        self.verdicts.add(name, f"{figure + ', ' if figure else ''}{self.done[name]:.1f} s", target, good=good)
+        self.saw(name, f"{figure + ', ' if figure else ''}{self.done[name]:.1f} s", target, good=good)
         assert good, f"{name}: {figure}, target: {target}"
+
+    def saw(self, name: str, figure: str, target: str, *, good: bool) -> None:
+        """Print it for whoever waits, past pytest's capture, and keep it."""
+        with self.aloud():
+            self.verdicts.add(name, figure, target, good=good)
+
+    def note(self, text: str) -> None:
+        with self.aloud():
+            self.verdicts.note(text)
 
     def needs(self, *names: str) -> None:
         missing = [name for name in names if name not in self.done]
@@ -83,20 +93,10 @@ def images(require_root: Callable[[], None], require_programs: Callable[..., Non
 @pytest.fixture(scope="module")
 def stage(images: ImageSet, request: pytest.FixtureRequest) -> Iterator[Stage]:
     name = Path(str(request.module.__file__)).stem.removeprefix("test_")
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        terminal = Terminal(width=150)
-    made = Stage(images, Verdicts(terminal, BUILD / f"{name}.json"))
+    aloud = request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled
+    made = Stage(images, Verdicts(Terminal(width=150), BUILD / f"{name}.json"), aloud)
     with made.stack:
         yield made
-
-
-@pytest.fixture
-def aloud(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What a step prints is for whoever waits for it."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.daemon,
     pytest.mark.timeout(3600),
-    pytest.mark.usefixtures("aloud"),
 ]
 
 OVERLAYS = Path(__file__).parent / "overlays"
@@ -101,7 +100,7 @@ def test_the_image_is_built(stage: Stage) -> None:
     sizes = {name: image.digest(name)[0] / 2**20 for name in ("rootfs.img", "boot.vfat")}
     sizes["bundle"] = image.bundle.stat().st_size / 2**20
     told = ", ".join(f"{name} {size:.0f} MiB" for name, size in sizes.items())
-    stage.verdicts.note("largest: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in stage.images.largest(image)))
+    stage.note("largest: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in stage.images.largest(image)))
     stage.step("pop image taken" if taken else "pop image built", told, "an image")
 
 
@@ -141,9 +140,9 @@ def test_it_boots_under_secure_boot(stage: Stage, network: Place, machine_folder
 def test_it_enrols_by_its_seed(stage: Stage) -> None:
     stage.needs("boots under Secure Boot, keys of its own")
     at = await_online(stage.network, stage.pop, BOOT_S)
-    shown = stage.network.shown()
-    good = shown["enrolled"] and shown["serial"] == SERIAL and shown["image"]["version"] == stage.made[FIRST].version
-    told = f"{at:.0f} s after power on, image {shown['image']['version']} in slot {shown['image']['slot']}"
+    shown, image = stage.network.shown(), stage.network.image()
+    good = shown["enrolled"] and shown["serial"] == SERIAL and image["version"] == stage.made[FIRST].version
+    told = f"{at:.0f} s after power on, image {image['version']} in slot {image['slot']}"
     stage.step("enrols with the NOC by its seed", told, f"online, {stage.made[FIRST].version}", good=bool(good))
     stage.network.console.wait("the underlay", stage.network.current, COMMIT_S)
     stage.step("has its underlay", "current")
@@ -153,7 +152,7 @@ def test_it_takes_the_lineup(stage: Stage) -> None:
     stage.needs("has its underlay")
     answer = stage.network.console.nf("lineup", "commit", str(LINEUP), timeout_s=COMMIT_S)
     if answer.code != 0:
-        stage.verdicts.note(answer.text()[-3000:])
+        stage.note(answer.text()[-3000:])
     stage.step("takes the line-up", f"exit {answer.code}", "confirmed (exit 0)", good=answer.code == 0)
     try:
         stage.network.console.wait("both paths up at r1", stage.network.probes_up, 180.0 * SLOWNESS)
@@ -179,7 +178,7 @@ def test_every_unit_is_active(stage: Stage) -> None:
     ill = [f"{unit.name} {unit.active} {unit.sub}" for unit in units if not unit.well]
     running = sum(unit.active == "active" for unit in units)
     agent = any(unit.name == "nf-agent.service" and unit.sub == "running" for unit in units)
-    stage.verdicts.note("; ".join(f"{key}: {value}" for key, value in facts.items()))
+    stage.note("; ".join(f"{key}: {value}" for key, value in facts.items()))
     told = f"{running} active, not well: {', '.join(ill) or 'none'}"
     stage.step("units, by the technician's menu", told, "all well, no failed unit", good=agent and not ill)
 
@@ -198,11 +197,11 @@ def test_it_is_upgraded(stage: Stage) -> None:
     progress = begin(stage.network, image.bundle, *HEALTH)
     last = follow(stage.network, progress, 2 * BOOT_S)
     split = {"to the NOC": progress.brought_s, **progress.split()}
-    stage.verdicts.note(in_seconds(split))
-    shown = stage.network.shown()
+    stage.note(in_seconds(split))
+    shown, runs = stage.network.shown(), stage.network.image()
     kept = shown["confirmed_revision"] == before and shown["enrolled"]
-    told = f"{last.state}, image {shown['image']['version']} in slot {shown['image']['slot']}"
-    good = last.state == "good" and shown["image"]["version"] == GOOD and shown["image"]["slot"] == "B" and kept
+    told = f"{last.state}, image {runs['version']} in slot {runs['slot']}"
+    good = last.state == "good" and runs["version"] == GOOD and runs["slot"] == "B" and kept
     stage.step("nf upgrade to a good bundle", told, f"good, {GOOD} in slot B, revision kept", good=bool(good))
     whole = is_whole(stage, image, "B")
     stage.step("slot B against the manifest", "the same octets" if whole else "DIFFERS", "the same octets", good=whole)
@@ -225,9 +224,9 @@ def test_what_is_not_for_it_is_refused(stage: Stage, tmp_path: Path) -> None:
         console = stage.network.console
         answer = console.nf("upgrade", "start", POP, "--bundle", str(bundle), "--json", timeout_s=BOOT_S)
         refused[name] = answer.code != 0
-        stage.verdicts.note(f"{name}: {answer.text().strip().splitlines()[-1][:140]}")
+        stage.note(f"{name}: {answer.text().strip().splitlines()[-1][:140]}")
         console.nf("upgrade", "cancel")
-    shown = stage.network.shown()["image"]
+    shown = stage.network.image()
     good = all(refused.values()) and shown["version"] == GOOD
     stage.step("bundles that are not for it", f"refused: {refused}", f"all refused, {GOOD} goes on", good=good)
 
@@ -239,9 +238,9 @@ def test_it_comes_back_by_itself(stage: Stage) -> None:
     stage.step("an image built that will not do", f"{image.bundle.stat().st_size / 2**20:.0f} MiB")
     progress = begin(stage.network, image.bundle, *HEALTH)
     last = follow(stage.network, progress, 3 * BOOT_S)
-    stage.verdicts.note(in_seconds(progress.split()))
-    stage.verdicts.note(f"NOC: {last.text}")
-    shown = stage.network.shown()["image"]
+    stage.note(in_seconds(progress.split()))
+    stage.note(f"NOC: {last.text}")
+    shown = stage.network.image()
     told = f"{last.state}, image {shown['version']} in slot {shown['slot']}"
     good = last.state == "fell-back" and shown["version"] == GOOD and "edge" in (last.text + shown["fell_back"])
     stage.step("nf upgrade to one that does not do well", told, f"falls back to {GOOD}, NOC says why", good=good)
@@ -278,7 +277,7 @@ def test_it_boots_as_fast_as_its_base(stage: Stage, tmp_path: Path) -> None:
         f"{ratio:.2f} times: agent attached after {_each(role)}, base up after {_each(base)} (first boot {first:.0f} s)"
     )
     stage.step("boot to agent attached", told, f"<= {BOOT_TARGET} times its base", good=True)
-    stage.verdicts.note("within the target" if ratio <= BOOT_TARGET else "NOT within the target")
+    stage.note("within the target" if ratio <= BOOT_TARGET else "NOT within the target")
 
 
 def _each(seconds: list[float]) -> str:

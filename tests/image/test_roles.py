@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.daemon,
     pytest.mark.timeout(5400),
-    pytest.mark.usefixtures("aloud"),
 ]
 
 ROLES = ("headend", "core", "pop")
@@ -36,7 +35,7 @@ def test_it_boots_and_no_unit_fails(stage: Stage, role: str, tmp_path: Path) -> 
     image = stage.images.image(role, VERSION)
     stage.step(f"{role} built", f"bundle {image.bundle.stat().st_size / 2**20:.0f} MiB")
     largest = stage.images.largest(image)
-    stage.verdicts.note(f"{role}, the ten largest: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in largest))
+    stage.note(f"{role}, the ten largest: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in largest))
     seed = tmp_path / "seed.img"
     make_volume(seed, {"seed.json": f'{{"serial": "BENCH-{role.upper()}", "hostname": "{role}"}}'.encode()})
     spec = MachineSpec(role, disk=image.disk, disk_mib=8192, volumes=(seed,), variables=stage.images.variables)
@@ -52,5 +51,5 @@ def test_it_boots_and_no_unit_fails(stage: Stage, role: str, tmp_path: Path) -> 
                 break
             time.sleep(5.0)
         told = f"{sum(unit.active == 'active' for unit in units)} active, not well: {', '.join(ill) or 'none'}"
-        stage.verdicts.note("; ".join(f"{key}: {value}" for key, value in facts.items()))
+        stage.note("; ".join(f"{key}: {value}" for key, value in facts.items()))
         stage.step(f"{role}'s units", told, "all well, no failed unit", good=bool(units) and not ill)
