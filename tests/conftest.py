@@ -14,6 +14,15 @@ settings.register_profile("nf", deadline=None)
 settings.load_profile("nf")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Live tests that run side by side (`--dist loadgroup`): those of a file share what it sets up, and all of
+    tests/interop its one network."""
+    for item in items:
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group(str(folder if folder.name == "interop" else item.path)))
+
+
 def _missing(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)

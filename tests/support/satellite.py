@@ -209,7 +209,7 @@ def credentials(_reference: str) -> str:
     return CREDENTIALS
 
 
-async def eventually(look: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
+async def eventually(look: Callable[[], Awaitable[bool]], timeout_s: float = 120.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not await look():  # noqa: ASYNC110 - a device tells nobody: it is asked
             await asyncio.sleep(0.2)

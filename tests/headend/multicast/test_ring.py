@@ -32,7 +32,7 @@ from tests.headend.multicast.ring import (
 )
 from tests.headend.multicast.tree.network import Node, commit, joined, until
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 HERE = router(FAR)
 USUAL, AROUND = "eth2", "eth1"
 CHANNELS = 1000

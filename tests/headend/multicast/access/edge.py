@@ -147,7 +147,7 @@ async def listen(tap: Tap, seconds: float) -> Heard:
     return tap.heard
 
 
-async def until_heard(tap: Tap, *addresses: str, timeout_s: float = 10.0) -> None:
+async def until_heard(tap: Tap, *addresses: str, timeout_s: float = 90.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not set(addresses) <= tap.heard.groups():
             await asyncio.sleep(0.02)

@@ -38,7 +38,7 @@ from tests.headend.multicast.access.edge import (
 )
 from tests.headend.multicast.tree.network import commit, context, ip, joined, killed_after, take_back, until
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 JOIN, LEAVE = RecordType.ALLOW, RecordType.BLOCK
 G1, G2, G3, G4 = (group(number) for number in range(257, 261))

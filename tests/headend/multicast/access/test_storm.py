@@ -34,7 +34,7 @@ from tests.headend.multicast.access.edge import (
 )
 from tests.headend.multicast.tree.network import Node, commit, connect, ip, nodes, until
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 SOURCE = "10.62.1.10"
 CHANNELS = [group(number) for number in range(257, 297)]

@@ -44,7 +44,7 @@ from tests.headend.multicast.tree.network import (
     until,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 SOURCE, RECEIVER, RELAY = "10.63.1.10", "10.63.5.10", "10.63.3.1"
 GROUP, OTHER = "232.63.1.1", "232.63.1.2"

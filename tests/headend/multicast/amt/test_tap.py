@@ -19,7 +19,7 @@ from headend.multicast.interfaces.driver import create as create_interfaces
 from tests.headend.multicast.access.edge import supervise
 from tests.headend.multicast.tree.network import Node, commit, connect, ip, nodes, receive, send, take_back
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 SOURCE, RELAY, GROUP = "10.64.1.10", "10.64.2.1", "232.64.1.1"
 NEAR, TAP = "169.254.255.0/31", "169.254.255.1/31"

@@ -28,7 +28,7 @@ from tests.headend.multicast.monitor.made import rtp, ts
 from tests.headend.multicast.tree.cache import cache
 from tests.headend.multicast.tree.network import Node, commit, connect, context, ip, nodes, take_back, until
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 SOURCE, PLAIN, RTP, PORT = "10.61.1.10", "232.61.1.1", "232.61.1.2", 5000
 DATAGRAMS, INTERVAL_S = 1500, 0.002

@@ -19,7 +19,7 @@ from tests.headend.multicast.trace.noc import Noc, run
 from tests.headend.multicast.tree.network import Node, commit, connect, joined, nodes, send, take_back, until
 from tests.headend.multicast.tree.test_live import COMMITTED, CREATE, RECEIVER, SOURCE, WANTED, Network, neighbours_up
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 NAMES = ("s", "a", "b", "r")
 

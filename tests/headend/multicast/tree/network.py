@@ -74,7 +74,7 @@ class Node:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, timeout_s: float = 60.0) -> T:
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, timeout_s: float = 240.0) -> T:
         return self.start(function, *arguments).result(timeout_s)
 
     def start(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> Future[T]:
@@ -253,7 +253,7 @@ async def overhear(interface: str, group: str, timeout_s: float, packets: int = 
     return count
 
 
-async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 120.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not await condition():
         assert time.monotonic() < deadline, "did not become true in time"

@@ -15,7 +15,7 @@ from headend.multicast.tree.routes import RouteEvents, dump_routes
 from tests.headend.multicast.tree.cache import cache
 from tests.headend.multicast.tree.network import Node, connect, ip, nodes, send
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.root]
 
 ENTRIES = 1000
 FIRST = int(IPv4Address("232.61.0.0"))
