@@ -140,7 +140,7 @@ def _process(argv: list[str], log: Path) -> Iterator[None]:
 
 def _await_agent(address: str) -> None:
     """Until something answers an SNMPv3 discovery."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.connect((address, PORT))
         asking.settimeout(0.2)

@@ -54,7 +54,7 @@ def back(whole: Ring) -> None:
 
 
 def test_every_hop_keeps_the_class_of_the_stream(whole: Ring) -> None:
-    hops, tos = whole["r"].call(_marks, timeout_s=30.0)
+    hops, tos = whole["r"].call(_marks)
     assert (hops, tos >> 2) == (FAR + 1, 34)
 
 

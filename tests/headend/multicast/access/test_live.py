@@ -101,7 +101,7 @@ def streaming(lan: Edge, *groups: str) -> Iterator[None]:
 
 def heard(lan: Edge, taps: list[Tap], seconds: float = 0.5) -> list[set[str]]:
     waits = [host.start(listen, tap, seconds) for host, tap in zip(lan.hosts, taps, strict=True)]
-    return [wait.result(10).groups() for wait in waits]
+    return [wait.result(90).groups() for wait in waits]
 
 
 def test_one_report_with_many_records_brings_only_what_the_port_is_entitled_to(lan: Edge) -> None:

@@ -202,7 +202,7 @@ async def _source_of(interface: str) -> tuple[str, int]:
         receiver.setsockopt(socket.IPPROTO_IP, 12, 1)  # IP_RECVTTL
         ready = asyncio.Event()
         loop.add_reader(receiver.fileno(), ready.set)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await ready.wait()
         loop.remove_reader(receiver.fileno())
         _, ancillary, _, (address, _) = receiver.recvmsg(2048, 64)

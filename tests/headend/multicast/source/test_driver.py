@@ -147,7 +147,7 @@ async def test_events_are_samples_of_both_points_and_the_lost_contribution(node:
     events = node.driver.events()
 
     async def next_of(kind: type[Event], text: str, severity: Severity | None = None) -> Event:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             async for event in events:
                 if isinstance(event, AlarmEvent):
                     if kind is AlarmEvent and (event.cause, event.severity) == (text, severity):

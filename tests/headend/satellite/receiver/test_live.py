@@ -235,7 +235,7 @@ class Watch:
         self._events = events
 
     async def alarm(self, cause: str, *, raised: bool) -> AlarmEvent:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             async for event in self._events:
                 if not isinstance(event, AlarmEvent) or event.cause != cause:
                     continue
@@ -244,7 +244,7 @@ class Watch:
         raise AssertionError(cause)
 
     async def sample(self, kind: str, fits: Callable[[Sample], bool]) -> Sample:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             async for event in self._events:
                 if isinstance(event, Sample) and event.kind == kind and fits(event):
                     return event
