@@ -4,7 +4,7 @@
 BIN := .venv/bin
 PROTOS := $(wildcard nf/control/v1/*.proto)
 PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. $(PROTOS)
-# Many unit tests wait for deadlines of half a second to ten: one more of them than there are processors.
+# Many tests wait for deadlines of half a second to ten: one more of them than there are processors.
 WORKERS := $(shell expr $$(nproc) + 1)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
@@ -27,8 +27,8 @@ demo:
 	@sh lab/setup.sh lab
 	@$(BIN)/python -m lab.scenarios.demo
 
-# Live tests run side by side too: two at a time, each of the two in namespaces of its own.
-SIDE_BY_SIDE := --dist loadgroup --tx '2*popen//python=tests/support/isolated $(BIN)/python'
+# Live tests run side by side too, each worker in namespaces of its own: all but tests/interop wait most of their time.
+SIDE_BY_SIDE := --dist loadgroup --tx '$(WORKERS)*popen//python=tests/support/isolated $(BIN)/python'
 
 test: setup
 ifeq ($(strip $(ARGS)),)
