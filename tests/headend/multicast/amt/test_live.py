@@ -29,7 +29,6 @@ from nf.contracts.json import JsonObject
 from nf.errors import RefusedError
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
-from tests.headend.multicast.access.edge import supervise
 from tests.headend.multicast.tree.network import (
     Node,
     commit,
@@ -85,7 +84,7 @@ def network(require_programs: Callable[..., None]) -> Iterator[dict[str, Node]]:
         made["r"].shell("sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/eth1/rp_filter")
         masquerade(made["n"], "masquerade")
         for name in ("a", "q", "p"):
-            supervise(made[name])
+            made[name].supervise()
         faces = (FrrInterface(name="eth1", passive=True), FrrInterface(name="eth2", passive=True, igmp=True))
         frr = FrrSection(router_id=IPv4Address("10.63.255.1"), interfaces=faces)
         made["a"].call(commit, create_frr(made["a"].context()), frr)

@@ -22,6 +22,7 @@ from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
 from tests.headend.multicast.source.netlab import Pair, feeding, namespaces, process
 from tests.headend.multicast.source.test_plan import stage
+from tests.support.supervisor import answering
 
 pytestmark = pytest.mark.root
 
@@ -58,8 +59,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
     run_dir = tmp_path / "run"
     with namespaces() as pair:
         async with process(pair.head, "-c", _SUPERVISOR, str(run_dir), str(tmp_path / "state")):
-            units = SupervisorClient(run_dir / "supervisor.sock")
-            await units.list()
+            units = await answering(run_dir)
             yield Node(pair, create(DriverContext("headend", run_dir, tmp_path / "state", units, RealClock())), units)
 
 

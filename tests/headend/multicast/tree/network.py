@@ -32,6 +32,7 @@ from nf.clock import RealClock
 from nf.contracts.driver import Context, Driver, DriverContext, Step, Undo
 from nf.documents.model import DocumentModel
 from nf.supervisor.client import SupervisorClient
+from tests.support.supervisor import answering
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
@@ -94,13 +95,15 @@ class Node:
         return DriverContext(self.name, self.run_dir, self.state_dir, units, RealClock())
 
     def supervise(self) -> None:
+        """Start the node's supervisor; it answers when this returns."""
         program = [sys.executable, "-c", _SUPERVISOR, str(self.run_dir), str(self.state_dir)]
         self._supervisor = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.namespace}", *program])
+        self.call(answering, self.run_dir)
 
     def close(self) -> None:
         if self._supervisor is not None:
             self._supervisor.send_signal(signal.SIGTERM)
-            self._supervisor.wait(20)
+            self._supervisor.wait(90)
         self.call(_finish_tasks)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)

@@ -30,6 +30,7 @@ from tests.headend.multicast.source.netlab import RECEIVER, Pair, in_namespace, 
 from tests.headend.satellite.feed.live import FALLBACK_GROUP, FALLBACK_PORT
 from tests.headend.satellite.feed.made import Stream
 from tests.headend.satellite.receiver.samples import carrier, section, service
+from tests.support.supervisor import answering
 
 pytestmark = pytest.mark.root
 SNMP_PORT, SKY_PORT, OUTPUT_PORT = 16161, 7100, 5100
@@ -89,7 +90,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
     with namespaces() as pair:
         node = Node(pair, tmp_path)
         async with process(pair.head, "-c", _SUPERVISOR, str(node.run_dir), str(tmp_path / "state")):
-            await SupervisorClient(node.run_dir / "supervisor.sock").list()
+            await answering(node.run_dir)
             yield node
 
 
