@@ -28,7 +28,7 @@ demo:
 	@$(BIN)/python -m lab.scenarios.demo
 
 # Live tests run side by side too, each worker in namespaces of its own: all but tests/interop wait most of their time.
-SIDE_BY_SIDE := --dist loadgroup --tx '$(WORKERS)*popen//python=tests/support/isolated $(BIN)/python'
+SIDE_BY_SIDE := --dist loadfile --tx '$(WORKERS)*popen//python=tests/support/isolated $(BIN)/python'
 
 test: setup
 ifeq ($(strip $(ARGS)),)
