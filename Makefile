@@ -4,7 +4,7 @@
 BIN := .venv/bin
 PROTOS := $(wildcard nf/control/v1/*.proto)
 PROTOC := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. $(PROTOS)
-# Many unit tests wait for deadlines of half a second to ten: one more of them than there are processors.
+# Many tests wait for deadlines of half a second to ten: one more of them than there are processors.
 WORKERS := $(shell expr $$(nproc) + 1)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
@@ -30,11 +30,13 @@ demo:
 	@sh lab/setup.sh lab
 	@$(BIN)/python -m lab.scenarios.demo
 
-# What touches nothing of the machine runs side by side; what is live has the machine to itself.
+# Live tests run side by side too, each worker in namespaces of its own: all but tests/interop wait most of their time.
+SIDE_BY_SIDE := --dist loadfile --tx '$(WORKERS)*popen//python=tests/support/isolated $(BIN)/python'
+
 test: setup
 ifeq ($(strip $(ARGS)),)
 	$(BIN)/pytest -q -m "not root and not daemon and not soak and not image" -n $(WORKERS) --dist worksteal
-	$(BIN)/pytest -m "(root or daemon) and not soak and not image"
+	$(BIN)/pytest -m "(root or daemon) and not soak and not image" $(SIDE_BY_SIDE)
 else
 	$(BIN)/pytest -m "not soak and not image" $(ARGS)
 endif

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -182,7 +181,7 @@ def execute(
     log: Annotated[Path | None, typer.Option("--log", help="With --detach: the file (on the host).")] = None,
 ) -> None:
     """Run a command inside a node: its streams, terminal and exit code are passed through."""
-    from lab.native.handle import Lab
+    from lab.native.handle import Lab, log_name
 
     found = Lab.find(lab)
     argv = command[1:] if command[0] == "--" else command
@@ -194,12 +193,6 @@ def execute(
         containerlab.execute(found.state, node, argv, detach=detach)
     if not detach:
         found.execute(node, argv)
-    target = log or found.folder(node) / "log" / f"{_log_name(argv)}.log"
+    target = log or found.folder(node) / "log" / log_name(argv)
     pid = found.spawn(node, argv, log=target)
     say(f"{node}: process {pid}, output in {target}")
-
-
-def _log_name(argv: list[str]) -> str:
-    """`nf noc run --x` as nf-noc-run: the program and the plain words behind it."""
-    words = [Path(argv[0]).name, *itertools.takewhile(lambda word: word.isalnum(), argv[1:4])]
-    return "-".join(words)

@@ -5,13 +5,29 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 # A busy machine is no fault of the code.
 settings.register_profile("nf", deadline=None)
 settings.load_profile("nf")
+
+
+class _Rooms(LoadFileScheduling):
+    """Live tests side by side: those of a file share what it sets up, and all of tests/interop its one network."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        folder = file.rpartition("/")[0]
+        return folder if folder == "tests/interop" else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Rooms | None:
+    """For `--dist loadfile`."""
+    return _Rooms(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def _missing(reason: str) -> None:

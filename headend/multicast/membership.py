@@ -6,7 +6,7 @@ source-specific groups are followed: there a report that excludes sources means 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from headend.multicast.igmp import Flow, GroupRecord, RecordType
 from headend.multicast.ipv4 import is_source_specific
@@ -18,6 +18,8 @@ LAST_MEMBER_S = 0.3
 MAX_ENTRIES = 4096
 """Of a port."""
 
+_UNKNOWN = -1
+"""Stands for the hosts of what is believed until one of them reports."""
 _LISTED = frozenset({RecordType.IS_INCLUDE, RecordType.ALLOW, RecordType.TO_INCLUDE})
 
 
@@ -35,6 +37,13 @@ class Membership:
         """In the order of their joins."""
         return iter(self._hosts)
 
+    def believe(self, keys: Iterable[Flow], now: float) -> None:
+        """Somebody asked for these in an earlier life, nobody knows who: until a host reports or leaves one, or none
+        has for the lifetime of a report."""
+        for key in keys:
+            if key not in self._hosts:
+                self._join(key, _UNKNOWN, now)
+
     def report(self, host: int, records: tuple[GroupRecord, ...], now: float) -> None:
         for record in records:
             if not is_source_specific(record.group):
@@ -46,7 +55,11 @@ class Membership:
             if record.type is RecordType.BLOCK:
                 self._leave(named, host, now)
             elif record.type is RecordType.TO_INCLUDE:
-                others = {key for key, hosts in self._hosts.items() if key[1] == record.group and host in hosts}
+                others = {
+                    key
+                    for key, hosts in self._hosts.items()
+                    if key[1] == record.group and (host in hosts or _UNKNOWN in hosts)
+                }
                 self._leave(others - named, host, now)
 
     def expire(self, now: float) -> None:
@@ -59,18 +72,21 @@ class Membership:
 
     def _join(self, key: Flow, host: int, now: float) -> None:
         if key in self._hosts or len(self._hosts) < self._limit:
-            self._hosts.setdefault(key, {})[host] = now + self._lifetime_s
+            hosts = self._hosts.setdefault(key, {})
+            hosts.pop(_UNKNOWN, None)
+            hosts[host] = now + self._lifetime_s
         else:
             self.over += 1
 
     def _leave(self, keys: set[Flow], host: int, now: float) -> None:
         for key in keys & self._hosts.keys():
             hosts = self._hosts[key]
-            if host not in hosts:
+            leaving = _UNKNOWN if _UNKNOWN in hosts else host
+            if leaving not in hosts:
                 continue
             if self.fast_leave or len(hosts) > 1:
-                del hosts[host]
+                del hosts[leaving]
             else:
-                hosts[host] = min(hosts[host], now + LAST_MEMBER_S)
+                hosts[leaving] = min(hosts[leaving], now + LAST_MEMBER_S)
             if not hosts:
                 del self._hosts[key]

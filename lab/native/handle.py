@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -139,6 +140,12 @@ class Lab:
     def _enter(self, node: str) -> list[str]:
         flags = ["--mount", "--uts", "--net", "--pid"]
         return [_nsenter(), "--target", str(self.init(node).pid), *flags, "--"]
+
+
+def log_name(argv: Sequence[str]) -> str:
+    """`nf noc run --x` as nf-noc-run.log: the program and the plain words behind it."""
+    words = [Path(argv[0]).name, *itertools.takewhile(str.isalnum, argv[1:4])]
+    return f"{'-'.join(words)}.log"
 
 
 def _nsenter() -> str:

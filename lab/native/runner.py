@@ -20,7 +20,7 @@ from lab.native.state import FABRIC, MARKER, LabState, NodeState, Phase, require
 from lab.topology import Bind, Node, Topology, expand
 from nf.errors import DriverError, InputError, RefusedError
 
-_DOWN_TIMEOUT_S = 20.0
+_DOWN_TIMEOUT_S = 60.0
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 

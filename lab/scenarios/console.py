@@ -6,12 +6,16 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.native.handle import Lab, log_name
+from nf.errors import NfError
+
 NF = str(Path(sys.executable).with_name("nf"))
+_PATIENCE = 4
 
 
 class ScenarioError(Exception):
@@ -40,19 +44,28 @@ class Console:
 
     lab: str
 
-    def host(self, *arguments: str, timeout_s: float = 120.0) -> Answer:
+    def host(self, *arguments: str, timeout_s: float = 300.0) -> Answer:
         """`nf ARGUMENTS` on the host."""
         return _run([NF, *arguments], timeout_s, b"")
 
-    def sh(self, node: str, *command: str, stdin: bytes = b"", timeout_s: float = 60.0) -> Answer:
-        """A command inside a node."""
-        return _run([NF, "lab", "exec", "--lab", self.lab, node, "--", *command], timeout_s, stdin)
+    def sh(self, node: str, *command: str, stdin: bytes = b"", timeout_s: float = 120.0) -> Answer:
+        """A command inside a node, as `nf lab exec NODE` runs it, without a process of its own for that."""
+        try:
+            lab = Lab.find(self.lab)
+            argv, environment = lab.command(node, command), lab.environment(node)
+        except NfError as error:
+            return Answer(1, "", str(error))
+        return _run(argv, timeout_s, stdin, environment)
 
     def detach(self, node: str, *command: str) -> None:
         """A command inside a node that goes on by itself."""
-        self.must(_run([NF, "lab", "exec", "--lab", self.lab, "--detach", node, "--", *command], 30.0, b""))
+        try:
+            lab = Lab.find(self.lab)
+            lab.spawn(node, command, log=lab.folder(node) / "log" / log_name(command))
+        except NfError as error:
+            raise ScenarioError(str(error)) from error
 
-    def nf(self, *arguments: str, timeout_s: float = 180.0) -> Answer:
+    def nf(self, *arguments: str, timeout_s: float = 300.0) -> Answer:
         """`nf ARGUMENTS` at the NOC, as the operator that the scenario made."""
         return self.sh("noc", "nf", *arguments, timeout_s=timeout_s)
 
@@ -67,18 +80,19 @@ class Console:
         return answer
 
     def wait(self, what: str, ready: Callable[[], bool], timeout_s: float = 60.0) -> float:
-        """Poll until `ready()`; the seconds it took. Raises ScenarioError."""
+        """Poll until `ready()`; the seconds it took. Raises ScenarioError after `timeout_s` of a machine that has
+        nothing else to do, and several times that of any: what is loaded is slow, not broken."""
         start = time.monotonic()
-        while time.monotonic() - start < timeout_s:
+        while time.monotonic() - start < timeout_s * _PATIENCE:
             if ready():
                 return time.monotonic() - start
             time.sleep(0.25)
-        raise ScenarioError(f"not seen within {timeout_s:.0f} s: {what}")
+        raise ScenarioError(f"not seen within {timeout_s * _PATIENCE:.0f} s: {what}")
 
 
-def _run(argv: list[str], timeout_s: float, stdin: bytes) -> Answer:
+def _run(argv: list[str], timeout_s: float, stdin: bytes, environment: Mapping[str, str] | None = None) -> Answer:
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout_s, check=False)
+        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout_s, env=environment, check=False)
     except subprocess.TimeoutExpired as error:
         raise ScenarioError(f"no end after {timeout_s:.0f} s: {' '.join(argv[1:])}") from error
     return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))

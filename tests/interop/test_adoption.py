@@ -9,7 +9,7 @@ import pytest
 from lab.scenarios import bootstrap, cdn, demo
 from lab.scenarios.console import Console
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(240, func_only=True)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(900, func_only=True)]
 
 NOTHING = b"apiVersion: streamverse.nf/v1\nkind: LineUp\nmetadata: {name: nothing}\nspec: {sources: [], channels: []}\n"
 

@@ -12,26 +12,32 @@ import pytest
 from lab.scenarios import bootstrap, demo, snapshot
 from lab.scenarios.console import Answer, Console, ScenarioError
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(240, func_only=True)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(900, func_only=True)]
 
 R1 = "10.3.1.10"
 GROUPS = {"ch1": "232.10.1.1", "ch2": "232.10.1.2"}
 
 
+def settle(network: Console) -> None:
+    network.must(network.nf("lineup", "commit", str(demo.LINEUP)))
+    network.wait("both channels up at every receiver", lambda: demo.all_up_now(network), 30.0)
+    network.wait("routes settled", lambda: bootstrap.routed(network), 60.0)
+
+
+@pytest.fixture(scope="module")
+def sample(network: Console) -> Console:
+    """The sample line-up is confirmed. For tests that leave it as it is."""
+    settle(network)
+    return network
+
+
 @pytest.fixture
-def two_channels(network: Console) -> Iterator[Console]:
-    """The sample line-up is confirmed before the test, and again afterwards."""
-
-    def settle() -> None:
-        network.must(network.nf("lineup", "commit", str(demo.LINEUP)))
-        network.wait("both channels up at every receiver", lambda: demo.all_up_now(network), 30.0)
-        network.wait("routes settled", lambda: bootstrap.routed(network), 60.0)
-
-    settle()
-    yield network
-    network.host("lab", "fault", "clear", "--lab", network.lab)
-    network.wait("every appliance back", lambda: bootstrap.all_current(network), 60.0)
-    settle()
+def two_channels(sample: Console) -> Iterator[Console]:
+    """The sample line-up, and again afterwards."""
+    yield sample
+    sample.host("lab", "fault", "clear", "--lab", sample.lab)
+    sample.wait("every appliance back", lambda: bootstrap.all_current(sample), 60.0)
+    settle(sample)
 
 
 def assert_as_before(network: Console, before: dict[str, dict[str, Any]], timeout_s: float = 60.0) -> None:
@@ -71,43 +77,41 @@ def watched(network: Console, channel: str, seconds: int) -> tuple[int, int, int
 
 
 @pytest.mark.parametrize("channel", sorted(GROUPS))
-def test_the_committed_channel_plays_and_tshark_agrees_that_nothing_is_lost(
-    two_channels: Console, channel: str
-) -> None:
-    codecs = demo.judged_by_ffprobe(two_channels, "r1", R1, GROUPS[channel])
+def test_the_committed_channel_plays_and_tshark_agrees_that_nothing_is_lost(sample: Console, channel: str) -> None:
+    codecs = demo.judged_by_ffprobe(sample, "r1", R1, GROUPS[channel])
     assert codecs == "aac h264"
-    windows = [watched(two_channels, channel, 4) for _ in range(2)]
+    windows = [watched(sample, channel, 4) for _ in range(2)]
     assert all(packets > 500 for packets, _, _ in windows)
     assert all(errors for _, drops, errors in windows if drops), "tshark saw a loss that we did not"
     assert (0, 0) in {(drops, errors) for _, drops, errors in windows}
 
 
-def test_no_stream_leaves_the_headend_that_is_not_committed(two_channels: Console) -> None:
-    units = two_channels.must(two_channels.nf("appliance", "show", "headend", "--json")).json()["status"]["units"]
+def test_no_stream_leaves_the_headend_that_is_not_committed(sample: Console) -> None:
+    units = sample.must(sample.nf("appliance", "show", "headend", "--json")).json()["status"]["units"]
     assert {unit["name"] for unit in units if unit["name"].startswith("source-")} == {
         "source-ch1-iptv",
         "source-ch2-iptv",
     }
-    seen = two_channels.sh(
+    seen = sample.sh(
         "headend", "sh", "-c", "tshark -q -i eth1 -a duration:2 -f 'udp and net 232.0.0.0/8' -z conv,ip 2>/dev/null"
     )
     assert set(re.findall(r"232\.\d+\.\d+\.\d+", seen.stdout)) == set(GROUPS.values())
 
 
-def test_the_same_line_up_again_is_an_empty_plan(two_channels: Console) -> None:
-    before = confirmed(two_channels)
-    answer = two_channels.must(two_channels.nf("lineup", "commit", str(demo.LINEUP), "--json")).json()
+def test_the_same_line_up_again_is_an_empty_plan(sample: Console) -> None:
+    before = confirmed(sample)
+    answer = sample.must(sample.nf("lineup", "commit", str(demo.LINEUP), "--json")).json()
     assert answer["outcome"] == "unchanged"
-    assert confirmed(two_channels) == before
+    assert confirmed(sample) == before
 
 
-def test_a_line_up_that_does_not_fit_is_refused_with_file_and_line(two_channels: Console) -> None:
-    before = snapshot.snapshot(two_channels)
-    answer = two_channels.nf("lineup", "commit", str(demo.LINEUP_OVERLOAD))
+def test_a_line_up_that_does_not_fit_is_refused_with_file_and_line(sample: Console) -> None:
+    before = snapshot.snapshot(sample)
+    answer = sample.nf("lineup", "commit", str(demo.LINEUP_OVERLOAD))
     assert answer.code == 2
     assert re.search(r"lineup-overload\.yaml:\d+:\d+ .*rate = 9M", answer.stderr)
     assert "c1-pop1" in answer.stderr
-    assert_as_before(two_channels, before)
+    assert_as_before(sample, before)
 
 
 def test_one_appliance_that_fails_in_apply_undoes_all(two_channels: Console) -> None:
@@ -218,7 +222,7 @@ def _in_flight(network: Console) -> bool:
     return answer.code == 0 and any(one["transaction_state"] for one in answer.json())
 
 
-def test_bad_documents_name_every_line_and_reach_no_appliance(two_channels: Console) -> None:
+def test_bad_documents_name_every_line_and_reach_no_appliance(sample: Console) -> None:
     text = demo.LINEUP.read_text()
     bad = (
         text.replace("lcn: 101", "lcn: 102")
@@ -226,8 +230,8 @@ def test_bad_documents_name_every_line_and_reach_no_appliance(two_channels: Cons
         .replace("pop1, pop2", "pop1, pop9", 1)
     )
     bad = bad.replace("      source: studio-ch2\n", "      source: studio-ch2\n      colour: red\n")
-    two_channels.must(two_channels.sh("noc", "sh", "-c", "cat > /etc/nf/bad.yaml", stdin=bad.encode()))
-    answer = two_channels.nf("lineup", "commit", "/etc/nf/bad.yaml", "--json")
+    sample.must(sample.sh("noc", "sh", "-c", "cat > /etc/nf/bad.yaml", stdin=bad.encode()))
+    answer = sample.nf("lineup", "commit", "/etc/nf/bad.yaml", "--json")
     assert answer.code == 2
     problems: list[dict[str, Any]] = _error(answer)["problems"]
     assert {"spec.channels[0].delivery[0].rate", "spec.channels[1].colour"} <= {problem["key"] for problem in problems}
@@ -241,8 +245,8 @@ def _error(answer: Answer) -> dict[str, Any]:
 
 @pytest.mark.soak
 @pytest.mark.timeout(400)
-def test_sixty_seconds_without_a_continuity_error(two_channels: Console) -> None:
+def test_sixty_seconds_without_a_continuity_error(sample: Console) -> None:
     for channel in GROUPS:
-        packets, drops, errors = watched(two_channels, channel, 60)
+        packets, drops, errors = watched(sample, channel, 60)
         assert packets > 10_000, channel
         assert (drops, errors) == (0, 0), channel

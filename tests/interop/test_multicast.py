@@ -9,7 +9,7 @@ import pytest
 from lab.scenarios import bootstrap, demo, multicast, snapshot
 from lab.scenarios.console import Answer, Console
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(300, func_only=True)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(900, func_only=True)]
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,12 @@ def test_a_core_dies_and_the_protected_channel_loses_nothing(protected: Console,
 
 @pytest.mark.parametrize(
     "fault",
-    [("kill", "{core}", "pimd"), ("cut", "{core}:eth3"), ("silence", "{core}:eth3")],
-    ids=["pimd-killed", "carrier-lost", "silent-link"],
+    [
+        # How a tree heals from these is in test_ring.py, what merging does without a leg in output/test_live.py.
+        pytest.param(("kill", "{core}", "pimd"), id="pimd-killed", marks=pytest.mark.soak),
+        pytest.param(("cut", "{core}:eth3"), id="carrier-lost", marks=pytest.mark.soak),
+        pytest.param(("silence", "{core}:eth3"), id="silent-link"),
+    ],
 )
 def test_what_befalls_one_leg_costs_the_protected_channel_nothing(protected: Console, fault: tuple[str, ...]) -> None:
     ((core, *_),) = multicast.cores_by_leg(protected, multicast.PLAIN).values()
@@ -114,14 +118,14 @@ def test_too_much_for_a_link_is_refused_with_its_channels(protected: Console) ->
 
 
 _ZAPPER = """
-import socket, struct, time
+import signal, socket, struct
 sockets = []
 for last in range(1, 7):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     addresses = [socket.inet_aton(text) for text in (f"232.99.1.{last}", "10.3.1.10", "10.1.0.10")]
     sock.setsockopt(socket.IPPROTO_IP, 39, struct.pack("4s4s4s", *addresses))  # IP_ADD_SOURCE_MEMBERSHIP
     sockets.append(sock)
-time.sleep(120)
+signal.pause()
 """
 
 

@@ -29,7 +29,7 @@ ALL_DAY = {
     *("site.return", "appliance.replace", "operation.purge", "backup.create", "backup.restore", "support.collect"),
 }
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(240, func_only=True)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(900, func_only=True)]
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Day:
 
     def sh(self, node: str, command: str) -> str:
         """Its output; AssertionError when it failed."""
-        done = self.lab.run(node, "sh", "-c", command, timeout=60)
+        done = self.lab.run(node, "sh", "-c", command, timeout=180)
         assert done.returncode == 0, f"{node}: {command}: {done.stdout}{done.stderr}"
         return str(done.stdout)
 
@@ -106,7 +106,7 @@ class Doing:
             day.network.detach(node, "sh", "-c", f"cd {DESK} && exec {text[:-2]}")
             return
         script = f"mkdir -p {DESK} && cd {DESK} && export COLUMNS=400 PYTHONUNBUFFERED=1\nexec 2>&1\n{text}"
-        answer = day.lab.run(node, "sh", "-c", script, timeout=200)
+        answer = day.lab.run(node, "sh", "-c", script, timeout=400)
         day.bindings.compare(command, str(answer.stdout))
         assert answer.returncode == command.code, f"line {command.line}: exit {answer.returncode}: {answer.stdout}"
 

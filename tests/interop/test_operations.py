@@ -9,24 +9,29 @@ import pytest
 from lab.scenarios import bootstrap, demo, snapshot
 from lab.scenarios.console import Console
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(240, func_only=True)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(900, func_only=True)]
 
 NOTHING = '{"entries": []}'
 
 
+def settle(network: Console) -> None:
+    network.must(network.nf("lineup", "commit", str(demo.LINEUP)))
+    network.wait("both channels up at every receiver", lambda: demo.all_up_now(network), 60.0)
+
+
+@pytest.fixture(scope="module")
+def sample(network: Console) -> Console:
+    settle(network)
+    return network
+
+
 @pytest.fixture
-def committed(network: Console) -> Iterator[Console]:
+def committed(sample: Console) -> Iterator[Console]:
     """The sample line-up is confirmed before the test, and again afterwards."""
-
-    def settle() -> None:
-        network.must(network.nf("lineup", "commit", str(demo.LINEUP)))
-        network.wait("both channels up at every receiver", lambda: demo.all_up_now(network), 60.0)
-
-    settle()
-    yield network
-    network.host("lab", "fault", "clear", "--lab", network.lab)
-    network.wait("every appliance back", lambda: bootstrap.all_current(network), 60.0)
-    settle()
+    yield sample
+    sample.host("lab", "fault", "clear", "--lab", sample.lab)
+    sample.wait("every appliance back", lambda: bootstrap.all_current(sample), 60.0)
+    settle(sample)
 
 
 def gate(network: Console, node: str) -> str:

@@ -46,7 +46,7 @@ COMMIT, TX_ENABLE = "1.3.6.1.4.1.8072.9999.9999.71.1.4.1.6.0", "1.3.6.1.4.1.8072
 
 
 def await_true(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
     return condition()

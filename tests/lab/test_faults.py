@@ -32,7 +32,7 @@ def lab(make_lab: Callable[[], Lab], require_programs: Callable[..., None]) -> L
 
 
 def await_true(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 90
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()

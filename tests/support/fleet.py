@@ -358,11 +358,11 @@ class InProcessFleet:
 
     async def settled(self) -> None:
         """Until no decision has yet to be carried out anywhere."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while await self.node.book.transactions():  # noqa: ASYNC110 - the store tells nobody
                 await asyncio.sleep(0.01)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 90.0) -> None:
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - conditions of many parts, some across the wire
                 await asyncio.sleep(0.01)

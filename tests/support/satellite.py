@@ -140,7 +140,7 @@ def _process(argv: list[str], log: Path) -> Iterator[None]:
 
 def _await_agent(address: str) -> None:
     """Until something answers an SNMPv3 discovery."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.connect((address, PORT))
         asking.settimeout(0.2)
@@ -209,7 +209,7 @@ def credentials(_reference: str) -> str:
     return CREDENTIALS
 
 
-async def eventually(look: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
+async def eventually(look: Callable[[], Awaitable[bool]], timeout_s: float = 120.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not await look():  # noqa: ASYNC110 - a device tells nobody: it is asked
             await asyncio.sleep(0.2)

@@ -91,7 +91,7 @@ class Simulator:
     port: int
     walks: tuple[str, ...]
 
-    def target(self, walk: str, *, version: str = "v2c", timeout_s: float = 5.0, retries: int = 1) -> Target:
+    def target(self, walk: str, *, version: str = "v2c", timeout_s: float = 15.0, retries: int = 1) -> Target:
         credentials: Credentials = usm(context=walk) if version == "v3" else Community(walk)
         if version == "v1":
             credentials = Community(walk, "v1")

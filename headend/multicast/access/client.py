@@ -27,9 +27,12 @@ class PortStatus:
 
 @dataclass(frozen=True, slots=True)
 class FollowerStatus:
+    """`learning`: ports whose hosts are still being asked what they watch."""
+
     ports: dict[str, PortStatus] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     last_error: str = ""
+    learning: tuple[str, ...] = ()
 
 
 def section_path(run_dir: Path) -> Path:
@@ -68,4 +71,4 @@ def parse(data: dict[str, Any]) -> FollowerStatus:
         name: PortStatus(tuple(p["passing"]), tuple(p["waiting"]), int(p["refused"]), int(p["unentitled"]))
         for name, p in data["ports"].items()
     }
-    return FollowerStatus(ports, dict(data["counts"]), str(data["last_error"]))
+    return FollowerStatus(ports, dict(data["counts"]), str(data["last_error"]), tuple(data.get("learning", ())))

@@ -12,6 +12,7 @@ from headend.multicast import nft
 from headend.multicast.access import client
 from headend.multicast.access.bridge import BRIDGE_SETTINGS, Bridges, open_bridges, port_settings
 from headend.multicast.access.documents import AccessSection
+from headend.multicast.access.limiter import pair
 from headend.multicast.access.render import (
     FAMILY,
     TABLE,
@@ -43,6 +44,8 @@ from nf.errors import DriverError, NfError, RefusedError
 
 CONFIGURE, RESTORE = "access.configure", "access.restore"
 POLL_S, EVENTS_S = 0.1, 1.0
+LEARNING_S = 10.0
+"""At most: it takes the follower 2.5 s, and longer on a busy machine."""
 _WHERE = f"table {FAMILY} {TABLE}"
 _GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 
@@ -97,7 +100,7 @@ class AccessDriver:
                 kind=CONFIGURE,
                 arguments={"section": section.to_json() if section is not None else None},
                 provides=frozenset(map(self._fact, bridges(section))),
-                budget_s=15.0,
+                budget_s=30.0,
                 undo_budget_s=15.0,
                 disruption=f"multicast on {', '.join(lost)} has no limits any more" if lost else "",
                 summary=f"access ports {', '.join(port.name for port in all_ports(section)) or 'none'}",
@@ -148,16 +151,30 @@ class AccessDriver:
         section = _from_step(step)
         async with open_bridges() as kernel:
             await _make_bridges(kernel, section)
-            await self._set_table(section)
             await self._follow(section.model_dump_json() if section is not None else None)
+            await self._set_table(section)
             await _drop_bridges(kernel, frozenset(bridges(section)))
 
     async def _set_table(self, section: AccessSection | None) -> None:
         if section is None:
             await nft.run_transaction(delete_commands(), where=_WHERE)
             return
+        follower = await self._learned()
         standing = passing(await nft.list_table(FAMILY, TABLE) or ())
+        if follower is not None:
+            standing |= {name: tuple(map(pair, port.passing)) for name, port in follower.ports.items()}
         await nft.run_transaction(table_commands(all_ports(section), standing), where=_WHERE)
+        await client.ask(self._run_dir, "sync")
+
+    async def _learned(self) -> client.FollowerStatus | None:
+        """What the follower knows once every host has had the time to say what it watches, so that nobody's channel
+        is dropped who has it already. None: no follower answers."""
+        deadline = self._clock.monotonic() + LEARNING_S
+        while True:
+            status = await client.ask(self._run_dir)
+            if (status is not None and not status.learning) or self._clock.monotonic() >= deadline:
+                return status
+            await self._clock.sleep(POLL_S)
 
     async def _follow(self, text: str | None) -> None:
         """The follower follows the section that is `text`, and has compared everything; None: there is none."""

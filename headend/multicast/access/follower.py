@@ -12,10 +12,11 @@ import ctypes
 import functools
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from headend.multicast.access import mdb, sets
 from headend.multicast.access.documents import AccessSection
+from headend.multicast.access.learning import Learning, ask_hosts
 from headend.multicast.access.limiter import PortLimiter, name
 from headend.multicast.access.netlink import NLMSG_DONE, Message, messages
 from headend.multicast.access.render import PASS, TABLE
@@ -75,6 +76,8 @@ class Follower:
         self._sequence = 0
         self._taps: dict[str, socket.socket] = {}
         self._memberships: dict[str, Membership] = {}
+        self._learning: dict[str, Learning] = {}
+        self._unread: set[str] = set()
         self._ports: dict[str, PortLimiter] = {}
         self._installed: dict[str, frozenset[Flow]] = {}
         self._indexes: dict[int, str] = {}
@@ -108,13 +111,18 @@ class Follower:
                 if lan.bridge is None:
                     plain[port.name] = port.fast_leave
             bridged |= {port.name for port in lan.ports if lan.bridge is not None}
+        self._unread = (self._unread & ports.keys()) | (ports.keys() - self._ports.keys())
         self._ports, self._bridged = ports, frozenset(bridged)
         for gone in self._taps.keys() - plain.keys():
             self._taps.pop(gone).close()
         for gone in self._memberships.keys() - plain.keys():
             del self._memberships[gone]
+            self._learning.pop(gone, None)
         for port_name, fast_leave in plain.items():
-            self._memberships.setdefault(port_name, Membership(fast_leave=fast_leave)).fast_leave = fast_leave
+            if port_name not in self._memberships:
+                self._memberships[port_name] = Membership(fast_leave=fast_leave)
+                self._learning[port_name] = Learning()
+            self._memberships[port_name].fast_leave = fast_leave
         self._open_taps()
         self.resync()
 
@@ -172,12 +180,27 @@ class Follower:
             self.counts["malformed"] += 1
 
     def tick(self) -> None:
-        """What time does: hosts that no longer report."""
+        """What time does: hosts that are asked, and those that no longer report."""
         now = self._clock()
+        self._learn(now)
         for port, membership in self._memberships.items():
             membership.expire(now)
             self._ports[port].replace(membership.joined())
         self.flush()
+
+    def _learn(self, now: float) -> None:
+        for port, learning in list(self._learning.items()):
+            if port not in self._taps:
+                continue
+            if learning.due(now):
+                try:
+                    ask_hosts(self._taps[port], port)
+                    learning.asked(now)
+                except OSError as error:  # it has gone, or is down
+                    self._failed(error)
+            elif learning.over(now):
+                self.read_reports(port)  # what has come and waits to be read
+                del self._learning[port]
 
     # -- the sets ---------------------------------------------------------------------------------------------------
 
@@ -207,19 +230,28 @@ class Follower:
         self.counts["resyncs"] += 1
         try:
             self._indexes = dict(socket.if_nameindex())
-            first = not self._installed
             self._read_sets()
             joined = self._read_database()
         except OSError as error:
             self._failed(error)
             return
         self._open_taps()
+        self._adopt(joined)
         for port in self._bridged:
-            limiter = self._ports[port]
-            if first:  # what an earlier life let pass goes on
-                limiter.settle(key for key in joined.get(port, ()) if key in self._installed.get(port, ()))
-            limiter.replace(joined.get(port, ()))
+            self._ports[port].replace(joined.get(port, ()))
         self.flush()
+
+    def _adopt(self, joined: Mapping[str, Iterable[Flow]]) -> None:
+        """What an earlier life let pass at a port goes on, and comes first."""
+        now = self._clock()
+        for port in self._unread:
+            passing, limiter = self._installed.get(port, frozenset()), self._ports[port]
+            if port in self._bridged:
+                limiter.settle(key for key in joined.get(port, ()) if key in passing)
+            else:
+                self._memberships[port].believe(sorted(passing), now)
+                limiter.replace(self._memberships[port].joined())
+        self._unread = set()
 
     def _read_database(self) -> dict[str, dict[Flow, None]]:
         found: dict[str, dict[Flow, None]] = {}
@@ -286,4 +318,10 @@ class Follower:
             }
             for port, limiter in self._ports.items()
         }
-        return {"version": 1, "ports": ports, "counts": {**self.counts}, "last_error": self.last_error}
+        return {
+            "version": 1,
+            "ports": ports,
+            "learning": [*self._learning],
+            "counts": {**self.counts},
+            "last_error": self.last_error,
+        }

@@ -74,3 +74,9 @@ class PortLimiter:
 def name(key: Flow) -> str:
     """(S, G) as people write it."""
     return f"({IPv4Address(key[0])}, {IPv4Address(key[1])})"
+
+
+def pair(told: str) -> tuple[str, str]:
+    """(source, group) of what `name` wrote."""
+    source, _, group = told.strip("()").partition(", ")
+    return source, group

@@ -42,7 +42,7 @@ from tests.headend.multicast.tree.network import (
     until,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 SOURCE, OTHER = IPv4Address("10.65.1.10"), IPv4Address("10.65.1.11")
 GROUP = IPv4Address("232.65.1.1")

@@ -24,7 +24,7 @@ from tests.headend.multicast.networks import lineup
 from tests.headend.multicast.tree.network import Node, commit, connect, nodes, receive, send, take_back, until
 from tests.nf.planning.samples import PLANNERS, built
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 SOURCE, GROUP, RELAY = "10.66.1.10", "232.66.1.1", "10.66.255.1"
 LINKS = {

@@ -88,3 +88,24 @@ def test_hosts_are_counted_as_a_table_of_all_of_them_would(
         if kind is RecordType.BLOCK:
             table -= named
     assert set(membership.joined()) == {flow for _, flow in table}
+
+
+def test_what_is_believed_stands_until_a_host_says_more() -> None:
+    membership = Membership(fast_leave=True)
+    membership.report(1, report(RecordType.ALLOW, G, 12), 0.0)
+    membership.believe([(10, G), (11, G), (12, G), (10, H)], 0.0)
+    membership.report(1, report(RecordType.IS_INCLUDE, G, 10), 20.0)
+    membership.report(2, report(RecordType.BLOCK, G, 11), 20.0)  # nobody else is known to ask for it
+    membership.report(2, report(RecordType.BLOCK, G, 12), 20.0)  # host 1 still does
+    assert joined(membership) == [(12, G), (10, G), (10, H)]
+    membership.expire(LIFETIME_S)
+    assert joined(membership) == [(10, G)]
+    membership.report(1, report(RecordType.BLOCK, G, 10), LIFETIME_S)
+    assert joined(membership) == []
+
+
+def test_a_change_to_a_list_ends_what_is_believed_of_its_group_only() -> None:
+    membership = Membership(fast_leave=True)
+    membership.believe([(10, G), (11, G), (10, H)], 0.0)
+    membership.report(1, report(RecordType.TO_INCLUDE, G, 11), 1.0)
+    assert joined(membership) == [(11, G), (10, H)]

@@ -58,7 +58,7 @@ class Watch:
         self._came.set()
 
     async def until(self, done: Callable[[PathSample], bool]) -> PathSample:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while True:
                 self._came.clear()
                 if self.samples and done(self.samples[-1]):

@@ -32,7 +32,7 @@ from tests.headend.multicast.ring import (
 )
 from tests.headend.multicast.tree.network import Node, commit, joined, until
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 HERE = router(FAR)
 USUAL, AROUND = "eth2", "eth1"
 CHANNELS = 1000
@@ -54,7 +54,7 @@ def back(whole: Ring) -> None:
 
 
 def test_every_hop_keeps_the_class_of_the_stream(whole: Ring) -> None:
-    hops, tos = whole["r"].call(_marks, timeout_s=30.0)
+    hops, tos = whole["r"].call(_marks)
     assert (hops, tos >> 2) == (FAR + 1, 34)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nf.contracts.units import Readiness, ReadyKind, UnitSpec
-from nf.supervisor.client import SupervisorClient
+from tests.support.supervisor import answering
 
 _PROGRAM = """
 import asyncio, sys
@@ -32,7 +32,7 @@ def run_dir(tmp_path: Path) -> Iterator[Path]:
     process = subprocess.Popen([sys.executable, "-c", _PROGRAM, str(run), str(state)])
 
     async def start() -> None:
-        units = SupervisorClient(run / "supervisor.sock")
+        units = await answering(run)
         told = tmp_path / "told"
         argv = ("sh", "-c", f"echo here I am; touch {told}; exec sleep 60")
         await units.define(UnitSpec("teller", argv, ready=Readiness(ReadyKind.FILE, str(told))))

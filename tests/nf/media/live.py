@@ -123,7 +123,7 @@ def live_origin(place: Path, *, volumes: int = 200, volume_mb: int = 64) -> Iter
 
 
 def _await_ready(origin: LiveOrigin) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline and origin.process.poll() is None:
         with contextlib.suppress(OSError):
             # The gateway answers before the store behind it does: 403 means that it looked.

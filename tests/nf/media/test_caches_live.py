@@ -47,7 +47,7 @@ from tests.nf.media.cdn import (
     shield_section,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from tests.headend.multicast.tree.network import Node, commit, nodes
 from tests.nf.media.cdn import edge_section, from_edge, from_shield, origin, shield_section
 from tests.support.fleet import SECTION, InProcessFleet, Place, Table, TablePlanner, collect, in_process_fleet
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 PLACES = (Place("core", "middle", "core"), Place("pop", "edge"))
 STAGES = ((("core", "cdn-shield"),), (("pop", "cdn-edge"),))

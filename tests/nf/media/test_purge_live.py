@@ -20,7 +20,7 @@ from nf.media.shield.driver import create as create_shield
 from tests.headend.multicast.tree.network import Node, commit, context, nodes, until
 from tests.nf.media.cdn import HOST, edge_section, from_edge, from_shield, origin, shield_section
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 NAMES = ("master.m3u8", "manifest.mpd", "v0/1.m4s")
 

@@ -65,7 +65,7 @@ async def test_two_who_plan_at_once_each_get_their_own_plan(fleet: InProcessFlee
     async def plan(number: int) -> pb.PlanLineUpResponse:
         text = lineup_text({f"ch{number}": 100 + number}, "head").encode()
         request = pb.PlanLineUpRequest(lineup=pb.DocumentText(file="l.yaml", text=text))
-        answer: pb.PlanLineUpResponse = await noc.PlanLineUp(request, timeout=20)
+        answer: pb.PlanLineUpResponse = await noc.PlanLineUp(request, timeout=60)
         return answer
 
     async with fleet.client() as noc:

@@ -30,7 +30,7 @@ async def held_in_apply(fleet: InProcessFleet, appliance: str, **arguments: Any)
     daemon = fleet.daemons[appliance]
     daemon.gate = asyncio.Event()
     commit = asyncio.create_task(fleet.commit({"ch1": 101}, **arguments))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(90):
         await daemon.reached.wait()
     return commit
 
@@ -126,7 +126,7 @@ async def decided(
 
     monkeypatch.setattr(Rollout, "confirm", half)
     commit = asyncio.create_task(fleet.commit({"ch1": 101}, **arguments))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         await reached.wait()
     monkeypatch.undo()
     return commit
@@ -214,7 +214,7 @@ async def test_a_mistake_in_one_round_of_catching_up_is_not_the_last_round(
     await fleet.kill_agent("pop")
     (fleet.home("pop") / "state" / "journal.db").unlink()
     await fleet.start_agent("pop")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(90):
         await stumbled.wait()
     await fleet.current()
 
@@ -233,6 +233,6 @@ async def test_a_driver_whose_events_fail_still_takes_commits(
     await fleet.kill_agent("pop")
     await fleet.start_agent("pop")
     await fleet.online("pop")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         await failed.wait()
     assert (await fleet.commit({"ch1": 101})).outcome == pb.OUTCOME_CONFIRMED

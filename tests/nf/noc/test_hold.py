@@ -132,7 +132,7 @@ async def test_a_confirm_does_not_wait_for_somebody_else_who_catches_up(fleet: I
     """Those who hold it undo it soon after its time; the decision is on disk by then."""
     await fleet.commit({"ch1": 101}, confirm_within_s=60)
     fleet.node.catchup._idle.clear()
-    async with fleet.client() as noc, asyncio.timeout(10):
+    async with fleet.client() as noc, asyncio.timeout(90):
         assert (await collect(noc.ConfirmLineUp(pb.ConfirmLineUpRequest())))[-1].outcome == pb.OUTCOME_CONFIRMED
     fleet.node.catchup._idle.set()
     await fleet.current()
@@ -145,7 +145,7 @@ async def test_what_else_a_restart_undoes_does_not_free_a_held_fleet(fleet: InPr
         await fleet.node.ledger.log(TransactionRecord(name, "catch-up", 1, held.author, 0.0, 1.0, ("recv",)))
     await fleet.stop_noc()
     await fleet.start_noc()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while len(await fleet.node.ledger.unfinished()) > 1:  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0.05)
     await fleet.online()

@@ -105,7 +105,7 @@ async def test_identities_that_nobody_here_issued(pair: InProcessFleet, tmp_path
     async with noc_channel(address(pair), issue(foreign, "operator", "eve")) as channel:
         noc: Any = noc_pb2_grpc.NocStub(channel)
         with pytest.raises(UnavailableError):
-            await call(noc.GetInfo(pb.GetInfoRequest(), timeout=5))
+            await call(noc.GetInfo(pb.GetInfoRequest(), timeout=60))
     for kind, name in (("operator", "nobody"), ("appliance", "pop")):
         async with noc_channel(address(pair), issue(pair.node.authority, kind, name)) as channel:
             noc = noc_pb2_grpc.NocStub(channel)
@@ -128,7 +128,7 @@ async def test_an_expired_certificate_gets_nowhere(pair: InProcessFleet) -> None
     async with noc_channel(address(pair), issue(authority, "operator", "eve")) as channel:
         noc: Any = noc_pb2_grpc.NocStub(channel)
         with pytest.raises(UnavailableError):
-            await call(noc.GetInfo(pb.GetInfoRequest(), timeout=5))
+            await call(noc.GetInfo(pb.GetInfoRequest(), timeout=60))
 
 
 async def test_a_revoked_appliance_is_refused_at_its_next_call(pair: InProcessFleet) -> None:
@@ -147,7 +147,7 @@ async def test_who_is_refused_for_ever_does_not_fill_the_audit(pair: InProcessFl
         noc = noc_pb2_grpc.NocStub(channel)
         for _ in range(REFUSALS_PER_NAME + 5):
             with pytest.raises(DeniedError):
-                await call(noc.ShowAudit(pb.ShowAuditRequest(), timeout=5))
+                await call(noc.ShowAudit(pb.ShowAuditRequest(), timeout=60))
     denied = [action for action in await actions(pair) if action == (str(identity.spiffe_id), "call", "denied")]
     assert len(denied) == REFUSALS_PER_NAME
 
@@ -168,7 +168,7 @@ async def test_calls_of_a_revoked_appliance_end_at_once(pair: InProcessFleet) ->
         store = await open_store(pair.config.state_dir, pair.node.clock)
         await Enrolment(store, pair.node.authority, pair.node.clock).revoke("pop", pair.node.spiffe_id)
         await store.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             assert "revoked" in (await stream).message
     await pair.until(lambda: "pop" not in pair.node.sessions.online())
     assert session.closed.is_set()
@@ -187,7 +187,7 @@ async def test_a_token_works_once_and_on_its_own_machine(pair: InProcessFleet) -
     await other.start_agent("pop")
     try:
         await pair.until(lambda: not other._tasks["pop"].done())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while ("spiffe://lab.example/appliance/pop", "enrolment.enrol", "refused") not in await actions(pair):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert "pop" not in other.agents
@@ -232,4 +232,4 @@ async def test_a_stranger_without_a_certificate_is_not_let_in(pair: InProcessFle
     async with grpc.aio.secure_channel(address(pair), credentials) as channel:
         noc: Any = noc_pb2_grpc.NocStub(channel)
         with pytest.raises(UnavailableError):
-            await collect(noc.CommitLineUp(pb.CommitLineUpRequest(), timeout=5))
+            await collect(noc.CommitLineUp(pb.CommitLineUpRequest(), timeout=60))

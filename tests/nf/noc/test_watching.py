@@ -35,7 +35,7 @@ async def channel(fleet: InProcessFleet, name: str) -> pb.ChannelState:
 
 
 async def wait_for(fleet: InProcessFleet, name: str, *, up: bool) -> pb.ChannelState:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(90):
         while (state := await channel(fleet, name)).up is not up:  # noqa: ASYNC110 - asked over the wire
             await asyncio.sleep(0.05)
     return state

@@ -266,7 +266,7 @@ async def test_a_long_verification_delays_no_reading(tmp_path: Path, monkeypatch
     async with opened(tmp_path) as store:
         verification = asyncio.create_task(store.audit_verify())
         await asyncio.to_thread(began.wait, 10)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(90):
             assert await store.get("things", "mine") is None
         assert not verification.done()
         go_on.set()

@@ -62,7 +62,7 @@ class Bench:
         return await self.processes[-1].wait()
 
     async def until(self, name: str, done: Callable[[UnitStatus], bool]) -> UnitStatus:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while True:
                 status = await self.client.status(name)
                 if status is not None and done(status):
@@ -84,7 +84,7 @@ class UnitsBench:
         return UnitSpec(name, argv, sandbox=Sandbox(writable=(self.place,), families=("AF_INET", "AF_UNIX")), **more)
 
     async def until(self, name: str, done: Callable[[UnitStatus], bool]) -> UnitStatus:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while True:
                 status = await self.units.status(name)
                 if status is not None and done(status):
@@ -146,7 +146,7 @@ async def gone(pid: int) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(fd, ended.set)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             await ended.wait()
     finally:
         asyncio.get_running_loop().remove_reader(fd)

@@ -86,7 +86,7 @@ async def test_every_argument_and_variable_arrives_as_it_was_written(units: Syst
         )
     )
     await units.start("odd")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not told.read_text():  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.01)
     assert json.loads(told.read_text()) == [odd, variable]
@@ -121,7 +121,7 @@ async def test_after_a_boot_everything_is_there_again_and_what_was_wanted_runs(
     fresh = SystemdUnits(tmp_path / "state")
     try:
         assert await fresh.restore() == ("wanted",)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while {s.name: s.state for s in await fresh.list()} != {  # noqa: ASYNC110
                 "idle": UnitState.STOPPED,
                 "wanted": UnitState.READY,

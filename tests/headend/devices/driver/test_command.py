@@ -26,7 +26,7 @@ from tests.headend.devices.driver.sections import commit, device, running, secti
 from tests.headend.devices.driver.test_groups_live import ready, receivers
 from tests.support.fleet import SECTION, InProcessFleet, TablePlanner, in_process_fleet
 
-pytestmark = [pytest.mark.daemon, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.daemon]
 Within = Callable[[float], Context]
 Nf = Callable[..., int]
 

@@ -14,8 +14,7 @@ from headend.multicast.access.documents import AccessLan, AccessPort, AccessSect
 from headend.multicast.access.driver import AccessDriver, create
 from headend.multicast.igmp import ALL_IGMPV3_ROUTERS, GroupRecord, RecordType, build_report
 from headend.multicast.ipv4 import IGMP, ROUTER_ALERT, build
-from tests.headend.multicast.tree.network import Node, connect, ip, nodes, until
-from tests.support import pid1
+from tests.headend.multicast.tree.network import Node, connect, ip, nodes
 
 POP, PORT = "10.3.9.1", 5000
 SUBNET = "10.3.9"
@@ -50,16 +49,6 @@ class Edge:
         return f"eth{number}"
 
 
-def supervise(node: Node) -> None:
-    """Start the node's supervisor and wait until it answers, however busy the machine is."""
-    node.supervise()
-
-    async def answers() -> bool:
-        return pid1.INSIDE or (node.run_dir / "supervisor.sock").exists()
-
-    node.call(until, answers)
-
-
 @contextmanager
 def edge(hosts: int) -> Iterator[Edge]:
     """Ports eth1, eth2, ... of the PoP `p`, each to a host h1, h2, ... that has an address; nothing is bridged yet."""
@@ -70,7 +59,7 @@ def edge(hosts: int) -> Iterator[Edge]:
             connect(pop, f"eth{number}", made[name], "eth1")
             ip("-n", made[name].namespace, "address", "add", f"{SUBNET}.{10 + number}/24", "dev", "eth1")
             ip("-n", made[name].namespace, "link", "set", "eth1", "up")
-        supervise(pop)
+        pop.supervise()
         yield Edge(pop, [made[name] for name in names], create(pop.context()))
 
 
@@ -148,7 +137,7 @@ async def listen(tap: Tap, seconds: float) -> Heard:
     return tap.heard
 
 
-async def until_heard(tap: Tap, *addresses: str, timeout_s: float = 10.0) -> None:
+async def until_heard(tap: Tap, *addresses: str, timeout_s: float = 90.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not set(addresses) <= tap.heard.groups():
             await asyncio.sleep(0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -35,9 +36,9 @@ from tests.headend.multicast.access.edge import (
     stream,
     until_heard,
 )
-from tests.headend.multicast.tree.network import commit, context, ip, killed_after, take_back, until
+from tests.headend.multicast.tree.network import commit, context, ip, joined, killed_after, take_back, until
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 JOIN, LEAVE = RecordType.ALLOW, RecordType.BLOCK
 G1, G2, G3, G4 = (group(number) for number in range(257, 261))
@@ -100,7 +101,7 @@ def streaming(lan: Edge, *groups: str) -> Iterator[None]:
 
 def heard(lan: Edge, taps: list[Tap], seconds: float = 0.5) -> list[set[str]]:
     waits = [host.start(listen, tap, seconds) for host, tap in zip(lan.hosts, taps, strict=True)]
-    return [wait.result(10).groups() for wait in waits]
+    return [wait.result(90).groups() for wait in waits]
 
 
 def test_one_report_with_many_records_brings_only_what_the_port_is_entitled_to(lan: Edge) -> None:
@@ -206,6 +207,55 @@ def test_limits_and_filters_hold_on_the_routers_own_interface(lan: Edge) -> None
         reporters[0].report(lan.host_address(1), record(LEAVE, G1))
         lan.hosts[0].call(until_heard, taps[0], G2)
         assert heard(lan, taps)[0] == {G2}
+
+
+def test_who_watches_when_a_limit_comes_into_force_keeps_watching(lan: Edge) -> None:
+    """Nobody joins anew: the hosts are asked, and nothing is dropped before they have answered."""
+    section = plain(access_port("eth1", max_channels=1))
+    ip("-n", lan.pop.namespace, "address", "add", f"{POP}/24", "dev", "eth1")
+    lan.pop.shell("ip", "link", "set", "eth1", "up")
+    with wires(lan) as (taps, _), streaming(lan, G1, G2):
+        lan.hosts[0].call(until_heard, taps[0], G1, G2)
+        watching = lan.hosts[0].start(_watch, lan.host_address(1))
+        undos = lan.pop.call(commit, lan.driver, section)
+        taps[0].read()
+        assert taps[0].heard.lost(G1) == 0
+        assert heard(lan, taps)[0] == {G1}
+        lan.pop.call(take_back, lan.driver, undos)
+        watching.cancel()
+
+
+async def _watch(host: str) -> None:
+    with joined(host, POP, G1):
+        await asyncio.Event().wait()
+
+
+def test_a_killed_follower_takes_nothing_from_a_host_that_does_not_answer_at_once(lan: Edge) -> None:
+    section = plain(access_port("eth1", max_channels=1))
+    units = lan.pop.context().units
+    with standing(lan, section), wires(lan) as (taps, reporters), streaming(lan, G1, G2):
+        reporters[0].report(lan.host_address(1), record(JOIN, G1))
+        lan.hosts[0].call(until_heard, taps[0], G1)
+        (status,) = lan.pop.call(units.list)
+        assert status.pid is not None
+        os.kill(status.pid, signal.SIGKILL)
+        reporters[0].report(lan.host_address(1), record(JOIN, G2))
+        lan.pop.call(until, _learned(lan, status.pid))
+        taps[0].read()
+        assert taps[0].heard.lost(G1) == 0
+        assert heard(lan, taps)[0] == {G1}
+        reporters[0].report(lan.host_address(1), record(JOIN, G2), record(LEAVE, G1))
+        lan.hosts[0].call(until_heard, taps[0], G2)
+        assert heard(lan, taps)[0] == {G2}
+
+
+def _learned(lan: Edge, killed: int) -> Callable[..., Any]:
+    async def anew() -> bool:
+        status = await client.ask(lan.pop.run_dir)
+        (unit,) = await lan.pop.context().units.list()
+        return status is not None and unit.pid != killed and not status.learning
+
+    return anew
 
 
 def test_what_somebody_changed_by_hand_is_mended_without_a_gap_for_who_is_settled(lan: Edge) -> None:

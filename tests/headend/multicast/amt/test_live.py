@@ -29,7 +29,6 @@ from nf.contracts.json import JsonObject
 from nf.errors import RefusedError
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
-from tests.headend.multicast.access.edge import supervise
 from tests.headend.multicast.tree.network import (
     Node,
     commit,
@@ -44,7 +43,7 @@ from tests.headend.multicast.tree.network import (
     until,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 SOURCE, RECEIVER, RELAY = "10.63.1.10", "10.63.5.10", "10.63.3.1"
 GROUP, OTHER = "232.63.1.1", "232.63.1.2"
@@ -85,7 +84,7 @@ def network(require_programs: Callable[..., None]) -> Iterator[dict[str, Node]]:
         made["r"].shell("sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/eth1/rp_filter")
         masquerade(made["n"], "masquerade")
         for name in ("a", "q", "p"):
-            supervise(made[name])
+            made[name].supervise()
         faces = (FrrInterface(name="eth1", passive=True), FrrInterface(name="eth2", passive=True, igmp=True))
         frr = FrrSection(router_id=IPv4Address("10.63.255.1"), interfaces=faces)
         made["a"].call(commit, create_frr(made["a"].context()), frr)
@@ -202,7 +201,7 @@ async def _source_of(interface: str) -> tuple[str, int]:
         receiver.setsockopt(socket.IPPROTO_IP, 12, 1)  # IP_RECVTTL
         ready = asyncio.Event()
         loop.add_reader(receiver.fileno(), ready.set)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await ready.wait()
         loop.remove_reader(receiver.fileno())
         _, ancillary, _, (address, _) = receiver.recvmsg(2048, 64)

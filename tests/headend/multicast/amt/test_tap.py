@@ -16,10 +16,9 @@ from headend.multicast.amt.sections import gateway_part, relay_part
 from headend.multicast.documents import FrrInterface, FrrSection, InterfaceConfig, InterfacesSection
 from headend.multicast.frr.driver import create as create_frr
 from headend.multicast.interfaces.driver import create as create_interfaces
-from tests.headend.multicast.access.edge import supervise
 from tests.headend.multicast.tree.network import Node, commit, connect, ip, nodes, receive, send, take_back
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 SOURCE, RELAY, GROUP = "10.64.1.10", "10.64.2.1", "232.64.1.1"
 NEAR, TAP = "169.254.255.0/31", "169.254.255.1/31"
@@ -42,7 +41,7 @@ def network(require_programs: Callable[..., None]) -> Iterator[dict[str, Node]]:
         ip("-n", made["s"].namespace, "address", "add", f"{SOURCE}/24", "dev", "eth1")
         ip("-n", made["s"].namespace, "link", "set", "eth1", "up")
         for name in ("a", "p"):
-            supervise(made[name])
+            made[name].supervise()
         sections = {
             "a": interfaces("10.64.255.1", eth1="10.64.1.1/24", eth2=f"{RELAY}/24"),
             "p": interfaces("10.64.255.2", eth1="10.64.2.2/24"),

@@ -286,7 +286,7 @@ def watching(network: Network, group: str) -> Iterator[Seen]:
                 first.set()
 
     async def begun() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await first.wait()
 
     task = node.start(run)
@@ -311,7 +311,7 @@ def capturing(node: Node, interface: str, file: Path) -> Iterator[None]:
         yield
     finally:
         child.terminate()
-        child.communicate(timeout=20)
+        child.communicate(timeout=90)
 
 
 def tshark(file: Path, *options: str) -> str:

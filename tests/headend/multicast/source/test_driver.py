@@ -22,6 +22,7 @@ from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
 from tests.headend.multicast.source.netlab import Pair, feeding, namespaces, process
 from tests.headend.multicast.source.test_plan import stage
+from tests.support.supervisor import answering
 
 pytestmark = pytest.mark.root
 
@@ -58,8 +59,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
     run_dir = tmp_path / "run"
     with namespaces() as pair:
         async with process(pair.head, "-c", _SUPERVISOR, str(run_dir), str(tmp_path / "state")):
-            units = SupervisorClient(run_dir / "supervisor.sock")
-            await units.list()
+            units = await answering(run_dir)
             yield Node(pair, create(DriverContext("headend", run_dir, tmp_path / "state", units, RealClock())), units)
 
 
@@ -147,7 +147,7 @@ async def test_events_are_samples_of_both_points_and_the_lost_contribution(node:
     events = node.driver.events()
 
     async def next_of(kind: type[Event], text: str, severity: Severity | None = None) -> Event:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             async for event in events:
                 if isinstance(event, AlarmEvent):
                     if kind is AlarmEvent and (event.cause, event.severity) == (text, severity):

@@ -44,7 +44,7 @@ async def stage(
 
 
 async def until(status: Path, done: Callable[[StageStatus], bool]) -> StageStatus:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while True:
             said = await ask(status)
             if said is not None and done(said):
@@ -80,7 +80,7 @@ async def caught(pair: Pair, flows: dict[str, str], count: int) -> dict[str, lis
         group: in_namespace(pair.receiver, partial(joined, group, source)).result() for group, source in flows.items()
     }
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             return dict(zip(socks, await asyncio.gather(*map(read, socks.values())), strict=True))
     finally:
         for sock in socks.values():
@@ -147,7 +147,7 @@ async def test_datagrams_leave_unchanged_from_the_source_address(tmp_path: Path)
                     sender.sendto(payload, ("127.0.0.1", 6001))
                 arrived = asyncio.Event()
                 asyncio.get_running_loop().add_reader(receiver.fileno(), arrived.set)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(90):
                     await arrived.wait()
                 asyncio.get_running_loop().remove_reader(receiver.fileno())
                 data, ancillary, _, origin = receiver.recvmsg(2000, 200)

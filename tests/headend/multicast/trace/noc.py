@@ -56,7 +56,7 @@ class Noc(Terminal):
         assert name == TRACE
         running = {appliance: self._start(appliance, arguments) for appliance, driver in stage if driver == DRIVER}
         outcomes = tuple(
-            NodeOutcome(appliance, DRIVER, 0, "done", result=json.loads(json.dumps(future.result(60))))
+            NodeOutcome(appliance, DRIVER, 0, "done", result=json.loads(json.dumps(future.result(180))))
             for appliance, future in running.items()
         )
         return OperationOutcome(True, outcomes, 0.1, {})

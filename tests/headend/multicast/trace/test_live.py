@@ -19,7 +19,7 @@ from tests.headend.multicast.trace.noc import Noc, run
 from tests.headend.multicast.tree.network import Node, commit, connect, joined, nodes, send, take_back, until
 from tests.headend.multicast.tree.test_live import COMMITTED, CREATE, RECEIVER, SOURCE, WANTED, Network, neighbours_up
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 NAMES = ("s", "a", "b", "r")
 
@@ -62,7 +62,7 @@ async def _want() -> None:
 
 async def _come() -> None:
     with joined(RECEIVER, SOURCE, COMMITTED) as receiver:
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(90):
             for _ in range(20):
                 await asyncio.get_running_loop().sock_recv(receiver, 2048)
 
@@ -158,7 +158,7 @@ def test_joins_are_heard_of_and_the_first_packet_is_timed(network: Network) -> N
             ready = asyncio.Event()
             loop.add_reader(events.fileno(), ready.set)
             try:
-                async with asyncio.timeout(30.0):
+                async with asyncio.timeout(90):
                     while True:
                         await ready.wait()
                         ready.clear()
@@ -171,7 +171,7 @@ def test_joins_are_heard_of_and_the_first_packet_is_timed(network: Network) -> N
     pop.call(until, unwanted)  # an earlier test's receiver has left
     hearing = pop.start(heard)
     with flowing(network):
-        change = hearing.result(30)
+        change = hearing.result(180)
         pop.call(until, timed)
         measured = pop.call(flow)
     assert (change.route.source, change.route.group) == (SOURCE, COMMITTED)

@@ -18,7 +18,7 @@ from tests.headend.multicast.output.network import Network
 from tests.headend.multicast.trace.noc import Noc, run
 from tests.headend.multicast.tree.network import commit, ip, until
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 
 def entry(leg: str, *, meets: bool) -> TreeEntry:

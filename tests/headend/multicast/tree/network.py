@@ -34,6 +34,7 @@ from nf.documents.model import DocumentModel
 from nf.supervisor.client import SupervisorClient
 from nf.supervisor.systemd.units import SystemdUnits
 from tests.support import pid1
+from tests.support.supervisor import answering
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
@@ -77,7 +78,7 @@ class Node:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, timeout_s: float = 60.0) -> T:
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, timeout_s: float = 240.0) -> T:
         return self.start(function, *arguments).result(timeout_s)
 
     def start(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> Future[T]:
@@ -97,16 +98,18 @@ class Node:
         return DriverContext(self.name, self.run_dir, self.state_dir, units, RealClock())
 
     def supervise(self) -> None:
+        """Start the node's supervisor; it answers when this returns."""
         if pid1.INSIDE:
             self._systemd = pid1.units_in(self.namespace, self.state_dir)
             return
         program = [sys.executable, "-c", _SUPERVISOR, str(self.run_dir), str(self.state_dir)]
         self._supervisor = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.namespace}", *program])
+        self.call(answering, self.run_dir)
 
     def close(self) -> None:
         if self._supervisor is not None:
             self._supervisor.send_signal(signal.SIGTERM)
-            self._supervisor.wait(20)
+            self._supervisor.wait(90)
         if self._systemd is not None:
             self.call(_forget, self._systemd)
         self.call(_finish_tasks)
@@ -267,7 +270,7 @@ async def overhear(interface: str, group: str, timeout_s: float, packets: int = 
     return count
 
 
-async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 120.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not await condition():
         assert time.monotonic() < deadline, "did not become true in time"

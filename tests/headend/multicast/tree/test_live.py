@@ -50,7 +50,7 @@ from tests.headend.multicast.tree.network import (
     until,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 SOURCE, RECEIVER = "10.61.1.10", "10.61.3.10"
 COMMITTED, OTHER = "232.61.1.1", "232.61.1.2"

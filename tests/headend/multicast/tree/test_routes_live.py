@@ -15,7 +15,7 @@ from headend.multicast.tree.routes import RouteEvents, dump_routes
 from tests.headend.multicast.tree.cache import cache
 from tests.headend.multicast.tree.network import Node, connect, ip, nodes, send
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.root]
 
 ENTRIES = 1000
 FIRST = int(IPv4Address("232.61.0.0"))
@@ -53,7 +53,7 @@ def test_a_thousand_entries_are_dumped_and_each_was_told(router: dict[str, Node]
             for group in groups:
                 table.add(SOURCE, group)
             told: list[RouteChange] = []
-            async with asyncio.timeout(20.0):
+            async with asyncio.timeout(90):
                 while len(told) < ENTRIES:
                     told += await _readable(events)
             indexes = tuple(map(socket.if_nametoindex, ("eth1", "eth2")))
@@ -77,7 +77,7 @@ async def _readable(events: RouteEvents) -> list[RouteChange]:
     ready = asyncio.Event()
     loop.add_reader(events.fileno(), ready.set)
     try:
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(90):
             await ready.wait()
     finally:
         loop.remove_reader(events.fileno())

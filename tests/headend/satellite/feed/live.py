@@ -136,7 +136,7 @@ class Capture:
         self._came.set()
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while len(self.datagrams) < count:
                 self._came.clear()
                 await self._came.wait()
@@ -181,7 +181,7 @@ async def feeding(pair: Pair, directory: Path, data: dict[str, Any]) -> AsyncIte
 
 
 async def status_when(place: Path, done: Callable[[FeedStatus], bool]) -> FeedStatus:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while True:
             status = await ask(place)
             if status is not None and done(status):

@@ -30,6 +30,7 @@ from tests.headend.multicast.source.netlab import RECEIVER, Pair, in_namespace, 
 from tests.headend.satellite.feed.live import FALLBACK_GROUP, FALLBACK_PORT
 from tests.headend.satellite.feed.made import Stream
 from tests.headend.satellite.receiver.samples import carrier, section, service
+from tests.support.supervisor import answering
 
 pytestmark = pytest.mark.root
 SNMP_PORT, SKY_PORT, OUTPUT_PORT = 16161, 7100, 5100
@@ -89,7 +90,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
     with namespaces() as pair:
         node = Node(pair, tmp_path)
         async with process(pair.head, "-c", _SUPERVISOR, str(node.run_dir), str(tmp_path / "state")):
-            await SupervisorClient(node.run_dir / "supervisor.sock").list()
+            await answering(node.run_dir)
             yield node
 
 
@@ -235,7 +236,7 @@ class Watch:
         self._events = events
 
     async def alarm(self, cause: str, *, raised: bool) -> AlarmEvent:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             async for event in self._events:
                 if not isinstance(event, AlarmEvent) or event.cause != cause:
                     continue
@@ -244,7 +245,7 @@ class Watch:
         raise AssertionError(cause)
 
     async def sample(self, kind: str, fits: Callable[[Sample], bool]) -> Sample:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             async for event in self._events:
                 if isinstance(event, Sample) and event.kind == kind and fits(event):
                     return event

@@ -17,7 +17,7 @@ from nf.telemetry.samples import Sample
 from tests.headend.satellite.uplink.test_driver_live import commit, transmit
 from tests.support import satellite
 
-pytestmark = [pytest.mark.daemon, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.daemon]
 
 
 class Watch:

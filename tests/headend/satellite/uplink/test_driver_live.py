@@ -17,7 +17,7 @@ from nf.contracts.json import JsonObject
 from nf.errors import InputError, RefusedError
 from tests.support import satellite
 
-pytestmark = [pytest.mark.daemon, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.daemon]
 NOBODY = Checkpoint({}, lambda _data: None)
 
 

@@ -62,7 +62,7 @@ class Box:
 
     async def accepted(self) -> None:
         """The origin takes our key again."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while True:
                 with contextlib.suppress(DeniedError):
                     await exists(self.origin, "anything")
@@ -217,7 +217,7 @@ async def test_credentials_that_may_only_read_are_refused_before_anything_is_cha
     box.origin.keys(KEYS, readers={"reader": "reader-secret"})
     box.origin.secret("reader", "reader-secret")
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while "AccessDenied" not in (told := await box.refusal(section(box.origin, bucket, "ch1", "ch2"))):
                 assert "InvalidAccessKeyId" in told  # the origin has not read its keys yet
     finally:
@@ -287,7 +287,7 @@ async def test_an_origin_that_is_full_says_so(tmp_path: Path) -> None:
         told += [f"--endpoint={origin.endpoint}", f"--directory={tmp_path}", f"--status={tmp_path / 's'}"]
         uploader = Uploader(parse_arguments([*told, f"--secrets={origin.secrets}"]))
         uploading = asyncio.create_task(uploader._until_done(lambda s3: fill(s3, "small")))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while not (status := uploader.status())["fault"]:  # noqa: ASYNC110 - its status is what is asked for
                 await asyncio.sleep(0.05)
         assert status["fault"] == "origin-full"

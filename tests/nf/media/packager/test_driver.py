@@ -120,7 +120,7 @@ class Node:
         return parse_media(body.decode()) if status == 200 else None
 
     async def playlist_when(self, ready: Callable[[MediaPlaylist], bool]) -> MediaPlaylist:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while True:
                 playlist = await self.playlist()
                 if playlist is not None and ready(playlist):
@@ -145,7 +145,7 @@ async def node(origin: LiveOrigin, tmp_path: Path, request: pytest.FixtureReques
 
 
 async def until(events: AsyncIterator[Event], cause: str, severity: Severity) -> AlarmEvent:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(90):
         async for event in events:
             if isinstance(event, AlarmEvent) and (event.cause, event.severity) == (cause, severity):
                 return event
@@ -240,7 +240,7 @@ async def test_alarms_of_a_revoked_key_and_of_a_silent_contribution(
     await node.commit(node.want)
     with feeding():
         await node.playlist_when(lambda playlist: len(playlist.segments) >= 2)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             async for event in events:
                 if isinstance(event, Sample) and event.labels["point"] == "origin" and event.values["up"] == 1:
                     break
