@@ -255,7 +255,9 @@ class Storage:
         self._executor.run(program("mount", "--bind", kept, shown, why="show the machine id"))
         if kept.read_text().strip() != passing:
             # It names the journal's directory by the id that it has read when it began.
-            self._executor.run(program("systemctl", "restart", "systemd-journald", why="keep one journal"))
+            # Not waited for: no boot may depend on it.
+            restart = ("systemctl", "--no-block", "restart", "systemd-journald")
+            self._executor.run(program(*restart, why="keep one journal", accepted=range(256)))
         (places.run / "machine-id").write_text(kept.read_text())
 
     def _show(self, encryption: str) -> None:
