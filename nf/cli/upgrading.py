@@ -132,18 +132,19 @@ async def watch(profile: Path | None, upgrade: str) -> Upgrade:
 
     last: Upgrade | None = None
     with UpgradeProgress() as progress:
-        for attempt in range(_TRIES):
+        failures = 0
+        while True:
             try:
                 async with upgrades(profile) as noc:
                     async for record in noc.WatchUpgrade(WatchUpgradeRequest(id=upgrade)):
-                        last = record
+                        last, failures = record, 0
                         progress.take(record)
-            except UnavailableError:
-                if attempt == _TRIES - 1:
-                    raise
-                await asyncio.sleep(2.0**attempt)
-            else:
                 break
+            except UnavailableError:
+                failures += 1
+                if failures == _TRIES:
+                    raise
+                await asyncio.sleep(2.0**failures / 2)
     if last is None:
         raise UnavailableError("the answer ended too early", where=upgrade, remedy=f"nf upgrade status {upgrade}")
     return last
