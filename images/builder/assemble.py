@@ -53,9 +53,9 @@ def assemble(parts: Parts, manifest: Manifest, steps: Steps) -> Manifest:
     with steps.step("supply") as report:
         added = manifest.overlay.packages if manifest.overlay else ()
         subject = sbom.Subject(manifest.role, manifest.version, epoch, added)
-        sbom.make_sboms(parts.tree, out, subject, report=part(report, 0.0, 0.7))
-        report(0.7, "licences")
-        licences.make_licences(parts.tree, out, role=manifest.role, version=manifest.version, overlay=added)
+        report(0.0, "licences")
+        licensed = licences.make_licences(parts.tree, out, role=manifest.role, version=manifest.version, overlay=added)
+        sbom.make_sboms(parts.tree, out, subject, report=part(report, 0.2, 0.8), licensed=licensed)
         (out / "packages.txt").write_text(manifest.package_list())
         report(0.8, "manifest and provenance")
         root = {"root_hash": made.verity.root_hash, "hash_offset": made.verity.hash_offset}

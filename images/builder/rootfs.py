@@ -100,13 +100,13 @@ def clean(tree: Path) -> None:
         for path in tree.glob(pattern):
             remove(path)
     for place in ("var/cache", "var/log"):  # directories of daemons stay, with their owners
-        for path, info in list(walk(tree / place)):
+        for below, info in list(walk(tree / place)):
             if not stat.S_ISDIR(info.st_mode):
-                (tree / place / path[1:]).unlink()
-    for name in ("proc", "run", "sys", "tmp"):  # /dev stays: mkinitramfs runs in the tree after this
-        shutil.rmtree(tree / name, ignore_errors=True)
-        (tree / name).mkdir(exist_ok=True)
-        (tree / name).chmod(0o1777 if name == "tmp" else 0o755)
+                (tree / place / below[1:]).unlink()
+    for mount in ("proc", "run", "sys", "tmp"):  # /dev stays: mkinitramfs runs in the tree after this
+        shutil.rmtree(tree / mount, ignore_errors=True)
+        (tree / mount).mkdir(exist_ok=True)
+        (tree / mount).chmod(0o1777 if mount == "tmp" else 0o755)
     for name in ("cache", "log", "tmp", "backups"):
         (tree / "var" / name).mkdir(parents=True, exist_ok=True)
         (tree / "var" / name).chmod(0o1777 if name == "tmp" else 0o755)
