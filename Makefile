@@ -64,17 +64,21 @@ soak: setup
 ROLE := pop
 KERNEL := production
 KEYS := build/keys
-image: setup
+image:
+	@sh lab/setup.sh image
 	@test -f $(KEYS)/policy.json || $(BIN)/nf image keys init $(KEYS)
 	$(BIN)/nf image build --role $(ROLE) --kernel $(KERNEL) --keys $(KEYS) $(if $(VERSION),--version $(VERSION))
 
-image-test: setup
+image-test:
+	@sh lab/setup.sh image
 	$(BIN)/pytest -x -o faulthandler_timeout=0 tests/image/test_appliance.py $(ARGS)
 
-image-test-all: setup
+image-test-all:
+	@sh lab/setup.sh image
 	$(BIN)/pytest -x -o faulthandler_timeout=0 tests/image/test_appliance.py tests/image/test_roles.py $(ARGS)
 
-image-test-cuts: setup
+image-test-cuts:
+	@sh lab/setup.sh image
 	$(BIN)/pytest -x -o faulthandler_timeout=0 tests/image/test_power_cuts.py $(ARGS)
 
 fmt:

@@ -1,4 +1,4 @@
-"""Everything of an image that is made from a finished root: its verified file system, what boots it, disk and bundle."""
+"""What is made of a finished root: its verified file system, what boots it, disk and bundle."""
 
 from __future__ import annotations
 
