@@ -8,7 +8,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from images.builder.tools import PATH, Report, program, silent
+from images.builder.tools import PATH, program
+from images.report import Report, silent
 from nf.errors import DriverError
 
 EXCLUDED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*")
