@@ -36,7 +36,7 @@ def make_images(
     slot_bytes: int,
     epoch: int,
     kernel: str = "production",
-    level: int = 15,
+    level: int = 9,
     report: Report = silent,
 ) -> Images:
     """Writes rootfs.img, nf.efi, boot.vfat, esp.vfat, disk.img and the bundle into `out`, which must be there.

@@ -23,7 +23,7 @@ def make_squashfs(
     out: Path,
     *,
     epoch: int,
-    level: int = 15,
+    level: int = 9,
     exclude: Sequence[str] = EXCLUDED,
     options: Sequence[str] = (),
     report: Report = silent,
