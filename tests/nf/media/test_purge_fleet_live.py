@@ -27,7 +27,7 @@ from nf.media.shield.driver import create as create_shield
 from nf.noc.owed import CAUSE
 from nf.telemetry.alarms import Alarm
 from tests.headend.multicast.tree.network import Node, commit, nodes
-from tests.nf.media.cdn import edge_section, from_edge, from_shield, origin, shield_section
+from tests.nf.media.cdn import edge_section, edge_stores, from_edge, from_shield, origin, shield_section
 from tests.support.fleet import SECTION, InProcessFleet, Place, Table, TablePlanner, collect, in_process_fleet
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
@@ -92,7 +92,7 @@ def test_every_cache_asks_anew_and_an_edge_that_was_away_when_it_returns(
             await fleet.operator()
             await fleet.commit({"ch1": 1, "ch2": 2})
             for channel in ("ch1", "ch2"):
-                await from_edge(f"/{channel}/v0/1.m4s")
+                await edge_stores(f"/{channel}/v0/1.m4s")
             source.asked.clear()
             outcome = await purge(fleet)
             assert outcome.complete, outcome

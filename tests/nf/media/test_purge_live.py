@@ -18,7 +18,7 @@ from nf.media.purge import ELAPSED, PURGE
 from nf.media.shield.driver import ShieldDriver
 from nf.media.shield.driver import create as create_shield
 from tests.headend.multicast.tree.network import Node, commit, context, nodes, until
-from tests.nf.media.cdn import HOST, edge_section, from_edge, from_shield, origin, shield_section
+from tests.nf.media.cdn import HOST, edge_section, edge_stores, from_edge, from_shield, origin, shield_section
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
@@ -52,6 +52,7 @@ async def run(operation: Operation, arguments: JsonObject) -> JsonObject:
 
 
 async def fill() -> None:
+    await edge_stores("/ch2/v0/1.m4s")
     for channel in ("ch1", "ch2"):
         for name in NAMES:
             await from_edge(f"/{channel}/{name}")
