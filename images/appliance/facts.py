@@ -79,7 +79,10 @@ class BoxFacts:
         if places.wiped.exists():
             rows.append(("wiped", "by order of the NOC; enrols only when a seed is taken here"))
         agent = self._read_json(places.run / "agent.json")
-        rows += [(key, str(agent[key])) for key in ("revision", "connected", "alarms") if key in agent]
+        if agent:
+            rows.append(("revision", str(agent.get("revision") or "none yet")))
+            rows.append(("session with the NOC", "yes" if agent.get("connected") is True else "no"))
+            rows.append(("alarms", str(agent.get("alarms", "unknown"))))
         return rows
 
     def units(self) -> list[Row]:

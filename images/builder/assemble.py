@@ -9,8 +9,9 @@ from pathlib import Path
 from images.builder import manifest as manifests
 from images.builder.boot import make_images
 from images.builder.manifest import Manifest
-from images.builder.progress import Steps, part
+from images.builder.progress import Steps
 from images.builder.squashfs import LEVELS, Compression
+from images.report import part
 from images.signing.keys import Keys, manifest_key
 from images.signing.manifest import sign, sign_manifest
 from images.supply import licences, provenance, sbom, shipped

@@ -11,9 +11,9 @@ from images.builder.esp import make_boot, make_esp
 from images.builder.grub import make_grub
 from images.builder.initramfs import kernel_path, make_initramfs
 from images.builder.squashfs import LEVELS, make_squashfs
-from images.builder.tools import Report, silent
 from images.builder.uki import command_line, make_uki
 from images.builder.verity import Verity, add_verity, salt
+from images.report import Report, silent
 from images.signing.keys import Keys
 
 

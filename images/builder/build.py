@@ -25,8 +25,9 @@ from images.builder.manifest import Manifest, OverlayEntry, PackageEntry
 from images.builder.order import FILES, Built, Options, source_commit, source_epoch
 from images.builder.packages import Cache, Selection
 from images.builder.programs import require_programs, require_root
-from images.builder.progress import Display, Report, Silence, Steps, part
+from images.builder.progress import Display, Silence, Steps
 from images.recipe import ARCHITECTURE, Recipe, load_recipe
+from images.report import Report, part
 from nf.contracts.json import digest
 from nf.errors import InputError, NotFoundError
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from images.builder.grub import SIGNING_TIME
 from images.builder.squashfs import make_squashfs
-from images.builder.tools import Report, run, silent
+from images.builder.tools import run
+from images.report import Report, silent
 from images.signing.keys import Keys
 from nf.errors import DriverError, InputError, IntegrityError, StorageError
 

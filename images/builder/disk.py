@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from images.builder.esp import BOOT_OCTETS, ESP_OCTETS
-from images.builder.tools import Report, run, silent
+from images.builder.tools import run
+from images.report import Report, silent
 from nf.errors import InputError
 
 SECTOR_OCTETS = 512

@@ -15,9 +15,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from images.builder.programs import environment, run
-from images.builder.progress import Report, part, silent
 from images.builder.sources import SUITE, Source, with_components
 from images.recipe import ARCHITECTURE, Recipe
+from images.report import Report, part, silent
 from nf.contracts.json import digest
 from nf.errors import DriverError, InputError, IntegrityError
 

@@ -60,8 +60,10 @@ def run(
     cwd: Path | None = None,
     heard: Callable[[str], None] | None = None,
     remedy: str = "",
+    text: str = "",
 ) -> str:
-    """Standard output. `heard` is called with each line of both streams while it runs, and nothing is returned then.
+    """Standard output. `text` is what it reads. `heard` is called with each line of both streams while it runs; then it
+    reads nothing, and nothing is returned.
 
     Raises DriverError with its last words when it fails, UnavailableError when it is not installed.
     """
@@ -69,7 +71,7 @@ def run(
     try:
         if heard is None:
             done = subprocess.run(
-                list(command), env=settings, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False
+                list(command), env=settings, cwd=cwd, input=text.encode(), capture_output=True, check=False
             )
             code, said = done.returncode, done.stderr.decode(errors="replace") or done.stdout.decode(errors="replace")
             output = done.stdout.decode(errors="replace")

@@ -5,25 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from images.report import Report
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-
-Report = Callable[[float, str], None]
-"""Called with the fraction that is done (0 to 1) and what is being done."""
-
-
-def silent(_fraction: float, _text: str) -> None:
-    """A `Report` that nobody reads."""
-
-
-def part(report: Report, first: float, last: float) -> Report:
-    """What reports 0 to 1 into the span from `first` to `last` of `report`."""
-    return lambda fraction, text: report(first + (last - first) * fraction, text)
 
 
 class Display(Protocol):

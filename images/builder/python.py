@@ -22,9 +22,9 @@ from typing import Literal
 
 from images.builder.packages import TREE_EPOCH, Cache
 from images.builder.programs import environment, in_tree, run
-from images.builder.progress import Report, silent
 from images.builder.tree import remove, size
 from images.recipe import PathsEntry
+from images.report import Report, silent
 from nf.errors import DriverError, InputError, UnavailableError
 
 VENV = "/opt/streamverse"

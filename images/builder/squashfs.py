@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from images.builder.tools import PATH, Report, program, silent
+from images.builder.tools import PATH, program
+from images.report import Report, silent
 from nf.errors import DriverError
 
 EXCLUDED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*")

@@ -1,24 +1,18 @@
-"""Programs that the builder calls: always with the same environment, so that the same input gives the same octets."""
+"""Programs that make the boot chain: always with the same environment, so that the same input gives the same octets."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from images.builder import programs
+from images.builder.programs import PATH
 from images.signing.keys import Keys
-from nf.errors import DriverError, UnavailableError
+from nf.errors import UnavailableError
 
-Report = Callable[[float, str], None]
-"""Called with the fraction that is done (0 to 1) and what is being done."""
-
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def silent(_fraction: float, _text: str) -> None:
-    """A `Report` that nobody reads."""
+__all__ = ["PATH", "program", "run", "sign_efi"]
 
 
 def program(name: str, *, package: str) -> str:
@@ -38,14 +32,8 @@ def run(
     Raises UnavailableError when it is missing, DriverError with its last words when it fails.
     """
     found = program(command[0], package=package)
-    settings = {"PATH": PATH, "LC_ALL": "C", "TZ": "UTC", "HOME": os.environ.get("HOME", "/"), **(environment or {})}
-    if epoch is not None:
-        settings["SOURCE_DATE_EPOCH"] = str(epoch)
-    done = subprocess.run([found, *command[1:]], env=settings, input=text, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines()[-5:]
-        raise DriverError(f"{command[0]} failed ({done.returncode}): " + " | ".join(words))
-    return done.stdout
+    plain = {"LC_ALL": "C", "HOME": os.environ.get("HOME", "/"), **(environment or {})}
+    return programs.run([found, *command[1:]], where="", env=programs.environment(epoch, plain), text=text)
 
 
 def sign_efi(plain: Path, out: Path, keys: Keys, *, epoch: int) -> None:

@@ -64,8 +64,9 @@ def flash(
     from images.appliance.system import System
     from images.flash import targets
     from images.flash.installer import seed_disk
-    from images.flash.payload import open_payload, public_key
+    from images.flash.payload import open_payload
     from images.flash.writer import flash as write
+    from images.signing.manifest import public_key
 
     client = CLIENT.get()
     payload = open_payload(image, public_key(_read(key), where=str(key)))

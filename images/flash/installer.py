@@ -24,9 +24,11 @@ from images.appliance.places import ESP_SEED, SEED_LABEL
 from images.appliance.seed_file import MAX_OCTETS, SEED
 from images.appliance.system import Executor, System, program
 from images.appliance.terminal import HungUp, Terminal, TimedOut
-from images.flash.payload import Payload, open_payload, public_key
+from images.flash.payload import Payload, open_payload
 from images.flash.targets import Target, check, disks
-from images.flash.writer import Report, flash
+from images.flash.writer import flash
+from images.report import Report
+from images.signing.manifest import public_key
 from nf.errors import BusyError, InputError, IntegrityError, NfError
 
 _log = logging.getLogger("nf-installer")

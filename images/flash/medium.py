@@ -28,11 +28,11 @@ from images.builder.esp import BOOT_OCTETS, ESP_OCTETS, make_boot
 from images.builder.grub import grubenv
 from images.builder.uki import make_uki, sections
 from images.flash.installer import KEY_WORD, PAYLOAD_LABEL
-from images.flash.payload import DISK, MANIFEST, Payload, open_payload, public_key
+from images.flash.payload import DISK, MANIFEST, Payload, open_payload
+from images.report import Report
 from images.signing.keys import Keys
+from images.signing.manifest import public_key
 from nf.errors import InputError, NotFoundError, StorageError
-
-Report = Callable[[float, str], None]
 
 PARAMETERS: Final = "nf.installer systemd.unit=nf-installer.target"
 _MIB: Final = 1024 * 1024

@@ -13,16 +13,14 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from images.flash.payload import Payload
 from images.flash.targets import Target, check
+from images.report import Report
 from nf.errors import IntegrityError, RefusedError, StorageError
-
-Report = Callable[[float, str], None]
-"""Fraction from 0 to 1, and what is being done."""
 
 MIB: Final = 1024 * 1024
 HEAD: Final = MIB

@@ -6,6 +6,7 @@ openssl pkeyutl -verify -pubin -inkey manifest.pub -rawin -in manifest.json -sig
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -14,27 +15,37 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from images.signing.keys import Keys, manifest_key
 from nf.errors import IntegrityError, NotFoundError, StorageError
 
+_LONGEST: Final = 16 * 1024 * 1024  # octets; a manifest has far less
+
 
 def sign(data: bytes, keys: Keys) -> bytes:
     """64 octets over `data`; the same data gives the same signature. Raises NotFoundError, IntegrityError."""
     return manifest_key(keys).sign(data)
 
 
-def verify(data: bytes, signature: bytes, public: bytes, *, where: str = "") -> None:
-    """`public`: the content of `manifest.pub`. Raises IntegrityError when it did not sign exactly this."""
+def public_key(data: bytes, *, where: str = "") -> ed25519.Ed25519PublicKey:
+    """PEM, as in `manifest.pub`, or the 32 octets of RFC 8032. Raises IntegrityError."""
     try:
-        key = serialization.load_pem_public_key(public)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise IntegrityError("the public key cannot be read", where=where, remedy="give manifest.pub") from error
+        raw = len(data) == 32
+        key = ed25519.Ed25519PublicKey.from_public_bytes(data) if raw else serialization.load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
     if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise IntegrityError("not an Ed25519 public key", where=where, remedy="give manifest.pub")
+        raise IntegrityError(
+            "is no Ed25519 public key", where=where, remedy="give manifest.pub of `nf image keys init`"
+        )
+    return key
+
+
+def verify(data: bytes, signature: bytes, key: ed25519.Ed25519PublicKey, *, where: str = "") -> None:
+    """Raises IntegrityError when the key did not sign exactly this."""
     try:
         key.verify(signature, data)
     except InvalidSignature as error:
         raise IntegrityError(
-            "the signature does not fit",
+            "the signature does not fit: it was altered, or signed by another key",
             where=where,
-            remedy="it was altered, or signed by another key: do not use it, fetch it again from its origin",
+            remedy="do not use it; fetch it again from its origin",
         ) from error
 
 
@@ -52,17 +63,20 @@ def sign_manifest(path: Path, keys: Keys) -> Path:
     return signature_path(path)
 
 
-def verify_manifest(path: Path, public: bytes) -> bytes:
+def verify_manifest(path: Path, key: ed25519.Ed25519PublicKey) -> bytes:
     """The content of `path` once its signature has been found good. Raises NotFoundError, IntegrityError."""
     data = _read(path)
-    verify(data, _read(signature_path(path)), public, where=str(path))
+    verify(data, _read(signature_path(path)), key, where=str(path))
     return data
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(_LONGEST)
     except FileNotFoundError as error:
-        raise NotFoundError("is not there", where=str(path)) from error
+        raise NotFoundError(
+            "is not there: an image without it cannot be trusted", where=str(path), remedy="copy it with the image"
+        ) from error
     except OSError as error:
         raise StorageError(f"cannot be read: {error.strerror}", where=str(path)) from error

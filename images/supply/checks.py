@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
+from images.report import Report
 from nf.errors import NfError
-
-Report = Callable[[float, str], None]
-"""Told the share that is done (0 to 1) and what is being done."""
 
 _T = TypeVar("_T")
 

@@ -1,4 +1,4 @@
-"""The agent's side of updates: takes orders, carries them out, tells how the appliance does while it is on trial.
+"""The agent's side of an image: takes orders (updates, a wipe) and carries them out; tells how a trial goes.
 
 Starts and health belong to the health service (`images.update.watch`), which also runs when no agent does.
 """
@@ -11,6 +11,7 @@ import logging
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
+from images.appliance.wipe import Wipe
 from images.update import slots
 from images.update.health import SignsFile
 from images.update.machine import Machine, this_machine
@@ -38,8 +39,9 @@ _BOUNDS: Final = {"hold_s": (0.0, 300.0), "patience_s": (1.0, 1_200.0)}
 class Updater:
     """Implements `nf.contracts.image.ImageManager`."""
 
-    def __init__(self, context: ImageContext, machine: Machine) -> None:
+    def __init__(self, context: ImageContext, machine: Machine, wipe: Wipe | None = None) -> None:
         self._context = context
+        self._wipe = wipe or Wipe(context.clock)
         self._machine = machine
         self._clock = context.clock
         self._journal = Journal(context.state_dir / "update")
@@ -91,6 +93,8 @@ class Updater:
     async def answer(self, method: str, arguments: Mapping[str, Any]) -> Json:
         if method == "image.status":
             return self._status()
+        if method == "image.wipe":  # also in the midst of an update: nothing of it is left
+            return await self._wipe.order(str(arguments["code"]))
         if not self._resumed:
             # What is open is gone on with first: an order that comes before that would have it done twice.
             raise BusyError("it has just started", where="update", remedy="ask again")

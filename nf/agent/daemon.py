@@ -18,6 +18,7 @@ from nf.agent.notify import Notifier
 from nf.agent.probes import ProbeRunner
 from nf.agent.requests import Requests
 from nf.agent.session import Commands
+from nf.agent.state_file import AgentState, StateFile
 from nf.agent.telemetry import TelemetryHub
 from nf.agent.uplink import Uplink
 from nf.clock import Clock, RealClock
@@ -134,6 +135,7 @@ class Agent:
             options=config.options,
             image=self._image_report,
         )
+        self._state_file = StateFile(config.run_dir, self._state, config.clock)
         self.engine.subscribe(self._heard)
 
     def _drivers(self, appliance: str) -> tuple[Driver, ...]:
@@ -171,6 +173,9 @@ class Agent:
         except NfError as error:
             _log.warning("what this runs from is not known: %s", error)
             return None
+
+    def _state(self) -> AgentState:
+        return AgentState(self.engine.standing.confirmed_revision, self.uplink.connected.is_set(), len(self.hub.alarms))
 
     async def _signs(self) -> Signs:
         """How the appliance does, as far as a new image would be to blame for it."""
@@ -216,6 +221,7 @@ class Agent:
                 group.create_task(self.engine.run(), name="engine")
                 group.create_task(self.commands.run(), name="commands")
                 group.create_task(self.uplink.run(), name="uplink")
+                group.create_task(self._state_file.run(), name="state file")
                 if self.image is not None:
                     group.create_task(self.image.run(), name="image")
                 for driver in self.drivers:

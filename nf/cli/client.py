@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nf.control.v1.noc_pb2_grpc import NocAsyncStub
 
 CALL_TIMEOUT_S = 15.0
-PLAN_TIMEOUT_S = 120.0  # planning asks every appliance
+PLAN_TIMEOUT_S = 180.0  # planning asks every appliance, and the NOC waits 120 s for each
 
 _HANDSHAKE = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification", "TSI_PROTOCOL_FAILURE", "_ALERT_")
 """What gRPC's text says when TLS failed; it has no code of its own for it."""

@@ -86,7 +86,7 @@ class ImageManager(Protocol):
     def report(self) -> ImageReport: ...
 
     async def answer(self, method: str, arguments: Mapping[str, Any]) -> Json:
-        """`image.status|fetch|install|activate|cancel`. Raises the error tree."""
+        """`image.status|fetch|install|activate|cancel|wipe`. Raises the error tree."""
 
     async def run(self) -> None:
         """Go on with what is open; until cancelled."""

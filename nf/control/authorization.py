@@ -91,6 +91,7 @@ TABLE: Final[dict[str, Rule]] = {
     _NOC + "CloseMaintenance": _OPERATE_SITE,
     _NOC + "ListMaintenance": _VIEW,
     _NOC + "ReplaceAppliance": _operator(OperatorRole.SECURITY, Scope.APPLIANCE),
+    _NOC + "WipeAppliance": _operator(OperatorRole.SECURITY, Scope.APPLIANCE),
     _NOC + "DrainSite": _OPERATE_SITE,
     _NOC + "ReturnSite": _OPERATE_SITE,
     _NOC + "ListDrains": _VIEW,

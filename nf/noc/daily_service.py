@@ -1,4 +1,4 @@
-"""The Noc service's calls of a day's work: schedule, maintenance, replacement, drain, alarms."""
+"""The Noc service's calls of a day's work: schedule, maintenance, replacement, wipe, drain, alarms."""
 
 # Names and signatures are those of the RPCs.
 # ruff: noqa: N802, ARG002
@@ -19,6 +19,7 @@ from nf.noc.coordinator import Order
 from nf.noc.maintenance import Window
 from nf.noc.node import Node
 from nf.noc.schedule import Scheduled
+from nf.noc.wipe import wipe
 
 MAX_HOLD_S: Final = 86_400
 
@@ -103,6 +104,17 @@ class DailyService(noc_pb2_grpc.NocServicer):
             replaced_serial=done.replaced_serial,
             was_enrolled=done.was_enrolled,
             session_closed=self._node.forget(request.appliance),
+        )
+
+    async def WipeAppliance(self, request: pb.WipeApplianceRequest, context: Context) -> pb.WipeApplianceResponse:
+        author = str(current_peer())
+        done = await wipe(self._node, request.appliance, request.code, request.reason, author)
+        return pb.WipeApplianceResponse(
+            appliance=request.appliance,
+            wiped=done.wiped,
+            code=done.code,
+            code_expires_s=done.expires_s,
+            reboots_in_s=done.reboots_in_s,
         )
 
     async def DrainSite(self, request: pb.DrainSiteRequest, context: Context) -> AsyncIterator[pb.DrainEvent]:

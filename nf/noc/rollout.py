@@ -26,7 +26,8 @@ from nf.transaction.ordering import order_stages
 
 _log = logging.getLogger(__name__)
 
-VALIDATE_S: Final = 30.0
+VALIDATE_S: Final = 120.0
+"""Longest time for an appliance's checks: a slow one starts daemons' own checkers for each of its sections."""
 MARGIN_S: Final = 2.0
 """What a commit's own messages and fsyncs may take, on top of the budgets of its steps."""
 _ABSENCE_S: Final = 5.0

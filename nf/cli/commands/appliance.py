@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nf.cli.commands import drain
+from nf.cli.commands import drain, wipe
 from nf.cli.options import ApplianceArgument, JsonOption, ProfileOption, seconds
 from nf.errors import InputError
 
@@ -80,6 +80,7 @@ def enroll(
 
 
 app.command("replace")(drain.replace)
+app.command("wipe")(wipe.wipe)
 app.command("drain")(drain.drain)
 app.command("return")(drain.bring_back)
 app.command("drained")(drain.drained)

@@ -1711,6 +1711,66 @@ class ReplaceApplianceResponse(_message.Message):
 Global___ReplaceApplianceResponse: _TypeAlias = ReplaceApplianceResponse  # noqa: Y015
 
 @_typing.final
+class WipeApplianceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIANCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    appliance: _builtins.str
+    reason: _builtins.str
+    code: _builtins.str
+    """from the answer to the first call; empty = that first call"""
+    def __init__(
+        self,
+        *,
+        appliance: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appliance", b"appliance", "code", b"code", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WipeApplianceRequest: _TypeAlias = WipeApplianceRequest  # noqa: Y015
+
+@_typing.final
+class WipeApplianceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIANCE_FIELD_NUMBER: _builtins.int
+    WIPED_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    CODE_EXPIRES_S_FIELD_NUMBER: _builtins.int
+    REBOOTS_IN_S_FIELD_NUMBER: _builtins.int
+    appliance: _builtins.str
+    wiped: _builtins.bool
+    """its keys are destroyed; false: `code` is asked for, nothing was changed"""
+    code: _builtins.str
+    code_expires_s: _builtins.int
+    """seconds for which `code` holds"""
+    reboots_in_s: _builtins.int
+    """seconds until it reboots"""
+    def __init__(
+        self,
+        *,
+        appliance: _builtins.str = ...,
+        wiped: _builtins.bool = ...,
+        code: _builtins.str = ...,
+        code_expires_s: _builtins.int = ...,
+        reboots_in_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appliance", b"appliance", "code", b"code", "code_expires_s", b"code_expires_s", "reboots_in_s", b"reboots_in_s", "wiped", b"wiped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WipeApplianceResponse: _TypeAlias = WipeApplianceResponse  # noqa: Y015
+
+@_typing.final
 class DrainSiteRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

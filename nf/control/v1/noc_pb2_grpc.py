@@ -171,6 +171,11 @@ class NocStub:
                 request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceRequest.SerializeToString,
                 response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceResponse.FromString,
                 _registered_method=True)
+        self.WipeAppliance = channel.unary_unary(
+                '/streamverse.nf.v1.Noc/WipeAppliance',
+                request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.WipeApplianceRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.WipeApplianceResponse.FromString,
+                _registered_method=True)
         self.DrainSite = channel.unary_stream(
                 '/streamverse.nf.v1.Noc/DrainSite',
                 request_serializer=nf_dot_control_dot_v1_dot_noc__pb2.DrainSiteRequest.SerializeToString,
@@ -370,6 +375,13 @@ class NocServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WipeAppliance(self, request, context):
+        """Without a code it changes nothing and answers with one; with that code the appliance forgets everything, at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DrainSite(self, request, context):
         """Ends with an event whose `drain` is set; an error status means that what was begun is taken back.
         """
@@ -544,6 +556,11 @@ def add_NocServicer_to_server(servicer, server):
                     servicer.ReplaceAppliance,
                     request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceRequest.FromString,
                     response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceResponse.SerializeToString,
+            ),
+            'WipeAppliance': grpc.unary_unary_rpc_method_handler(
+                    servicer.WipeAppliance,
+                    request_deserializer=nf_dot_control_dot_v1_dot_noc__pb2.WipeApplianceRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_noc__pb2.WipeApplianceResponse.SerializeToString,
             ),
             'DrainSite': grpc.unary_stream_rpc_method_handler(
                     servicer.DrainSite,
@@ -1306,6 +1323,33 @@ class Noc:
             '/streamverse.nf.v1.Noc/ReplaceAppliance',
             nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceRequest.SerializeToString,
             nf_dot_control_dot_v1_dot_noc__pb2.ReplaceApplianceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WipeAppliance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Noc/WipeAppliance',
+            nf_dot_control_dot_v1_dot_noc__pb2.WipeApplianceRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_noc__pb2.WipeApplianceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,6 +62,8 @@ class NocStub:
     CloseMaintenance: _grpc.UnaryUnaryMultiCallable[_noc_pb2.CloseMaintenanceRequest, _noc_pb2.CloseMaintenanceResponse]
     ListMaintenance: _grpc.UnaryUnaryMultiCallable[_noc_pb2.ListMaintenanceRequest, _noc_pb2.ListMaintenanceResponse]
     ReplaceAppliance: _grpc.UnaryUnaryMultiCallable[_noc_pb2.ReplaceApplianceRequest, _noc_pb2.ReplaceApplianceResponse]
+    WipeAppliance: _grpc.UnaryUnaryMultiCallable[_noc_pb2.WipeApplianceRequest, _noc_pb2.WipeApplianceResponse]
+    """Without a code it changes nothing and answers with one; with that code the appliance forgets everything, at once."""
     DrainSite: _grpc.UnaryStreamMultiCallable[_noc_pb2.DrainSiteRequest, _noc_pb2.DrainEvent]
     """Ends with an event whose `drain` is set; an error status means that what was begun is taken back."""
     ReturnSite: _grpc.UnaryStreamMultiCallable[_noc_pb2.ReturnSiteRequest, _noc_pb2.DrainEvent]
@@ -103,6 +105,8 @@ class NocAsyncStub(NocStub):
     CloseMaintenance: _aio.UnaryUnaryMultiCallable[_noc_pb2.CloseMaintenanceRequest, _noc_pb2.CloseMaintenanceResponse]  # type: ignore[assignment]
     ListMaintenance: _aio.UnaryUnaryMultiCallable[_noc_pb2.ListMaintenanceRequest, _noc_pb2.ListMaintenanceResponse]  # type: ignore[assignment]
     ReplaceAppliance: _aio.UnaryUnaryMultiCallable[_noc_pb2.ReplaceApplianceRequest, _noc_pb2.ReplaceApplianceResponse]  # type: ignore[assignment]
+    WipeAppliance: _aio.UnaryUnaryMultiCallable[_noc_pb2.WipeApplianceRequest, _noc_pb2.WipeApplianceResponse]  # type: ignore[assignment]
+    """Without a code it changes nothing and answers with one; with that code the appliance forgets everything, at once."""
     DrainSite: _aio.UnaryStreamMultiCallable[_noc_pb2.DrainSiteRequest, _noc_pb2.DrainEvent]  # type: ignore[assignment]
     """Ends with an event whose `drain` is set; an error status means that what was begun is taken back."""
     ReturnSite: _aio.UnaryStreamMultiCallable[_noc_pb2.ReturnSiteRequest, _noc_pb2.DrainEvent]  # type: ignore[assignment]
@@ -303,6 +307,14 @@ class NocServicer(metaclass=_abc_1.ABCMeta):
         request: _noc_pb2.ReplaceApplianceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_noc_pb2.ReplaceApplianceResponse, _abc.Awaitable[_noc_pb2.ReplaceApplianceResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WipeAppliance(
+        self,
+        request: _noc_pb2.WipeApplianceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_noc_pb2.WipeApplianceResponse, _abc.Awaitable[_noc_pb2.WipeApplianceResponse]]:
+        """Without a code it changes nothing and answers with one; with that code the appliance forgets everything, at once."""
 
     @_abc_1.abstractmethod
     def DrainSite(

@@ -11,7 +11,7 @@ from nf.media.edge.render import PROGRAMS, Places, render
 from nf.media.edge.server import make_directories
 from nf.media.processes import ask_program
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0  # on an appliance whose processors are busy
 _TELLING = ("error", "fail", "malformed", "unable", "fatal")
 
 

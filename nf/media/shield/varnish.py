@@ -17,7 +17,8 @@ UNIT = "varnishd"
 USER, GROUP = "vcache", "varnish"
 VARNISHD = Path("/usr/sbin/varnishd")
 STORAGE = "malloc,128m"
-_ASK_TIMEOUT_S = 20.0
+_ANSWER_TIMEOUT_S = 10.0
+_COMPILE_TIMEOUT_S = 60.0  # gcc, on an appliance whose processors are busy
 
 
 def _sandbox(work: Path) -> Sandbox:
@@ -127,7 +128,7 @@ class Varnish:
             candidate = self.directory / f"{name}.vcl"
             candidate.write_text(vcl)
             try:
-                await self._ask("vcl.load", name, str(candidate))
+                await self._ask("vcl.load", name, str(candidate), answer_s=_COMPILE_TIMEOUT_S)
             finally:
                 candidate.unlink()
         await self._ask("vcl.use", name)
@@ -143,9 +144,9 @@ class Varnish:
         """Name -> `active` or `available`, of every VCL that is loaded."""
         return parse_vcl_list(await self._ask("vcl.list", "-j"))
 
-    async def _ask(self, *words: str) -> str:
+    async def _ask(self, *words: str, answer_s: float = _ANSWER_TIMEOUT_S) -> str:
         status, output = await ask_program(
-            ("varnishadm", "-n", str(self.work), "-t", "10", *words), timeout_s=_ASK_TIMEOUT_S
+            ("varnishadm", "-n", str(self.work), "-t", f"{answer_s:.0f}", *words), timeout_s=2 * answer_s
         )
         if status != 0:
             raise DriverError(f"varnishadm {words[0]}: {_told(output)}", where=f"unit {UNIT}")
@@ -184,7 +185,7 @@ async def check_candidate(vcl: str) -> None:
         candidate = _candidate(Path(name), vcl)
         status, output = await ask_program(
             (str(VARNISHD), "-C", "-n", str(candidate.parent / "work"), "-f", str(candidate)),
-            timeout_s=_ASK_TIMEOUT_S,
+            timeout_s=_COMPILE_TIMEOUT_S,
         )
     if status != 0:
         raise DriverError(f"Varnish would not take the configuration: {_told(output)}", where="varnishd -C")

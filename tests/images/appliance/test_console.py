@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import select
 import threading
 import time
@@ -107,6 +108,8 @@ def line(tmp_path: Path) -> Iterator[Line]:
 
 
 def test_network_and_state(line: Line) -> None:
+    line.places.run.mkdir(parents=True, exist_ok=True)
+    (line.places.run / "agent.json").write_text('{"revision": 7, "connected": true, "alarms": 2}')
     line.menu()
     line.type("1\r")
     shown = line.expect("none known")
@@ -116,6 +119,8 @@ def test_network_and_state(line: Line) -> None:
     line.type("2\r")
     shown = line.expect("> ")
     assert "not enrolled" in shown
+    for row in (r"revision +7", r"session with the NOC +yes", r"alarms +2"):
+        assert re.search(row, shown)
     assert "nf-agent.service  active  run?[2Jning" in shown
 
 

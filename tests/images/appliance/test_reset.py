@@ -14,10 +14,8 @@ from images.appliance import reset
 from images.appliance.disk import Disk, Partition
 from images.appliance.places import Places, write_durable
 from images.appliance.system import Program
-from images.appliance.wipe import CODE_S, WipeOperation
+from images.appliance.wipe import CODE_S, Wipe
 from nf.clock import VirtualClock
-from nf.contracts.driver import Checkpoint, Context
-from nf.contracts.json import JsonObject
 from nf.errors import DriverError, InputError, NotFoundError, RefusedError
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -96,52 +94,46 @@ def test_a_machine_without_identity_can_be_reset_too(places: Places) -> None:
 # ---- ordered by the NOC ----
 
 
-class Steps:
+class Ordered:
     def __init__(self) -> None:
-        self.saved: JsonObject = {}
         self.clock = VirtualClock()
         self.executor = Recorder()
-        self.operation = WipeOperation(self.clock, self.executor)
+        self.wipe = Wipe(self.clock, self.executor)
 
-    async def __call__(self, arguments: JsonObject, data: JsonObject | None = None) -> JsonObject:
-        checkpoint = Checkpoint(data or {}, self.saved.update)
-        return await self.operation.run(arguments, checkpoint, Context(self.clock, 60.0))
+    async def code(self) -> str:
+        return str((await self.wipe.order(""))["code"])
 
 
 async def test_two_steps() -> None:
-    steps = Steps()
-    first = await steps({})
+    ordered = Ordered()
+    first = await ordered.wipe.order("")
     assert first["wiped"] is False
-    assert steps.executor.ran == []
-    done = await steps({"code": str(first["code"]).lower()})
+    assert ordered.executor.ran == []
+    done = await ordered.wipe.order(str(first["code"]).lower())
     assert done["wiped"] is True
-    assert steps.executor.ran == ["systemctl start nf-reset@wipe.service"]
-    assert steps.saved == {"ordered": True}
+    assert ordered.executor.ran == ["systemctl start nf-reset@wipe.service"]
 
 
 async def test_a_code_is_tried_once() -> None:
-    steps = Steps()
-    code = (await steps({}))["code"]
-    for wrong in ("", "ÄÖÜ", "AAAAAAAA"):
+    ordered = Ordered()
+    code = await ordered.code()
+    for wrong in ("ÄÖÜ", "AAAAAAAA", code):
         with pytest.raises(RefusedError):
-            await steps({"code": wrong})
+            await ordered.wipe.order(wrong)
+    assert ordered.executor.ran == []
+
+
+async def test_a_code_grows_old_and_only_the_last_one_counts() -> None:
+    ordered = Ordered()
+    code = await ordered.code()
+    await ordered.clock.advance(CODE_S + 1)
     with pytest.raises(RefusedError):
-        await steps({"code": code})
-    assert steps.executor.ran == []
-
-
-async def test_a_code_grows_old() -> None:
-    steps = Steps()
-    code = (await steps({}))["code"]
-    await steps.clock.advance(CODE_S + 1)
+        await ordered.wipe.order(code)
+    first, second = await ordered.code(), await ordered.code()
     with pytest.raises(RefusedError):
-        await steps({"code": code})
-
-
-async def test_after_a_crash_the_order_is_given_again() -> None:
-    steps = Steps()
-    assert (await steps({}, {"ordered": True}))["wiped"] is True
-    assert steps.executor.ran == ["systemctl start nf-reset@wipe.service"]
+        await ordered.wipe.order(first)
+    with pytest.raises(RefusedError):
+        await ordered.wipe.order(second)
 
 
 def test_the_mark_is_plain(places: Places) -> None:

@@ -13,8 +13,9 @@ from images.builder import programs, python
 from images.builder.build import build_image
 from images.builder.manifest import FileEntry, Manifest, PackageEntry, SourceEntry, parse_manifest, read_manifest
 from images.builder.order import Options, source_epoch
-from images.builder.progress import Steps, part
+from images.builder.progress import Steps
 from images.commands.build import build
+from images.report import part
 from nf.errors import DriverError, InputError, IntegrityError, NfError, NotFoundError, RefusedError, UnavailableError
 
 

@@ -142,7 +142,7 @@ def test_flash_onto_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     build, device, public = tmp_path / "build", tmp_path / "device", tmp_path / "manifest.pub"
     build.mkdir()
     (build / "disk.img").write_bytes(image)
-    entry = {"octets": len(image), "sha256": hashlib.sha256(image).hexdigest()}
+    entry = {"size": len(image), "sha256": hashlib.sha256(image).hexdigest()}
     text = json.dumps({"role": "pop", "version": "1", "files": {"disk.img": entry}}).encode()
     (build / "manifest.json").write_bytes(text)
     (build / "manifest.json.sig").write_bytes(key.sign(text))
@@ -187,7 +187,7 @@ def test_the_medium(tmp_path: Path, require_programs: Callable[..., None]) -> No
     (build / "disk.img").write_bytes(os.urandom(1 << 20))
     make_volume(build / "esp.vfat", "ESP", octets=64 << 20).write("grub/grubenv", b"old")
     data = (build / "disk.img").read_bytes()
-    entry = {"octets": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    entry = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     (build / "manifest.json").write_text(json.dumps({"role": "pop", "version": "1", "files": {"disk.img": entry}}))
     sign_manifest(build / "manifest.json", keys)
     out = tmp_path / "installer.img"

@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from images.flash import writer
-from images.flash.payload import open_payload, public_key
+from images.flash.payload import open_payload
 from images.flash.targets import Target, check, disks, find
 from images.flash.writer import MIB, flash
+from images.signing.manifest import public_key
 from nf.errors import IntegrityError, NfError, NotFoundError, RefusedError
 
 _KEY = Ed25519PrivateKey.generate()
@@ -28,7 +29,7 @@ _PUBLIC = _KEY.public_key()
 def _build(place: Path, image: bytes, *, key: Ed25519PrivateKey = _KEY, **more: object) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     (place / "disk.img").write_bytes(image)
-    entry = {"octets": len(image), "sha256": hashlib.sha256(image).hexdigest()}
+    entry = {"size": len(image), "sha256": hashlib.sha256(image).hexdigest()}
     text = json.dumps({"role": "pop", "version": "1.2", "files": {"disk.img": entry}, **more}).encode()
     (place / "manifest.json").write_bytes(text)
     (place / "manifest.json.sig").write_bytes(key.sign(text))

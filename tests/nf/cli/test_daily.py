@@ -165,6 +165,21 @@ def test_replace(nf: Nf, noc: FakeNoc) -> None:
     assert nf("appliance", "replace", "pop2", "--reason", "burnt").code == 2
 
 
+def test_wipe_in_two_steps(nf: Nf, noc: FakeNoc) -> None:
+    noc.answers["WipeAppliance"] = noc_pb2.WipeApplianceResponse(appliance="pop2", code="K7QX", code_expires_s=600)
+    answer = nf("appliance", "wipe", "pop2", "--reason", "sold")
+    assert answer.out == "K7QX\n"
+    assert "nothing was changed" in answer.err
+    assert "--code K7QX within 10 minutes" in answer.err
+    noc.answers["WipeAppliance"] = noc_pb2.WipeApplianceResponse(appliance="pop2", wiped=True, reboots_in_s=10)
+    answer = nf("appliance", "wipe", "pop2", "--reason", "sold", "--code", "K7QX")
+    assert answer.out.startswith("pop2 is wiped: its keys are destroyed; it reboots in 10 s")
+    assert [one.code for one in noc.requests("WipeAppliance")] == ["", "K7QX"]
+    noc.answers["WipeAppliance"] = RefusedError("runs from no image", where="pop2")
+    assert nf("appliance", "wipe", "pop2", "--reason", "sold").code == 3
+    assert nf("appliance", "wipe", "pop2").code == 2
+
+
 def test_drain_and_return_show_their_progress(nf: Nf, noc: FakeNoc, monkeypatch: pytest.MonkeyPatch) -> None:
     step = noc_pb2.DrainEvent(appliance="pop2", state="drained", done=1, total=1, text="cost 65535")
     end = noc_pb2.DrainEvent(state="drained", done=1, total=1, text="receivers stay", drain=DRAIN)

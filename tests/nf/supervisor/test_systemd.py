@@ -313,3 +313,32 @@ def test_the_agents_own_service_starts_and_lives_in_its_sandbox() -> None:
         systemctl("stop", unit.name)
         unit.unlink()
         systemctl("daemon-reload")
+
+
+@inside
+def test_the_agent_may_start_the_wipe_from_its_sandbox() -> None:
+    """By systemctl, as `nf appliance wipe` has it; what stands for the wipe only leaves a sign."""
+    shipped = Path(__file__).parents[3] / "images/files/common/usr/lib/systemd/system/nf-agent.service"
+    sandbox = [
+        line
+        for line in shipped.read_text().partition("OOMScoreAdjust=")[2].partition("[Install]")[0].splitlines()
+        if "=" in line and not line.startswith(("#", "-"))
+    ]
+    asks, wipe, sign = LINKS / "nf-asks.service", LINKS / "nf-reset@.service", Path("/run/nf/wiped")
+    start = "ExecStart=systemctl start nf-reset@wipe.service"
+    asks.write_text("\n".join(["[Service]", "Type=oneshot", start, *sandbox, ""]))
+    wipe.write_text(f"[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=touch {sign}\n")
+    try:
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+        done = subprocess.run(["systemctl", "start", asks.name], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, _journal(asks.name)
+        assert sign.exists()
+    finally:
+        asks.unlink()
+        wipe.unlink()
+        sign.unlink(missing_ok=True)
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+
+
+def _journal(unit: str) -> str:
+    return subprocess.run(["journalctl", "--unit", unit], check=False, capture_output=True, text=True).stdout

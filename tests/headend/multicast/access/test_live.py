@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
@@ -179,11 +180,13 @@ def _passes_nothing(lan: Edge) -> Callable[..., Any]:
 def test_igmp_above_the_rate_is_dropped_and_what_only_routers_send_as_well(lan: Edge) -> None:
     section = bridged(access_port("eth1", igmp_rate=5), access_port("eth2"))
     with standing(lan, section), wires(lan) as (taps, reporters), streaming(lan, G1):
+        start = time.monotonic()
         for number in range(60):
             reporters[0].report(lan.host_address(1), record(JOIN, group(1000 + number)))
+        refilled = 5 * (time.monotonic() - start)  # the longer the burst takes, the more of it is within the rate
         sample = lan.pop.call(_sample, lan, "eth1")
-        assert 50 <= sample.values["igmp_dropped"] <= 55
-        assert sample.values["channels"] <= 8
+        assert 50 - refilled <= sample.values["igmp_dropped"] <= 55
+        assert sample.values["channels"] <= 8 + refilled
         forged = lan.pop.start(_next_alarm, lan, "subscriber-not-a-router", Severity.WARNING)
         while not forged.done():
             reporters[1].datagram("10.3.9.0", ALL_SYSTEMS, build_query(Query()))
