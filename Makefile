@@ -31,7 +31,8 @@ demo:
 	@$(BIN)/python -m lab.scenarios.demo
 
 # Live tests run side by side too, each worker in namespaces of its own: all but tests/interop wait most of their time.
-SIDE_BY_SIDE := --dist loadfile --tx '$(WORKERS)*popen//python=tests/support/isolated $(BIN)/python'
+# They run real daemons and count packets: no more of them than there are processors.
+SIDE_BY_SIDE := --dist loadfile --tx '$(shell nproc)*popen//python=tests/support/isolated $(BIN)/python'
 
 test: setup
 ifeq ($(strip $(ARGS)),)
@@ -71,11 +72,11 @@ image:
 
 image-test:
 	@sh lab/setup.sh image
-	$(BIN)/pytest -x -o faulthandler_timeout=0 tests/image/test_appliance.py $(ARGS)
+	$(BIN)/pytest -x -o faulthandler_timeout=0 -m image tests/lab/machine tests/image/test_appliance.py $(ARGS)
 
 image-test-all:
 	@sh lab/setup.sh image
-	$(BIN)/pytest -x -o faulthandler_timeout=0 tests/image/test_appliance.py tests/image/test_roles.py $(ARGS)
+	$(BIN)/pytest -x -o faulthandler_timeout=0 -m image tests/lab/machine tests/image/test_appliance.py tests/image/test_roles.py $(ARGS)
 
 image-test-cuts:
 	@sh lab/setup.sh image

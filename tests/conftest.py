@@ -15,6 +15,10 @@ from xdist.scheduler import LoadFileScheduling
 settings.register_profile("nf", deadline=None)
 settings.load_profile("nf")
 
+# Readline sets them in pytest's own process, so that workers have them: tables would be as narrow as its terminal.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
 
 class _Rooms(LoadFileScheduling):
     """Live tests side by side: those of a file share what it sets up, and all of tests/interop its one network."""

@@ -24,7 +24,7 @@ from images.builder import packages, python, rootfs, services, sources, tree
 from images.builder.manifest import Manifest, OverlayEntry, PackageEntry
 from images.builder.order import FILES, Built, Options, source_commit, source_epoch
 from images.builder.packages import Cache, Selection
-from images.builder.programs import require_programs, require_root
+from images.builder.programs import CHAIN_PACKAGES, PACKAGES, require_programs, require_root
 from images.builder.progress import Display, Silence, Steps
 from images.recipe import ARCHITECTURE, Recipe, load_recipe
 from images.report import Report, part
@@ -72,7 +72,7 @@ def build_image(options: Options, display: Display | None = None) -> Built:
     epoch = source_epoch(options.source, options.epoch)
     keys = _load_keys(options)
     require_root("a build sets up packages and keeps their owners: it")
-    require_programs()
+    require_programs(PACKAGES if options.root_only else {**PACKAGES, **CHAIN_PACKAGES})
     sources.require_keyring()
     cache = Cache(options.cache.resolve())
     cache.make()

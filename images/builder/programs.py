@@ -22,6 +22,19 @@ PACKAGES: Mapping[str, str] = {
 }
 """Program -> the Debian package that has it."""
 
+CHAIN_PACKAGES: Mapping[str, str] = {
+    "grub-mkimage": "grub-efi-amd64-bin",
+    "mcopy": "mtools",
+    "mkfs.vfat": "dosfstools",
+    "mksquashfs": "squashfs-tools",
+    "openssl": "openssl",
+    "osslsigncode": "osslsigncode",
+    "sbverify": "sbsigntool",
+    "sfdisk": "fdisk",
+    "veritysetup": "cryptsetup-bin",
+}
+"""The same, of what makes the boot chain, the disk and the bundle."""
+
 _LAST_WORDS = 8
 
 
@@ -33,11 +46,11 @@ def require_root(what: str) -> None:
         )
 
 
-def require_programs(names: Sequence[str] = tuple(PACKAGES)) -> None:
-    """Raises UnavailableError that names the packages of all that are missing."""
-    missing = [name for name in names if shutil.which(name, path=PATH) is None]
+def require_programs(needed: Mapping[str, str] = PACKAGES) -> None:
+    """`needed`: program -> its package. Raises UnavailableError that names the packages of all that are missing."""
+    missing = [name for name in needed if shutil.which(name, path=PATH) is None]
     if missing:
-        packages = " ".join(sorted({PACKAGES.get(name, name) for name in missing}))
+        packages = " ".join(sorted({needed[name] for name in missing}))
         raise UnavailableError(
             f"not installed: {', '.join(missing)}", where="nf image build", remedy=f"apt-get install {packages}"
         )

@@ -102,7 +102,7 @@ def build(
     """Build the image of a role: root, signed boot chain, disk image, update bundle, bills of materials. Needs root."""
     from images.builder.build import build_image
     from images.builder.order import Options
-    from images.builder.progress import Terminal
+    from images.commands.progress import Terminal
 
     if kernel not in _KERNELS:
         raise InputError(f"no kernel {kernel!r}", where="--kernel", remedy=f"one of: {', '.join(_KERNELS)}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -28,11 +26,12 @@ def installer(
     json: JsonOption = False,
 ) -> None:
     """Make an installer medium for USB or network boot: it writes this image to a chosen disk, and seeds it."""
+    from images.commands.progress import Terminal
     from images.flash.medium import make_medium
     from images.signing.keys import load_keys
 
-    with _progress() as report:
-        payload = make_medium(image, load_keys(keys), output, report)
+    with Terminal() as shown:
+        payload = make_medium(image, load_keys(keys), output, shown.report)
     octets = output.stat().st_size
     if json:
         CLIENT.get().print_json(
@@ -62,6 +61,7 @@ def flash(
 ) -> None:
     """Write an image to a disk of this machine: signature first, then written, read back, and seeded."""
     from images.appliance.system import System
+    from images.commands.progress import Terminal
     from images.flash import targets
     from images.flash.installer import seed_disk
     from images.flash.payload import open_payload
@@ -75,8 +75,8 @@ def flash(
     targets.check(target, payload.size)
     if not yes:
         _confirm(target.title, str(target.node), target.holds)
-    with _progress() as report:
-        write(payload, target, report)
+    with Terminal() as shown:
+        write(payload, target, shown.report)
     serial = None if data is None or seed is None else seed_disk(target.node, data, seed.parent, System())
     if json:
         client.print_json(
@@ -115,31 +115,3 @@ def _confirm(title: str, node: str, holds: tuple[str, ...]) -> None:
         client.say(f"  it holds {held}")
     if typer.prompt(f"Type {node} to go on", default="", show_default=False, err=True) != node:
         raise RefusedError("this is not the name of the disk; nothing was written", where=node)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[float, str], None]]:
-    """A bar on a terminal, a line for each kind of work elsewhere; on stderr."""
-    if not sys.stderr.isatty():
-        told = ""
-
-        def line(fraction: float, text: str) -> None:
-            nonlocal told
-            if text != told:
-                told = text
-                typer.echo(f"{fraction:4.0%}  {text}", err=True)
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description:<20}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task("", total=1.0)
-        yield lambda fraction, text: bars.update(task, completed=fraction, description=text)

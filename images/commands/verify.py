@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +11,7 @@ from nf.contracts.noc_client import CLIENT
 from nf.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from images.supply.checks import Report, Verification
+    from images.supply.checks import Verification
 
 
 def verify(
@@ -36,11 +35,12 @@ def verify(
 
     Exit code 9 when anything failed, or when something that belongs to it could not be checked.
     """
+    from images.commands.progress import Terminal
     from images.supply.keyring import load_keyring
     from images.supply.verify import verify as judge
 
     keyring = load_keyring(keys)
-    with _Progress() as progress:
+    with Terminal(lines=False) as progress:  # the table says it all afterwards
         found = judge(path, keyring, report=progress.report)
     client = CLIENT.get()
     if json:
@@ -76,35 +76,3 @@ def _as_json(found: Verification) -> dict[str, Any]:
         ],
         "notes": list(found.notes),
     }
-
-
-class _Progress:
-    """A bar on a terminal, nothing elsewhere: the table says it all afterwards."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._permille = 0
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            self._bar = typer.progressbar(length=1000, file=sys.stderr, show_eta=False, item_show_func=_shown)
-            self._bar.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(*error)
-
-    @property
-    def report(self) -> Report:
-        return self._report
-
-    def _report(self, share: float, text: str) -> None:
-        if self._bar is not None:
-            step = int(share * 1000) - self._permille
-            self._permille += step
-            self._bar.update(step, text)
-
-
-def _shown(text: str | None) -> str:
-    return text or ""

@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from images.report import Report
 from images.supply import strict_json
-from images.supply.checks import Report
 from images.supply.licences import Licensed
 from nf.errors import DriverError, InputError, UnavailableError
 

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from images.report import Report, silent
 from images.supply import artefacts, chain, gpt, pe, provenance, shipped
-from images.supply.checks import Checks, Report, Verification
+from images.supply.checks import Checks, Verification
 from images.supply.keyring import Keyring, require_signature
 from images.supply.region import Region, opened
 from images.supply.shipped import Shipped
@@ -42,11 +43,7 @@ _BESIDE: Final = {MANIFEST, SIGNATURE, provenance.FILE}
 _LARGEST_TEXT: Final = 64 << 20
 
 
-def _silent(_share: float, _text: str) -> None:
-    """Nobody looks."""
-
-
-def verify(path: Path, keyring: Keyring, *, report: Report = _silent, now: datetime | None = None) -> Verification:
+def verify(path: Path, keyring: Keyring, *, report: Report = silent, now: datetime | None = None) -> Verification:
     """Judge `path` by the public keys in `keyring`. `now` is when the bundle's certificate must be valid.
 
     Raises NotFoundError and InputError when there is nothing to judge; everything else is a verdict.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from lab.machine.sockets import end
 from lab.machine.transcript import Transcript
 from nf.errors import DeadlineError, DriverError, UnavailableError
 
@@ -36,13 +36,7 @@ class SerialConsole:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            with contextlib.suppress(OSError):
-                await self._writer.wait_closed()
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        await end(self._server, self._writer)
         self._socket.unlink(missing_ok=True)
 
     def age(self) -> float:

@@ -134,14 +134,14 @@ class Machine:
 
     def _prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.spec.direct is None or self.spec.variables is not None:
-            template = self.spec.variables or find_firmware().variables
-            if not (self.folder / "variables.fd").exists():
-                shutil.copyfile(template, self.folder / "variables.fd")
         if self.spec.disk is not None:
             disks.overlay(self.spec.disk, self.disk, at_least_mib=self.spec.disk_mib)
         for number, volume in enumerate(self.spec.volumes):
             disks.copy(volume, self.folder / f"volume{number}.img")
+        if self.spec.direct is None or self.spec.variables is not None:
+            template = self.spec.variables or find_firmware().variables
+            if not (self.folder / "variables.fd").exists():
+                shutil.copyfile(template, self.folder / "variables.fd")
 
     def _parts(self, sockets: Path) -> Parts:
         variables = self.folder / "variables.fd"

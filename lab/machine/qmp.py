@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from lab.machine.sockets import end
 from nf.errors import DeadlineError, DriverError, IntegrityError, UnavailableError
 
 MAX_LINE = 1 << 20
@@ -115,13 +115,7 @@ class Monitor:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            with contextlib.suppress(OSError):
-                await self._writer.wait_closed()
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        await end(self._server, self._writer)
         self._socket.unlink(missing_ok=True)
 
     async def execute(self, command: str, **arguments: Any) -> Any:

@@ -15,18 +15,16 @@ if TYPE_CHECKING:
     from nf.control.v1.upgrade_pb2 import Upgrade
 
 
-class CommitProgress:
-    """Fed with the events of one commit; a context manager, so that the terminal is always given back."""
+class _Bars:
+    """A context manager, so that the terminal is always given back. Elsewhere there are no bars."""
 
     def __init__(self) -> None:
-        self.appliances = 0  # the most that took part in a phase
-        self._last_line = ""
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
         if is_interactive():
-            self._bars = _bars()
+            self._bars = self._open()
             self._bars.start()
         return self
 
@@ -35,6 +33,28 @@ class CommitProgress:
     ) -> None:
         if self._bars is not None:
             self._bars.stop()
+
+    @staticmethod
+    def _open() -> Progress:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        return Progress(
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[what]}", markup=False),
+            console=err(),
+        )
+
+
+class CommitProgress(_Bars):
+    """Fed with the events of one commit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appliances = 0  # the most that took part in a phase
+        self._last_line = ""
 
     def take(self, event: CommitEvent) -> None:
         self.appliances = max(self.appliances, event.total)
@@ -61,38 +81,12 @@ class CommitProgress:
         bars.update(self._tasks[label], completed=event.done, total=event.total or None, what=what)
 
 
-def _bars() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    return Progress(
-        TextColumn("{task.description:<18}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[what]}", markup=False),
-        console=err(),
-    )
-
-
-class OperationProgress:
+class OperationProgress(_Bars):
     """As `CommitProgress`, fed with the events of a fleet operation: a bar for each appliance."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._last: dict[str, str] = {}
-        self._bars: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        if is_interactive():
-            self._bars = _bars()
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
 
     def take(self, event: OperationEvent) -> None:
         if not event.appliance:
@@ -109,32 +103,20 @@ class OperationProgress:
         self._bars.update(self._tasks[event.appliance], completed=round(event.fraction * 100), what=what)
 
 
-class StepProgress:
+class StepProgress(_Bars):
     """The progress of work here, in octets: a bar for each step; elsewhere than on a terminal its end only."""
 
-    def __init__(self) -> None:
-        self._bars: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
+    @staticmethod
+    def _open() -> Progress:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    def __enter__(self) -> Self:
-        if is_interactive():
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-            self._bars = Progress(
-                TextColumn("{task.description:<18}"),
-                BarColumn(bar_width=24),
-                DownloadColumn(binary_units=True),
-                TransferSpeedColumn(),
-                console=err(),
-            )
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+        return Progress(
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=24),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            console=err(),
+        )
 
     def step(self, label: str, done: int, total: int) -> None:
         if self._bars is None:
@@ -146,7 +128,7 @@ class StepProgress:
         self._bars.update(self._tasks[label], completed=done)
 
 
-class UpgradeProgress:
+class UpgradeProgress(_Bars):
     """As `CommitProgress`, fed with an upgrade as it stands: a bar for each appliance, over its whole way."""
 
     _WAY: ClassVar = {
@@ -162,21 +144,8 @@ class UpgradeProgress:
     """State -> where on its way it begins and ends, percent."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._last: dict[str, str] = {}
-        self._bars: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        if is_interactive():
-            self._bars = _bars()
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
 
     def take(self, upgrade: Upgrade) -> None:
         for member in upgrade.members:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from images.appliance.places import Places, remove_durable, replace_secret, shre
 from images.appliance.storage import Storage
 from images.appliance.storage_plan import Content, Course, Facts
 from images.appliance.system import Program
+from images.builder.order import FILES
 from nf.errors import DriverError, IntegrityError, NfError, StorageError
 
 _HEAD = 4096
@@ -432,3 +434,12 @@ def test_a_cipher_that_is_still_being_tested_is_waited_for(tmp_path: Path) -> No
 
 def test_a_second_header_is_a_header() -> None:
     assert storage_plan.classify(bytes(0x8000) + b"SKUL\xba\xbe") is Content.LUKS
+
+
+def test_no_target_mounts_the_esp_before_this_does() -> None:
+    """An installer would wait for it on an empty machine, and find the disk in use on one that was installed before."""
+    units = FILES / "common/usr/lib/systemd/system"
+    mount = (units / "efi.mount").read_text()
+    assert "[Install]" not in mount
+    assert re.search(r"^After=.*\bnf-data\.service\b", mount, re.MULTILINE)
+    assert not [link for place in ("wants", "requires") for link in units.glob(f"*.{place}/efi.mount")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,15 @@ def test_without_root_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "PATH", "/nowhere")
     with pytest.raises(UnavailableError) as caught:
-        programs.require_programs(["mmdebstrap", "unshare"])
+        programs.require_programs({"mmdebstrap": "mmdebstrap", "unshare": "util-linux"})
     assert caught.value.remedy == "apt-get install mmdebstrap util-linux"
+
+
+def test_what_a_step_would_miss_is_asked_for_before_the_first() -> None:
+    steps = "".join(path.read_text() for path in Path(programs.__file__).parent.glob("*.py"))
+    named = set(re.findall(r'package="([^"]+)"', steps))
+    assert named
+    assert named <= {*programs.PACKAGES.values(), *programs.CHAIN_PACKAGES.values()}
 
 
 @pytest.mark.parametrize("version", ["", "../x", "a b", "-1", "x" * 65])

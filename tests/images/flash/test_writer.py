@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from images.builder.manifest import describe_files
 from images.flash import writer
 from images.flash.payload import open_payload
 from images.flash.targets import Target, check, disks, find
@@ -29,8 +29,8 @@ _PUBLIC = _KEY.public_key()
 def _build(place: Path, image: bytes, *, key: Ed25519PrivateKey = _KEY, **more: object) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     (place / "disk.img").write_bytes(image)
-    entry = {"size": len(image), "sha256": hashlib.sha256(image).hexdigest()}
-    text = json.dumps({"role": "pop", "version": "1.2", "files": {"disk.img": entry}, **more}).encode()
+    files = {name: entry.model_dump() for name, entry in describe_files(place, ["disk.img"]).items()}
+    text = json.dumps({"role": "pop", "version": "1.2", "files": files, **more}).encode()
     (place / "manifest.json").write_bytes(text)
     (place / "manifest.json.sig").write_bytes(key.sign(text))
     return place

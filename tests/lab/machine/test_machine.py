@@ -19,15 +19,18 @@ PATIENCE_S = 240.0  # five seconds where nothing else runs
 
 @pytest.fixture
 def disk(tmp_path: Path, require_programs: Callable[..., None]) -> Path:
-    require_programs("qemu-system-x86_64", "qemu-img", "swtpm", "setpriv")
+    require_programs("qemu-img")
     made = tmp_path / "disk.img"
     made.write_bytes(bytes(1 << 20))
     return made
 
 
-@pytest.mark.daemon
+@pytest.mark.image
 @pytest.mark.timeout(900)
-def test_a_machine_comes_up_is_cut_off_and_comes_up_again(disk: Path, tmp_path: Path) -> None:
+def test_a_machine_comes_up_is_cut_off_and_comes_up_again(
+    disk: Path, tmp_path: Path, require_programs: Callable[..., None]
+) -> None:
+    require_programs("qemu-system-x86_64", "swtpm", "setpriv")
     spec = MachineSpec("bare", disk=disk, disk_mib=2, cards=(Card(card_address("bare", 0)),), memory_mib=256)
     with DrivenMachine(spec, tmp_path / "bare") as machine:
         assert not machine.running

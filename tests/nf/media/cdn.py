@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from nf.media.documents import EdgeChannel, EdgeSection, Parent, ShieldChannel, ShieldSection
-from nf.media.http import Response, get_once
+from nf.media.http import Response, cache_status, get_once
+from tests.headend.multicast.tree.network import until
 
 ORIGIN, SHIELD, OTHER_SHIELD, EDGE, STRANGER = (f"127.0.1.{number}" for number in (10, 11, 12, 13, 14))
 ORIGIN_PORT, SHIELD_PORT, EDGE_PORT = 8333, 6081, 8080
 HOST = "cdn.streamverse.test"
 BODY = b"x" * 1000
+PATIENCE_S = 30.0
 
 
 @dataclass
@@ -86,11 +88,20 @@ def edge_section(*channels: str, shields: tuple[str, ...] = (SHIELD, OTHER_SHIEL
 
 
 async def from_shield(path: str) -> Response:
-    return await get_once(f"http://{SHIELD}:{SHIELD_PORT}{path}")
+    return await get_once(f"http://{SHIELD}:{SHIELD_PORT}{path}", timeout_s=PATIENCE_S)
 
 
 async def from_edge(path: str) -> Response:
-    return await get_once(f"http://{EDGE}:{EDGE_PORT}{path}", {"Host": HOST})
+    return await get_once(f"http://{EDGE}:{EDGE_PORT}{path}", {"Host": HOST}, timeout_s=PATIENCE_S)
+
+
+async def edge_stores(path: str) -> None:
+    """Traffic Server serves before its cache is ready: wait until it keeps what it serves."""
+
+    async def stored() -> bool:
+        return cache_status((await from_edge(path)).headers) == "hit"
+
+    await until(stored)
 
 
 async def ask(method: str, address: str, port: int, path: str, source: str, **headers: str) -> int:

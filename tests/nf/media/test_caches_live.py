@@ -40,6 +40,7 @@ from tests.nf.media.cdn import (
     STRANGER,
     ask,
     edge_section,
+    edge_stores,
     from_edge,
     from_shield,
     many,
@@ -82,6 +83,8 @@ def base(node: Node, shield: ShieldDriver, edge: EdgeDriver) -> None:
 def test_the_first_request_fills_and_the_next_is_a_hit(node: Node, base: None) -> None:
     async def play() -> None:
         async with origin() as source:
+            await edge_stores("/ch1/any.m4s")
+            source.asked.clear()
             first, second = await from_edge("/ch1/first.m4s"), await from_edge("/ch1/first.m4s?session=1")
             assert (first.status, first.body) == (200, BODY)
             assert cache_status(first.headers) == "miss"

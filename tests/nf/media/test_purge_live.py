@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,7 +19,7 @@ from nf.media.purge import ELAPSED, PURGE
 from nf.media.shield.driver import ShieldDriver
 from nf.media.shield.driver import create as create_shield
 from tests.headend.multicast.tree.network import Node, commit, context, nodes, until
-from tests.nf.media.cdn import HOST, edge_section, from_edge, from_shield, origin, shield_section
+from tests.nf.media.cdn import HOST, edge_section, edge_stores, from_edge, from_shield, origin, shield_section
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
@@ -52,6 +53,7 @@ async def run(operation: Operation, arguments: JsonObject) -> JsonObject:
 
 
 async def fill() -> None:
+    await edge_stores("/ch2/v0/1.m4s")
     for channel in ("ch1", "ch2"):
         for name in NAMES:
             await from_edge(f"/{channel}/{name}")
@@ -65,6 +67,7 @@ def test_a_channel_is_purged_shield_first_and_another_stays(node: Node, shield: 
         async with origin() as source:
             await fill()
             source.asked.clear()
+            begun = time.monotonic()
             done = await run(shield.operations[PURGE], {"channel": "ch1", ELAPSED: 0.0})
             assert done["refetched"] == 2
             assert done["purged"] == 3
@@ -72,7 +75,7 @@ def test_a_channel_is_purged_shield_first_and_another_stays(node: Node, shield: 
             assert (done["refetched"], done["refilled"], done["gone"]) == (4, 0, 0)  # with and without the port
             refilled = await from_edge("/ch1/v0/1.m4s")
             assert cache_status(refilled.headers) == "miss"
-            assert int(refilled.headers["age"]) <= 1
+            assert int(refilled.headers["age"]) <= time.monotonic() - begun + 1
             assert "/media/ch1/v0/1.m4s" in source.asked
             assert cache_status((await from_edge("/ch2/v0/1.m4s")).headers) == "hit"
             assert (await from_shield("/media/ch2/v0/1.m4s")).headers["x-shield"] == "hit"

@@ -107,7 +107,7 @@ class Images:
             return answer
 
     async def begin(self, targets: Sequence[str] = ("pop",), **values: Any) -> pb.Upgrade:
-        settings = {"sha256": DIGEST, "hold_s": 1, "patience_s": 6, "soak_s": 0} | values
+        settings = {"sha256": DIGEST, "hold_s": 1, "patience_s": 60, "soak_s": 0} | values
         async with self.client() as noc:
             started: pb.Upgrade = await noc.StartUpgrade(pb.StartUpgradeRequest(targets=targets, **settings))
             return started
@@ -212,7 +212,7 @@ async def test_a_canary_that_falls_back_pauses_it_with_the_reason_and_a_resume_t
         return slot
 
     box.fake.start = sick  # type: ignore[method-assign]
-    started = await images.begin(canary="pop2")
+    started = await images.begin(canary="pop2", patience_s=10)  # as long as a sick one is waited for
     last = (await images.watched(started.id))[-1]
     assert last.state == "paused"
     assert "pop2: fell back from 0.2.0 to 0.1.0: driver table: not converged" in last.text
