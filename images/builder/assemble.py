@@ -10,6 +10,7 @@ from images.builder import manifest as manifests
 from images.builder.boot import make_images
 from images.builder.manifest import Manifest
 from images.builder.progress import Steps
+from images.builder.squashfs import LEVELS, Compression
 from images.report import part
 from images.signing.keys import Keys, manifest_key
 from images.signing.manifest import sign, sign_manifest
@@ -31,6 +32,7 @@ class Parts:
     wheel: Path
     lock: str
     recipe_digest: str
+    compression: Compression = "fast"
 
 
 def assemble(parts: Parts, manifest: Manifest, steps: Steps) -> Manifest:
@@ -49,6 +51,7 @@ def assemble(parts: Parts, manifest: Manifest, steps: Steps) -> Manifest:
             slot_bytes=manifest.slot_octets,
             epoch=epoch,
             kernel=manifest.kernel,
+            level=LEVELS[parts.compression],
             report=report,
         )
     with steps.step("supply") as report:
@@ -82,6 +85,7 @@ def _sign(parts: Parts, manifest: Manifest) -> Manifest:
             "role": full.role,
             "version": full.version,
             "kernel": full.kernel,
+            "compression": parts.compression,
             "overlay": " ".join(full.overlay.packages) if full.overlay else "",
         },
         builder_version=_own_version(full),

@@ -10,7 +10,7 @@ from images.builder.disk import make_disk
 from images.builder.esp import make_boot, make_esp
 from images.builder.grub import make_grub
 from images.builder.initramfs import kernel_path, make_initramfs
-from images.builder.squashfs import make_squashfs
+from images.builder.squashfs import LEVELS, make_squashfs
 from images.builder.uki import command_line, make_uki
 from images.builder.verity import Verity, add_verity, salt
 from images.report import Report, silent
@@ -36,7 +36,7 @@ def make_images(
     slot_bytes: int,
     epoch: int,
     kernel: str = "production",
-    level: int = 9,
+    level: int = LEVELS["fast"],
     report: Report = silent,
 ) -> Images:
     """Writes rootfs.img, nf.efi, boot.vfat, esp.vfat, disk.img and the bundle into `out`, which must be there.

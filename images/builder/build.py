@@ -339,5 +339,6 @@ def _assemble(job: _Job, manifest: Manifest, selection: Selection, lock: str, st
         wheel=next((job.work / "wheel").glob("*.whl")),
         lock=lock,
         recipe_digest=job.recipe.digest(),
+        compression=job.options.compression,
     )
     return assemble(parts, manifest, steps)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from images.builder.manifest import Manifest, SourceEntry
 from images.builder.programs import run
+from images.builder.squashfs import Compression
 from images.recipe import KernelFlavour
 from nf.errors import DriverError, InputError
 
@@ -24,6 +25,7 @@ class Options:
     role: str
     version: str
     kernel: KernelFlavour = "production"
+    compression: Compression = "fast"
     keys: Path | None = None
     output: Path = Path("build/images")
     cache: Path = Path("build/cache")

@@ -6,6 +6,7 @@ with every version and checksum, is the key of the cache, so that a new version 
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -214,7 +215,9 @@ def make_tree(recipe: Recipe, selection: Selection, cache: Cache, out: Path, *, 
 
     Raises DriverError in mmdebstrap's words, IntegrityError when other versions came than were selected.
     """
-    sources = out.with_suffix(".sources")
+    work = out.with_name(f".{os.getpid()}.work")
+    work.mkdir()
+    sources = work / "debian.sources"
     sources.write_text("\n".join(source.text() for source in selection.sources))
     names = selection.names()
     files = " ".join(shlex.quote(str(path)) for path in _archives(selection, cache))
@@ -236,14 +239,14 @@ def make_tree(recipe: Recipe, selection: Selection, cache: Cache, out: Path, *, 
         *(f"--{name}-hook={script}" for name, script in hooks.items()), SUITE, str(out), str(sources),
     ]  # fmt: skip
     # The kernel's own initial file system is not wanted: ours is made later, with our hook.
-    env = environment(TREE_EPOCH, {"INITRD": "No", "TMPDIR": str(out.parent), "DEBIAN_FRONTEND": "noninteractive"})
+    env = environment(TREE_EPOCH, {"INITRD": "No", "TMPDIR": str(work), "DEBIAN_FRONTEND": "noninteractive"})
     try:
         run(command, where=f"image of {recipe.role}", env=env, heard=_Heard(report))
     except BaseException:
         out.unlink(missing_ok=True)
         raise
     finally:
-        sources.unlink(missing_ok=True)
+        remove_tree(work)
 
 
 _STAGES: Mapping[str, tuple[float, str]] = {
@@ -327,8 +330,15 @@ def matches(selection: Selection, tree: Path) -> bool:
 
 
 def prune(directory: Path, *, keep: int) -> None:
-    """Forget the trees that were used longest ago."""
-    trees = sorted(directory.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+    """Forget the trees that were used longest ago, and what builds that were killed have left."""
+    for path in directory.glob(".*"):
+        numbers = [part for part in path.name.split(".") if part.isdecimal()]
+        if numbers and not Path("/proc", numbers[-1]).exists():
+            if path.is_dir():
+                remove_tree(path)
+            else:
+                path.unlink(missing_ok=True)
+    trees = sorted(directory.glob("[!.]*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in trees[keep:]:
         path.unlink(missing_ok=True)
 

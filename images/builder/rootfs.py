@@ -227,9 +227,9 @@ def keep_package_list(tree: Path, lines: Sequence[str]) -> None:
 
 
 def package_octets(tree: Path, package: str) -> int:
-    """What the files of a Debian package take in the root."""
+    """What the files of a Debian package take in the root; a file with many names counts once."""
     info = tree / "var/lib/dpkg/info"
-    octets = 0
+    sizes: dict[int, int] = {}
     for listed in [info / f"{package}.list", *info.glob(f"{package}:*.list")]:
         if not listed.is_file():
             continue
@@ -241,5 +241,6 @@ def package_octets(tree: Path, package: str) -> int:
                 and not path.is_symlink()
                 and not line.startswith(("/boot/", "/var/"))
             ):
-                octets += path.lstat().st_size
-    return octets
+                found = path.lstat()
+                sizes[found.st_ino] = found.st_size
+    return sum(sizes.values())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 _KERNELS = ("production", "cloud")
+_COMPRESSIONS = ("fast", "small")
 
 
 def role_names(incomplete: str) -> list[str]:
@@ -33,6 +34,11 @@ def kernel_names(incomplete: str) -> list[str]:
     return [name for name in _KERNELS if name.startswith(incomplete)]
 
 
+def compression_names(incomplete: str) -> list[str]:
+    """Completion."""
+    return [name for name in _COMPRESSIONS if name.startswith(incomplete)]
+
+
 def build(
     *,
     role: Annotated[
@@ -45,6 +51,14 @@ def build(
             "--kernel", help="production: real hardware; cloud: virtual machines.", autocompletion=kernel_names
         ),
     ] = "production",
+    compression: Annotated[
+        str,
+        typer.Option(
+            "--compression",
+            help="fast; small: 7 % smaller, for eight times the work.",
+            autocompletion=compression_names,
+        ),
+    ] = "fast",
     keys: Annotated[
         Path | None,
         typer.Option("--keys", metavar="DIR", help="Signing keys (`nf image keys init`).", show_default=False),
@@ -92,10 +106,15 @@ def build(
 
     if kernel not in _KERNELS:
         raise InputError(f"no kernel {kernel!r}", where="--kernel", remedy=f"one of: {', '.join(_KERNELS)}")
+    if compression not in _COMPRESSIONS:
+        raise InputError(
+            f"no compression {compression!r}", where="--compression", remedy=f"one of: {', '.join(_COMPRESSIONS)}"
+        )
     options = Options(
         role=role,
         version=version or installed_version("streamverse-nf"),
         kernel="cloud" if kernel == "cloud" else "production",
+        compression="small" if compression == "small" else "fast",
         keys=keys,
         output=output,
         cache=cache,

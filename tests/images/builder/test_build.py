@@ -15,6 +15,7 @@ from images.builder.build import build_image
 from images.builder.manifest import FileEntry, Manifest, PackageEntry, SourceEntry, parse_manifest, read_manifest
 from images.builder.order import Options, source_epoch
 from images.builder.progress import Steps
+from images.commands.build import build
 from images.report import part
 from nf.errors import DriverError, InputError, IntegrityError, NfError, NotFoundError, RefusedError, UnavailableError
 
@@ -75,6 +76,12 @@ def test_the_time_of_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("SOURCE_DATE_EPOCH")
     with pytest.raises(InputError, match="SOURCE_DATE_EPOCH"):
         source_epoch(tmp_path)
+
+
+def test_a_compression_that_is_none_is_told_before_anything_begins() -> None:
+    with pytest.raises(InputError, match="tiny") as caught:
+        build(role="pop", compression="tiny")
+    assert caught.value.remedy == "one of: fast, small"
 
 
 class Seen:

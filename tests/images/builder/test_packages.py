@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -136,11 +137,18 @@ def test_the_cache_forgets_what_was_used_longest_ago(tmp_path: Path) -> None:
     for number in range(5):
         path = cache.trees / f"{number}.tar"
         path.touch()
-        import os
-
         os.utime(path, (number, number))
     prune(cache.trees, keep=2)
     assert sorted(path.stem for path in cache.trees.glob("*.tar")) == ["3", "4"]
+
+
+def test_what_a_killed_build_left_goes_and_that_of_a_running_one_stays(tmp_path: Path) -> None:
+    nobody = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
+    for number in (nobody, os.getpid()):
+        (tmp_path / f".{number}.work/tree").mkdir(parents=True)
+        (tmp_path / f".abc.{number}.tar").touch()
+    prune(tmp_path, keep=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".{os.getpid()}.work", f".abc.{os.getpid()}.tar"]
 
 
 def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:

@@ -48,6 +48,26 @@ def test_shipped_recipes_are_sound(role: str, kernel: str) -> None:
     assert ("non-free-firmware" in recipe.components) is (kernel == "production")
 
 
+DAEMONS = {
+    "frr": "frr.service",
+    "kamailio": "kamailio.service",
+    "rtpengine-daemon": "rtpengine-daemon.service",
+    "janus": "janus.service",
+    "coturn": "coturn.service",
+    "keepalived": "keepalived.service",
+    "trafficserver": "trafficserver.service",
+    "varnish": "varnish.service",
+}
+
+
+@pytest.mark.parametrize("role", ["core", "headend", "pop"])
+def test_no_daemon_starts_with_debians_configuration(role: str) -> None:
+    recipe = load_recipe(role)
+    inside = [unit for package, unit in DAEMONS.items() if package in {one.name for one in recipe.packages}]
+    assert set(inside) <= set(recipe.masked)
+    assert not set(inside) & {*recipe.enabled, *recipe.disabled}
+
+
 def test_an_account_has_one_number_in_all_roles_and_no_number_has_two_accounts() -> None:
     users: dict[str, int] = {}
     owners: dict[int, str] = {}

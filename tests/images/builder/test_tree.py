@@ -195,3 +195,16 @@ def test_cleaning_leaves_mount_points_and_nothing_of_this_hour(tmp_path: Path) -
     assert not (here / "etc/passwd-").exists()
     assert not list((here / "etc/ssh").iterdir())
     assert (here / "tmp").stat().st_mode & 0o7777 == 0o1777
+
+
+def test_a_file_with_many_names_takes_its_room_once(tmp_path: Path) -> None:
+    info = tmp_path / "var/lib/dpkg/info"
+    info.mkdir(parents=True)
+    (tmp_path / "usr/lib").mkdir(parents=True)
+    (tmp_path / "usr/lib/one.so").write_bytes(bytes(100))
+    (tmp_path / "usr/lib/two.so").hardlink_to(tmp_path / "usr/lib/one.so")
+    (tmp_path / "usr/lib/three.so").write_bytes(bytes(7))
+    (info / "drivers:amd64.list").write_text(
+        "/.\n/usr/lib\n/usr/lib/one.so\n/usr/lib/two.so\n/usr/lib/three.so\n/gone\n"
+    )
+    assert rootfs.package_octets(tmp_path, "drivers") == 107
