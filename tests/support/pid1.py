@@ -26,7 +26,10 @@ INSIDE = "NF_TEST_SYSTEMD" in os.environ
 SYSTEMD = Path("/lib/systemd/systemd")
 REPOSITORY = Path(__file__).parents[2]
 SCRATCH = "/srv/nf"
-"""A directory inside, on no file system that a unit's own /tmp would hide."""
+PLACE = "/srv/repository"
+"""Inside: a directory for what tests write, and where this repository is. A unit's own /tmp and its missing /home and
+/root hide neither, wherever the repository is outside.
+"""
 
 _UNSHARE = ("unshare", "--mount", "--net", "--ipc", "--uts", "--")
 _BOOT = r"""
@@ -44,8 +47,10 @@ place=$1; repository=$2; scratch=$3; root=$1/root
 mount -t tmpfs tmpfs "$place"
 mkdir "$place/upper" "$place/work" "$root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$place/upper,workdir=$place/work" "$root"
-mkdir -p "$root$scratch" "$root$repository"
-mount --bind -o ro "$repository" "$root$repository"
+inside="$root/srv/repository"
+mkdir -p "$root$scratch" "$inside" "$place/above" "$place/beside"
+mount -t overlay overlay -o "lowerdir=$repository,upperdir=$place/above,workdir=$place/beside" "$inside"
+for site in "$inside"/.venv/lib/python3*/site-packages; do echo /srv/repository >"$site/nf-machine.pth"; done
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t cgroup2 none "$root/sys/fs/cgroup"
@@ -100,9 +105,10 @@ class Machine:
 
     def pytest(self, *arguments: str, timeout_s: float = 110.0) -> subprocess.CompletedProcess[str]:
         """Tests that say so run against the systemd inside."""
-        place = ("-p", "no:cacheprovider", f"--basetemp={SCRATCH}/pytest", f"--rootdir={REPOSITORY}")
-        marks = ("env", f"--chdir={REPOSITORY}", "NF_TEST_SYSTEMD=1", f"TMPDIR={SCRATCH}", "PYTHONDONTWRITEBYTECODE=1")
-        return self.run(*marks, sys.executable, "-m", "pytest", "-q", *place, *arguments, timeout_s=timeout_s)
+        place = ("-p", "no:cacheprovider", f"--basetemp={SCRATCH}/pytest", f"--rootdir={PLACE}")
+        marks = ("env", f"--chdir={PLACE}", "NF_TEST_SYSTEMD=1", f"TMPDIR={SCRATCH}", "PYTHONDONTWRITEBYTECODE=1")
+        python = sys.executable.replace(str(REPOSITORY), PLACE, 1)
+        return self.run(*marks, python, "-m", "pytest", "-q", *place, *arguments, timeout_s=timeout_s)
 
 
 def _children(pid: int) -> list[int]:
