@@ -293,7 +293,7 @@ def test_the_agents_own_service_starts_and_lives_in_its_sandbox() -> None:
     """As it is shipped, but for where the program is."""
     shipped = Path(__file__).parents[3] / "images/files/common/usr/lib/systemd/system/nf-agent.service"
     unit = LINKS / "nf-agent.service"
-    program = str(Path(sys.executable).parent / "nf")
+    program = f"{sys.executable} -m nf.cli.main"
     unit.write_text(shipped.read_text().replace("/usr/bin/nf", program).replace("WatchdogSec=60", "WatchdogSec=4"))
 
     def systemctl(*arguments: str) -> str:
