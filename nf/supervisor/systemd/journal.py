@@ -8,15 +8,20 @@ from asyncio.subprocess import DEVNULL, PIPE
 from nf.errors import DriverError
 
 _TIMEOUT_S = 20.0
+_SPAWN_FAILED = "641257651c1b4ec9a8624d7a40a9e1e7"  # SD_MESSAGE_SPAWN_FAILED, sd-messages.h
 
 
 async def tail(file: str, lines: int) -> tuple[str, ...]:
-    """The last lines of the unit's own processes, without what systemd says of it. Raises DriverError."""
+    """The last lines of the unit's own processes; of systemd's words only why it could not be started.
+
+    Raises DriverError.
+    """
     if lines <= 0:
         return ()
     await _journalctl("--sync")  # what was written a moment ago may still be on its way
-    match = ("--output=cat", f"--lines={lines}", f"_SYSTEMD_UNIT={file}")
-    written = await _journalctl("--quiet", "--no-pager", "--all", *match)
+    # Who says why it failed is gone at once: often before the journal has seen which unit that was of.
+    match = (f"_SYSTEMD_UNIT={file}", "+", f"UNIT={file}", f"MESSAGE_ID={_SPAWN_FAILED}")
+    written = await _journalctl("--quiet", "--no-pager", "--all", "--output=cat", f"--lines={lines}", *match)
     return tuple(written.splitlines()[-lines:])
 
 
