@@ -235,8 +235,10 @@ class Storage:
         for directory in missing(self._places.var, action.target):
             source, target = self._places.var / directory, action.target / directory
             self._executor.run(program("cp", "-a", "-T", source, target, why=f"bring /var/{directory} from the image"))
-        for private in ("lib/nf", "lib/nf/etc"):
-            (action.target / private).mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Daemons that are not root pass through the first to what is theirs; they cannot read it.
+        for place, mode in (("lib/nf", 0o711), ("lib/nf/etc", 0o700)):
+            (action.target / place).mkdir(parents=True, exist_ok=True)
+            (action.target / place).chmod(mode)
         write_durable(stamp, image.encode())
 
     def _image(self) -> str:
