@@ -292,7 +292,7 @@ async def test_a_restart_of_the_noc_goes_on_where_it_was(images: Images) -> None
     await images.until("pop1", "reboot")
     await fleet.stop_noc()
     box.off.set()
-    await asyncio.sleep(0.3)
+    await fleet.until(lambda: box.fake.version == "0.2.0")  # it restarts while there is no NOC
     await fleet.start_noc()
     fleet.node.upgrades.poll_s = 0.05
     assert (await images.watched(started.id))[-1].state == "done"
