@@ -224,8 +224,8 @@ def _pin_step(pins: Sequence[Json]) -> Step:
         id="tree.pin",
         kind=PIN,
         arguments={"pins": list(pins)},
-        budget_s=15.0,
-        undo_budget_s=15.0,
+        budget_s=30.0,
+        undo_budget_s=30.0,
         summary=f"pin {len(pins)} channels" if pins else "pin nothing",
     )
 

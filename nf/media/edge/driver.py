@@ -22,7 +22,7 @@ from nf.media.edge.telemetry import EVENTS_S, EdgeWatch
 from nf.media.purge import PURGE
 
 CONFIGURE, REMOVE, RESTORE = "edge.configure", "edge.remove", "edge.restore"
-BUDGET_S = 20.0
+BUDGET_S = 40.0
 _POLL_S = 0.2
 
 
@@ -193,7 +193,7 @@ def _remove_step() -> Step:
         id="edge.remove",
         kind=REMOVE,
         arguments={},
-        budget_s=20.0,
+        budget_s=BUDGET_S,
         undo_budget_s=BUDGET_S,
         disruption="the edge cache stops: every player behind it loses its programme",
         summary="remove the edge cache",

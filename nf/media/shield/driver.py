@@ -21,7 +21,7 @@ from nf.media.shield.telemetry import EVENTS_S, ShieldWatch
 from nf.media.shield.varnish import UNIT, Varnish, check_candidate
 
 CONFIGURE, REMOVE, RESTORE = "shield.configure", "shield.remove", "shield.restore"
-BUDGET_S = 15.0
+BUDGET_S = 60.0
 _POLL_S = 0.2
 
 
@@ -171,7 +171,7 @@ def _remove_step() -> Step:
         id="shield.remove",
         kind=REMOVE,
         arguments={},
-        budget_s=20.0,
+        budget_s=BUDGET_S,
         undo_budget_s=BUDGET_S,
         disruption="the shield cache stops: edges go to another shield, or serve nothing new",
         summary="remove the shield cache",

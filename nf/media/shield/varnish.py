@@ -18,7 +18,7 @@ USER, GROUP = "vcache", "varnish"
 VARNISHD = Path("/usr/sbin/varnishd")
 STORAGE = "malloc,128m"
 _ANSWER_TIMEOUT_S = 10.0
-_COMPILE_TIMEOUT_S = 60.0  # gcc, on an appliance whose processors are busy
+_COMPILE_TIMEOUT_S = 45.0  # gcc, on an appliance whose processors are busy
 
 
 def _sandbox(work: Path) -> Sandbox:
