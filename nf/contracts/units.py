@@ -24,7 +24,7 @@ class ReadyKind(Enum):
 class Readiness:
     kind: ReadyKind = ReadyKind.STARTED
     target: str = ""
-    timeout_s: float = 10.0
+    timeout_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

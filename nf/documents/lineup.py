@@ -61,7 +61,7 @@ class OverridePolicy(DocumentModel):
 class Policy(DocumentModel):
     """`deadline`: the whole of a commit at its slowest, undo included, fits into it or the commit is refused.
 
-    A box with routing, caches, packager and sources takes less than 400 s at its slowest.
+    A box with routing, caches, packager and sources takes less than 500 s at its slowest.
     """
 
     deadline_ms: DurationMs = Field(alias="deadline", default=600_000)

@@ -47,7 +47,7 @@ def unit_spec(run_dir: Path) -> UnitSpec:
     """Ready when its socket answers, which it opens when the sets are right."""
     place = str(socket_path(run_dir))
     argv = (sys.executable, "-m", _MODULE, "--section", str(section_path(run_dir)), "--status", place)
-    ready = Readiness(ReadyKind.UNIX_SOCKET, place, 8.0)
+    ready = Readiness(ReadyKind.UNIX_SOCKET, place, 30.0)
     sandbox = Sandbox(
         capabilities=("CAP_NET_ADMIN", "CAP_NET_RAW"),  # nftables and the bridge; IGMP off the wire
         families=("AF_INET", "AF_NETLINK", "AF_PACKET", "AF_UNIX"),

@@ -201,8 +201,8 @@ def _run_step(role: str, old: Part | None, new: Part) -> Step:
         arguments={"role": role, "part": new.to_json()},
         requires=frozenset(new.requires),
         provides=frozenset(new.provides),
-        budget_s=12.0,
-        undo_budget_s=12.0,
+        budget_s=40.0,
+        undo_budget_s=40.0,
         disruption=f"what comes by the {role} stops for about a second" if old is not None else "",
         summary=f"AMT {role}" + (f": {len(new.flows)} flows from {new.relay}" if isinstance(new, AmtGateway) else ""),
     )
@@ -213,7 +213,7 @@ def _stop_step(role: str) -> Step:
         id=f"amt.{role}",
         kind=STOP,
         arguments={"role": role},
-        undo_budget_s=12.0,
+        undo_budget_s=40.0,
         disruption=f"what comes by the {role} stops",
         summary=f"stop the AMT {role}",
     )

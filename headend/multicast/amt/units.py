@@ -40,7 +40,7 @@ def unit_spec(role: str, wanted: Part, run_dir: Path) -> UnitSpec:
     """Ready when its status socket answers, which it opens when it has its other sockets."""
     status = str(socket_path(run_dir, role))
     argv = (sys.executable, "-m", MODULE, role, "--section", wanted.model_dump_json(), "--status", status)
-    ready = Readiness(ReadyKind.UNIX_SOCKET, status, 8.0)
+    ready = Readiness(ReadyKind.UNIX_SOCKET, status, 30.0)
     sandbox = Sandbox(
         capabilities=("CAP_NET_ADMIN", "CAP_NET_RAW"),  # streams off the wire, in buffers above the system's limit
         families=("AF_INET", "AF_NETLINK", "AF_PACKET", "AF_UNIX"),

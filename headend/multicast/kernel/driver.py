@@ -78,8 +78,8 @@ class ProxyDriver:
                     f"{self._appliance}.interface.{name}" for name in (_section(want).uplink, *_section(want).access)
                 ),
                 provides=frozenset({f"{self._appliance}.routing"}),
-                budget_s=20.0,
-                undo_budget_s=20.0,
+                budget_s=40.0,
+                undo_budget_s=40.0,
                 disruption="the proxy starts anew: channels pause until receivers answer it" if restarts else "",
                 summary=f"IGMP proxy of {', '.join(_section(want).access)} towards {_section(want).uplink}",
             ),

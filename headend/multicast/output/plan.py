@@ -12,7 +12,7 @@ from nf.contracts.json import JsonObject
 SET, REMOVE, CLEAR, RESTORE = "output.set", "output.remove", "output.clear", "output.restore"
 STAGE = ""
 """Under `altered`: what is wrong with the stage as a whole."""
-_SET_S, _REMOVE_S = 15.0, 8.0
+_SET_S, _REMOVE_S = 40.0, 15.0
 
 
 def outputs_of(section: OutputSection | None) -> dict[str, Output]:

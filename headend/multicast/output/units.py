@@ -15,7 +15,7 @@ from nf.errors import StorageError
 
 MODULE = "headend.multicast.output"
 UNIT = "multicast-output"
-_READY_TIMEOUT_S = 8.0
+_READY_TIMEOUT_S = 30.0
 
 
 def key(output: Output) -> str:

@@ -9,8 +9,8 @@ from headend.multicast.source.units import key
 from nf.contracts.driver import State, Step
 
 START, STOP, REPLACE = "source.start", "source.stop", "source.replace"
-_START_BUDGET_S = 12.0
-_STOP_BUDGET_S = 5.0
+_START_BUDGET_S = 40.0
+_STOP_BUDGET_S = 15.0
 
 
 def stages_of(section: SourceSection | None) -> dict[str, SourceStage]:

@@ -15,7 +15,7 @@ from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 MODULE = "headend.multicast.source.stage"
 UNIT_PREFIX = "source-"
 _PROVIDES_VARIABLE = "NF_PROVIDES"
-_READY_TIMEOUT_S = 8.0
+_READY_TIMEOUT_S = 30.0
 
 
 def key(stage: SourceStage) -> str:

@@ -9,7 +9,7 @@ from nf.contracts.driver import State, Step
 from nf.contracts.json import JsonObject
 
 CONFIGURE, REMOVE, RESTORE = "receiver.configure", "receiver.remove", "receiver.restore"
-_CONFIGURE_S, _REMOVE_S = 15.0, 5.0
+_CONFIGURE_S, _REMOVE_S = 40.0, 15.0
 
 
 def carriers_of(section: ReceiverSection | None) -> dict[str, ReceivedCarrier]:

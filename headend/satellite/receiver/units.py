@@ -16,7 +16,7 @@ from nf.errors import StorageError
 
 MODULE = "headend.satellite.feed"
 UNIT_PREFIX = "satellite-feed-"
-_READY_TIMEOUT_S = 8.0
+_READY_TIMEOUT_S = 30.0
 
 
 def unit_name(carrier: str) -> str:

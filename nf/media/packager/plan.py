@@ -7,8 +7,8 @@ from nf.media.documents import PackagerChannel, PackagerSection
 from nf.media.packager.units import key
 
 START, STOP, REPLACE = "packager.start", "packager.stop", "packager.replace"
-_START_BUDGET_S = 12.0
-_STOP_BUDGET_S = 6.0
+_START_BUDGET_S = 40.0
+_STOP_BUDGET_S = 15.0
 
 
 def channels_of(section: PackagerSection | None) -> dict[str, PackagerChannel]:

@@ -14,7 +14,7 @@ from nf.media.documents import PackagerChannel
 MODULE = "nf.media.packager.uploader"
 UNIT_PREFIX = "packager-"
 _FACTS_VARIABLE = "NF_FACTS"
-_READY_TIMEOUT_S = 10.0
+_READY_TIMEOUT_S = 30.0
 
 
 def key(channel: PackagerChannel) -> str:
