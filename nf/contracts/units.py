@@ -39,6 +39,7 @@ class Sandbox:
     capabilities   names of capabilities(7); with a `user` it starts with them in hand (ambient)
     families       of socket(2): "AF_INET"; that of the readiness it is asked for is added by itself
     writable       directories that exist when it starts; /tmp is its own and is not named
+    executable     directories whose files it maps as code, as what compiles or copies its modules does: /run is noexec
     readable       what it reads of the configuration and the secrets of the appliance, which are hidden otherwise
     devices        with what it may do: "/dev/net/tun rw"
     system_calls   calls or groups (systemd.exec(5)) beyond those of an ordinary service
@@ -53,6 +54,7 @@ class Sandbox:
     capabilities: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
     writable: tuple[Path, ...] = ()
+    executable: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     devices: tuple[str, ...] = ()
     system_calls: tuple[str, ...] = ()

@@ -54,7 +54,8 @@ for site in "$inside"/.venv/lib/python3*/site-packages; do echo /srv/repository 
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t cgroup2 none "$root/sys/fs/cgroup"
-for directory in run tmp var/tmp var/log; do mount -t tmpfs -o mode=755 tmpfs "$root/$directory"; done
+for directory in tmp var/tmp var/log; do mount -t tmpfs -o mode=755 tmpfs "$root/$directory"; done
+mount -t tmpfs -o mode=755,nosuid,nodev,noexec tmpfs "$root/run"
 chmod 1777 "$root/tmp" "$root/var/tmp"
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 for device in null zero full random urandom tty; do

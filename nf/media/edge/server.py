@@ -230,6 +230,7 @@ def _sandbox(places: Places) -> Sandbox:
         capabilities=("CAP_NET_BIND_SERVICE",),
         families=("AF_INET", "AF_INET6", "AF_UNIX"),
         writable=(places.root, places.cache),
+        executable=(places.root,),  # plugins are loaded from copies, so that a reload can bring newer ones
         system_calls=("capset",),  # it puts its capabilities away, and takes them up to open its port
         kernel_files=True,
     )

@@ -29,6 +29,7 @@ def _sandbox(work: Path) -> Sandbox:
         capabilities=("CAP_NET_BIND_SERVICE",),
         families=("AF_INET", "AF_INET6", "AF_UNIX"),
         writable=(work,),
+        executable=(work,),
         kernel_files=True,
         write_execute=True,  # PCRE2 compiles the expressions of VCL
     )

@@ -185,6 +185,8 @@ def _paths(spec: UnitSpec, hidden: Sequence[Path]) -> Iterator[str]:
             yield f"BindReadOnlyPaths={_plain(path, unit)}"
     for path in sandbox.writable:
         yield f"{'BindPaths' if path in bound else 'ReadWritePaths'}={_plain(path, unit)}"
+    for path in sandbox.executable:
+        yield f"ExecPaths={_plain(path, unit)}"
 
 
 def render(spec: UnitSpec, *, hidden: Sequence[Path] = (), version: int = 252, python: str = sys.executable) -> str:

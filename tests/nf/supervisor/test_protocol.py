@@ -24,6 +24,7 @@ sandboxes = st.builds(
     capabilities=words,
     families=words,
     writable=paths,
+    executable=paths,
     readable=paths,
     devices=words,
     system_calls=words,

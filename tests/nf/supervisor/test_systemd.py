@@ -209,6 +209,28 @@ async def test_a_place_that_is_missing_is_made_and_a_wrong_user_is_told(units: S
 
 
 @inside
+async def test_only_what_is_named_is_mapped_as_code(units: SystemdUnits) -> None:
+    """/run is mounted noexec, here as on an appliance."""
+    place = Path("/run/nf-test-code")
+    code = f"""
+import shutil, ctypes, ctypes.util, glob
+shutil.copy(glob.glob("/lib/x86_64-linux-gnu/libz.so.1")[0], "{place}/copy.so")
+ctypes.CDLL("{place}/copy.so")
+open("{place}/loaded", "w").close()
+"""
+    argv = (sys.executable, "-S", "-c", code)
+    ready = Readiness(ReadyKind.FILE, str(place / "loaded"), 20.0)
+    refused = UnitSpec("loader", argv, ready=ready, restart=False, sandbox=Sandbox(writable=(place,)))
+    await units.define(refused)
+    with pytest.raises(DriverError, match="failed to map segment"):
+        await units.start("loader")
+    await units.define(replace(refused, sandbox=Sandbox(writable=(place,), executable=(place,))))
+    await units.start("loader")
+    assert (place / "loaded").exists()
+    await units.remove("loader")
+
+
+@inside
 async def test_units_outlive_whoever_defined_them(units: SystemdUnits, tmp_path: Path) -> None:
     code = """
 import asyncio, os, signal, sys

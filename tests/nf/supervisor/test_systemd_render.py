@@ -161,7 +161,7 @@ def test_states(properties: dict[str, object], wanted: bool, state: UnitState) -
         (1, 3, "exit-code", "exit 3"),
         (1, 226, "exit-code", "exit 226 (its sandbox cannot be set up: a directory it names is missing)"),
         (2, 9, "signal", "signal SIGKILL"),
-        (2, 15, "exit-code", "not ready within 10 s, signal SIGTERM"),
+        (2, 15, "exit-code", "not ready within 30 s, signal SIGTERM"),
     ],
 )
 def test_how_it_ended(code: int, status: int, result: str, text: str) -> None:
