@@ -1,0 +1,88 @@
+"""SDF filters by which an uplink classifier tells traffic for the CDN (TS 29.244 clause 8.2.5, RFC 6733 clause 4.3).
+
+A stock UPF takes one form only, written as seen from the network, `permit out PROTOCOL from PREFIX [PORT] to assigned`.
+Of anything else it drops the filter without a cause, and the PDR matches all traffic. So nothing else is ever sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+
+from core5g.pfcp.proxy.documents import MAX_FILTERS
+from core5g.pfcp.wire import Ie, IeType
+from nf.errors import RefusedError
+
+Network = IPv4Network | IPv6Network
+_FORM = re.compile(r"permit out (ip|6|17) from ([0-9a-f.:]+/\d{1,3})(?: (\d{1,5}))? to assigned")
+_TRANSPORTS = ("6", "17")
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Networks and the ports in them (TCP and UDP; every protocol while empty) that rule `rule` is about.
+
+    `ues`: whose traffic, by address or `imsi-...`; everybody's while empty.
+    """
+
+    rule: str
+    networks: tuple[Network, ...]
+    ports: tuple[int, ...] = ()
+    ues: frozenset[str] = frozenset()
+
+    def concerns(self, names: frozenset[str]) -> bool:
+        return not self.ues or bool(self.ues & names)
+
+
+@lru_cache(maxsize=1024)
+def descriptions(traffic: tuple[Traffic, ...], versions: frozenset[int]) -> tuple[str, ...]:
+    """Flow descriptions of all of it for a UE with addresses of these IP versions, aggregated, in a fixed order."""
+    by_ports: dict[tuple[int, ...], list[Network]] = {}
+    for one in traffic:
+        by_ports.setdefault(tuple(sorted(one.ports)), []).extend(one.networks)
+    found: list[str] = []
+    for ports, networks in sorted(by_ports.items()):
+        for network in _collapsed(networks, versions):
+            found += [description(network, port, protocol) for port in ports for protocol in _TRANSPORTS]
+            found += [] if ports else [description(network)]
+    return tuple(found)
+
+
+def description(network: Network, port: int | None = None, protocol: str = "ip") -> str:
+    return f"permit out {protocol} from {network}{'' if port is None else f' {port}'} to assigned"
+
+
+def checked(text: str) -> str:
+    """Raises RefusedError when a stock UPF would not take it as it is meant."""
+    match = _FORM.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError("another form than `permit out PROTOCOL from PREFIX [PORT] to assigned`")
+        protocol, prefix, port = match.groups()
+        ip_network(prefix)
+        if port is not None and (protocol == "ip" or not 1 <= int(port) <= 65535):
+            raise ValueError("a port needs its protocol, and is 1 to 65535")
+    except ValueError as error:
+        raise RefusedError(f"a UPF would match everything by this filter: {error}", where=text) from None
+    return text
+
+
+def sdf_filter(text: str) -> Ie:
+    """IE SDF Filter with a flow description alone. Raises RefusedError."""
+    octets = checked(text).encode()
+    return Ie(IeType.SDF_FILTER, b"\x01\x00" + len(octets).to_bytes(2, "big") + octets)
+
+
+def chunks(filters: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """What goes into one PDR each."""
+    return tuple(tuple(filters[at : at + MAX_FILTERS]) for at in range(0, len(filters), MAX_FILTERS))
+
+
+def _collapsed(networks: Iterable[Network], versions: frozenset[int]) -> Iterable[Network]:
+    if 4 in versions:
+        yield from collapse_addresses(one for one in networks if isinstance(one, IPv4Network))
+    if 6 in versions:
+        yield from collapse_addresses(one for one in networks if isinstance(one, IPv6Network))
