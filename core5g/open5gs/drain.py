@@ -1,0 +1,1 @@
+DRAIN = "drain"
