@@ -9,16 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from core5g.documents import DnnName, Prefix
+from core5g.documents import DnnName, FunctionKind, Prefix
 from nf.documents.model import DocumentModel, InterfaceName, Name, RuleError, Whole
 from nf.documents.registry import Extension
 
 OPEN5GS, N6_NETWORK = "open5gs", "n6-network"
 
-ManagedKind = Literal[
-    *("nrf", "scp", "ausf", "udm", "udr", "pcf", "bsf", "nssf", "amf", "smf"),
-    *("hss", "pcrf", "mme", "sgwc", "sgwu", "upf"),
-]
+ManagedKind = FunctionKind | Literal["upf"]
 
 MAX_SESSIONS = 16
 """OGS_MAX_NUM_OF_DEV and OGS_MAX_NUM_OF_SUBNET of Open5GS (lib/pfcp/context.h)."""
@@ -35,9 +32,7 @@ def _interface(value: object) -> object:
     raise RuleError("must be an address with its prefix length", "write it as 10.45.0.1/16 or 2001:db8:45::1/48")
 
 
-Gateway = Annotated[
-    IPv4Interface | IPv6Interface, BeforeValidator(_interface), PlainSerializer(str, when_used="json")
-]
+Gateway = Annotated[IPv4Interface | IPv6Interface, BeforeValidator(_interface), PlainSerializer(str, when_used="json")]
 """The address of a TUN device, with the prefix length of the pool behind it."""
 
 

@@ -32,8 +32,8 @@ def selection_warnings(core: Core5g, key: str) -> Iterator[Problem]:
     stray: dict[str, list[tuple[str, int, bool]]] = defaultdict(list)
     for network in core.networks:
         for tac in core.tacs:
-            for upf in taken(peers, network.dnn, tac) - meant(core, network.dnn, tac):
-                stray[upf].append((network.dnn, tac, network.dnn in upfs[upf].dnns))
+            for name in taken(peers, network.dnn, tac) - meant(core, network.dnn, tac):
+                stray[name].append((network.dnn, tac, network.dnn in upfs[name].dnns))
     for number, upf in enumerate(core.upfs):
         served = [(dnn, tac) for dnn, tac, serves in stray[upf.id] if serves]
         refused = [(dnn, tac) for dnn, tac, serves in stray[upf.id] if not serves]

@@ -41,7 +41,7 @@ class Open5gsPlanner:
         if found:
             return Contribution(problems=found)
         sections: dict[str, dict[str, DocumentModel]] = defaultdict(dict)
-        for appliance in sorted({one.appliance for one in (*core.functions, *core.upfs)}):
+        for appliance in sorted({*(one.appliance for one in core.functions), *(upf.appliance for upf in core.upfs)}):
             sections[appliance][OPEN5GS] = Open5gsSection(functions=_functions(core, fleet, appliance))
         for upf in core.upfs:
             sections[upf.appliance][N6_NETWORK] = n6_network(core, upf)
@@ -80,9 +80,7 @@ def _functions(core: Core5g, fleet: Fleet, appliance: str) -> tuple[ManagedFunct
     return tuple(found)
 
 
-def _managed(
-    kind: str, name: str, appliance: str, tree: dict[str, object], requires: Iterable[str]
-) -> ManagedFunction:
+def _managed(kind: str, name: str, appliance: str, tree: dict[str, object], requires: Iterable[str]) -> ManagedFunction:
     return ManagedFunction.model_validate(
         {
             "kind": kind,

@@ -6,19 +6,24 @@ a file that is read gets their name put back before anybody else sees it.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 from urllib.parse import quote
 
 import yaml
 
 from core5g.documents import Core5g, CoreFunction, Upf
+from core5g.open5gs.documents import ManagedFunction
 from core5g.open5gs.epc import EPC, diameter
 from core5g.open5gs.functions import CORE_5G, Tree, upf_tree
+from nf.contracts.json import JsonObject, canonical
 from nf.errors import InputError
 
 _HEAD: Final = "# Made by StreamVerse NF: a change by hand is drift and is taken back.\n"
+_OURS: Final = "# nf: "
+_NAMED: Final = "credentials"
 _REFERENCE: Final = re.compile(r"(?<=://)(secret:[a-z][a-z0-9-]{0,38})(?=@)")
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^@/]*(?=@)")
 
@@ -37,13 +42,21 @@ def tree_of_upf(core: Core5g, upf: Upf) -> Tree:
     return upf_tree(core, upf)
 
 
-def to_text(tree: Mapping[str, Any], resolve: Callable[[str], str] | None = None) -> str:
-    """The file. Credentials are resolved, as `USER:PASSWORD` in one line; raises InputError when nothing can do so."""
+def to_text(function: ManagedFunction, resolve: Callable[[str], str] | None = None) -> str:
+    """The file. Its head says in a comment what else the section says of the function.
+
+    Credentials are resolved, as `USER:PASSWORD` in one line; raises InputError when nothing can do so.
+    """
+    tree = dict(function.config)
+    head: JsonObject = {key: value for key, value in function.to_json().items() if key != "config"}
     uri = tree.get("db_uri")
-    whole = dict(tree)
     if isinstance(uri, str) and (found := _REFERENCE.search(uri)):
-        whole["db_uri"] = _REFERENCE.sub(lambda _: _credentials(found[0], resolve), uri)
-    return _HEAD + yaml.safe_dump(whole, sort_keys=False, default_flow_style=None, width=110)
+        head[_NAMED] = found[0]
+        credentials = _credentials(found[0], resolve)
+        tree["db_uri"] = _REFERENCE.sub(lambda _: credentials, uri)
+    return f"{_HEAD}{_OURS}{canonical(head)}\n" + yaml.safe_dump(
+        tree, sort_keys=False, default_flow_style=None, width=110
+    )
 
 
 def _credentials(reference: str, resolve: Callable[[str], str] | None) -> str:
@@ -56,16 +69,18 @@ def _credentials(reference: str, resolve: Callable[[str], str] | None) -> str:
     return f"{quote(user, safe='')}:{quote(password, safe='')}"
 
 
-def from_text(text: str, reference_of: Mapping[str, Any] | None = None) -> Tree | None:
-    """The tree that a file holds, credentials named as in `reference_of`; None when it is no YAML mapping."""
+def from_text(text: str) -> ManagedFunction | None:
+    """What a file says, credentials named again; None when it is not one of ours, or no longer."""
+    line = next((line for line in text.splitlines() if line.startswith(_OURS)), None)
+    if line is None:
+        return None
     try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError:
+        head, tree = json.loads(line.removeprefix(_OURS)), yaml.safe_load(text)
+        if not isinstance(head, dict) or not isinstance(tree, dict):
+            return None
+        reference, uri = head.pop(_NAMED, None), tree.get("db_uri")
+        if isinstance(uri, str) and _CREDENTIALS.search(uri):
+            tree["db_uri"] = _CREDENTIALS.sub(str(reference or "secret:unknown"), uri)
+        return ManagedFunction.model_validate({**head, "config": tree})
+    except (ValueError, yaml.YAMLError):
         return None
-    if not isinstance(tree, dict):
-        return None
-    uri, known = tree.get("db_uri"), (reference_of or {}).get("db_uri")
-    if isinstance(uri, str) and _CREDENTIALS.search(uri):
-        named = _REFERENCE.search(known) if isinstance(known, str) else None
-        tree["db_uri"] = _CREDENTIALS.sub(named[0] if named else "secret:unknown", uri)
-    return tree

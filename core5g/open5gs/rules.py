@@ -32,7 +32,7 @@ _PROTOCOLS: Final[Mapping[str, tuple[str, ...]]] = {
 """On ports that all kinds share: 8805, 2152, 2123 (UDP) and 3868."""
 
 _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
-    **{kind: ("nrf",) for kind in ("scp", "ausf", "udm", "udr", "bsf", "nssf", "amf", "pcf")},
+    **dict.fromkeys(("scp", "ausf", "udm", "udr", "bsf", "nssf", "amf", "pcf"), ("nrf",)),
     "mme": ("hss", "sgwc", "smf"),
     "sgwc": ("sgwu",),
 }

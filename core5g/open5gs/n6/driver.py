@@ -126,6 +126,7 @@ class N6NetworkDriver:
             write_switch(IPV6_ALL, str(value))
         before = {str(one["name"]): one for one in tuns if isinstance(one, dict)}
         async with open_tuns() as kernel:
+            await kernel.remove_unfinished()
             links = await kernel.links()
             for link in links.values():
                 if link.ours and link.name not in before:

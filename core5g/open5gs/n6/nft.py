@@ -1,21 +1,20 @@
-"""The table `inet nf_n6`: pools that leave by the exit get its address. Text of nft(8) in JSON (libnftables-json(5))."""
+"""The table `inet nf_n6`: what leaves the pools by the exit gets its address. In nft's JSON (libnftables-json(5))."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
 from typing import Any, Final
 
 from core5g.documents import Network
+from core5g.open5gs import nftables
 from nf.contracts.json import Json
 from nf.errors import DriverError
 
 FAMILY: Final = "inet"
 TABLE: Final = "nf_n6"
 _CHAIN: Final = "masquerade"
-_TIMEOUT_S: Final = 10.0
 _BASE: Final = {"type": "nat", "hook": "postrouting", "prio": 100}
 
 Rule = tuple[str, str]
@@ -85,7 +84,7 @@ def _read(value: dict[str, Any]) -> Rule | None:
 
 async def listed() -> Json:
     """None when there is no such table. Raises DriverError."""
-    code, output, error = await _nft("-j", "list", "table", FAMILY, TABLE)
+    code, output, error = await nftables.run("-j", "list", "table", FAMILY, TABLE)
     if code == 0:
         found: Json = json.loads(output)
         return found
@@ -96,7 +95,7 @@ async def listed() -> Json:
 
 async def listed_text() -> str:
     """The table as nft reads it back; empty when there is none. Raises DriverError."""
-    code, output, error = await _nft("-s", "list", "table", FAMILY, TABLE)
+    code, output, error = await nftables.run("-s", "list", "table", FAMILY, TABLE)
     if code != 0 and "No such file or directory" not in error:
         raise DriverError(f"nft: {error.strip()}", where=f"table {FAMILY} {TABLE}")
     return output if code == 0 else ""
@@ -113,30 +112,7 @@ async def restore(text: str) -> None:
 
 
 async def _load(text: str, *flags: str) -> None:
-    code, _, error = await _nft(*flags, "-f", "-", stdin=text)
+    code, _, error = await nftables.run(*flags, "-f", "-", stdin=text)
     if code != 0:
         remedy = "see that the kernel has nf_tables with NAT (modules nft_masq, nft_chain_nat)"
         raise DriverError(f"nft refuses it: {error.strip()[:500]}", where=f"table {FAMILY} {TABLE}", remedy=remedy)
-
-
-async def _nft(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            "nft",
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except FileNotFoundError as error:
-        raise DriverError("nft is not installed", where="nft", remedy="install the package nftables") from error
-    try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            output, errors = await process.communicate(stdin.encode())
-    except TimeoutError as error:
-        raise DriverError(f"nft has not answered in {_TIMEOUT_S:.0f} s", where="nft") from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace")

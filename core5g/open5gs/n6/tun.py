@@ -20,6 +20,8 @@ ALIAS: Final = "streamverse-nf tun"
 """IFLA_IFALIAS of a device that was made here: how it is known again."""
 IPV6_ALL: Final = "ipv6/conf/all/forwarding"
 
+_UNFINISHED: Final = "nf-tun-new"
+"""Its name until it is marked, since the kernel takes no alias with a new device."""
 _IFF_UP: Final = 0x1
 _LINK_SCOPE: Final = 253
 _SYSCTL: Final = Path("/proc/sys/net")
@@ -68,15 +70,22 @@ class TunKernel:
 
     async def make(self, name: str, mtu: int) -> Tun:
         """A persistent TUN device without packet information, as upfd opens it; marked as ours."""
+        await self.remove_unfinished()
         try:
-            await self._route.link("add", ifname=name, kind="tun", tun_type=1)
-            index = (await self._route.link_lookup(ifname=name))[0]
+            await self._route.link("add", ifname=_UNFINISHED, kind="tun", tun_type=1)
+            index = (await self._route.link_lookup(ifname=_UNFINISHED))[0]
             await self._route.link("set", index=index, IFLA_IFALIAS=ALIAS)
-            await self._route.link("set", index=index, mtu=mtu)
+            await self._route.link("set", index=index, ifname=name, mtu=mtu)
         except (NetlinkError, OSError, IndexError) as error:
             remedy = "see that /dev/net/tun is there (module tun) and that nothing else has the name"
             raise DriverError(f"cannot be made: {error}", where=f"TUN {name}", remedy=remedy) from error
         return (await self.links())[name]
+
+    async def remove_unfinished(self) -> None:
+        """What a crash within `make` left."""
+        left = (await self.links()).get(_UNFINISHED)
+        if left is not None:
+            await self.remove(left)
 
     async def remove(self, tun: Tun) -> None:
         try:
