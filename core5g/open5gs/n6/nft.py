@@ -1,0 +1,118 @@
+"""The table `inet nf_n6`: what leaves the pools by the exit gets its address. In nft's JSON (libnftables-json(5))."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_network
+from typing import Any, Final
+
+from core5g.documents import Network
+from core5g.open5gs import nftables
+from nf.contracts.json import Json
+from nf.errors import DriverError
+
+FAMILY: Final = "inet"
+TABLE: Final = "nf_n6"
+_CHAIN: Final = "masquerade"
+_BASE: Final = {"type": "nat", "hook": "postrouting", "prio": 100}
+
+Rule = tuple[str, str]
+"""(pool, exit)."""
+
+
+def rules_of(pools: Iterable[Network], leaving: str) -> tuple[Rule, ...]:
+    return tuple((str(pool), leaving) for pool in pools)
+
+
+def ruleset(rules: Sequence[Rule]) -> dict[str, Any]:
+    """One transaction that makes the table hold exactly these; without rules there is no table."""
+    table = {"table": {"family": FAMILY, "name": TABLE}}
+    # Added first, so that the deletion finds it.
+    commands: list[dict[str, Any]] = [{"add": table}, {"delete": table}]
+    if rules:
+        chain = {"chain": {"family": FAMILY, "table": TABLE, "name": _CHAIN, **_BASE, "policy": "accept"}}
+        commands += [{"add": table}, {"add": chain}, *({"add": {"rule": _rule(*rule)}} for rule in rules)]
+    return {"nftables": commands}
+
+
+def _rule(pool: str, leaving: str) -> dict[str, Any]:
+    return {"family": FAMILY, "table": TABLE, "chain": _CHAIN, "expr": _expressions(pool, leaving)}
+
+
+def _expressions(pool: str, leaving: str) -> list[dict[str, Any]]:
+    network = ip_network(pool)
+    source = {"payload": {"protocol": "ip" if network.version == 4 else "ip6", "field": "saddr"}}
+    prefix = {"prefix": {"addr": str(network.network_address), "len": network.prefixlen}}
+    return [
+        {"match": {"op": "==", "left": source, "right": prefix}},
+        {"match": {"op": "==", "left": {"meta": {"key": "oifname"}}, "right": leaving}},
+        {"masquerade": None},
+    ]
+
+
+def read_rules(listing: object) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
+    """The rules that `nft -j list table` tells, and what in it is not ours, in words."""
+    items = listing.get("nftables") if isinstance(listing, dict) else None
+    found: list[Rule] = []
+    strange: list[str] = []
+    for item in items if isinstance(items, list) else ():
+        for what, value in item.items() if isinstance(item, dict) else ():
+            if what == "chain" and (value.get("name") != _CHAIN or any(value.get(k) != v for k, v in _BASE.items())):
+                strange.append(f"chain {value.get('name')}")
+            elif what == "rule":
+                rule = _read(value)
+                if rule is None:
+                    strange.append(f"rule {value.get('handle')} of chain {value.get('chain')}")
+                else:
+                    found.append(rule)
+            elif what not in {"metainfo", "table", "chain"}:
+                strange.append(f"{what} {value.get('name', '')}".strip())
+    return tuple(found), tuple(strange)
+
+
+def _read(value: dict[str, Any]) -> Rule | None:
+    """None for a rule that is none of ours."""
+    try:
+        source, leaving = value["expr"][0]["match"], value["expr"][1]["match"]
+        prefix = source["right"]["prefix"]
+        rule = (f"{prefix['addr']}/{prefix['len']}", str(leaving["right"]))
+        return rule if value["expr"] == _expressions(*rule) else None
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+
+
+async def listed() -> Json:
+    """None when there is no such table. Raises DriverError."""
+    code, output, error = await nftables.run("-j", "list", "table", FAMILY, TABLE)
+    if code == 0:
+        found: Json = json.loads(output)
+        return found
+    if "No such file or directory" in error:
+        return None
+    raise DriverError(f"nft: {error.strip()}", where=f"table {FAMILY} {TABLE}", remedy="install nftables")
+
+
+async def listed_text() -> str:
+    """The table as nft reads it back; empty when there is none. Raises DriverError."""
+    code, output, error = await nftables.run("-s", "list", "table", FAMILY, TABLE)
+    if code != 0 and "No such file or directory" not in error:
+        raise DriverError(f"nft: {error.strip()}", where=f"table {FAMILY} {TABLE}")
+    return output if code == 0 else ""
+
+
+async def load(rules: Sequence[Rule], *, only_check: bool = False) -> None:
+    """Raises DriverError; then nothing has changed."""
+    await _load(json.dumps(ruleset(rules)), "-j", *(("-c",) if only_check else ()))
+
+
+async def restore(text: str) -> None:
+    """The table as `listed_text` told it; empty removes it. Raises DriverError."""
+    await _load(f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n{text}")
+
+
+async def _load(text: str, *flags: str) -> None:
+    code, _, error = await nftables.run(*flags, "-f", "-", stdin=text)
+    if code != 0:
+        remedy = "see that the kernel has nf_tables with NAT (modules nft_masq, nft_chain_nat)"
+        raise DriverError(f"nft refuses it: {error.strip()[:500]}", where=f"table {FAMILY} {TABLE}", remedy=remedy)
