@@ -1,0 +1,1 @@
+"""Open5GS, managed: its functions, its networks, its subscribers."""
