@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
-from bson.int64 import Int64
 from pymongo import ASCENDING, MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import (
@@ -261,8 +261,6 @@ def unchanged(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> Raw:
 
 def addresses_of(document: Mapping[str, Any]) -> Iterator[str]:
     """The static addresses of a document, whoever wrote it."""
-    from ipaddress import IPv4Address, IPv6Address
-
     for part in document.get("slice") or ():
         for session in part.get("session") or ():
             ue = session.get("ue") or {}
@@ -273,10 +271,3 @@ def addresses_of(document: Mapping[str, Any]) -> Iterator[str]:
                     yield ue_prefix(IPv6Address(str(ue["ipv6"]).partition("/")[0]))
             except ValueError:
                 continue
-
-
-def sequence(document: Mapping[str, Any]) -> int:
-    """The SQN as the database has it; 0 where there is none."""
-    there = document.get("security")
-    value = there.get("sqn") if isinstance(there, Mapping) else None
-    return int(value) if isinstance(value, int | Int64) else 0

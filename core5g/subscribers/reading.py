@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from core5g.subscribers import columns, jsonfile
 from core5g.subscribers.showing import shown
@@ -27,13 +27,14 @@ _NUMBER_OF_A_SPREADSHEET = re.compile(r"[0-9]+([.,][0-9]+)?[eE]\+?[0-9]+")
 class Entry:
     """One subscriber as written. `security` is apart, so that nothing that is shown comes near it.
 
-    `line` counts from 1; `places` gives line and column of what stands at a place.
+    `line` counts from 1; `places` gives line and column of what stands at a place. `cells`: of a CSV file, as written.
     """
 
     line: int
     data: dict[str, Any] = field(repr=False)
     security: dict[str, Any] = field(repr=False)
     places: Places = field(repr=False)
+    cells: Mapping[str, str] | None = field(default=None, repr=False)
 
     @property
     def imsi(self) -> str:
@@ -41,13 +42,24 @@ class Entry:
         imsi = self.data.get("imsi")
         return imsi if isinstance(imsi, str) else ""
 
+    def over(self, before: dict[str, Any]) -> Entry:
+        """What it says, over what there is already: cell by cell in a table, key by key in JSON. Without keys."""
+        data = {**before, **self.data} if self.cells is None else columns.fill(before, self.cells)
+        return Entry(self.line, data, {}, self.places, self.cells)
 
-class Places:
+
+class Places(Protocol):
     """Where the parts of an entry stand."""
 
     def find(self, loc: Loc) -> tuple[int, int, str]:
         """Line, column, and the key that a person knows the place by."""
-        raise NotImplementedError
+
+
+class Typed:
+    """On the command line there are no lines."""
+
+    def find(self, loc: Loc) -> tuple[int, int, str]:
+        return 0, 0, columns.column_of(loc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +73,17 @@ class File:
     delimiter: str = ","
 
 
-def read(path: Path) -> File:
-    """Raises InputError when it cannot be read, DocumentError when it is no list of subscribers at all."""
+def read(path: Path) -> tuple[bytes, File]:
+    """Its octets, and what is in it.
+
+    Raises InputError when it cannot be read, DocumentError when it is no list of subscribers at all.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path), remedy="check the path") from None
-    return parse(data, str(path))
+    return data, parse(data, str(path))
 
 
 def parse(data: bytes, name: str) -> File:
@@ -98,7 +113,7 @@ def _decode(data: bytes, name: str) -> str:
 # ---- JSON ----
 
 
-class _JsonPlaces(Places):
+class _JsonPlaces:
     """Looked for only when somebody asks: the entry is read a second time."""
 
     def __init__(self, source: jsonfile.Source, offset: int) -> None:
@@ -137,7 +152,7 @@ def _json(text: str, name: str) -> File:
 # ---- CSV ----
 
 
-class _CsvPlaces(Places):
+class _CsvPlaces:
     def __init__(self, line: int, raw: str, table: _Table) -> None:
         self._line, self._raw, self._table = line, raw, table
 
@@ -168,7 +183,8 @@ def _csv(text: str, name: str) -> File:
             continue
         data = columns.fill({}, cells)
         security = data.pop("security", {})
-        entries.append(Entry(number, data, security, _CsvPlaces(number, raw, table)))
+        own = {name: cell for name, cell in cells.items() if name not in columns.SECURITY}
+        entries.append(Entry(number, data, security, _CsvPlaces(number, raw, table), own))
     return File(name, tuple(entries), tuple(problems), table.header, table.delimiter)
 
 

@@ -85,7 +85,10 @@ def judge_entry(
     keys, key_problems = check(entry.security, entry.imsi, opener)
     found += [problem(name, entry, ("security", one.name), one.rule, one.remedy) for one in key_problems]
     if subscriber is not None:
-        found += [problem(name, entry, *rest, value=value) for *rest, value in _in_core(subscriber, core, scope)]
+        found += [
+            problem(name, entry, loc, rule, remedy, value=value)
+            for loc, rule, remedy, value in _in_core(subscriber, core, scope)
+        ]
     elif entry.imsi and not scope.covers(entry.imsi) and not any(one.key.startswith("imsi") for one in found):
         found.append(problem(name, entry, ("imsi",), *_strange(scope), value=entry.imsi))
     return (None if found or subscriber is None else Judged(entry, subscriber, keys)), found
