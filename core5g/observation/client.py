@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from nf.contracts.json import JsonObject
 from nf.errors import DeniedError, InputError, NfError, UnavailableError
 
 _READ = 1 << 16
-_WAITING = 1024
+_MOST = 1024
 _WHERE = "interception point core5g"
 
 
 class ObservationClient:
-    """An `InterceptionPoint`. It reads no further while `_WAITING` deliveries are not taken: the process counts then."""
+    """An `InterceptionPoint`. It reads no further while `_MOST` deliveries are not taken: the process counts then."""
 
     name = "core5g"
 
@@ -29,8 +30,8 @@ class ObservationClient:
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[JsonObject]] = {}
         self._hello: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
-        self._queue: asyncio.Queue[Delivery] = asyncio.Queue(_WAITING)
-        self._over = asyncio.Event()
+        self._waiting: deque[Delivery] = deque()
+        self._news, self._room = asyncio.Event(), asyncio.Event()
         self._reading = asyncio.create_task(self._read())
         self.identities: frozenset[IdentityKind] = frozenset()
         self.copies: frozenset[str] = frozenset()
@@ -63,17 +64,14 @@ class ObservationClient:
         )
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
-        over = asyncio.create_task(self._over.wait())
-        try:
-            while not (over.done() and self._queue.empty()):
-                waiting = asyncio.create_task(self._queue.get())
-                await asyncio.wait({waiting, over}, return_when=asyncio.FIRST_COMPLETED)
-                if waiting.done():
-                    yield waiting.result()
-                else:
-                    waiting.cancel()
-        finally:
-            over.cancel()
+        while self._waiting or not self._reading.done():
+            while self._waiting:
+                delivery = self._waiting.popleft()
+                self._room.set()
+                yield delivery
+            self._news.clear()
+            if not self._reading.done():
+                await self._news.wait()
 
     async def close(self) -> None:
         self._reading.cancel()
@@ -110,7 +108,7 @@ class ObservationClient:
                     if kind is Kind.ANSWER:
                         self._answered(json_body(body))
                     else:
-                        await self._queue.put(decode_delivery(kind, body))
+                        await self._put(decode_delivery(kind, body))
         except (OSError, FrameError):
             pass  # it is over either way
         finally:
@@ -118,7 +116,15 @@ class ObservationClient:
                 if not waiting.done():
                     waiting.set_exception(_gone())
             self._hello.exception()  # told to whoever opened it, if anybody did
-            self._over.set()
+            # Whoever waits looks whether this is done, which it is a turn later.
+            asyncio.get_running_loop().call_soon(self._news.set)
+
+    async def _put(self, delivery: Delivery) -> None:
+        while len(self._waiting) >= _MOST:
+            self._room.clear()
+            await self._room.wait()
+        self._waiting.append(delivery)
+        self._news.set()
 
     def _answered(self, answer: JsonObject) -> None:
         if not self._hello.done():

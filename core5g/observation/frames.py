@@ -45,6 +45,9 @@ class Kind(IntEnum):
     CONTENT = 5
 
 
+_KINDS: Final = frozenset(map(int, Kind))
+
+
 class FrameError(ValueError):
     """The other side does not speak this; the connection is of no more use."""
 
@@ -71,7 +74,7 @@ class Frames:
         self._buffer += data
         while len(self._buffer) >= _LENGTH.size:
             length, kind = _LENGTH.unpack_from(self._buffer)
-            if not 1 <= length <= LONGEST or kind not in Kind:
+            if not 1 <= length <= LONGEST or kind not in _KINDS:
                 raise FrameError("no frame")
             if len(self._buffer) < 4 + length:
                 return

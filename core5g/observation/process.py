@@ -43,6 +43,7 @@ async def run(section: ObservationSection, run_dir: Path, caller_uid: int) -> No
     """Until SIGTERM or SIGINT. Raises OSError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)  # it would be logged with what it was about
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     observation = Observation(section, run_dir, RealClock())
@@ -72,7 +73,7 @@ def main() -> int:
     try:
         section = ObservationSection.model_validate_json(given.section)
         asyncio.run(run(section, given.run_dir, user_id(given.caller)))
-    except (OSError, ValueError):
+    except Exception:  # noqa: BLE001 - a traceback may name somebody
         return 1
     return 0
 

@@ -56,10 +56,10 @@ class PduSession:
             "dnn": self.dnn,
             "s_nssai": self.s_nssai,
             "ue_ip": [str(address) for address in self.ue],
-            "fteids": [{**end.to_json(), "at": "upf"} for end in self.upf],
+            "fteids": [{**end.to_json(), "end": "upf"} for end in self.upf],
         }
         if self.gnb is not None:
-            told["fteids"] = [*_listed(told["fteids"]), {**self.gnb.to_json(), "at": "gnb"}]
+            told["fteids"] = [*_listed(told["fteids"]), {**self.gnb.to_json(), "end": "gnb"}]
         if self.psi is not None:
             told["pdu_session_id"] = self.psi
         if self.active is not None:
@@ -128,7 +128,7 @@ def pdu_sessions(items: Iterable[Json]) -> Iterator[tuple[str, PduSession]]:
         for entry in _listed(ue.get("pdu")) if supi else ():
             pdu = _object(entry)
             n3 = _object(pdu.get("n3"))
-            upf = _end(n3.get("upf"))
+            upf = _tunnel_end(n3.get("upf"))
             psi = pdu.get("psi")
             state = pdu.get("pdu_state")
             session = PduSession(
@@ -137,7 +137,7 @@ def pdu_sessions(items: Iterable[Json]) -> Iterator[tuple[str, PduSession]]:
                 s_nssai=_slice(pdu.get("snssai")),
                 ue=ue_addresses(value for value in (pdu.get("ipv4"), pdu.get("ipv6")) if value),
                 upf=(upf,) if upf is not None else (),
-                gnb=_end(n3.get("gnb")),
+                gnb=_tunnel_end(n3.get("gnb")),
                 psi=psi if isinstance(psi, int) else None,
                 active={"active": True, "inactive": False}.get(_text(state)),
             )
@@ -230,6 +230,10 @@ def _gpsi(value: Json) -> str:
 
 
 def _slice(value: Json) -> JsonObject:
+    """`{"sst": 1, "sd": "00002a"}`, or `1-00002a` as people write it."""
+    match = re.fullmatch(r"(\d{1,3})(?:-([0-9A-Fa-f]{6}))?", value) if isinstance(value, str) else None
+    if match is not None:
+        return {"sst": int(match[1]), **({"sd": match[2].lower()} if match[2] else {})}
     found = _object(value)
     return {key: found[key] for key in ("sst", "sd") if key in found}
 
@@ -243,7 +247,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _end(value: Json) -> Fteid | None:
+def _tunnel_end(value: Json) -> Fteid | None:
     entry = _object(value)
     teid, text = entry.get("teid"), entry.get("addr", entry.get("address"))
     address = _address(text) if isinstance(text, str) else None
@@ -253,5 +257,5 @@ def _end(value: Json) -> Fteid | None:
 
 
 def _placed_end(value: Json) -> tuple[str, Fteid] | None:
-    end = _end(value)
-    return (_text(_object(value).get("at")), end) if end is not None else None
+    end = _tunnel_end(value)
+    return (_text(_object(value).get("end")), end) if end is not None else None

@@ -20,6 +20,7 @@ from nf.clock import Clock
 from nf.contracts.json import Json, JsonObject
 
 POLL_S: Final = 1.0
+_SHARE: Final = 3.0
 _RETRY_S: Final = 0.5
 _TIMEOUT_S: Final = 5.0
 _PAGE: Final = 100
@@ -101,12 +102,14 @@ class _Polled:
 
     async def run(self) -> None:
         while True:
+            begun = self._clock.monotonic()
             try:
                 await self._poll()
                 self.up = True
             except (OSError, ValueError, http.client.HTTPException):
                 self.up = False
-            await self._clock.sleep(POLL_S)
+            # Of many sessions there are many pages: the function has the greater part of the time for its own work.
+            await self._clock.sleep(max(POLL_S, _SHARE * (self._clock.monotonic() - begun)))
 
     async def _poll(self) -> None:
         raise NotImplementedError
