@@ -1,0 +1,200 @@
+"""Where sessions and registrations are learnt: the PFCP proxy's event socket, and info APIs of SMFs and AMFs.
+
+Nothing here writes anywhere: a source that cannot be read is `up = False` in the status that the caller may ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from core5g.observation.documents import InfoApi
+from core5g.observation.sessions import gnb_addresses, n4_session, pdu_sessions, registrations
+from core5g.observation.tracker import N4, Addressed, Tracker
+from nf.clock import Clock
+from nf.contracts.json import Json, JsonObject
+
+POLL_S: Final = 1.0
+_SHARE: Final = 3.0
+_RETRY_S: Final = 0.5
+_TIMEOUT_S: Final = 5.0
+_PAGE: Final = 100
+_MOST_PAGES: Final = 1000
+_LONGEST_ANSWER: Final = 16 << 20
+_LONGEST_LINE: Final = 1 << 20
+
+Taken = Callable[[list[Addressed]], None]
+"""Called after every change, with the events that it made, which may be none."""
+
+
+class Source(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def up(self) -> bool: ...
+
+    async def run(self) -> None:
+        """For ever."""
+
+
+class N4Source:
+    """The proxy's stream: lines of JSON. What stands comes first, and after it `{"event": "standing"}`."""
+
+    name = N4
+
+    def __init__(self, path: Path, tracker: Tracker, taken: Taken, clock: Clock) -> None:
+        self._path, self._tracker, self._taken, self._clock = path, tracker, taken, clock
+        self.up = False
+
+    async def run(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
+                await self._follow()
+            self.up = False
+            await self._clock.sleep(_RETRY_S)
+
+    async def _follow(self) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(self._path), limit=_LONGEST_LINE)
+        before: set[str] | None = self._tracker.sessions_of(N4)
+        try:
+            self.up = True
+            while line := await reader.readline():
+                event = _json(line)
+                key = str(event.get("seid"))
+                if event.get("event") == "standing":
+                    # What ended while nobody listened.
+                    for gone in sorted(before or ()):
+                        self._taken(self._tracker.session_gone((N4, gone), self._clock.now()))
+                    before = None
+                    continue
+                if before is not None:
+                    before.discard(key)
+                self._taken(self._apply(event, key))
+        finally:
+            writer.close()
+
+    def _apply(self, event: JsonObject, key: str) -> list[Addressed]:
+        at = event.get("at")
+        now = float(at) if isinstance(at, int | float) else self._clock.now()
+        if event.get("event") == "session-end":
+            return self._tracker.session_gone((N4, key), now)
+        if event.get("event") not in {"session-begin", "session-modify"}:
+            return []
+        try:
+            _, session = n4_session(event)
+        except ValueError:
+            return []
+        return self._tracker.session((N4, key), session, now)
+
+
+class _Polled:
+    """An info API, asked page by page."""
+
+    def __init__(self, api: InfoApi, clock: Clock) -> None:
+        self._api, self._clock = api, clock
+        self.up = False
+
+    async def run(self) -> None:
+        while True:
+            begun = self._clock.monotonic()
+            try:
+                await self._poll()
+                self.up = True
+            except (OSError, ValueError, http.client.HTTPException):
+                self.up = False
+            # Of many sessions there are many pages: the function has the greater part of the time for its own work.
+            await self._clock.sleep(max(POLL_S, _SHARE * (self._clock.monotonic() - begun)))
+
+    async def _poll(self) -> None:
+        raise NotImplementedError
+
+    async def _items(self, path: str) -> list[Json]:
+        """Raises OSError, ValueError, HTTPException."""
+        return await asyncio.to_thread(_fetch, str(self._api.address), self._api.port, path)
+
+
+class SmfSource(_Polled):
+    """`/pdu-info`. A session that is missing once may have slipped between two pages: twice, and it is over."""
+
+    def __init__(self, api: InfoApi, tracker: Tracker, taken: Taken, clock: Clock) -> None:
+        super().__init__(api, clock)
+        self.name = f"{'smf-local' if api.local else 'smf'}:{api.address}:{api.port}"
+        self._tracker, self._taken = tracker, taken
+        self._missing: set[str] = set()
+
+    async def _poll(self) -> None:
+        found = dict(pdu_sessions(await self._items("/pdu-info")))
+        now = self._clock.now()
+        absent = self._tracker.sessions_of(self.name) - found.keys()
+        # First who is gone: its address may be another's by now.
+        for key in sorted(absent & self._missing):
+            self._taken(self._tracker.session_gone((self.name, key), now))
+        self._missing = absent
+        for key, session in found.items():
+            self._taken(self._tracker.session((self.name, key), session, now))
+
+
+class AmfSource(_Polled):
+    """`/ue-info`, with the addresses of gNBs from `/gnb-info`."""
+
+    def __init__(self, api: InfoApi, tracker: Tracker, taken: Taken, clock: Clock) -> None:
+        super().__init__(api, clock)
+        self.name = f"amf:{api.address}:{api.port}"
+        self._tracker, self._taken = tracker, taken
+        self._known: set[str] = set()
+        self._missing: set[str] = set()
+
+    async def _poll(self) -> None:
+        gnbs = gnb_addresses(await self._items("/gnb-info"))
+        found = dict(registrations(await self._items("/ue-info"), gnbs))
+        now = self._clock.now()
+        absent = self._known - found.keys()
+        over = absent & self._missing
+        for supi in sorted(over):
+            self._taken(self._tracker.deregistered(supi, now))
+        self._missing = absent - over
+        self._known = found.keys() | self._missing
+        for registration in found.values():
+            self._taken(self._tracker.registration(registration, now))
+
+
+def _fetch(host: str, port: int, path: str) -> list[Json]:
+    items: list[Json] = []
+    for page in range(_MOST_PAGES):
+        connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+        try:
+            connection.request("GET", f"{path}?page={page}&page_size={_PAGE}")
+            response = connection.getresponse()
+            body = response.read(_LONGEST_ANSWER + 1)
+        finally:
+            connection.close()
+        if response.status != http.client.OK or len(body) > _LONGEST_ANSWER:
+            raise ValueError(f"answered {response.status}")
+        found = _json(body).get("items")
+        if not isinstance(found, list):
+            raise ValueError("no items")  # noqa: TRY004 - bad data
+        items += found
+        if len(found) < _PAGE:
+            return items
+    return items
+
+
+def _json(data: bytes) -> JsonObject:
+    """Raises ValueError."""
+    try:
+        value = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("too deep") from error
+    if not isinstance(value, dict):
+        raise ValueError("no object")  # noqa: TRY004 - bad data
+    return value
+
+
+def by_name(sources: tuple[Source, ...]) -> Mapping[str, bool]:
+    return {source.name: source.up for source in sources}
