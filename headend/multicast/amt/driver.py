@@ -213,6 +213,7 @@ def _stop_step(role: str) -> Step:
         id=f"amt.{role}",
         kind=STOP,
         arguments={"role": role},
+        budget_s=15.0,
         undo_budget_s=40.0,
         disruption=f"what comes by the {role} stops",
         summary=f"stop the AMT {role}",

@@ -82,6 +82,8 @@ class InterfacesDriver:
                 arguments={"section": target},
                 requires=frozenset(f"{self._appliance}.bridge.{name}" for name in bridges_of(section)),
                 provides=frozenset(self._fact(name) for name in names),
+                budget_s=20.0,
+                undo_budget_s=20.0,
                 disruption=_disruption(have.value, names),
                 summary=f"addresses on {', '.join(sorted(names))}" if names else "no addresses",
             ),

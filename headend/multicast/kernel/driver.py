@@ -64,7 +64,17 @@ class ProxyDriver:
             if have.value is None:
                 return ()
             told = "everything that the PoP carries stops"
-            return (Step(id="proxy.remove", kind=REMOVE, arguments={}, disruption=told, summary="stop the proxy"),)
+            return (
+                Step(
+                    id="proxy.remove",
+                    kind=REMOVE,
+                    arguments={},
+                    budget_s=40.0,
+                    undo_budget_s=40.0,
+                    disruption=told,
+                    summary="stop the proxy",
+                ),
+            )
         target = _section(want).to_json()
         if have.value == target:
             return ()

@@ -44,7 +44,16 @@ def plan(have: State, want: OutputSection | None) -> tuple[Step, ...]:
         elif new is not None and want is not None and (old != new or moved or name in altered or STAGE in altered):
             steps.append(_set(name, old, new, want.tap, moved=moved))
     if altered and not sent and not wanted:
-        steps.append(Step("clear outputs", CLEAR, {}, budget_s=_REMOVE_S, summary="a file changed by hand goes"))
+        steps.append(
+            Step(
+                "clear outputs",
+                CLEAR,
+                {},
+                budget_s=_REMOVE_S,
+                undo_budget_s=_REMOVE_S,
+                summary="a file changed by hand goes",
+            )
+        )
     return tuple(steps)
 
 

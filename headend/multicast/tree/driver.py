@@ -235,6 +235,8 @@ def _admit_step(added: Sequence[TreeEntry]) -> Step:
         id="tree.admit",
         kind=ADMIT,
         arguments={"entries": _json(added)},
+        budget_s=30.0,
+        undo_budget_s=30.0,
         requires=frozenset(fact for entry in added for fact in entry.requires),
         provides=frozenset(fact for entry in added for fact in entry.provides),
         summary=f"admit {_names(added)}",
@@ -246,6 +248,8 @@ def _withdraw_step(removed: Sequence[TreeEntry]) -> Step:
         id="tree.withdraw",
         kind=WITHDRAW,
         arguments={"entries": _json(removed)},
+        budget_s=30.0,
+        undo_budget_s=30.0,
         disruption=f"{_names(removed)} stops crossing this router",
         summary=f"withdraw {_names(removed)}",
     )
@@ -256,6 +260,8 @@ def _remove_step(entries: Sequence[TreeEntry]) -> Step:
         id="tree.remove",
         kind=REMOVE,
         arguments={},
+        budget_s=30.0,
+        undo_budget_s=30.0,
         disruption=f"the gate opens to any multicast; it held {_names(entries)}",
         summary="remove the gate",
     )
