@@ -84,9 +84,9 @@ def test_the_session_of_the_real_smf() -> None:
     assert view.cp == FSeid(0x87E, IPv4Address("10.50.0.4"))
     assert view.up == FSeid(0x3CF, IPv4Address("10.50.0.7"))
     assert view.access_tunnels == (FTeid(0x9001, IPv4Address("10.50.0.2")),)
-    assert view.fteid_of(2) == view.fteids[0] == FTeid(0x899, IPv4Address("10.50.0.7"))
-    assert FTeid(0xDD9, IPv4Address("10.50.0.7")) not in view.fteids
-    assert view.fteid_of(1) is None
+    uplink, of_smf = (FTeid(teid, IPv4Address("10.50.0.7")) for teid in (0x899, 0xDD99))
+    assert view.fteids == (uplink, of_smf)
+    assert [view.fteid_of(number) for number in (1, 2, 3, 4, 0x7001)] == [None, uplink, of_smf, uplink, uplink]
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -165,6 +165,7 @@ def test_idle_and_handover_as_a_gnb_sees_them() -> None:
     assert view.access_tunnels == (FTeid(4, GNB),)
     assert view.fars[2].forwarding == Forwarding(DestinationInterface.ACCESS, outer_header=moved.outer_header)
     change(view, UpdateFar(FarId(2), ApplyAction(Action.BUFF | Action.NOCP)).ie())
+    assert view.access_tunnels == (FTeid(4, GNB),)
     assert view.fars[2].apply_action.actions == Action.BUFF | Action.NOCP
 
 
@@ -203,6 +204,23 @@ def test_the_smf_moves_its_end() -> None:
     change(view, ie(moved))
     assert view.cp == moved
     assert view.establishment()[0] == ie(moved)
+
+
+def test_what_is_of_the_session_and_of_no_rule_can_change() -> None:
+    view = established()
+    change(view, ie(PdnType.IPV6), Ie(IeType.PFCPSMREQ_FLAGS, b"\1"))
+    assert view.pdn_type is PdnType.IPV6
+    assert IeType.PFCPSMREQ_FLAGS not in [one.type for one in view.establishment()]
+
+
+def test_a_rule_that_is_beyond_us_hides_neither_address_nor_tunnel() -> None:
+    view = established()
+    pdi = group(IeType.PDI, [Ie(IeType.SOURCE_INTERFACE, b"\x0e"), ie(UeIpAddress(IPv4Address("10.45.0.9")))])
+    change(view, group(IeType.CREATE_PDR, [ie(PdrId(7)), pdi]))
+    assert view.ue_ips == (IPv4Address("10.45.0.2"), IPv4Address("10.45.0.9"))
+    assert view.fteids == (TUNNEL,)
+    with pytest.raises(PfcpError):
+        _ = view.pdrs
 
 
 def test_addresses_of_traffic_endpoints_and_those_that_the_upf_picked() -> None:

@@ -127,6 +127,18 @@ def test_a_repeated_request_is_done_once_and_answered_again() -> None:
     assert len(made.receive(other, SMF, 3.0)) == 1
 
 
+def test_a_late_answer_is_not_taken_for_that_of_a_later_request() -> None:
+    made = Transactions()
+    (first,) = made.receive(encode(HEARTBEAT._replace(seq=9)), SMF, 0.0)
+    assert isinstance(first, Received)
+    later = encode(HEARTBEAT._replace(seq=9, ies=(ie(RecoveryTimeStamp(6)),)))
+    made.receive(later, SMF, 1.0)
+    made.answer(first, BEAT, 2.0)
+    made.data_to_send()
+    assert made.receive(later, SMF, 3.0) == ()
+    assert made.data_to_send() == ()
+
+
 def test_answers_are_kept_as_long_as_a_peer_may_repeat_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Transactions(t1_s=3, n1=3)
     data = encode(HEARTBEAT._replace(seq=9))
@@ -148,6 +160,14 @@ def test_another_version_is_told_so_and_its_answer_ends_a_request() -> None:
     strange = bytes((0x40,)) + encode(HEARTBEAT._replace(seq=77))[1:]
     assert made.receive(strange, SMF, 0.0) == ()
     assert sent_by(made) == [Message(MessageType.VERSION_NOT_SUPPORTED_RESPONSE, 77)]
+    of_session = encode(Message(MessageType.SESSION_DELETION_REQUEST, 78, 1))
+    made.receive(bytes((0x41,)) + of_session[1:], SMF, 0.0)
+    made.receive(bytes((0x41,)) + of_session[1:12], SMF, 0.0)
+    assert sent_by(made) == [Message(MessageType.VERSION_NOT_SUPPORTED_RESPONSE, 78)]
+    # No refusal of a refusal, or two ends would do nothing else any more.
+    refusal = encode(Message(MessageType.VERSION_NOT_SUPPORTED_RESPONSE, 79))
+    made.receive(bytes((0x40,)) + refusal[1:], SMF, 0.0)
+    assert sent_by(made) == []
     request = made.send(HEARTBEAT, UPF, 0.0)
     refusal = Message(MessageType.VERSION_NOT_SUPPORTED_RESPONSE, request.seq)
     assert made.receive(encode(refusal), UPF, 0.5) == (Answered(request, refusal, UPF, 0.5),)
