@@ -107,6 +107,7 @@ class T(IntEnum):
     USER_ID = 141
     APN_DNN = 159
     INTERFACE_TYPE = 160
+    PFCPSEREQ_FLAGS = 186
     S_NSSAI = 257
 
 

@@ -33,6 +33,7 @@ FEATURES = bytes.fromhex("10211004")
 GRACE_S = 11.0
 HEARTBEAT_S = 10.0
 _GROUPED = (1, 2, 3, 4, 6, 7, 9, 10, 11, 14, 15, 16, 17, 18, 77, 85)
+_RESTORATION = 0x01
 _REPORT_DOWNLINK, _REPORT_USAGE, _REPORT_ERROR = b"\1", b"\2", b"\4"
 
 
@@ -243,6 +244,8 @@ class Upf(Daemon):
             return _refused(kind, message.seq, session.cp_seid, error)
         self.sessions[seid] = (session, node)
         self.plane.publish(session, ())
+        if (pfcp.number(message.first(T.PFCPSEREQ_FLAGS)) or 0) & _RESTORATION:
+            created = []
         return pfcp.build(
             kind,
             message.seq,
