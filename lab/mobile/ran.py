@@ -191,9 +191,8 @@ def _device(name: str, addresses: Sequence[str], routes: Sequence[str]) -> int:
         version = ip_address(text).version
         more = ("nodad",) if version == 6 else ()
         commands.append(("ip", "address", "replace", f"{text}/{32 if version == 4 else 128}", "dev", name, *more))
-        for route in routes or ("0.0.0.0/0", "::/0"):
-            if ip_network(route).version == version:
-                commands.append(("ip", f"-{version}", "route", "replace", route, "dev", name, "src", text))
+        own = [route for route in routes or ("0.0.0.0/0", "::/0") if ip_network(route).version == version]
+        commands += [("ip", f"-{version}", "route", "replace", route, "dev", name, "src", text) for route in own]
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
         if done.returncode:
