@@ -77,6 +77,7 @@ class Addresses:
 
     pools: list[Pool]
     _given: set[IPv4Address | IPv6Address] = field(default_factory=set)
+    _from: dict[int, int] = field(default_factory=dict)
 
     def take(self, dnn: str, version: int) -> IPv4Address | IPv6Address | None:
         """IPv6: an address in a /64 of its own. None when no pool serves the DNN, or it is used up."""
@@ -85,9 +86,11 @@ class Addresses:
         for pool in named or [pool for pool in fits if pool.dnn is None]:
             step = 1 if version == 4 else 1 << _PREFIX_BITS
             first, last = int(pool.network.network_address), int(pool.network.broadcast_address)
-            for number in range(first + 2 * step if version == 4 else first + step, last + 1 - (version == 4), step):
+            lowest = self._from.get(id(pool), first + 2 * step if version == 4 else first + step)
+            for number in range(lowest, last + 1 - (version == 4), step):
                 address = IPv4Address(number) if version == 4 else IPv6Address(number + 1)
                 if address not in self._given and address != pool.gateway:
+                    self._from[id(pool)] = number + step
                     self._given.add(address)
                     return address
         return None
@@ -101,3 +104,4 @@ class Addresses:
 
     def free(self, *addresses: IPv4Address | IPv6Address | None) -> None:
         self._given.difference_update(address for address in addresses if address is not None)
+        self._from.clear()

@@ -1,6 +1,7 @@
 """MODEL of open5gs-smfd: N4 as recorded from the real one. `python -m lab.mobile.smf -c smf.yaml`.
 
 N1, N2 and the service based interface are not modelled: `lab.mobile.smf_api` makes and changes sessions instead.
+`NF_MODEL_HEARTBEAT_S`: seconds between heartbeats, 10 by default.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from lab.mobile.pfcp import Cause, Kind, Message, PfcpFormatError, T, ie
 from lab.mobile.plane import udp
 from lab.mobile.selection import Addresses, Selection, Upf
 
-HEARTBEAT_S = 10.0
+HEARTBEAT_S = float(os.environ.get("NF_MODEL_HEARTBEAT_S", "10"))
 _DOWNLINK_DATA, _USAGE, _ERROR_INDICATION = 1, 2, 4
 _BAD_GATEWAY, _TIMED_OUT = 502, 504
 

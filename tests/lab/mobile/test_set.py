@@ -36,6 +36,7 @@ smf:
     - {{subnet: 10.46.0.0/16, gateway: 10.46.0.1, dnn: cdn}}
 """
 URL = "http://10.50.0.4:9090"
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "NF_MODEL_HEARTBEAT_S": "1"}
 GNB = {"address": "10.50.0.2", "teid": 1}
 
 
@@ -60,9 +61,7 @@ def awaited(what: Callable[[], Any]) -> Any:
 @contextlib.contextmanager
 def running(command: list[str], folder: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / f"{name}.out").open("wb") as sink:
-        process = subprocess.Popen(
-            command, stdout=sink, stderr=sink, cwd="/", env={**os.environ, "PYTHONPATH": str(ROOT)}
-        )
+        process = subprocess.Popen(command, stdout=sink, stderr=sink, cwd="/", env=_ENVIRONMENT)
         try:
             yield process
         finally:
