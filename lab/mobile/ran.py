@@ -19,18 +19,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from lab.mobile import MODEL, gtpu
+from lab.mobile import MODEL, gtpu, n2
 from lab.mobile.config import ConfigError, Endpoint
 from lab.mobile.control import Control
 from lab.mobile.gtpu import Encapsulation
 from lab.mobile.icmp import echo_reply
+from lab.mobile.ngap import Gnb, NgapError
 from lab.mobile.plane import BATCH, open_tun, udp
+from lab.mobile.sctp import Association, SctpError
 from lab.mobile.smf_client import SmfClient, SmfError
 
 _FIRST_TEID = 0x10000
@@ -216,6 +218,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--supi", default="imsi-999700000000001", help="of the first UE")
     parser.add_argument("--ues", type=int, default=1)
     parser.add_argument("--tac", type=int)
+    parser.add_argument("--amf", help="address of an AMF upon usrsctp, where the gNB sets itself up first")
+    parser.add_argument("--plmn", default="999-70", help="MCC-MNC, for the AMF")
     parser.add_argument("--pdn-type", choices=("ipv4", "ipv6", "ipv4v6"), default="ipv4")
     parser.add_argument("--tun", help="device of the first UE; of further ones with their number behind")
     parser.add_argument("--route", action="append", default=[], help="prefix that leaves by the device; all by default")
@@ -234,8 +238,16 @@ def _attached(ran: Ran, options: argparse.Namespace) -> list[dict[str, Any]]:
     return told
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = _options(arguments)
+def _set_up(options: argparse.Namespace) -> Association:
+    """N2, held as long as the gNB is; its UEs do not register by it. Raises SctpError, NgapError."""
+    mcc, _, mnc = options.plmn.partition("-")
+    name, association = n2.set_up(Gnb(mcc, mnc, tac=options.tac or 1), options.amf)
+    sys.stderr.write(f"AMF {name} has accepted the gNB\n")
+    return association
+
+
+def _signals() -> Callable[[], bool]:
+    """Whether SIGTERM or SIGINT has come, from now on."""
     stopping = False
 
     def stop(_number: int, _frame: object) -> None:
@@ -244,31 +256,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    sys.stderr.write(f"{MODEL} of a gNB\n")
-    try:
-        asked = {"dnn": options.dnn, "pdn_type": options.pdn_type, "tac": options.tac}
-        ran = Ran(options.address, SmfClient(options.smf), asked, options.route)
-        told = _attached(ran, options)
-        if options.control is not None:
-            Control(options.control, ran.selector, ran.act)
-    except (ConfigError, SmfError) as error:
-        sys.stderr.write(f"ERROR: {error}\n")
-        return 1
-    if options.ready is not None:
-        made = options.ready.with_suffix(".new")
-        made.write_text(json.dumps(told), encoding="utf-8")
-        made.rename(options.ready)
+    return lambda: stopping
+
+
+def _serve(ran: Ran, stopping: Callable[[], bool], *, page: bool) -> None:
+    """Its UEs leave at the end."""
     page_at = time.monotonic()
-    while not stopping:
+    while not stopping():
         for key, _ in ran.selector.select(0.2):
             key.data()
-        if options.page and time.monotonic() >= page_at:
+        if page and time.monotonic() >= page_at:
             page_at = time.monotonic() + 0.5
             with contextlib.suppress(SmfError):
                 ran.page()
     for supi in list(ran.ues):
         with contextlib.suppress(SmfError):
             ran.act(supi, "detach")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options, stopping = _options(arguments), _signals()
+    sys.stderr.write(f"{MODEL} of a gNB\n")
+    try:
+        association = None if options.amf is None else _set_up(options)
+        asked = {"dnn": options.dnn, "pdn_type": options.pdn_type, "tac": options.tac}
+        ran = Ran(options.address, SmfClient(options.smf), asked, options.route)
+        told = _attached(ran, options)
+        if options.control is not None:
+            Control(options.control, ran.selector, ran.act)
+    except (ConfigError, SmfError, NgapError, SctpError) as error:
+        sys.stderr.write(f"ERROR: {error}\n")
+        return 1
+    if options.ready is not None:
+        made = options.ready.with_suffix(".new")
+        made.write_text(json.dumps(told), encoding="utf-8")
+        made.rename(options.ready)
+    _serve(ran, stopping, page=options.page)
+    if association is not None:
+        association.close()
     return 0
 
 
