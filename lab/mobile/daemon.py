@@ -76,10 +76,10 @@ def options(kind: str, arguments: Sequence[str] | None = None) -> argparse.Names
     return parser.parse_args(arguments)
 
 
-def run(made: _Made, kind: str | None = None) -> None:
+def run(made: _Made, arguments: Sequence[str] | None = None) -> None:
     """Becomes the daemon; ends the process with 1 where it cannot start."""
-    name = kind or made.kind
-    chosen = options(name)
+    name = made.kind
+    chosen = options(name, arguments)
     try:
         data = load(chosen.config)
         journal = Journal(name, data)

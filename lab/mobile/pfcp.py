@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -11,6 +11,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 PORT = 8805
 NTP_EPOCH = 2_208_988_800
 """Seconds from 1900 to 1970: recovery time stamps and times of usage count from 1900 (clause 8.2.65)."""
+
+_HEAD = struct.Struct("!HH").unpack_from
 
 Address = IPv4Address | IPv6Address
 Ie = tuple[int, bytes]
@@ -107,6 +109,7 @@ class T(IntEnum):
     USER_ID = 141
     APN_DNN = 159
     INTERFACE_TYPE = 160
+    PFCPSEREQ_FLAGS = 186
     S_NSSAI = 257
 
 
@@ -136,26 +139,25 @@ class Message:
         return next((value for found, value in self.ies if found == ie_type), None)
 
 
-def _walk(value: bytes) -> Iterator[Ie]:
-    at, end = 0, len(value)
+def members(value: bytes) -> tuple[Ie, ...]:
+    """What is in a grouped information element. Raises PfcpFormatError."""
+    found, at, end = [], 0, len(value)
     while at < end:
         if at + 4 > end:
             raise PfcpFormatError("an information element is cut short")
-        ie_type, length = int.from_bytes(value[at : at + 2]), int.from_bytes(value[at + 2 : at + 4])
-        at += 4
-        if at + length > end:
+        ie_type, length = _HEAD(value, at)
+        at += 4 + length
+        if at > end:
             raise PfcpFormatError("an information element is longer than what holds it")
-        yield ie_type, value[at : at + length]
-        at += length
-
-
-def members(value: bytes) -> tuple[Ie, ...]:
-    """What is in a grouped information element. Raises PfcpFormatError."""
-    return tuple(_walk(value))
+        found.append((ie_type, value[at - length : at]))
+    return tuple(found)
 
 
 def first(ies: tuple[Ie, ...], ie_type: int) -> bytes | None:
-    return next((value for found, value in ies if found == ie_type), None)
+    for found, value in ies:
+        if found == ie_type:
+            return value
+    return None
 
 
 def number(value: bytes | None) -> int | None:

@@ -2,7 +2,8 @@
 
 Any associated CP may change any session by its SEID (open5gs #4761); one that is not associated gets no answer, nor do
 PFD management and node reports. A CP that comes with a newer recovery time stamp loses all its sessions.
-`NF_MODEL_GRACE_S`: seconds after the start without Error Indications, 11 as Open5GS has it.
+`NF_MODEL_GRACE_S`: seconds after the start without Error Indications, 11 as Open5GS has it; `NF_MODEL_HEARTBEAT_S`:
+between heartbeats, 10 by default.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ FEATURES = bytes.fromhex("10211004")
 """FTUP, EMPU, MNOP, VTIME, FRRT (clause 8.2.25), as recorded."""
 
 GRACE_S = 11.0
-HEARTBEAT_S = 10.0
+HEARTBEAT_S = float(os.environ.get("NF_MODEL_HEARTBEAT_S", "10"))
 _GROUPED = (1, 2, 3, 4, 6, 7, 9, 10, 11, 14, 15, 16, 17, 18, 77, 85)
+_RESTORATION = 0x01
 _REPORT_DOWNLINK, _REPORT_USAGE, _REPORT_ERROR = b"\1", b"\2", b"\4"
 
 
@@ -243,6 +245,8 @@ class Upf(Daemon):
             return _refused(kind, message.seq, session.cp_seid, error)
         self.sessions[seid] = (session, node)
         self.plane.publish(session, ())
+        if (pfcp.number(message.first(T.PFCPSEREQ_FLAGS)) or 0) & _RESTORATION:
+            created = []
         return pfcp.build(
             kind,
             message.seq,
