@@ -17,7 +17,7 @@ from core5g.subscribers.reading import parse
 from nf.errors import DocumentError
 from tests.core5g.subscribers.support import CORE, OPC, OURS, K, csv_text, imsi, table
 
-THOROUGH = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+THOROUGH = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SEALER = Sealer("ab" * 32, "the test")
 TABLE = csv_text(table(range(1, 4))).encode()
 LIST = json.dumps([{"imsi": imsi(1), "security": {"k": K, "opc": OPC}, "sessions": [{"dnn": "internet"}]}]).encode()

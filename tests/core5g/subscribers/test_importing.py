@@ -18,7 +18,7 @@ from core5g.subscribers.importing import Existing, Outcome, prepare, run
 from core5g.subscribers.keys import NoSealer
 from core5g.subscribers.reading import parse
 from core5g.subscribers.scope import Scope
-from nf.errors import ConflictError, DocumentError
+from nf.errors import ConflictError, DocumentError, RefusedError
 from tests.core5g.subscribers.conftest import Open
 from tests.core5g.subscribers.support import CORE, MVNO, OURS, Server, csv_text, fleet_file, imsi, key, opc, table
 
@@ -33,8 +33,8 @@ def imported(
     return run(prepared, database, through.append), through
 
 
-def test_ten_thousand_with_a_bad_line_are_none_and_without_it_all(either: Server, opened: Open) -> None:
-    database = opened(either)
+def test_ten_thousand_with_a_bad_line_are_none_and_without_it_all(server: Server, opened: Open) -> None:
+    database = opened(server)
     lines = table(range(1, 10_001))
     good = lines[4710][0]
     lines[4710][0] = "99970"
@@ -172,12 +172,32 @@ def test_a_batch_that_fails_in_the_middle_is_not_there_and_the_same_file_goes_on
     assert database.work.count_documents({}) == 0
 
 
+def test_what_was_removed_since_it_was_cut_off_is_not_passed_over(
+    server: Server, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = opened(server)
+    text = csv_text(table(range(1, 31)))
+
+    def stop(_self: Batches, _given: Any, _session: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        _breaking(patch, 2, stop)
+        with pytest.raises(KeyboardInterrupt):
+            imported(database, text, size=10)
+    assert database.count() == 20
+    database.remove([imsi(3)])
+    with pytest.raises(RefusedError, match=f"were removed since: 1, {imsi(3)} the first"):
+        imported(database, text, size=10)
+    assert imported(database, text, size=10, existing="skip")[0] == Outcome(added=11, skipped=19)
+
+
 PROGRAM = """
 import os, signal, sys
 from core5g.open5gs.subscribers_batches import Batches
 from core5g.open5gs import subscribers
 import nf.cli.main as cli
-subscribers.TIMEOUT_S = 2.0
+subscribers.TIMEOUT_S = 1.0
 write = Batches._write
 def half(self, batch, session):
     if batch.number == 2:

@@ -221,6 +221,15 @@ def test_json_says_more_than_a_table() -> None:
             "[0].pcc_rules[0].flows[0].description",
             "a flow is written downlink-wise",
         ),
+        (
+            {
+                "pcc_rules": [
+                    {"5qi": 9, "flows": [{"direction": "uplink", "description": "permit out ip from cdn to any"}]}
+                ]
+            },
+            "[0].pcc_rules[0].flows[0].description",
+            "an end of a flow is any, assigned, or an address or prefix",
+        ),
     ],
 )
 def test_json_problems_have_places(session: dict[str, Any], key_: str, rule: str) -> None:
