@@ -117,14 +117,19 @@ class SubscriberDatabase:
     def connect(
         cls, uri: str, name: str, scope: Scope, *, user: str = "", password: str = "", timeout_s: float | None = None
     ) -> SubscriberDatabase:
-        """`uri` has no credentials. Raises UnavailableError, IdentityError, InputError."""
+        """`uri` has no credentials. Users are those of the database `name`, as for Open5GS, unless `uri` says other.
+
+        Raises UnavailableError, IdentityError, InputError.
+        """
         quiet_driver()
+        options: dict[str, Any] = {"authSource": name} if user and "authSource=" not in uri else {}
         wait_ms = (timeout_s or TIMEOUT_S) * 1000
         with told(uri):
             client: MongoClient[Raw] = MongoClient(
                 uri,
                 username=user or None,
                 password=password or None,
+                **options,
                 serverSelectionTimeoutMS=wait_ms,
                 connectTimeoutMS=wait_ms,
                 socketTimeoutMS=wait_ms * 6,

@@ -271,7 +271,14 @@ def test_credentials_that_are_for_one_plmn(tmp_path: Path) -> None:
         scope_of(None, DatabaseCredentials(), None)
 
 
-@pytest.mark.parametrize("text", ["", "x", "[]", '{"user": 1, "password": "sesame"}'])
+def test_credentials_are_those_that_open5gs_has(tmp_path: Path) -> None:
+    private(tmp_path / "core5g-db", "open5gs:a:b/c\n")
+    assert DatabaseCredentials.read("secret:core5g-db", tmp_path) == DatabaseCredentials("open5gs", "a:b/c")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "[]", ":sesame", "a:sesame\nb", "{sesame", '{"user": 1, "password": "sesame"}']
+)
 def test_credentials_that_are_none_are_not_quoted(tmp_path: Path, text: str) -> None:
     private(tmp_path / "db", text)
     with pytest.raises(IntegrityError) as caught:

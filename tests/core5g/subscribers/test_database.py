@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bson.int64 import Int64
+from pymongo import MongoClient
 
 from core5g.open5gs.subscribers import SubscriberDatabase
 from core5g.open5gs.subscribers_batches import Batches
@@ -14,7 +16,15 @@ from core5g.open5gs.subscribers_shape import data_of, fields, new_document
 from core5g.subscribers.documents import Subscriber
 from core5g.subscribers.keys import Keys
 from core5g.subscribers.rules import complete
-from nf.errors import BusyError, ConflictError, DeniedError, NotFoundError, RefusedError, UnavailableError
+from nf.errors import (
+    BusyError,
+    ConflictError,
+    DeniedError,
+    IdentityError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
 from tests.core5g.subscribers.conftest import Open
 from tests.core5g.subscribers.support import CORE, MVNO, OPC, OURS, K, Server, free_port, imsi
 
@@ -231,6 +241,24 @@ def test_a_database_with_an_imsi_twice_is_refused(server: Server, opened: Open) 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnavailableError, match="does not answer"):
         SubscriberDatabase.connect(f"mongodb://127.0.0.1:{free_port()}", "x", OURS, timeout_s=0.2)
+
+
+def test_a_database_that_asks_for_a_password(tmp_path: Path) -> None:
+    server = Server(str(tmp_path / "data"), ("--sync-on-commit",)).start()
+    try:
+        with MongoClient[dict[str, Any]](server.uri) as client:
+            client["open5gs"].command("createUser", "nf", pwd="sesame", roles=["readWrite"])
+        server.stop()
+        server.options = ("--auth",)
+        server.start()
+        with pytest.raises(IdentityError) as caught:
+            SubscriberDatabase.connect(server.uri, "open5gs", OURS, user="nf", password="sesame2").count()
+        assert "sesame" not in str(caught.value)
+        database = SubscriberDatabase.connect(server.uri, "open5gs", OURS, user="nf", password="sesame")
+        assert database.count() == 0
+        database.close()
+    finally:
+        server.kill()
 
 
 def test_the_drivers_log_has_no_keys(server: Server, opened: Open, caplog: pytest.LogCaptureFixture) -> None:
