@@ -37,7 +37,8 @@ def nf(nf: Nf, caplog: pytest.LogCaptureFixture) -> Iterator[Nf]:
     for number in range(1, 12):
         for secret in (key(number), opc(number)):
             assert secret not in text
-            assert secret[8:] not in text
+            assert secret[:12] not in text
+            assert secret[-12:] not in text
     for secret in (OP, OPC, SEAL):
         assert secret not in text
 
@@ -99,6 +100,8 @@ def test_a_new_sim(nf: Nf, tmp_path: Path, keys_file: Path, server: Server, open
     [
         (("set", imsi(1), f"k={key(1)}"), 2, "a key does not belong on a command line"),
         (("set", imsi(1), f"{key(1)}=1"), 2, "no such column"),
+        (("show", key(1)), 6, "[removed]: this IMSI is not of PLMN"),
+        (("show", imsi(1), "--plmn", key(1)), 2, "--plmn [removed]: not a PLMN"),
         (("set", imsi(1), "sqn=0"), 2, "the sequence number belongs to SIM and network"),
         (("set", imsi(1)), 2, "nothing to change"),
         (("set", imsi(1), "ipv4"), 2, "a change is COLUMN=VALUE"),
