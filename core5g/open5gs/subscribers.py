@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
 from pymongo import ASCENDING, MongoClient
@@ -25,12 +24,12 @@ from pymongo.errors import (
     PyMongoError,
 )
 
-from core5g.open5gs.subscribers_shape import fields, new_document, security
+from core5g.open5gs.subscribers_shape import addresses_of, fields, new_document, security
 from core5g.subscribers.documents import Subscriber
 from core5g.subscribers.keys import Keys
-from core5g.subscribers.rules import ue_prefix
 from core5g.subscribers.scope import Scope
 from nf.errors import (
+    BusyError,
     ConflictError,
     DeniedError,
     DriverError,
@@ -48,8 +47,7 @@ SUBSCRIBERS: Final = "subscribers"
 WORK: Final = "nf_subscribers"
 """Ours: the lease, and how far imports are. Open5GS does not look at it."""
 
-_TIMEOUT_S = 10.0
-_DENIED, _NOT_AUTHENTICATED = {13}, {18, 8000}
+TIMEOUT_S = 10.0  # an election in a replica set takes as long
 _WITHOUT_KEYS = {"security": 0}
 
 
@@ -79,11 +77,28 @@ def _ours(error: PyMongoError, where: str) -> NfError:
             "not the address of a database", where=where, remedy="write mongodb://HOST:27017/open5gs in the fleet"
         )
     code = error.code if isinstance(error, OperationFailure) else None
-    if code in _DENIED:
-        return DeniedError("the database does not let this user do that", where=where, remedy="give it readWrite there")
-    if code in _NOT_AUTHENTICATED:
-        return IdentityError("the database knows no such user and password", where=where, remedy="check the secret")
+    known = next((make for codes, make in _REFUSALS if code in codes), None)
+    if known is not None:
+        return known(where)
     return DriverError(f"the database refused (code {code})", where=where, remedy="see the log of mongod")
+
+
+def _held(where: str) -> NfError:
+    return BusyError(
+        "a transaction that was cut off holds these subscribers", where=where, remedy="it ends in a minute; try again"
+    )
+
+
+def _denied(where: str) -> NfError:
+    return DeniedError("the database does not let this user do that", where=where, remedy="give it readWrite there")
+
+
+def _not_known(where: str) -> NfError:
+    return IdentityError("the database knows no such user and password", where=where, remedy="check the secret")
+
+
+_REFUSALS: Final = (({112, 246}, _held), ({13}, _denied), ({18, 8000}, _not_known))
+"""Codes of the server that have a remedy."""
 
 
 def _codes(error: BulkWriteError) -> set[Any]:
@@ -100,23 +115,33 @@ class SubscriberDatabase:
 
     @classmethod
     def connect(
-        cls, uri: str, name: str, scope: Scope, *, user: str = "", password: str = "", timeout_s: float = _TIMEOUT_S
+        cls, uri: str, name: str, scope: Scope, *, user: str = "", password: str = "", timeout_s: float | None = None
     ) -> SubscriberDatabase:
-        """`uri` has no credentials. Raises UnavailableError, IdentityError, InputError."""
+        """`uri` has no credentials. Users are those of the database `name`, as for Open5GS, unless `uri` says other.
+
+        Raises UnavailableError, IdentityError, InputError.
+        """
         quiet_driver()
+        options: dict[str, Any] = {"authSource": name} if user and "authSource=" not in uri else {}
+        wait_ms = (timeout_s or TIMEOUT_S) * 1000
         with told(uri):
             client: MongoClient[Raw] = MongoClient(
                 uri,
                 username=user or None,
                 password=password or None,
-                serverSelectionTimeoutMS=timeout_s * 1000,
-                connectTimeoutMS=timeout_s * 1000,
-                socketTimeoutMS=timeout_s * 6000,
+                **options,
+                serverSelectionTimeoutMS=wait_ms,
+                connectTimeoutMS=wait_ms,
+                socketTimeoutMS=wait_ms * 6,
                 retryWrites=False,
                 w="majority",
                 appname="nf-subscriber",
             )
-            client.admin.command("ping")
+            try:
+                client.admin.command("ping")
+            except BaseException:
+                client.close()
+                raise
         return cls(client, name, scope, where=uri)
 
     def close(self) -> None:
@@ -124,22 +149,28 @@ class SubscriberDatabase:
 
     # ---- reading ----
 
-    def _within(self, more: Mapping[str, Any] | None = None) -> Raw:
-        """Digits are followed by a colon in ASCII: all IMSIs that begin with the PLMN, by the index."""
+    def _within(self, *, first: str = "", last: str = "", after: str = "") -> Raw:
+        """A filter of IMSIs that never leaves the PLMN. Behind the digits comes the colon in ASCII: by the index."""
         prefix = self.scope.prefix
-        return {"$and": [{"imsi": {"$gte": prefix, "$lt": f"{prefix}:"}}, dict(more or {})]}
+        end = f"{prefix}:"
+        bounds = {"$gt": after} if after > prefix else {"$gte": max(prefix, first)}
+        return {"imsi": bounds | ({"$lte": last} if last and last < end else {"$lt": end})}
+
+    def _one(self, imsi: str) -> Raw:
+        self.scope.require(imsi)
+        return {"imsi": imsi}
 
     def find(self, imsi: str) -> Raw | None:
         """With its keys: for comparisons, never to be shown. Raises DeniedError."""
-        self.scope.require(imsi)
+        query = self._one(imsi)
         with told(self.where):
-            return self.subscribers.find_one(self._within({"imsi": imsi}))
+            return self.subscribers.find_one(query)
 
     def get(self, imsi: str) -> Raw:
         """Without keys. Raises NotFoundError, DeniedError."""
-        self.scope.require(imsi)
+        query = self._one(imsi)
         with told(self.where):
-            found = self.subscribers.find_one(self._within({"imsi": imsi}), _WITHOUT_KEYS)
+            found = self.subscribers.find_one(query, _WITHOUT_KEYS)
         if found is None:
             raise self._absent(imsi)
         return found
@@ -149,26 +180,24 @@ class SubscriberDatabase:
 
     def page(self, limit: int, *, after: str = "", matching: Mapping[str, Any] | None = None) -> list[Raw]:
         """In the order of their IMSIs, without keys. `after`: the last IMSI of the page before."""
-        query = self._within({**(matching or {}), "imsi": {"$gt": after}})
+        query = {**(matching or {}), **self._within(after=after)}
         with told(self.where):
             return list(self.subscribers.find(query, _WITHOUT_KEYS).sort("imsi", ASCENDING).limit(limit))
 
     def count(self, matching: Mapping[str, Any] | None = None) -> int:
         with told(self.where):
-            return self.subscribers.count_documents(self._within(matching))
+            return self.subscribers.count_documents({**(matching or {}), **self._within()})
 
     def present(self, first: str, last: str) -> set[str]:
         """The IMSIs from `first` to `last` that are there."""
         with told(self.where):
-            found = self.subscribers.find(
-                self._within({"imsi": {"$gte": first, "$lte": last}}), {"imsi": 1, "_id": 0}
-            ).sort("imsi", ASCENDING)
+            found = self.subscribers.find(self._within(first=first, last=last), {"imsi": 1, "_id": 0})
             return {str(one["imsi"]) for one in found}
 
     def whole(self, first: str, last: str) -> dict[str, Raw]:
         """As `present`, with all that is there, keys too: for comparisons, never to be shown."""
         with told(self.where):
-            found = self.subscribers.find(self._within({"imsi": {"$gte": first, "$lte": last}}))
+            found = self.subscribers.find(self._within(first=first, last=last))
             return {str(one["imsi"]): one for one in found}
 
     def addresses(self) -> dict[str, str]:
@@ -221,12 +250,10 @@ class SubscriberDatabase:
 
     def remove(self, imsis: Sequence[str]) -> int:
         """How many there were. Raises DeniedError before anything is removed."""
-        for imsi in imsis:
-            self.scope.require(imsi)
         removed = 0
-        for imsi in imsis:
-            with told(imsi):
-                removed += self.subscribers.delete_one(self._within({"imsi": imsi})).deleted_count
+        for query in [self._one(imsi) for imsi in imsis]:
+            with told(self.where):
+                removed += self.subscribers.delete_one(query).deleted_count
         return removed
 
 
@@ -257,17 +284,3 @@ def unchanged(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> Raw:
         value = part.get(inner) if inner and isinstance(part, Mapping) else part
         guard[name] = {"$eq": value} if value is not None else None
     return guard
-
-
-def addresses_of(document: Mapping[str, Any]) -> Iterator[str]:
-    """The static addresses of a document, whoever wrote it."""
-    for part in document.get("slice") or ():
-        for session in part.get("session") or ():
-            ue = session.get("ue") or {}
-            try:
-                if ue.get("ipv4"):
-                    yield str(IPv4Address(str(ue["ipv4"]).partition("/")[0]))
-                if ue.get("ipv6"):
-                    yield ue_prefix(IPv6Address(str(ue["ipv6"]).partition("/")[0]))
-            except ValueError:
-                continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -18,12 +18,12 @@ from typing import Any, Final
 from bson.objectid import ObjectId
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from core5g.open5gs.subscribers import Raw, SubscriberDatabase, told, unchanged
-from nf.errors import BusyError, ConflictError, NfError
+from nf.errors import BusyError, ConflictError, NfError, UnavailableError
 
 LEASE_S: Final = 60.0
 _LEASE = "lease"
@@ -67,8 +67,12 @@ class Batches:
             self.take_back()
             database.ensure_index()
             yield self
-        finally:
+        except UnavailableError:
+            raise  # nobody is there who could take the lease back: it ends by itself
+        except BaseException:
             self._give_back()
+            raise
+        self._give_back()
 
     # ---- the lease ----
 
@@ -86,11 +90,18 @@ class Batches:
             if held is not None and held["until"] > now and not _dead(held["owner"]):
                 raise self._busy(held["owner"])
             if held is not None:
+                self._end_transaction(held)
                 work.delete_one({"_id": _LEASE, "owner": held["owner"]})
             try:
                 work.insert_one({"_id": _LEASE, "owner": self._owner, "until": until})
             except DuplicateKeyError:
                 raise self._busy({}) from None
+
+    def _end_transaction(self, held: Mapping[str, Any]) -> None:
+        """One that its owner left open would hold what it wrote for a minute."""
+        if "session" in held:
+            with suppress(PyMongoError):
+                self._database.client.admin.command("killSessions", [{"id": held["session"]}])
 
     def _busy(self, owner: Mapping[str, Any]) -> BusyError:
         who = f"{owner.get('host')} (process {owner.get('pid')})" if owner else "somebody else"
@@ -101,10 +112,11 @@ class Batches:
         )
 
     def _renew(self, session: ClientSession | None = None) -> None:
-        until = self._now() + timedelta(seconds=LEASE_S)
-        found = self._database.work.update_one(
-            {"_id": _LEASE, "owner": self._owner}, {"$set": {"until": until}}, session=session
-        )
+        """Before a batch, never inside its transaction: who takes over from a dead one has to write it."""
+        holding: Raw = {"until": self._now() + timedelta(seconds=LEASE_S)}
+        if session is not None:
+            holding["session"] = session.session_id["id"]
+        found = self._database.work.update_one({"_id": _LEASE, "owner": self._owner}, {"$set": holding})
         if not found.matched_count:
             raise ConflictError(
                 "it took so long that somebody else writes now", where=self._database.where, remedy="run it again"
@@ -138,15 +150,13 @@ class Batches:
             self._database.work.delete_one({"_id": key})
 
     def _in_transaction(self, key: str, batch: Batch) -> None:
-        with (
-            self._database.client.start_session() as session,
-            session.start_transaction(ReadConcern("snapshot"), WriteConcern("majority")),
-        ):
+        with self._database.client.start_session() as session:
             self._renew(session)
-            self._write(batch, session)
-            self._database.work.update_one(
-                {"_id": key}, {"$set": {"done": batch.number + 1}}, upsert=True, session=session
-            )
+            with session.start_transaction(ReadConcern("snapshot"), WriteConcern("majority")):
+                self._write(batch, session)
+                self._database.work.update_one(
+                    {"_id": key}, {"$set": {"done": batch.number + 1}}, upsert=True, session=session
+                )
 
     def _kept_first(self, key: str, batch: Batch) -> None:
         self._renew()
@@ -161,8 +171,11 @@ class Batches:
         try:
             self._write(batch, None)
             work.update_one({"_id": key}, {"$set": {"done": batch.number + 1}, "$unset": {"pending": ""}})
+        except ConnectionFailure:
+            raise  # the next one who writes takes it back
         except BaseException:
-            self._take_back_if_it_answers()
+            with suppress(NfError):
+                self.take_back()
             raise
 
     def _write(self, batch: Batch, session: ClientSession | None) -> None:
@@ -192,12 +205,6 @@ class Batches:
                 for one in pending["changed"]:
                     subscribers.update_one({"_id": one["_id"]}, _restoring(one["fields"]))
                 work.update_one({"_id": found["_id"]}, {"$unset": {"pending": ""}})
-
-    def _take_back_if_it_answers(self) -> None:
-        try:
-            self.take_back()
-        except NfError:
-            return  # the next one who writes does it
 
 
 def _fields_before(change: Change) -> list[Raw]:

@@ -6,7 +6,9 @@ know. Bit rates are a value and a power of 1,000; session types 1 IPv4, 2 IPv6, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
 from bson.int64 import Int64
@@ -14,6 +16,7 @@ from bson.int64 import Int64
 from core5g.subscribers.columns import rate_text
 from core5g.subscribers.documents import PccRule, Priority, SubscribedSession, Subscriber, rate_parts
 from core5g.subscribers.keys import Keys
+from core5g.subscribers.rules import ue_prefix
 
 SCHEMA_VERSION: Final = 1
 TYPES: Final = {"ipv4": 1, "ipv6": 2, "ipv4v6": 3}
@@ -149,6 +152,25 @@ def data_of(document: Document) -> dict[str, Any]:
         **({"default_slices": defaults} if defaults and defaults != slices[:1] else {}),
         "sessions": sessions,
     }
+
+
+def addresses_of(document: Document) -> Iterator[str]:
+    """The static addresses of a document, whoever wrote it; of an IPv6 one its /64."""
+    for part in _list(document, "slice"):
+        for session in _list(part, "session"):
+            ue = _mapping(session, "ue")
+            for name, read in (("ipv4", _ipv4), ("ipv6", _ipv6)):
+                with suppress(ValueError):
+                    if ue.get(name):
+                        yield read(str(ue[name]).partition("/")[0])
+
+
+def _ipv4(text: str) -> str:
+    return str(IPv4Address(text))
+
+
+def _ipv6(text: str) -> str:
+    return ue_prefix(IPv6Address(text))
 
 
 def _session_data(session: Document, slice_text: str) -> dict[str, Any]:

@@ -89,8 +89,12 @@ def import_subscribers(
         else:
             client.say(f"{file}: {total} subscribers of PLMN {prepared.scope}, each right by itself")
         return
-    with place.open(core) as there, _progress(total) as progress:
-        outcome = importing.run(prepared, there, progress)
+    try:
+        with place.open(core) as there, _progress(total) as progress:
+            outcome = importing.run(prepared, there, progress)
+    except KeyboardInterrupt:
+        typer.echo("stopped between two batches; the same command goes on there", err=True)
+        raise
     if json:
         client.print_json({"file": str(file), "subscribers": total, **outcome.to_json()})
         return

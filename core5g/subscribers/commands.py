@@ -24,6 +24,7 @@ from core5g.subscribers.opening import (
     SecretsOption,
     opener_of,
 )
+from core5g.subscribers.showing import shown
 from nf.contracts.noc_client import CLIENT
 from nf.errors import DocumentError, InputError
 
@@ -278,7 +279,7 @@ def _cells(given: list[str], command: str) -> dict[str, str]:
                 remedy="put it into a file of mode 0600 and add --keys FILE, and take this SIM for compromised",
             )
         if columns.place_of(name) is None or name == "imsi":
-            raise InputError("no such column", where=name[:20], remedy=columns.suggestion(name[:40]))
+            raise InputError("no such column", where=shown(name), remedy=columns.suggestion(name[:40]))
         found[name] = value
     return found
 

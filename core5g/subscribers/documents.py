@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
+import re
+from ipaddress import IPv6Address, ip_network
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
@@ -98,18 +99,33 @@ class Priority(DocumentModel):
     preemptable: bool = False
 
 
+_END = r"([!-~]+)(?: [0-9][0-9,-]*)?"
+_FLOW = re.compile(rf"permit out (?:ip|[0-9]{{1,3}}) from {_END} to {_END}")
+
+
+def _filter_rule(text: str) -> str:
+    match = _FLOW.fullmatch(text)
+    if match is None:
+        raise RuleError(
+            "a flow is written downlink-wise: permit out PROTOCOL from SOURCE to DESTINATION",
+            "write it as permit out ip from 203.0.113.0/24 to assigned",
+        )
+    for address in match.groups():
+        if address not in ("any", "assigned"):
+            try:
+                ip_network(address)
+            except ValueError:
+                raise RuleError(
+                    "an end of a flow is any, assigned, or an address or prefix", "write it as 203.0.113.0/24"
+                ) from None
+    return text
+
+
 class Flow(DocumentModel):
     """An IP filter rule (RFC 6733 clause 4.3) as Open5GS takes it: what is wrong in it would match everything."""
 
     direction: Literal["downlink", "uplink"]
-    description: Annotated[
-        str,
-        Form(
-            r"permit out (ip|[0-9]{1,3}) from \S+( [0-9][0-9,-]*)? to \S+( [0-9][0-9,-]*)?",
-            "a flow is written downlink-wise: permit out PROTOCOL from SOURCE to DESTINATION",
-            "write it as permit out ip from 203.0.113.0/24 to assigned",
-        ),
-    ]
+    description: Annotated[str, AfterValidator(_filter_rule)]
 
 
 class BitRates(DocumentModel):

@@ -20,7 +20,7 @@ from core5g.subscribers.reading import File
 from core5g.subscribers.rules import Judged, addresses_twice, bounded, judge, judge_entry, problem, static_addresses
 from core5g.subscribers.scope import Scope
 from nf.contracts.json import JsonObject, canonical
-from nf.errors import ConflictError, DocumentError, NfError, Problem
+from nf.errors import ConflictError, DocumentError, NfError, Problem, RefusedError
 
 BATCH: Final = 500
 
@@ -194,7 +194,7 @@ def run(prepared: Prepared, database: SubscriberDatabase, progress: Progress) ->
     """
     outcome = Outcome()
     with Batches(database).writing() as batches:
-        done = batches.done(prepared.key)
+        done = _standing(prepared, database, batches.done(prepared.key))
         _check(prepared, database, done)
         outcome.resumed = min(done * prepared.size, len(prepared.subscribers))
         progress(outcome.resumed)
@@ -216,6 +216,25 @@ def run(prepared: Prepared, database: SubscriberDatabase, progress: Progress) ->
             progress(min((number + 1) * prepared.size, len(prepared.subscribers)))
         batches.forget(prepared.key)
     return outcome
+
+
+def _standing(prepared: Prepared, database: SubscriberDatabase, done: int) -> int:
+    """How many batches of an earlier run may be passed over: none when somebody removed subscribers of them since.
+
+    Raises RefusedError where beginning anew would meet those that are left.
+    """
+    through = prepared.subscribers[: done * prepared.size]
+    if not through:
+        return 0
+    gone = {one.imsi for one in through} - database.present(through[0].imsi, through[-1].imsi)
+    if gone and prepared.existing == "refuse":
+        raise RefusedError(
+            f"subscribers that this import brought in before it was cut off were removed since: {len(gone)}, "
+            f"{min(gone)} the first",
+            where=prepared.file.name,
+            remedy="add --existing skip: it brings in all that are missing",
+        )
+    return 0 if gone else done
 
 
 def _batch(number: int, resolved: Sequence[_Resolved]) -> Batch:

@@ -1,8 +1,9 @@
 """Where the subscribers are and whose they are: from the fleet's equipment `core5g`, and a secret with the credentials.
 
 The database's address holds no password: `mongodb://secret:core5g-db@10.1.0.30:27017/open5gs` names the secret, a file
-`{"user": ..., "password": ...}` that only its owner can read. `"plmn": "999-71"` in it ties whoever has that file to
-the subscribers of one PLMN, an MVNO's. That separates honest people and programs: MongoDB itself knows no such bounds.
+that only its owner can read, with `USER:PASSWORD` in one line, as Open5GS's functions take it from an appliance. An
+operator's may be `{"user": ..., "password": ..., "plmn": "999-71"}`: it ties whoever has it to the subscribers of that
+PLMN, an MVNO's. That separates honest people and programs: MongoDB itself knows no such bounds.
 """
 
 from __future__ import annotations
@@ -59,16 +60,22 @@ class DatabaseCredentials:
         files = SecretFiles(secrets)
         where = str(files.path(reference))
         text = files(reference)
-        try:
-            data = json.loads(text)
-            user, password, plmn = data["user"], data["password"], data.get("plmn")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            user = password = plmn = None
+        user, password, plmn = _parts(text.strip())
         if not (isinstance(user, str) and isinstance(password, str) and (plmn is None or isinstance(plmn, str))):
-            raise IntegrityError(
-                "not credentials of a database", where=where, remedy='write {"user": "...", "password": "..."}'
-            )
+            raise IntegrityError("not credentials of a database", where=where, remedy="write USER:PASSWORD in one line")
         return cls(user, password, None if plmn is None else Scope.parse(plmn, where))
+
+
+def _parts(text: str) -> tuple[object, object, object]:
+    """User, password and PLMN; what is not there is None."""
+    if not text.startswith("{"):
+        user, colon, password = text.partition(":")
+        return (user, password, None) if user and colon and "\n" not in text else (None, None, None)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None, None, None
+    return data.get("user"), data.get("password"), data.get("plmn")
 
 
 def core_of(fleet: Path | None, profile: Path | None) -> Core5g:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from core5g.documents import Plmn
+from core5g.subscribers.showing import shown
 from nf.errors import DeniedError, InputError
 
 _PLMN = re.compile(r"([0-9]{3})[-.]?([0-9]{2,3})")
@@ -26,7 +27,7 @@ class Scope:
         """`999-70` or `99970`. Raises InputError."""
         match = _PLMN.fullmatch(text.strip())
         if match is None:
-            raise InputError("not a PLMN", where=f"{where} {text[:20]}", remedy="write it as 999-70")
+            raise InputError("not a PLMN", where=f"{where} {shown(text)}", remedy="write it as 999-70")
         return cls(match[1], match[2])
 
     @classmethod
@@ -48,5 +49,5 @@ class Scope:
         """Raises DeniedError, which is the same whether there is such a subscriber or not."""
         if not self.covers(imsi):
             raise DeniedError(
-                f"this IMSI is not of PLMN {self}", where=imsi[:20], remedy=f"its IMSIs begin with {self.prefix}"
+                f"this IMSI is not of PLMN {self}", where=shown(imsi), remedy=f"its IMSIs begin with {self.prefix}"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from contextlib import suppress
 from typing import Final
 
 REMOVED: Final = "[removed]"
@@ -27,13 +28,11 @@ def shown(value: object) -> str:
 
 
 def like_a_key(text: str) -> bool:
-    """Also when it is cut short, has separators, or a digit that was misread."""
-    try:
-        ipaddress.ip_interface(text.strip())
-    except ValueError:
-        pass
-    else:
-        return len(text.strip()) >= 32 and ":" not in text and "." not in text
+    """Also when it is cut short, has separators, or a digit that was misread. An IPv6 address in full is like one."""
+    if "::" in text:
+        with suppress(ValueError):
+            ipaddress.IPv6Interface(text.strip())
+            return False
     for word in _WORD.findall(_SEPARATORS.sub("", text)):
         digits = sum(letter in "0123456789abcdefABCDEF" for letter in word)
         if len(word) >= _SUSPICIOUS_LENGTH and digits >= _SHARE_OF_DIGITS * len(word):
