@@ -335,7 +335,10 @@ async def _guarded(service: Service, context: HostedContext) -> str:
         return str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a service may fail in any way; the NOC goes on
         _log.error("the service %s failed", service.name, exc_info=error)
-        return f"{type(error).__name__}: {error}"
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        return str(cause) if isinstance(cause, NfError) else f"{type(cause).__name__}: {cause}"
     return "it ended by itself"
 
 

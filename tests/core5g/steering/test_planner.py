@@ -125,7 +125,7 @@ def test_a_classifier_sends_to_the_edge_and_the_edge_to_its_cache() -> None:
     (rule,) = section.rules  # both channels are of one CDN
     assert [str(prefix) for prefix in rule.prefixes] == ["203.0.113.0/24"]
     assert rule.ports == (80,)
-    assert section.requires == ("core5g.steering=edge1",)
+    assert section.requires == ("core5g.steering=edge1", "pop1.interface.eth8")
     assert [str(prefix) for prefix in n6(found, "pop1").prefixes] == ["203.0.113.0/24"]
     assert n6(found, "pop2").prefixes == ()
     assert Hop("ch1", "mobile", 0, "pop1", "upf") in found.hops
@@ -238,7 +238,9 @@ def test_what_the_fleet_may_not_be() -> None:
 
 
 def test_the_proxy_has_an_address_of_its_own() -> None:
-    core = core_data(upfs=[upf(1), upf(2), central()], classifiers=[classifier(address="10.50.9.4")])
+    core = core_data(upfs=[upf(1), upf(2), central()], classifiers=[classifier(address="10.50.1.10")])
+    assert "does not have" in refused(lineup_data(), fleet_data(core))[f"{CORE}.classifiers[0].address"]
+    core = core_data(upfs=[upf(1), upf(2), central(n4="10.50.1.9")], classifiers=[classifier()])
     assert "share" in refused(lineup_data(), fleet_data(core))[f"{CORE}.classifiers[0].address"]
 
 
