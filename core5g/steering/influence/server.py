@@ -24,6 +24,7 @@ from nf.errors import UnavailableError
 from nf.trust.identity import Identity
 
 _CONNECTIONS: Final = 200
+_GRACE_S: Final = 1.0
 _LOOK_S: Final = 30.0
 """So often the NOC's certificate is looked at: it is renewed hours before its end."""
 
@@ -49,6 +50,20 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answers that are being made get a moment; connections that are only kept are cut, not waited for."""
+        for listening in self.servers:
+            listening.close()
+        for one in sockets or ():
+            one.close()
+        if self.server_state.tasks:
+            await asyncio.wait(set(self.server_state.tasks), timeout=_GRACE_S)
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+        await asyncio.sleep(0)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -105,7 +120,6 @@ async def serve(
         server_header=False,
         limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=15,
-        timeout_graceful_shutdown=1,
         h11_max_incomplete_event_size=16 * 1024,
         ssl_context_factory=lambda _config, _default: tls,
     )
