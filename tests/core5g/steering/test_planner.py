@@ -124,11 +124,14 @@ def test_a_classifier_sends_to_the_edge_and_the_edge_to_its_cache() -> None:
     assert (section.edge.id, section.edge.gate) == ("edge1", True)
     (rule,) = section.rules  # both channels are of one CDN
     assert [str(prefix) for prefix in rule.prefixes] == ["203.0.113.0/24"]
+    assert rule.id.startswith("to-cdn-streamverse-test-")
     assert rule.ports == (80,)
     assert section.requires == ("core5g.steering=edge1", "pop1.interface.eth8")
     assert [str(prefix) for prefix in n6(found, "pop1").prefixes] == ["203.0.113.0/24"]
     assert n6(found, "pop2").prefixes == ()
-    assert Hop("ch1", "mobile", 0, "pop1", "upf") in found.hops
+    assert [hop for hop in found.hops if hop.path == "mobile"] == [
+        Hop(channel, "mobile", 0, "pop1", "n6-steering") for channel in ("ch1", "ch2")
+    ]
 
 
 def test_a_classifier_of_a_upf_that_does_not_use_it_relays() -> None:
@@ -147,9 +150,9 @@ def test_a_ue_plays_the_channel_by_the_cdns_own_address() -> None:
     assert (arguments.host, arguments.segment_ms, arguments.rate_bps) == (HOST, 2000, 2_000_000)
     hops = [hop for hop in found.hops if hop.path == "mobile"]
     assert [(hop.order, hop.appliance, hop.point) for hop in hops] == [
-        (0, "pop1", "upf"),
-        (0, "pop2", "upf"),
-        (2, "ue1", "receiver"),
+        (0, "pop1", "n6-steering"),
+        (0, "pop2", "n6-steering"),
+        (1, "ue1", "receiver"),
     ]
 
 
