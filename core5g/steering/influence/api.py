@@ -7,6 +7,7 @@ role viewer, everything else engineer. A consumer sees what it made itself, and 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -40,6 +41,9 @@ RESOURCES: Final = f"{ROOT}/traffic-influences"
 DEVICES: Final = f"{ROOT}/traffic-influence-devices"
 CERTIFICATE: Final = "client_certificate"
 """Key, in the scope of a request, of the client's certificate in DER."""
+
+BODY_S: Final = 15.0
+"""So long a body may take."""
 
 _CORRELATOR: Final = re.compile(r"[a-zA-Z0-9\-_:;./<>{}]{0,256}")
 _FIXED: Final = ("apiConsumerId", "appId")
@@ -263,8 +267,12 @@ async def _body(request: Request) -> JsonObject:
     if kind != "application/json":
         raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", "the body is application/json")
     found = bytearray()
-    async for chunk in request.stream():
-        found += chunk
-        if len(found) > MAX_BODY:
-            raise invalid(f"the body is larger than {MAX_BODY} octets")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                found += chunk
+                if len(found) > MAX_BODY:
+                    raise invalid(f"the body is larger than {MAX_BODY} octets")
+    except TimeoutError:
+        raise ApiError(408, "REQUEST_TIMEOUT", f"the body did not come within {BODY_S:g} s") from None
     return parse_json(bytes(found))

@@ -136,6 +136,9 @@ class Engine:
         found = sorted((Resource.of_record(record) for record in records.values()), key=lambda one: one.changed_at)
         self._resources = {one.id: one for one in found}
         self._revision = self._context.committed().revision
+        for one in found:
+            if one.state is State.ERROR:
+                self._alarm(one.id, one.why)
 
     async def run(self) -> None:
         """Until cancelled: begin what is to be done, look up what is due, follow the line-up, drop what is old."""
@@ -235,6 +238,7 @@ class Engine:
         try:
             orders = self.catalogue().orders(known.id, known.intent)
         except ApiError as error:
+            self._alarm(known.id, error.message)
             left = await self._take_back(known, known.at)
             await self._enter(known.id, State.ORDERED, Input.FAILED, why=error.message, at=left)
             return
@@ -259,7 +263,7 @@ class Engine:
         failed = {upf: why for upf, why in outcome.items() if why not in {_DONE, _AWAY}}
         if failed:
             why = "; ".join(f"{upf}: {text}" for upf, text in sorted(failed.items()))[:500]
-            self._context.alarm(FAILED, known.id, Severity.WARNING, why, "delete it, or correct what the UPF says")
+            self._alarm(known.id, why)
             left = await self._take_back(known, known.at) if self._stands(known) else known.at
             await self._enter(known.id, State.CREATED, Input.FAILED, why=why, at=left, unsettled=frozenset())
             return True
@@ -307,7 +311,7 @@ class Engine:
         due.absent.pop(upf, None)
         answer = await self._order(known, upf, _removal(known.id))
         if answer not in {_DONE, _AWAY}:
-            self._context.alarm(FAILED, known.id, Severity.WARNING, f"{upf}: {answer}", "it is tried again")
+            self._alarm(known.id, f"{upf}: {answer}")
         return answer == _DONE and not away
 
     async def _take_back(self, known: Resource, upfs: Collection[str]) -> dict[str, JsonObject]:
@@ -367,12 +371,9 @@ class Engine:
                 self._resources[fresh.id] = before
             raise
 
-    def states(self) -> Mapping[str, int]:
-        """How many there are of each state."""
-        found: dict[str, int] = {}
-        for one in self._resources.values():
-            found[one.state.value] = found.get(one.state.value, 0) + 1
-        return found
+    def _alarm(self, identity: str, why: str) -> None:
+        remedy = "its consumer can delete it; another line-up, or what the UPF says put right, may help"
+        self._context.alarm(FAILED, identity, Severity.WARNING, why[:500], remedy)
 
 
 _DONE: Final = "done"

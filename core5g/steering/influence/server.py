@@ -25,12 +25,14 @@ from nf.trust.identity import Identity
 
 _CONNECTIONS: Final = 200
 _GRACE_S: Final = 1.0
+REQUEST_S: Final = 15.0
+"""So long the head of a connection's first request may take."""
 _LOOK_S: Final = 30.0
 """So often the NOC's certificate is looked at: it is renewed hours before its end."""
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that puts the certificate of its connection into every scope."""
+    """HTTP/1.1 that puts the certificate of its connection into every scope, and cuts off who asks for nothing."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -42,6 +44,11 @@ class _Protocol(H11Protocol):
             await inner({**scope, CERTIFICATE: certificate}, receive, send)
 
         self.app = app
+        self.loop.call_later(REQUEST_S, self._cut_off)
+
+    def _cut_off(self) -> None:
+        if self.cycle is None and self.transport is not None:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):

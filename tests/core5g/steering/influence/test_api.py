@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
+import ssl
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +16,9 @@ from typing import Any
 import pytest
 import requests
 
+from core5g.steering.influence import api as api_module
 from core5g.steering.influence import engine as engine_module
+from core5g.steering.influence import server as server_module
 from core5g.steering.influence.settings import TrafficInfluenceSettings
 from nf.clock import RealClock
 from nf.errors import UnavailableError
@@ -32,6 +36,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is due is looked at more often."""
     monkeypatch.setattr(engine_module, "LOOK_S", 0.05)
     monkeypatch.setattr(engine_module, "_SHORTEST_S", 0.1)
+    monkeypatch.setattr(server_module, "_LOOK_S", 0.05)
+    monkeypatch.setattr(server_module, "REQUEST_S", 2.0)
+    monkeypatch.setattr(api_module, "BODY_S", 2.0)
 
 
 @pytest.fixture
@@ -161,58 +168,52 @@ async def test_a_device_is_influenced_alone_and_never_shown(host: FakeHost, cons
     assert "device" not in json.dumps((await consumer.ask("GET")).json())
 
 
-@pytest.mark.parametrize(
-    ("identifiers", "status", "code"),
-    [
-        (None, 422, "MISSING_IDENTIFIER"),
-        (device("192.0.2.9"), 404, "IDENTIFIER_NOT_FOUND"),
-        ({"ipv4Address": {"publicAddress": "192.0.2.9", "publicPort": 4000}}, 422, "SERVICE_NOT_APPLICABLE"),
-        ({"phoneNumber": "+123456789"}, 422, "SERVICE_NOT_APPLICABLE"),
-        ({"phoneNumber": "123"}, 400, "INVALID_ARGUMENT"),
-        ({"ipv4Address": {"publicAddress": "10.45.0.7"}}, 400, "INVALID_ARGUMENT"),
-        ({}, 400, "INVALID_ARGUMENT"),
-    ],
-)
-async def test_devices_that_are_refused(
-    host: FakeHost, consumer: Consumer, identifiers: dict[str, Any] | None, status: int, code: str
-) -> None:
-    body = intent(host) if identifiers is None else intent(host, device=identifiers)
-    refused(await consumer.ask("POST", "/traffic-influence-devices", json=body), status, code)
+DEVICES: list[tuple[dict[str, Any] | None, int, str]] = [
+    (None, 422, "MISSING_IDENTIFIER"),
+    (device("192.0.2.9"), 404, "IDENTIFIER_NOT_FOUND"),
+    ({"ipv4Address": {"publicAddress": "192.0.2.9", "publicPort": 4000}}, 422, "SERVICE_NOT_APPLICABLE"),
+    ({"phoneNumber": "+123456789"}, 422, "SERVICE_NOT_APPLICABLE"),
+    ({"phoneNumber": "123"}, 400, "INVALID_ARGUMENT"),
+    ({"ipv4Address": {"publicAddress": "10.45.0.7"}}, 400, "INVALID_ARGUMENT"),
+    ({}, 400, "INVALID_ARGUMENT"),
+]
+
+
+async def test_devices_that_are_refused(host: FakeHost, consumer: Consumer) -> None:
+    for identifiers, status, code in DEVICES:
+        body = intent(host) if identifiers is None else intent(host, device=identifiers)
+        refused(await consumer.ask("POST", "/traffic-influence-devices", json=body), status, code)
     assert host.records.kept == {}
 
 
-@pytest.mark.parametrize(
-    ("changes", "code", "told"),
-    [
-        ({"appId": "no-uuid"}, "INVALID_ARGUMENT", "appId"),
-        ({"appId": "6b29fc40-ca47-1067-b31d-00dd010662da"}, "INVALID_ARGUMENT", "no application"),
-        ({"apiConsumerId": ""}, "INVALID_ARGUMENT", "apiConsumerId"),
-        ({"apiConsumerId": "x" * 300}, "INVALID_ARGUMENT", "apiConsumerId"),
-        ({"edgeCloudZoneId": None}, "INVALID_ARGUMENT", "edgeCloudZoneId"),
-        ({"edgeCloudRegion": "elsewhere"}, "OUT_OF_RANGE", "streamverse-lab"),
-        ({"appInstanceId": "6b29fc40-ca47-1067-b31d-00dd010662da"}, "OUT_OF_RANGE", "no instance"),
-        ({"sourceTrafficFilters": {"sourcePort": 5000}}, "OUT_OF_RANGE", "not supported"),
-        ({"destinationTrafficFilters": {"destinationPort": 443}}, "OUT_OF_RANGE", "443"),
-        ({"destinationTrafficFilters": {"destinationProtocol": "UDP"}}, "OUT_OF_RANGE", "TCP"),
-        ({"destinationTrafficFilters": {"destinationPort": 65536}}, "INVALID_ARGUMENT", "destinationPort"),
-        ({"destinationTrafficFilters": {"destinationPort": "80"}}, "INVALID_ARGUMENT", "destinationPort"),
-        ({"device": {"phoneNumber": "+123456789"}}, "INVALID_ARGUMENT", "device"),
-        ({"bogus": 1}, "INVALID_ARGUMENT", "bogus"),
-    ],
-)
-async def test_intents_that_are_refused(
-    host: FakeHost, consumer: Consumer, changes: dict[str, Any], code: str, told: str
-) -> None:
-    assert told in refused(await consumer.ask("POST", json=intent(host, **changes)), 400, code)
+INTENTS: list[tuple[dict[str, Any], str, str]] = [
+    ({"appId": "no-uuid"}, "INVALID_ARGUMENT", "appId"),
+    ({"appId": "6b29fc40-ca47-1067-b31d-00dd010662da"}, "INVALID_ARGUMENT", "no application"),
+    ({"apiConsumerId": ""}, "INVALID_ARGUMENT", "apiConsumerId"),
+    ({"apiConsumerId": "x" * 300}, "INVALID_ARGUMENT", "apiConsumerId"),
+    ({"edgeCloudZoneId": None}, "INVALID_ARGUMENT", "edgeCloudZoneId"),
+    ({"edgeCloudRegion": "elsewhere"}, "OUT_OF_RANGE", "streamverse-lab"),
+    ({"appInstanceId": "6b29fc40-ca47-1067-b31d-00dd010662da"}, "OUT_OF_RANGE", "no instance"),
+    ({"sourceTrafficFilters": {"sourcePort": 5000}}, "OUT_OF_RANGE", "not supported"),
+    ({"destinationTrafficFilters": {"destinationPort": 443}}, "OUT_OF_RANGE", "443"),
+    ({"destinationTrafficFilters": {"destinationProtocol": "UDP"}}, "OUT_OF_RANGE", "TCP"),
+    ({"destinationTrafficFilters": {"destinationPort": 65536}}, "INVALID_ARGUMENT", "destinationPort"),
+    ({"destinationTrafficFilters": {"destinationPort": "80"}}, "INVALID_ARGUMENT", "destinationPort"),
+    ({"device": {"phoneNumber": "+123456789"}}, "INVALID_ARGUMENT", "device"),
+    ({"bogus": 1}, "INVALID_ARGUMENT", "bogus"),
+]
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"\xff\xfe", b'{"appId": NaN}', b"[" * 8000, b'{"x": "' + b"y" * 20_000 + b'"}']
-)
-async def test_bodies_that_are_none(consumer: Consumer, body: bytes) -> None:
-    refused(
-        await consumer.ask("POST", data=body, headers={"content-type": "application/json"}), 400, "INVALID_ARGUMENT"
-    )
+async def test_intents_that_are_refused(host: FakeHost, consumer: Consumer) -> None:
+    for changes, code, told in INTENTS:
+        assert told in refused(await consumer.ask("POST", json=intent(host, **changes)), 400, code)
+
+
+async def test_bodies_that_are_none(consumer: Consumer) -> None:
+    headers = {"content-type": "application/json"}
+    large = b'{"x": "' + b"y" * 20_000 + b'"}'
+    for body in (b"", b"{", b"[]", b"\xff\xfe", b'{"appId": NaN}', b"[" * 8000, large):
+        refused(await consumer.ask("POST", data=body, headers=headers), 400, "INVALID_ARGUMENT")
 
 
 async def test_other_media_methods_and_paths(consumer: Consumer) -> None:
@@ -224,6 +225,38 @@ async def test_other_media_methods_and_paths(consumer: Consumer) -> None:
     refused(await consumer.ask("GET", f"/traffic-influences/{uuid.uuid4()}"), 404, "NOT_FOUND")
     refused(await consumer.ask("GET", headers={"x-correlator": "not allowed!"}), 400, "INVALID_ARGUMENT")
     refused(await consumer.ask("GET", params={"appId": "x"}), 400, "INVALID_ARGUMENT")
+
+
+async def test_a_mistake_of_ours_says_nothing_of_the_inside(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_engine: object, _owner: str) -> None:
+        raise KeyError("the inside")
+
+    monkeypatch.setattr(engine_module.Engine, "of", broken)
+    assert refused(await consumer.ask("GET"), 500, "INTERNAL") == "internal error"
+
+
+async def test_who_says_nothing_is_cut_off(host: FakeHost, consumer: Consumer, tmp_path: Path) -> None:
+    """Without a certificate too, a connection could be kept for ever otherwise."""
+    context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    context.check_hostname = False
+    silent_one = await asyncio.open_connection("127.0.0.1", host.port, ssl=context)
+    slow = await asyncio.open_connection("127.0.0.1", host.port, ssl=context)
+    slow[1].write(b"GET /traffic-influence/v0.10/traffic-influences HTTP/1.1\r\nHo")
+    certificate = str(consumer.session.cert)
+    context.load_cert_chain(certificate)
+    stalled = await asyncio.open_connection("127.0.0.1", host.port, ssl=context)
+    head = f"POST {ROOT}/traffic-influences HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    stalled[1].write(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+    async with asyncio.timeout(90):
+        for reader, _ in (silent_one, slow):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        assert b" 408 " in await stalled[0].readline()
+    for _, writer in (silent_one, slow, stalled):
+        writer.transport.abort()
+    assert (await consumer.ask("GET")).status_code == 200
 
 
 async def test_who_may_do_what(host: FakeHost, consumer: Consumer, tmp_path: Path) -> None:
@@ -253,17 +286,17 @@ async def test_a_certificate_of_another_authority_ends_at_the_handshake(
     assert (await consumer.ask("GET")).status_code == 200
 
 
-async def test_a_renewed_certificate_is_shown(
-    host: FakeHost, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del consumer
-
+async def test_a_renewed_certificate_is_shown(host: FakeHost, consumer: Consumer) -> None:
     def shown() -> bytes:
-        import ssl
-
         return ssl.get_server_certificate(("127.0.0.1", host.port)).encode()
 
     assert await asyncio.to_thread(shown) == host.noc.certificate_pem
+    host.noc = new_identity(host.authority, host.noc.spiffe_id, 3600, ["localhost"], ["127.0.0.1"])
+    async with asyncio.timeout(90):
+        while await asyncio.to_thread(shown) != host.noc.certificate_pem:  # noqa: ASYNC110 - seen from outside
+            await asyncio.sleep(0.01)
+    assert (await consumer.ask("GET")).status_code == 200
+    assert [*host.state_dir.glob(".identity-*")] == []
 
 
 async def test_the_same_intent_twice_and_too_many(host: FakeHost, consumer: Consumer) -> None:
