@@ -58,7 +58,7 @@ class Steering:
 
     @property
     def tuns(self) -> tuple[str, ...]:
-        return tuple(tun_name(self.upf, dnn) for dnn in self.upf.dnns)
+        return tuple(sorted(tun_name(self.upf, dnn) for dnn in self.upf.dnns))
 
     @property
     def requires(self) -> tuple[str, ...]:

@@ -286,8 +286,8 @@ def test_operators_may_ask_each_upf_and_all_and_an_influence_goes_to_the_edge_fi
 
 
 OURS = {"n6-steering", "pfcp-proxy"}
-ORDERED = {"dnns", "resolvers", "endpoints"}
-"""Whose order says something: the first TUN device, the resolver that is asked first."""
+ORDERED = {"resolvers", "endpoints"}
+"""Whose order says something: which resolver is asked first."""
 
 
 def shuffled(value: Any, chance: random.Random, key: str = "") -> Any:
