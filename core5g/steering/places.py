@@ -176,7 +176,7 @@ class Places:
 
     def _listens(self, appliance: Appliance) -> IPv4Address | None:
         """Where its cache listens at any rate: on its loopback, else on a link of receivers, else on its first."""
-        if appliance.loopback is not None:
+        if appliance.loopback is not None and not appliance.loopback.is_loopback:
             return appliance.loopback
         access = [face for face in appliance.interfaces if self._is_access(appliance, face.name)]
         faces = access or list(appliance.interfaces)

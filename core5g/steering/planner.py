@@ -44,6 +44,9 @@ PROBE_BUDGET: Final = "60s"
 """From the commit to a picture at a UE: its session may be a new one, when the UPF was restarted by the commit."""
 
 MAX_NAMES: Final = 200
+MAX_PREFIXES: Final = 100_000
+"""Of one UPF's N6, as its section takes them."""
+MAX_RESOLVERS: Final = 8
 
 
 def steering_fact(upf: str) -> str:
@@ -185,6 +188,10 @@ class _Plan:
     def _n6(self, steering: Steering) -> N6Section:
         found = sorted(self.steered[steering.upf.id], key=lambda way: way.name)
         prefixes = collapsed(prefix for way in found for prefix in way.path.prefixes)
+        if len(prefixes) > MAX_PREFIXES:
+            rule = f"{len(prefixes)} prefixes are steered at {steering.upf.id}, it takes {MAX_PREFIXES}"
+            self.problems += [Problem(rule, "aggregate them", key=f"{way.key}.prefixes") for way in found]
+            prefixes = ()
         names, resolver = self._resolver(steering, found)
         cache = steering.cache
         served = {edge_fact(way.channel.id, way.path.of, cache.appliance) for way in found}
@@ -219,7 +226,7 @@ class _Plan:
         upstreams = tuple(address for address in self.places.core.resolvers if address not in ours)
         names = tuple(sorted({name for way in named for name in way.path.names}))
         if listen and upstreams and len(names) <= MAX_NAMES:
-            return names, N6Resolver(listen=listen, upstreams=upstreams)
+            return names, N6Resolver(listen=listen[:MAX_RESOLVERS], upstreams=upstreams[:MAX_RESOLVERS])
         if len(names) > MAX_NAMES:
             rule, remedy = f"{len(names)} names are steered at {steering.upf.id}, it takes {MAX_NAMES}", "name fewer"
         elif not listen:
