@@ -90,7 +90,8 @@ class Listing:
     names: tuple[str, ...] = ()
     steered_packets: int = 0
     default_packets: int = 0
-    influences: tuple[JsonObject, ...] = ()
+    influences: frozenset[str] = frozenset()
+    """Ids of the TrafficInfluence resources that it holds."""
 
     @classmethod
     def of(cls, result: JsonObject) -> Self:
@@ -108,22 +109,24 @@ class Listing:
             names=tuple(str(name) for name in _list(result, "names")),
             steered_packets=int(_number(result, "steered_packets")),
             default_packets=int(_number(result, "default_packets")),
-            influences=tuple(one for one in _list(result, "influences") if isinstance(one, dict)),
+            influences=frozenset(
+                str(one.get("id", "")) if isinstance(one, dict) else str(one) for one in _list(result, "influences")
+            ),
         )
-
-    @property
-    def influence_ids(self) -> frozenset[str]:
-        return frozenset(str(one.get("id", "")) for one in self.influences)
 
 
 @dataclass(frozen=True, slots=True)
 class InfluenceOrder:
-    """Arguments of `influence`. `ues` empty: all UEs; `ports` empty: those that the mechanism steers anyway."""
+    """Arguments of `influence`; one of the same id is replaced.
+
+    ues     prefixes of UEs, such as 10.45.0.2/32; empty: all
+    ports   TCP ports; empty: those that the mechanism steers anyway
+    """
 
     id: str
     action: Literal["add", "remove"]
     prefixes: tuple[Network, ...] = ()
-    ues: tuple[str, ...] = ()
+    ues: tuple[Network, ...] = ()
     ports: tuple[int, ...] = ()
 
     def to_json(self) -> JsonObject:
@@ -131,7 +134,7 @@ class InfluenceOrder:
             "id": self.id,
             "action": self.action,
             "prefixes": [str(prefix) for prefix in self.prefixes],
-            "ues": [*self.ues],
+            "ues": [str(ue) for ue in self.ues],
             "ports": [*self.ports],
         }
 

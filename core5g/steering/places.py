@@ -58,7 +58,7 @@ class Steering:
 
     @property
     def tuns(self) -> tuple[str, ...]:
-        return tuple(tun_name(self.upf, dnn) for dnn in self.upf.dnns)
+        return tuple(sorted(tun_name(self.upf, dnn) for dnn in self.upf.dnns))
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -104,11 +104,6 @@ class Places:
     def _classifiers(self) -> Iterator[Problem]:
         named = [(f"{KEY}.classifiers[{number}]", one) for number, one in enumerate(self.core.classifiers)]
         yield from unique(
-            "this UPF has a classifier already: {first}",
-            "a UPF has one classifier",
-            ((f"{key}.upf", one.upf, one.upf) for key, one in named),
-        )
-        yield from unique(
             "this appliance has a classifier already: {first}",
             "an appliance runs one PFCP proxy",
             ((f"{key}.appliance", one.appliance, one.appliance) for key, one in named),
@@ -116,6 +111,10 @@ class Places:
         for key, one in named:
             if one.appliance not in self.appliances:
                 yield unknown("appliance in the fleet", f"{key}.appliance", one.appliance, self.appliances)
+            elif not one.address.is_loopback and one.address not in _addresses(self.appliances[one.appliance]):
+                rule = f"{one.appliance} does not have this address"
+                remedy = "name one of an interface of it, or its loopback"
+                yield Problem(rule, remedy, key=f"{key}.address", value=str(one.address))
             for part, name in (("upf", one.upf), ("edge", one.edge)):
                 if name not in self.upfs:
                     yield unknown("UPF in the fleet's equipment core5g", f"{key}.{part}", name, self.upfs)
@@ -177,7 +176,7 @@ class Places:
 
     def _listens(self, appliance: Appliance) -> IPv4Address | None:
         """Where its cache listens at any rate: on its loopback, else on a link of receivers, else on its first."""
-        if appliance.loopback is not None:
+        if appliance.loopback is not None and not appliance.loopback.is_loopback:
             return appliance.loopback
         access = [face for face in appliance.interfaces if self._is_access(appliance, face.name)]
         faces = access or list(appliance.interfaces)
@@ -213,6 +212,9 @@ class Places:
 
     def own_addresses(self, upf: Upf) -> frozenset[IPv4Address]:
         """Where a resolver on the UPF's appliance could listen."""
-        appliance = self.appliances[upf.appliance]
-        loopback = [] if appliance.loopback is None else [appliance.loopback]
-        return frozenset([*self.gateways(upf), *loopback, *(face.address.ip for face in appliance.interfaces)])
+        return frozenset(self.gateways(upf)) | _addresses(self.appliances[upf.appliance])
+
+
+def _addresses(appliance: Appliance) -> frozenset[IPv4Address]:
+    loopback = [] if appliance.loopback is None else [appliance.loopback]
+    return frozenset([*loopback, *(face.address.ip for face in appliance.interfaces)])

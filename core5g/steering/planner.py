@@ -44,6 +44,9 @@ PROBE_BUDGET: Final = "60s"
 """From the commit to a picture at a UE: its session may be a new one, when the UPF was restarted by the commit."""
 
 MAX_NAMES: Final = 200
+MAX_PREFIXES: Final = 100_000
+"""Of one UPF's N6, as its section takes them."""
+MAX_RESOLVERS: Final = 8
 
 
 def steering_fact(upf: str) -> str:
@@ -108,15 +111,15 @@ class _Plan:
             if steering is None:
                 continue  # its problem stands at the fleet
             self.steered[name].append(way)
-            self._hop(way, 0, steering.member[0])
-            if steering.classifier is not None:
-                if way not in self.steered[steering.breakout.id]:
-                    self.steered[steering.breakout.id].append(way)
-                self._hop(way, 1, steering.breakout.appliance)
+            edge = steering.breakout.id
+            if way not in self.steered[edge]:
+                self.steered[edge].append(way)
+            self._hop(way, steering.breakout.appliance)
 
-    def _hop(self, way: Way, order: int, appliance: str) -> None:
-        hop = Hop(way.channel.id, way.path.id, order, appliance, "upf")
-        if not any((one.channel, one.path, one.appliance) == (hop.channel, hop.path, appliance) for one in self.hops):
+    def _hop(self, way: Way, appliance: str) -> None:
+        """Where its packets are counted: at the N6 by which they leave."""
+        hop = Hop(way.channel.id, way.path.id, 0, appliance, N6_DRIVER)
+        if hop not in self.hops:
             self.hops.append(hop)
 
     def _note_families(self, way: Way) -> None:
@@ -160,7 +163,7 @@ class _Plan:
         )
         if target not in self.probes[ue]:
             self.probes[ue].append(target)
-            self.hops.append(Hop(way.channel.id, way.path.id, 2, ue, "receiver"))
+            self.hops.append(Hop(way.channel.id, way.path.id, 1, ue, "receiver"))
 
     # -- sections -----------------------------------------------------------------------------------------------------
 
@@ -185,6 +188,10 @@ class _Plan:
     def _n6(self, steering: Steering) -> N6Section:
         found = sorted(self.steered[steering.upf.id], key=lambda way: way.name)
         prefixes = collapsed(prefix for way in found for prefix in way.path.prefixes)
+        if len(prefixes) > MAX_PREFIXES:
+            rule = f"{len(prefixes)} prefixes are steered at {steering.upf.id}, it takes {MAX_PREFIXES}"
+            self.problems += [Problem(rule, "aggregate them", key=f"{way.key}.prefixes") for way in found]
+            prefixes = ()
         names, resolver = self._resolver(steering, found)
         cache = steering.cache
         served = {edge_fact(way.channel.id, way.path.of, cache.appliance) for way in found}
@@ -219,7 +226,7 @@ class _Plan:
         upstreams = tuple(address for address in self.places.core.resolvers if address not in ours)
         names = tuple(sorted({name for way in named for name in way.path.names}))
         if listen and upstreams and len(names) <= MAX_NAMES:
-            return names, N6Resolver(listen=listen, upstreams=upstreams)
+            return names, N6Resolver(listen=listen[:MAX_RESOLVERS], upstreams=upstreams[:MAX_RESOLVERS])
         if len(names) > MAX_NAMES:
             rule, remedy = f"{len(names)} names are steered at {steering.upf.id}, it takes {MAX_NAMES}", "name fewer"
         elif not listen:
@@ -312,13 +319,18 @@ def _rule(host: str, found: Sequence[Way]) -> ClassifierRule:
     names = sorted({name for way in found for name in way.path.names})
     only = found[0] if len(found) == 1 else None
     return ClassifierRule(
-        id=f"cdn-{hashlib.sha256(host.encode()).hexdigest()[:12]}",
+        id=_rule_id(host),
         prefixes=collapsed(prefix for way in found for prefix in way.path.prefixes),
         ports=CACHE_PORTS,
         names=tuple(names),
         channel=only.channel.id if only else None,
         path=only.path.id if only else None,
     )
+
+
+def _rule_id(host: str) -> str:
+    """For people the host, as a name of ours; the digest keeps two hosts apart that read alike then."""
+    return f"to-{host.replace('.', '-')[:26].rstrip('-')}-{hashlib.sha256(host.encode()).hexdigest()[:8]}"
 
 
 def _filters(rules: Iterable[ClassifierRule], version: int) -> int:

@@ -159,6 +159,7 @@ class HostedContext:
         self._state_dir = state_dir
         self._records = StoredRecords(node.book.store, service.name)
         self._ready = ready
+        self._raised: set[tuple[str, str]] = set()
         self.identity = identity
 
     @property
@@ -227,7 +228,14 @@ class HostedContext:
         return OperationOutcome(last.state == DONE, nodes, last.duration_s, {})
 
     def alarm(self, cause: str, subject: str, severity: Severity, text: str = "", remedy: str = "") -> None:
-        self._node.telemetry.alarm(cause, f"{self._name}/{subject}", severity, text, remedy)
+        subject = f"{self._name}/{subject}"
+        (self._raised.discard if severity is Severity.CLEARED else self._raised.add)((cause, subject))
+        self._node.telemetry.alarm(cause, subject, severity, text, remedy)
+
+    def close(self) -> None:
+        """Who does not run any more says nothing: what still holds is raised by its next life."""
+        for cause, subject in self._raised:
+            self._node.telemetry.clear(cause, subject)
 
     def ready(self, **facts: Any) -> None:
         self._ready(facts)
@@ -321,6 +329,7 @@ class Services:
             for task in (work, changed):
                 task.cancel()
             await asyncio.gather(work, changed, return_exceptions=True)
+            context.close()
 
     async def _changed(self, service: Service, wanted: JsonObject) -> None:
         while await self._wanted(service) == wanted:
@@ -335,7 +344,10 @@ async def _guarded(service: Service, context: HostedContext) -> str:
         return str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a service may fail in any way; the NOC goes on
         _log.error("the service %s failed", service.name, exc_info=error)
-        return f"{type(error).__name__}: {error}"
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        return str(cause) if isinstance(cause, NfError) else f"{type(cause).__name__}: {cause}"
     return "it ended by itself"
 
 

@@ -23,6 +23,7 @@ from tests.nf.planning.samples import lineup_data as iptv_lineup
 
 REGISTRY = Registry([CORE5G, MEDIA, MULTICAST])
 PLANNERS = (MediaPlanner(), SteeringPlanner())
+PROXIES = {"pop1": "10.50.1.9/29", "pop2": "10.50.2.9/29"}
 D = TypeVar("D", bound=Document)
 HOST = "cdn.streamverse.test"
 PLACEMENT = {"packager": ["headend"], "cdn-shield": ["c1", "c2"], "cdn-edge": ["pop1", "pop2"]}
@@ -92,6 +93,9 @@ def fleet_data(core: dict[str, Any] | None = None, **placement: list[str]) -> di
     spec["appliances"].append(
         {"id": "ue1", "site": "street", "role": "probe", "serial": "SV-UE1", "management": "172.20.20.30"}
     )
+    for appliance in spec["appliances"]:
+        if appliance["id"] in PROXIES:
+            appliance["interfaces"].append({"name": "eth8", "address": PROXIES[appliance["id"]]})
     spec["equipment"] = {"core5g": core if core is not None else core_data()}
     return data
 

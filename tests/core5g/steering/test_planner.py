@@ -16,6 +16,7 @@ from core5g.steering.n6.documents import N6Section
 from nf.contracts.json import JsonObject
 from nf.contracts.planner import Hop
 from nf.documents.lineup import LineUp
+from nf.errors import DocumentError
 from nf.media.documents import HlsProbeArguments
 from nf.planning.compiler import Compiled
 from tests.core5g.steering.samples import (
@@ -124,11 +125,14 @@ def test_a_classifier_sends_to_the_edge_and_the_edge_to_its_cache() -> None:
     assert (section.edge.id, section.edge.gate) == ("edge1", True)
     (rule,) = section.rules  # both channels are of one CDN
     assert [str(prefix) for prefix in rule.prefixes] == ["203.0.113.0/24"]
+    assert rule.id.startswith("to-cdn-streamverse-test-")
     assert rule.ports == (80,)
-    assert section.requires == ("core5g.steering=edge1",)
+    assert section.requires == ("core5g.steering=edge1", "pop1.interface.eth8")
     assert [str(prefix) for prefix in n6(found, "pop1").prefixes] == ["203.0.113.0/24"]
     assert n6(found, "pop2").prefixes == ()
-    assert Hop("ch1", "mobile", 0, "pop1", "upf") in found.hops
+    assert [hop for hop in found.hops if hop.path == "mobile"] == [
+        Hop(channel, "mobile", 0, "pop1", "n6-steering") for channel in ("ch1", "ch2")
+    ]
 
 
 def test_a_classifier_of_a_upf_that_does_not_use_it_relays() -> None:
@@ -147,9 +151,9 @@ def test_a_ue_plays_the_channel_by_the_cdns_own_address() -> None:
     assert (arguments.host, arguments.segment_ms, arguments.rate_bps) == (HOST, 2000, 2_000_000)
     hops = [hop for hop in found.hops if hop.path == "mobile"]
     assert [(hop.order, hop.appliance, hop.point) for hop in hops] == [
-        (0, "pop1", "upf"),
-        (0, "pop2", "upf"),
-        (2, "ue1", "receiver"),
+        (0, "pop1", "n6-steering"),
+        (0, "pop2", "n6-steering"),
+        (1, "ue1", "receiver"),
     ]
 
 
@@ -238,7 +242,9 @@ def test_what_the_fleet_may_not_be() -> None:
 
 
 def test_the_proxy_has_an_address_of_its_own() -> None:
-    core = core_data(upfs=[upf(1), upf(2), central()], classifiers=[classifier(address="10.50.9.4")])
+    core = core_data(upfs=[upf(1), upf(2), central()], classifiers=[classifier(address="10.50.1.10")])
+    assert "does not have" in refused(lineup_data(), fleet_data(core))[f"{CORE}.classifiers[0].address"]
+    core = core_data(upfs=[upf(1), upf(2), central(n4="10.50.1.9")], classifiers=[classifier()])
     assert "share" in refused(lineup_data(), fleet_data(core))[f"{CORE}.classifiers[0].address"]
 
 
@@ -249,6 +255,56 @@ def test_a_classifier_takes_so_many_prefixes_and_not_one_more() -> None:
     assert len(proxy(compiled(fits, fleet_data(classified())), "pop1").rules[0].prefixes) == most
     too_many = lineup_data(breakout(upfs=["central"], prefixes=subnets[: most + 1]))
     assert "a session takes" in refused(too_many, fleet_data(classified()))[f"{PATH}.prefixes"]
+
+
+def test_a_upf_takes_so_many_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core5g.steering.planner.MAX_PREFIXES", 2)
+    many = breakout(upfs=["edge1"], prefixes=["198.18.0.0/24", "198.18.2.0/24", "198.18.4.0/24"])
+    assert "it takes 2" in refused(lineup_data(many))[f"{PATH}.prefixes"]
+
+
+WORDS = st.sampled_from(["edge1", "edge2", "central", "nowhere", "plain"])
+ANY_PREFIX = st.one_of(
+    st.ip_addresses(v=4).map(lambda address: str(ip_network((address, 24), strict=False))),
+    st.ip_addresses(v=6).map(lambda address: str(ip_network((address, 48), strict=False))),
+    st.sampled_from(["0.0.0.0/0", "10.45.0.0/16", "203.0.113.7/32", "::/0"]),
+)
+
+
+@given(
+    upfs=st.lists(WORDS, min_size=1, max_size=4),
+    prefixes=st.lists(ANY_PREFIX, max_size=60),
+    names=st.lists(st.sampled_from(["cdn.streamverse.test", "other.test"]), max_size=2),
+    of=st.sampled_from(["ott", "mobile", "gone"]),
+    steering=st.tuples(*[st.sampled_from(["n6", "classifier", "none"])] * 3),
+    proxies=st.lists(st.tuples(WORDS, WORDS, st.sampled_from(["pop1", "pop2", "pop9"])), max_size=3),
+    resolvers=st.lists(st.sampled_from(["10.45.0.1", "192.0.2.53", "10.255.0.3"]), max_size=3),
+    edges=st.sampled_from([["pop1"], ["pop2"], ["pop1", "pop2"]]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_documents_are_compiled_or_refused_with_keys(
+    *,
+    upfs: list[str],
+    prefixes: list[str],
+    names: list[str],
+    of: str,
+    steering: tuple[str, str, str],
+    proxies: list[tuple[str, str, str]],
+    resolvers: list[str],
+    edges: list[str],
+) -> None:
+    found = [upf(1, steering=steering[0]), upf(2, steering=steering[1]), central(steering=steering[2])]
+    classifiers = [
+        classifier(id=f"c{number}", upf=one, edge=edge, appliance=appliance)
+        for number, (one, edge, appliance) in enumerate(proxies)
+    ]
+    core = core_data(upfs=found, classifiers=classifiers, resolvers=resolvers)
+    path = breakout(upfs=upfs, prefixes=prefixes, names=names or ([] if prefixes else ["cdn.streamverse.test"]), of=of)
+    lineup = lineup_data(path, cdns=({"sites": edges}, {"sites": edges}))
+    try:
+        compiled(lineup, fleet_data(core, cdn_edge=edges))
+    except DocumentError as error:
+        assert all(problem.key and problem.rule and problem.remedy for problem in error.problems)  # noqa: PT017
 
 
 def test_a_classifier_does_not_go_by_names() -> None:
@@ -281,8 +337,8 @@ def test_operators_may_ask_each_upf_and_all_and_an_influence_goes_to_the_edge_fi
 
 
 OURS = {"n6-steering", "pfcp-proxy"}
-ORDERED = {"dnns", "resolvers", "endpoints"}
-"""Whose order says something: the first TUN device, the resolver that is asked first."""
+ORDERED = {"resolvers", "endpoints"}
+"""Whose order says something: which resolver is asked first."""
 
 
 def shuffled(value: Any, chance: random.Random, key: str = "") -> Any:

@@ -240,6 +240,8 @@ async def test_records_are_the_services_own_and_audited(tmp_path: Path) -> None:
         assert echo.context.identity().spiffe_id.kind == "noc"
         echo.context.alarm("loud", "one", Severity.MINOR, "too loud")
         assert fleet.alarms("loud") == [("loud", "echo/one")]
+        await configure(fleet, echo, None)
+        await fleet.until(lambda: fleet.alarms("loud") == [])
 
 
 async def test_a_fleet_operation_is_run_with_progress_under_the_callers_name(
