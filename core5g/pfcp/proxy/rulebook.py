@@ -66,15 +66,19 @@ class RuleBook:
         return self._rules.get((IeType.CREATE_FAR, far_id))
 
     def apply(self, ies: Iterable[Ie]) -> None:
-        """What a request that the UPF accepted makes of the rules. Raises PfcpError."""
-        for ie in ies:
-            if ie.type in _IDS:
-                self._create(ie.type, grouped(ie.value))
-            elif ie.type in _UPDATES:
-                self._update(_UPDATES[IeType(ie.type)], grouped(ie.value))
-            elif ie.type in _REMOVES:
+        """What a request that the UPF accepted makes of the rules; removals come first, as a number may be used anew
+        in one message. Raises PfcpError."""
+        listed = tuple(ies)
+        for ie in listed:
+            if ie.type in _REMOVES:
                 create = _REMOVES[IeType(ie.type)]
                 self._rules.pop((create, find(grouped(ie.value), _IDS[create]) or b""), None)
+        for ie in listed:
+            if ie.type in _IDS:
+                self._create(ie.type, grouped(ie.value))
+        for ie in listed:
+            if ie.type in _UPDATES:
+                self._update(_UPDATES[IeType(ie.type)], grouped(ie.value))
 
     def assigned(self, ies: Iterable[Ie]) -> None:
         """F-TEIDs that the UPF chose, from its response: given again, they stay what they are. Raises PfcpError."""

@@ -11,6 +11,7 @@ from sys import intern
 
 from core5g.pfcp.ies import ApnDnn, FTeid, OuterHeaderCreation, SNssai, UeIpAddress, UserId, V, read
 from core5g.pfcp.proxy.rulebook import RuleBook
+from core5g.pfcp.transactions import Peer
 from core5g.pfcp.wire import Ie, IeType, PfcpError, find, grouped
 from core5g.steering.classifier.rules import OwnIds
 from nf.contracts.json import JsonObject
@@ -79,7 +80,7 @@ class Session:
     ended: bool = False  # the SMF is through with it, the edge not yet
     expelled: bool = False  # it has to go at the UPF too
     pending: deque[Modification] | None = None
-    held: list[tuple[bytes, tuple[str, int]]] | None = None
+    held: list[tuple[bytes, Peer]] | None = None
     busy: bool = False
     retry_at: float = 0.0
     flags: bytes | None = None
@@ -87,7 +88,7 @@ class Session:
     @property
     def steered(self) -> bool:
         own = self.own
-        return bool(own.filters) and own.back is not None and own.out is not None and not self.ended and not own.broken
+        return bool(own.filters) and len(own.fars) == 2 and not self.ended and not own.broken
 
     def fteids(self) -> list[JsonObject]:
         """Both ends of its tunnels on N3: the UPF's, and the gNB's while the UE is connected."""

@@ -58,16 +58,18 @@ def description(network: Network, port: int | None = None, protocol: str = "ip")
 def checked(text: str) -> str:
     """Raises RefusedError when a stock UPF would not take it as it is meant."""
     match = _FORM.fullmatch(text)
-    try:
-        if match is None:
-            raise ValueError("another form than `permit out PROTOCOL from PREFIX [PORT] to assigned`")
-        protocol, prefix, port = match.groups()
-        ip_network(prefix)
-        if port is not None and (protocol == "ip" or not 1 <= int(port) <= 65535):
-            raise ValueError("a port needs its protocol, and is 1 to 65535")
-    except ValueError as error:
-        raise RefusedError(f"a UPF would match everything by this filter: {error}", where=text) from None
+    if match is None or not _sound(*match.groups()):
+        raise RefusedError("a UPF would match everything by this filter", where=text)
     return text
+
+
+def _sound(protocol: str, prefix: str, port: str | None) -> bool:
+    """The prefix is one, and a port has its protocol."""
+    try:
+        ip_network(prefix)
+    except ValueError:
+        return False
+    return port is None or (protocol != "ip" and 1 <= int(port) <= 65535)
 
 
 def sdf_filter(text: str) -> Ie:
