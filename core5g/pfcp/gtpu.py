@@ -271,10 +271,11 @@ def read_error_indication(packet: Packet) -> ErrorIndication:
 
 
 def supported_extensions(types: Iterable[int]) -> Packet:
-    """7.2.3: sent to who used an extension header that is required and not known here."""
-    listed = bytes(types)
-    if len(listed) > 255:
-        raise GtpuError("range", f"{len(listed)} extension types")
+    """7.2.3: sent to who used an extension header that is required and not known here. Raises GtpuError."""
+    numbers = tuple(types)
+    if len(numbers) > 255 or not all(0 <= number < 256 for number in numbers):
+        raise GtpuError("range", f"extension types {numbers}")
+    listed = bytes(numbers)
     return Packet(GtpuType.SUPPORTED_EXTENSION_HEADERS, 0, bytes((_IE_EXTENSIONS, len(listed))) + listed, seq=0)
 
 

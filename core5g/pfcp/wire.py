@@ -183,8 +183,8 @@ def encode(message: Message) -> bytes:
     body = _octets(ies)
     flags = VERSION << 5 | (spare >> 8 & _SPARE) | (_FOLLOW_ON if trailing else 0)
     last = spare & 0xFF
-    if not 0 <= seq < 1 << 24:
-        raise PfcpError("range", f"sequence number {seq}")
+    if not 0 <= seq < 1 << 24 or (priority is not None and not 0 <= priority < 16):
+        raise PfcpError("range", f"sequence number {seq} or priority {priority}")
     try:
         if seid is None:
             flags |= spare >> 8 & _MP
@@ -196,7 +196,7 @@ def encode(message: Message) -> bytes:
                 last = priority << 4 | last & 15
             head = _SESSION_HEAD.pack(flags, kind, len(body) + 12, seid, seq << 8 | last)
     except struct.error as error:
-        raise PfcpError("range", f"{kind!r}: SEID, priority or size: {error}") from error
+        raise PfcpError("range", f"{kind!r}: SEID or size: {error}") from error
     return head + body + trailing
 
 
