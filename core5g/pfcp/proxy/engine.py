@@ -43,7 +43,7 @@ class Proxy:
     """`wall`: seconds since the epoch, for time stamps and events; `first_seq`: see `Steerer`.
 
     events  what observers are told, in order; taken by `take_events`
-    kept    keys of sessions that changed since `take_changed`
+    since   when steering last began or ended; unsaved: influences changed since they were kept
     """
 
     def __init__(
@@ -74,6 +74,9 @@ class Proxy:
         self.steerer.influences = {traffic.rule: traffic for traffic in influences}
         self.steerer.allow_again()
         self._nudge: list[str] = []
+        self._was_open = self.steerer.open
+        self.since = wall()
+        self.unsaved = False
 
     # -- datagrams and time -----------------------------------------------------------------------------------------
 
@@ -149,7 +152,10 @@ class Proxy:
         for host in self._nudge:
             self.steerer.tell_restart(self.relay.where[host], self.stamps.to_smf, now)
         self._nudge.clear()
-        return self.steerer.run(now)
+        sending = self.steerer.run(now)
+        if self.steerer.open is not self._was_open:
+            self._was_open, self.since = self.steerer.open, self._wall()
+        return sending
 
     # -- what the relay tells ---------------------------------------------------------------------------------------
 
@@ -254,6 +260,7 @@ class Proxy:
             self.steerer.influences.pop(name, None)
         else:
             self.steerer.influences[name] = traffic
+        self.unsaved = True
         self.steerer.allow_again()
 
     def explain(self, ue: str, destination: str) -> JsonObject:

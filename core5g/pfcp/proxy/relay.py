@@ -357,9 +357,8 @@ class Relay:
                 value = find(decode(data).ies, IeType.F_SEID) or b""
                 seid = int.from_bytes(value[1:9], "big")
                 replace[IeType.F_SEID] = bytes((_ONE_V4,)) + value[1:9] + self._listen.packed
-                return self._hand_on(
-                    data, head, peer, self._upf, now, replace, Establishment(peer.address, seid, seid, ())
-                )
+                note = Establishment(peer.address, seid, seid, ())
+                return self._hand_on(data, head, peer, self._upf, now, replace=replace, note=note)
             return self._hand_on(data, head, peer, self._upf, now)
         except Exception:  # noqa: BLE001 - not even its IEs can be walked: the UPF judges it
             exchange = self._exchanges.open(peer, head.seq, self._upf, data, now)
