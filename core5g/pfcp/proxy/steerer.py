@@ -87,7 +87,7 @@ class Steerer:
         )
         if self._edge is not None and (seen := stamps.seen.get(self._edge.address)) is not None:
             self.link.peer_recovery = RecoveryTimeStamp(seen)
-        self._started = False
+        self._started = self._judged = False
         self._edge_why = "not associated yet"
         self.healthy = True
         self.why = ""
@@ -116,7 +116,14 @@ class Steerer:
             return f"the edge UPF is not associated ({self._edge_why})"
         return "" if self.healthy else (self.why or "the edge is not well")
 
+    @property
+    def _undecided(self) -> bool:
+        """Until the edge has answered, or not, what an earlier life steered stays steered."""
+        return self._edge is not None and not self._judged and self.healthy
+
     def wanted(self, session: Session) -> tuple[str, ...]:
+        if self._undecided:
+            return session.own.filters
         if not self.open:
             return ()
         names = session.whose.names()
@@ -191,7 +198,7 @@ class Steerer:
 
     def _wish(self, session: Session) -> Wish | None:
         try:
-            return next_wish(session, self.wanted(session), edge_up=self.edge_up)
+            return next_wish(session, self.wanted(session), edge_up=self.edge_up or self._undecided)
         except (RefusedError, PfcpError) as error:
             self._refuse(session, error.message)
         except Exception as error:  # noqa: BLE001 - fails open: the session goes on without steering
@@ -258,6 +265,9 @@ class Steerer:
             session.held = None
             self._conclude(session, wish, steering.Outcome.SILENT, (), now)
         elif lost.peer == self._edge:
+            if not self._judged:
+                self._judged = True
+                self.touch_all()
             self._edge_says(self.link.timed_out(lost.request, now), now)
 
     def _conclude(
@@ -311,6 +321,7 @@ class Steerer:
             self._stamps.seen[self._edge.address] = int(self.link.peer_recovery)
         if outcome.event is None:
             return
+        self._judged = True
         refused = self.link.refused_with
         self._edge_why = outcome.event.value + (f" with {refused.name}" if refused is not None else "")
         if outcome.event is Event.RESTARTED:

@@ -171,14 +171,11 @@ class Smf:
         """As recorded: the way back leads to the gNB."""
         message = recorded(MessageType.SESSION_MODIFICATION_REQUEST)
         header = Ie(IeType.OUTER_HEADER_CREATION, b"\1\0" + gnb[0].to_bytes(4, "big") + IPv4Address(gnb[1]).packed)
-        members = []
-        for one in grouped(message.need(IeType.UPDATE_FAR)):
-            if one.type == IeType.UPDATE_FORWARDING_PARAMETERS:
-                one = group(one.type, (*replaced(grouped(one.value), header), *extra))
-                one = group(one.type, (*replaced(grouped(one.value), header), *extra))
-            members.append(Ie(one.type, far.to_bytes(4, "big")) if one.type == IeType.FAR_ID else one)
-            members.append(Ie(one.type, far.to_bytes(4, "big")) if one.type == IeType.FAR_ID else one)
-        return self.request(message.type, up_seid, (group(IeType.UPDATE_FAR, members),))
+        update = grouped(message.need(IeType.UPDATE_FAR))
+        given = (*replaced(grouped(find(update, IeType.UPDATE_FORWARDING_PARAMETERS) or b""), header), *extra)
+        members = replaced(
+            update, Ie(IeType.FAR_ID, far.to_bytes(4, "big")), group(IeType.UPDATE_FORWARDING_PARAMETERS, given)
+        )
         return self.request(message.type, up_seid, (group(IeType.UPDATE_FAR, members),))
 
     def idle(self, up_seid: int) -> bytes:
