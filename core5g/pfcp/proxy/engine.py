@@ -44,6 +44,7 @@ class Proxy:
 
     events  what observers are told, in order; taken by `take_events`
     since   when steering last began or ended; unsaved: influences changed since they were kept
+    observed  somebody takes the events
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Proxy:
         self._was_open = self.steerer.open
         self.since = wall()
         self.unsaved = False
+        self.observed = False
 
     # -- datagrams and time -----------------------------------------------------------------------------------------
 
@@ -321,7 +323,7 @@ class Proxy:
         self._dirty[session.key] = None
 
     def _tell(self, event: str, session: Session, why: str = "") -> None:
-        if len(self._events) < _MAX_EVENTS:
+        if self.observed and len(self._events) < _MAX_EVENTS:
             self._events.append(self._event(event, session) | ({"why": why} if why else {}))
 
     def _event(self, event: str, session: Session) -> JsonObject:

@@ -81,6 +81,7 @@ class Process:
                 self.socket.sendto(data, to)
             except OSError:  # repeated by whoever waits for an answer
                 self.proxy.counters["send-errors"] += 1
+        self.proxy.observed = bool(self.observers)
         for event in self.proxy.take_events():
             line = json.dumps(event).encode() + b"\n"
             for observer in tuple(self.observers):
@@ -109,6 +110,7 @@ class Process:
         for event in self.proxy.standing():
             observer.write(json.dumps(event).encode() + b"\n")
         self.observers.add(observer)
+        self.proxy.observed = True
 
     def close(self) -> None:
         self._keep()

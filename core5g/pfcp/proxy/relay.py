@@ -13,11 +13,11 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import TypeVar
 
-from core5g.pfcp.ies import Cause, FSeid, NodeId
+from core5g.pfcp.ies import Cause, NodeId
 from core5g.pfcp.proxy.documents import ProxySection
 from core5g.pfcp.proxy.exchanges import Exchange, Exchanges, Outgoing, spliced
 from core5g.pfcp.proxy.observer import Change, Establishment, Observer
-from core5g.pfcp.proxy.rulebook import RuleBook
+from core5g.pfcp.proxy.rulebook import begun
 from core5g.pfcp.proxy.sessions import Modification, Session, SessionTable, subscriber_of
 from core5g.pfcp.proxy.stamps import Stamps
 from core5g.pfcp.transactions import Peer
@@ -28,6 +28,7 @@ from core5g.pfcp.wire import (
     IeType,
     Message,
     MessageType,
+    PfcpError,
     decode,
     encode,
     find,
@@ -38,7 +39,7 @@ from core5g.pfcp.wire import (
 ANSWERS = frozenset(map(int, RESPONSES.values())) | {int(MessageType.VERSION_NOT_SUPPORTED_RESPONSE)}
 _ACCEPTED = frozenset({bytes((Cause.ACCEPTED,)), bytes((Cause.PARTIALLY_ACCEPTED,))})
 _GONE = bytes((Cause.SESSION_CONTEXT_NOT_FOUND,))
-_ONE_V4 = 0x02
+_ONE_V4 = b"\x02"
 T = TypeVar("T")
 
 
@@ -51,7 +52,7 @@ class Relay:
         self._smfs = tuple(map(str, section.smfs))
         self._upf = Peer(str(section.upf.address), section.port)
         self._port = section.port
-        self._listen = section.listen
+        self._packed = section.listen.packed
         self._node_id = NodeId(IPv4Address(section.listen)).encode()
         self._stamps, self._table, self._observer, self._counters = stamps, table, observer, counters
         self._exchanges = Exchanges()
@@ -111,14 +112,14 @@ class Relay:
 
     def _establishment(self, data: bytes, head: Header, peer: Peer, now: float) -> list[Outgoing]:
         ies = decode(data).ies
-        seid = FSeid.decode(find(ies, IeType.F_SEID) or b"").seid
+        seid = _seid(find(ies, IeType.F_SEID) or b"")
         key = self._table.key_for(peer.address, seid)
         while self._reserved.get(key, (peer.address, seid)) != (peer.address, seid):
             key += 1 << 48
         self._reserved[key] = (peer.address, seid)
         note = Establishment(peer.address, seid, key, ies)
-        fseid = FSeid(key, self._listen).encode()
-        return self._hand_on(data, head, peer, self._upf, now, replace={IeType.F_SEID: fseid}, note=note)
+        replace: dict[int, bytes] = {IeType.F_SEID: self._fseid(key)}
+        return self._hand_on(data, head, peer, self._upf, now, replace=replace, note=note)
 
     def _modification(self, data: bytes, head: Header, peer: Peer, now: float) -> list[Outgoing]:
         session = self._table.by_up_seid(head.seid or 0)
@@ -136,8 +137,8 @@ class Relay:
         session.pending.append(modification)
         replace: dict[int, bytes] = {}
         if (moved := find(ies, IeType.F_SEID)) is not None:
-            session.seid = FSeid.decode(moved).seid
-            replace[IeType.F_SEID] = FSeid(session.key, self._listen).encode()
+            session.seid = _seid(moved)
+            replace[IeType.F_SEID] = self._fseid(session.key)
         return self._hand_on(data, head, peer, self._upf, now, replace=replace, note=Change(session, modification))
 
     def _deletion(self, data: bytes, head: Header, peer: Peer, now: float) -> list[Outgoing]:
@@ -257,8 +258,8 @@ class Relay:
         fseid = find(answer, IeType.F_SEID)
         replace: dict[int, bytes] = {}
         if fseid is not None:
-            up_seid = FSeid.decode(fseid).seid
-            replace[IeType.F_SEID] = FSeid(up_seid, self._listen).encode()
+            up_seid = _seid(fseid)
+            replace[IeType.F_SEID] = self._fseid(up_seid)
             if find(answer, IeType.CAUSE) in _ACCEPTED:
                 session = self._guarded(None, lambda: self._session(note, up_seid, answer), otherwise=None)
                 if session is not None:
@@ -266,16 +267,13 @@ class Relay:
         return with_seid(spliced(data, head.size, replace), note.seid)
 
     def _session(self, note: Establishment, up_seid: int, answer: tuple[Ie, ...]) -> Session:
-        book = RuleBook()
-        book.apply(note.ies)
-        book.assigned(answer)
         session = Session(
             smf=note.smf,
             seid=note.seid,
             key=note.key,
             up_seid=up_seid,
-            book=book.octets(),
-            whose=subscriber_of(note.ies, book),
+            book=begun(note.ies, answer),
+            whose=subscriber_of(note.ies),
             pdn_type=find(note.ies, IeType.PDN_TYPE) or b"\x01",
             dnn=find(note.ies, IeType.APN_DNN),
         )
@@ -318,6 +316,9 @@ class Relay:
             session.book = book.octets()
             self._observer.modified(session, tuple(done))
 
+    def _fseid(self, seid: int) -> bytes:
+        return _ONE_V4 + seid.to_bytes(8, "big") + self._packed
+
     # -- both -------------------------------------------------------------------------------------------------------
 
     def _repeated(self, data: bytes, head: Header, peer: Peer) -> list[Outgoing] | None:
@@ -355,8 +356,8 @@ class Relay:
         try:
             if head.type == MessageType.SESSION_ESTABLISHMENT_REQUEST:
                 value = find(decode(data).ies, IeType.F_SEID) or b""
-                seid = int.from_bytes(value[1:9], "big")
-                replace[IeType.F_SEID] = bytes((_ONE_V4,)) + value[1:9] + self._listen.packed
+                seid = _seid(value)
+                replace[IeType.F_SEID] = self._fseid(seid)
                 note = Establishment(peer.address, seid, seid, ())
                 return self._hand_on(data, head, peer, self._upf, now, replace=replace, note=note)
             return self._hand_on(data, head, peer, self._upf, now)
@@ -382,6 +383,13 @@ class Relay:
                 session = exchange.note.session
                 exchange.note.modification.accepted = False
                 self._guarded(session, partial(self._settle, session), otherwise=None)
+
+
+def _seid(fseid: bytes) -> int:
+    """Of an F-SEID (TS 29.244 8.2.37). Raises PfcpError."""
+    if len(fseid) < 9:
+        raise PfcpError("value", "an F-SEID has nine octets and more", ie=IeType.F_SEID)
+    return int.from_bytes(fseid[1:9], "big")
 
 
 def _stamp_in(data: bytes) -> bytes | None:

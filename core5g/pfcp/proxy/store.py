@@ -42,6 +42,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._damaged = 0
+        self._meta: dict[str, str] = {}
         try:
             self._database = _opened(path)
         except sqlite3.DatabaseError as error:
@@ -94,7 +95,8 @@ class Store:
         }
         try:
             with self._database:
-                self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+                if meta != self._meta:
+                    self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
                 for key, session in changed:
                     if session is None:
                         self._database.execute("DELETE FROM sessions WHERE key = ?", (str(key),))
@@ -103,6 +105,7 @@ class Store:
                         self._database.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)", row)
         except sqlite3.Error as error:
             raise StorageError(str(error), where="pfcp-proxy", remedy="see that its disk has room") from error
+        self._meta = meta
 
     def close(self) -> None:
         self._database.close()

@@ -389,6 +389,7 @@ class TestRestarts:
 class TestTold:
     def test_observers_hear_of_sessions(self) -> None:
         net = Net()
+        net.proxy.observed = True
         seid = net.steered()
         net.send(SMF, net.smf.release(seid))
         events = net.proxy.take_events()
