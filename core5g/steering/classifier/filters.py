@@ -19,6 +19,8 @@ from nf.errors import RefusedError
 Network = IPv4Network | IPv6Network
 _FORM = re.compile(r"permit out (ip|6|17) from ([0-9a-f.:]+/\d{1,3})(?: (\d{1,5}))? to assigned")
 _TRANSPORTS = ("6", "17")
+_EVERY = 0
+"""In place of a port: traffic of every protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,17 @@ class Traffic:
 @lru_cache(maxsize=1024)
 def descriptions(traffic: tuple[Traffic, ...], versions: frozenset[int]) -> tuple[str, ...]:
     """Flow descriptions of all of it for a UE with addresses of these IP versions, aggregated, in a fixed order."""
-    by_ports: dict[tuple[int, ...], list[Network]] = {}
+    by_port: dict[int, list[Network]] = {}
     for one in traffic:
-        by_ports.setdefault(tuple(sorted(one.ports)), []).extend(one.networks)
+        for port in one.ports or (_EVERY,):
+            by_port.setdefault(port, []).extend(one.networks)
     found: list[str] = []
-    for ports, networks in sorted(by_ports.items()):
+    for port, networks in sorted(by_port.items()):
         for network in _collapsed(networks, versions):
-            found += [description(network, port, protocol) for port in ports for protocol in _TRANSPORTS]
-            found += [] if ports else [description(network)]
+            if port == _EVERY:
+                found.append(description(network))
+            else:
+                found += [description(network, port, protocol) for protocol in _TRANSPORTS]
     return tuple(found)
 
 
