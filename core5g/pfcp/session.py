@@ -5,7 +5,7 @@ A request counts from its accepted answer on: until then, and when it is rejecte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeVar
@@ -13,9 +13,9 @@ from typing import NamedTuple, TypeVar
 from core5g.pfcp.ies import (
     ApnDnn,
     Cause,
-    DestinationInterface,
     FSeid,
     FTeid,
+    OuterHeaderCreation,
     PdnType,
     SNssai,
     SourceInterface,
@@ -24,10 +24,11 @@ from core5g.pfcp.ies import (
     Value,
     ie,
     read,
+    read_all,
     require,
 )
 from core5g.pfcp.rules import CreatedPdr, CreateFar, CreatePdr
-from core5g.pfcp.wire import Ie, IeType, Message, MessageType, PfcpError, group, grouped, name_of, need
+from core5g.pfcp.wire import Ie, IeType, Message, MessageType, PfcpError, find, group, grouped, name_of, need
 
 V = TypeVar("V", bound=Value)
 
@@ -65,6 +66,8 @@ _UPDATED_INTO: dict[int, IeType] = {
     IeType.UPDATE_FORWARDING_PARAMETERS: IeType.FORWARDING_PARAMETERS,
     IeType.UPDATE_DUPLICATING_PARAMETERS: IeType.DUPLICATING_PARAMETERS,
 }
+_ACCESS = SourceInterface.ACCESS.encode()
+"""Of source and of destination interfaces alike."""
 _ONCE = frozenset({IeType.PFCPSMREQ_FLAGS})
 """What asks for a deed (end markers) and is no property of the rule."""
 
@@ -198,16 +201,15 @@ class SessionView:
 
     @property
     def ue_ips(self) -> tuple[IPv4Address | IPv6Address, ...]:
-        """Addresses of the UE, IPv4 before IPv6; for IPv6 the prefix's address as the SMF wrote it."""
-        found = [one for pdr in self.pdrs.values() for one in pdr.pdi.ue_ips]
+        """Addresses of the UE, IPv4 before IPv6; for IPv6 the prefix's address as the SMF wrote it.
+
+        Raises PfcpError. Like the tunnels below, they are found also where another part of a rule is beyond us.
+        """
+        found = [one for _, pdi in self._pdis() for one in read_all(UeIpAddress, pdi)]
         found += [one for created in self._assigned.values() for one in created.ue_ips]
-        found += [
-            UeIpAddress.decode(member.value)
-            for (create, _), value in self._rules.items()
-            if create is IeType.CREATE_TRAFFIC_ENDPOINT
-            for member in grouped(value)
-            if member.type == IeType.UE_IP_ADDRESS
-        ]
+        for (create, _), value in self._rules.items():
+            if create is IeType.CREATE_TRAFFIC_ENDPOINT:
+                found += read_all(UeIpAddress, grouped(value))
         four = dict.fromkeys(one.ipv4 for one in found if one.ipv4 is not None)
         six = dict.fromkeys(one.ipv6 for one in found if one.ipv6 is not None)
         return (*four, *six)
@@ -219,34 +221,30 @@ class SessionView:
 
     @property
     def fteids(self) -> tuple[FTeid, ...]:
-        """The UPF's tunnel ends, those that it picked included; the first is that of the uplink."""
-        pdrs = self.pdrs
-        order = sorted(pdrs, key=lambda number: pdrs[number].pdi.source is not SourceInterface.ACCESS)
-        found = (self.fteid_of(number) for number in order)
-        return tuple(dict.fromkeys(one for one in found if one is not None))
+        """The UPF's tunnel ends, those that it picked included; those towards the access come first."""
+        found: dict[FTeid, bool] = {}
+        for number, pdi in self._pdis():
+            fteid = self._fteid(number, pdi)
+            if fteid is not None:
+                found[fteid] = found.get(fteid, False) or find(pdi, IeType.SOURCE_INTERFACE) == _ACCESS
+        return tuple(sorted(found, key=lambda one: not found[one]))
 
     def fteid_of(self, pdr_id: int) -> FTeid | None:
         """The tunnel end of one PDR; None without one, and while the UPF has not told which it picked."""
-        created = self._assigned.get(pdr_id)
-        if created is not None and created.fteid is not None:
-            return created.fteid
-        pdr = self.pdrs.get(pdr_id)
-        fteid = None if pdr is None else pdr.pdi.fteid
-        return None if fteid is None or fteid.choose else fteid
+        return next((self._fteid(number, pdi) for number, pdi in self._pdis() if number == pdr_id), None)
 
     @property
     def access_tunnels(self) -> tuple[FTeid, ...]:
-        """Where downlink packets go: the tunnel ends of gNBs. Empty while the UE is idle."""
-        headers = (
-            far.forwarding.outer_header
-            for far in self.fars.values()
-            if far.forwarding is not None and far.forwarding.destination is DestinationInterface.ACCESS
-        )
-        return tuple(
-            dict.fromkeys(
-                FTeid(one.teid, one.ipv4, one.ipv6) for one in headers if one is not None and one.teid is not None
-            )
-        )
+        """Where downlink packets go: the tunnel ends of gNBs, also of one that an idle UE left."""
+        found: dict[FTeid, None] = {}
+        for (create, _), value in self._rules.items():
+            parameters = find(grouped(value), IeType.FORWARDING_PARAMETERS) if create is IeType.CREATE_FAR else None
+            members = () if parameters is None else grouped(parameters)
+            if find(members, IeType.DESTINATION_INTERFACE) == _ACCESS:
+                header = read(OuterHeaderCreation, members)
+                if header is not None and header.teid is not None:
+                    found[FTeid(header.teid, header.ipv4, header.ipv6)] = None
+        return tuple(found)
 
     @property
     def user_id(self) -> UserId | None:
@@ -285,6 +283,18 @@ class SessionView:
         leading = [one for one in self._head if one.type in (IeType.NODE_ID, IeType.F_SEID)]
         return (*leading, *rules, *(one for one in self._head if one not in leading))
 
+    def _pdis(self) -> Iterator[tuple[int, tuple[Ie, ...]]]:
+        for (create, number), value in self._rules.items():
+            if create is IeType.CREATE_PDR:
+                yield number, grouped(need(grouped(value), IeType.PDI))
+
+    def _fteid(self, number: int, pdi: tuple[Ie, ...]) -> FTeid | None:
+        created = self._assigned.get(number)
+        if created is not None and created.fteid is not None:
+            return created.fteid
+        fteid = read(FTeid, pdi)
+        return None if fteid is None or fteid.choose else fteid
+
     def _of_head(self, kind: type[V]) -> V | None:
         return read(kind, self._head)
 
@@ -300,8 +310,10 @@ class SessionView:
             if one.type in (IeType.CREATED_PDR, IeType.UPDATED_PDR):
                 created = CreatedPdr.decode(one.value)
                 assigned[created.id] = created
-        if cp is not None and not fresh:
-            head = tuple(ie(cp) if one.type == IeType.F_SEID else one for one in head)
+        if not fresh:
+            # What is of the session and not of a rule (its F-SEID, its inactivity timer) can change too.
+            changed = {one.type: one for one in request.ies}
+            head = tuple(changed.get(one.type, one) for one in head)
         self._rules, self._head = rules, head
         self._assigned = {number: one for number, one in assigned.items() if (IeType.CREATE_PDR, number) in rules}
         self.cp = cp or self.cp

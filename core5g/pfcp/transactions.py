@@ -172,7 +172,8 @@ class Transactions:
             raise PfcpError("type", f"{response.type.name} does not answer {request.type.name}")
         data = encode(response._replace(seq=request.seq))
         done = self._done.get((peer, request.seq))
-        if done is not None:
+        # The peer may have used the number for another request in the meantime.
+        if done is not None and done.request == encode(request):
             done.answer = data
             done.until = now + self._keep_s
             self._done.move_to_end((peer, request.seq))
@@ -180,7 +181,7 @@ class Transactions:
 
     def receive(self, data: bytes, peer: Peer, now: float) -> tuple[Event, ...]:
         """Take a datagram. Whatever the octets, nothing is raised: what is malformed is counted and dropped, but for
-        requests of another version, which are told so (7.4.6)."""
+        messages of another version, whose sender is told so (7.4.6)."""
         events: list[Event] = []
         while data:
             self.counters["received"] += 1
@@ -188,9 +189,7 @@ class Transactions:
                 message = decode(data)
             except VersionError:
                 self.counters["malformed-version"] += 1
-                if len(data) >= 8 and not data[0] & 1:
-                    refusal = Message(MessageType.VERSION_NOT_SUPPORTED_RESPONSE, int.from_bytes(data[4:7], "big"))
-                    self._transmit("sent", encode(refusal), peer)
+                self._refuse_version(data, peer)
                 break
             except PfcpError as error:
                 self.counters[f"malformed-{error.reason}"] += 1
@@ -248,6 +247,13 @@ class Transactions:
     def _transmit(self, counted: str, data: bytes, peer: Peer) -> None:
         self.counters[counted] += 1
         self._out.append((data, peer))
+
+    def _refuse_version(self, data: bytes, peer: Peer) -> None:
+        at = 12 if data[0] & 1 else 4
+        # A refusal is not refused in turn: two ends would do nothing else any more.
+        if len(data) >= at + 4 and data[1] != MessageType.VERSION_NOT_SUPPORTED_RESPONSE:
+            seq = int.from_bytes(data[at : at + 3], "big")
+            self._transmit("sent", encode(Message(MessageType.VERSION_NOT_SUPPORTED_RESPONSE, seq)), peer)
 
     def _next_seq(self) -> int:
         for _ in range(len(self._sent) + 1):

@@ -14,8 +14,33 @@ from core5g.pfcp.names import GROUPED, RESPONSES, IeType, MessageType
 from nf.errors import InputError
 
 __all__ = [
-    "GROUPED", "RESPONSES", "Header", "Ie", "IeType", "Message", "MessageType", "Node", "PfcpError", "VersionError",
-    "bundle", "decode", "encode", "expand", "fold", "group", "grouped", "header", "with_seid", "with_seq",
+    "ENTERPRISE",
+    "GROUPED",
+    "MAX_DEPTH",
+    "RESPONSES",
+    "VERSION",
+    "Header",
+    "Ie",
+    "IeType",
+    "Message",
+    "MessageType",
+    "Node",
+    "PfcpError",
+    "VersionError",
+    "bundle",
+    "decode",
+    "encode",
+    "expand",
+    "find",
+    "fold",
+    "group",
+    "grouped",
+    "header",
+    "name_of",
+    "need",
+    "walk",
+    "with_seid",
+    "with_seq",
 ]  # fmt: skip
 
 VERSION = 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from scapy.layers.inet import UDP
-from scapy.utils import rdpcap
+from scapy.utils import RawPcapReader
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "core5g"
 RUNS = ("run1", "run2", "run3")
@@ -42,12 +42,18 @@ def establishment() -> bytes:
     return max((one.data for one in smf()), key=len)
 
 
-def gtpu() -> Iterator[bytes]:
+@cache
+def gtpu() -> tuple[bytes, ...]:
     """Every GTP-U packet that was on the wire."""
-    for run in RUNS:
-        for frame in rdpcap(str(DATA / f"{run}.pcap")):
-            if UDP in frame and 2152 in (frame[UDP].sport, frame[UDP].dport):
-                yield bytes(frame[UDP].payload)
+    return tuple(packet for run in RUNS for packet in _udp(DATA / f"{run}.pcap", 2152))
+
+
+def _udp(file: Path, port: int) -> Iterator[bytes]:
+    """Payloads to or from a UDP port; the captures are of Ethernet and of IPv4 without options."""
+    with RawPcapReader(str(file)) as reader:
+        for frame, _ in reader:
+            if frame[12:15] == b"\x08\0\x45" and frame[23] == 17 and port in struct.unpack_from("!HH", frame, 34):
+                yield frame[42 : 34 + int.from_bytes(frame[38:40], "big")]
 
 
 def _run(run: str) -> tuple[Recorded, ...]:

@@ -156,14 +156,15 @@ def test_which_headers_open5gs_takes() -> None:
 @pytest.mark.parametrize(
     ("kind", "octets"),
     [
-        (NodeId, ""), (NodeId, "000a0000"), (NodeId, "03"), (NodeId, "02056162"), (NodeId, "0200"),
-        (FSeid, "00" + "00" * 8), (FSeid, "02" + "00" * 8), (FTeid, "00"), (FTeid, "0c"), (FTeid, "0d"), (FTeid, "01"),
-        (UeIpAddress, ""), (UeIpAddress, "02"), (OuterHeaderCreation, "0000"), (OuterHeaderCreation, "01000000"),
-        (OuterHeaderRemoval, "09"), (OuterHeaderRemoval, ""), (Cause, ""), (Cause, "00"), (SourceInterface, "0f"),
-        (InterfaceType3gpp, "3f"), (PdrId, "01"), (SdfFilter, "01"), (SdfFilter, "0100000561"),
-        (SdfFilter, "01000001ff"), (SdfFilter, "0100000107"), (UserId, "0101fa"), (UserId, "01021ff1"), (UserId, "0105"), (SNssai, "01"),
-        (ApnDnn, ""), (ApnDnn, "0361"), (ApnDnn, "03612e62"), (NetworkInstance, "ff"), (ApplyAction, ""),
-        (FailedRuleId, "05"), (FailedRuleId, "0000"), (Mbr, "00"), (UpFunctionFeatures, "00"), (ReportType, ""),
+        (NodeId, ""), (NodeId, "000a0000"), (NodeId, "03"), (NodeId, "02056162"), (NodeId, "0200"), (FSeid, "00"
+        + "00" * 8), (FSeid, "02" + "00" * 8), (FTeid, "00"), (FTeid, "0c"), (FTeid, "0d"), (FTeid, "01"),
+        (UeIpAddress, ""), (UeIpAddress, "02"), (OuterHeaderCreation, "0000"), (OuterHeaderCreation,
+        "01000000"), (OuterHeaderRemoval, "09"), (OuterHeaderRemoval, ""), (Cause, ""), (Cause, "00"),
+        (SourceInterface, "0f"), (InterfaceType3gpp, "3f"), (PdrId, "01"), (SdfFilter, "01"), (SdfFilter,
+        "0100000561"), (SdfFilter, "01000001ff"), (SdfFilter, "0100000107"), (UserId, "0101fa"), (UserId,
+        "01021ff1"), (UserId, "0105"), (SNssai, "01"), (ApnDnn, ""), (ApnDnn, "0361"), (ApnDnn, "03612e62"),
+        (NetworkInstance, "ff"), (ApplyAction, ""), (FailedRuleId, "05"), (FailedRuleId, "0000"), (Mbr, "00"),
+        (UpFunctionFeatures, "00"), (ReportType, ""),
     ],
 )  # fmt: skip
 def test_octets_that_are_no_such_value(kind: Any, octets: str) -> None:
