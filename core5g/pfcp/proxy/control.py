@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+from core5g.pfcp.proxy.documents import MAX_SDF
 from core5g.pfcp.proxy.engine import Proxy
 from core5g.pfcp.proxy.store import told, traffic_of
+from core5g.steering.classifier.filters import Traffic, descriptions
 from nf.contracts.json import Json, JsonObject
 
 _MOST_SESSIONS = 1000
@@ -90,6 +92,12 @@ class Control:
         self._proxy.steerer.set_healthy(str(given.get("why", "")), healthy=given["healthy"] is True)
         return {"open": self._proxy.steerer.open}
 
+    def _filters_with(self, one: Traffic) -> int:
+        """The most that a UE's session would have: one filter too many, and nothing at all is steered in it."""
+        others = [other for other in self._proxy.steerer.traffic if other.rule != one.rule]
+        beside = (*(other for other in others if not other.ues or not one.ues or other.ues & one.ues), one)
+        return max(len(descriptions(beside, frozenset({version}))) for version in (4, 6))
+
     def _influence(self, given: JsonObject) -> JsonObject:
         name, action = str(given["id"]), given["action"]
         if action not in {"add", "remove"}:
@@ -97,5 +105,7 @@ class Control:
         traffic = traffic_of(name, given) if action == "add" else None
         if traffic is not None and not traffic.networks:
             return {"error": "an influence without prefixes: the classifier knows traffic by nothing else"}
+        if traffic is not None and (count := self._filters_with(traffic)) > MAX_SDF:
+            return {"error": f"{count} filters with this one, a session takes {MAX_SDF}"}
         self._proxy.influence(traffic, name)
         return {"state": "active"}

@@ -208,6 +208,18 @@ class TestSteering:
         assert net.upf.ids() == [THEIRS | OURS]
         assert net.edge.ids() == [{1, 2}]
 
+    def test_a_thousand_ues_leave_a_dead_edge(self) -> None:
+        net = Net()
+        net.pass_time(0.5)
+        net.send(SMF, net.smf.associate())
+        for number in range(1000):
+            net.send(SMF, net.smf.establish(number + 1, f"10.45.{number >> 8}.{number & 255}"))
+        assert net.proxy.status()["steered"] == 1000
+        net.edge.up = False
+        net.pass_time(10)
+        assert net.proxy.status()["steered"] == 0
+        assert all(ids == THEIRS for ids in net.upf.ids())
+
     def test_a_restarted_edge_gets_its_sessions_again(self) -> None:
         net = Net()
         net.steered()

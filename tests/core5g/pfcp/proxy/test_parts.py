@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from core5g.pfcp.proxy.control import Control
 from core5g.pfcp.proxy.driver import RUN, STOP, ProxyDriver
 from core5g.pfcp.proxy.engine import Proxy
 from core5g.pfcp.proxy.exchanges import FIRST_OWN, HOLD_S, Exchanges, spliced
@@ -224,6 +226,37 @@ class TestStore:
         assert Stamps.from_json(stamps.to_json()) == stamps
         with pytest.raises(IntegrityError):
             Stamps.from_json({"to_upf": "x"})
+
+
+class TestControl:
+    def _ask(self, net: Net, **command: object) -> dict[str, Any]:
+        return Control(net.proxy).answer(json.dumps(command).encode())
+
+    def test_what_is_asked_is_answered(self) -> None:
+        net = Net()
+        net.steered()
+        assert Control(net.proxy).answer(b"\n")["steered"] == 1
+        assert self._ask(net, command="sessions")["sessions"][0]["supi"] == "imsi-999700000000001"
+        assert self._ask(net, command="sessions", ue="10.9.9.9")["sessions"] == []
+        assert self._ask(net, command="peers")["upf"] is True
+        assert self._ask(net, command="rules")["rules"]["cdn"]["prefixes"] == ["203.0.113.0/24"]
+        assert self._ask(net, command="edge", healthy=False, why="test") == {"open": False}
+
+    @pytest.mark.parametrize("line", [b"{}", b"[1]", b"7", b'{"command": "x"}', b"\xff", b'{"command": "edge"}'])
+    def test_what_cannot_be_followed_is_answered_too(self, line: bytes) -> None:
+        assert "error" in Control(Net().proxy).answer(line)
+
+    def test_an_influence_that_fits_no_session_is_refused(self) -> None:
+        net = Net()
+        net.steered()
+        many = [f"198.51.{number}.0/25" for number in range(88)]
+        told = self._ask(net, command="influence", id="game", action="add", prefixes=many)
+        assert "89 filters" in told["error"]
+        net.pass_time(1)
+        assert net.proxy.status()["steered"] == 1
+        assert self._ask(net, command="influence", id="game", action="add", prefixes=many[1:]) == {"state": "active"}
+        net.pass_time(1)
+        assert net.proxy.status()["steered"] == 1
 
 
 class TestTelemetry:
