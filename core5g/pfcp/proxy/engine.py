@@ -108,15 +108,24 @@ class Proxy:
         if host == self._upf:
             return self.relay.from_upf(data, head, peer, now)
         if host == self._edge:
-            try:
-                return self.steerer.edge_message(data, head, now)
-            except PfcpError as error:
-                self.counters[f"malformed-{error.reason}"] += 1
-                return []
+            return self._of_edge(data, head, now)
         return self._refused(head, peer)
 
+    def _of_edge(self, data: bytes, head: Header, now: float) -> list[Outgoing]:
+        try:
+            return self.steerer.edge_message(data, head, now)
+        except PfcpError as error:
+            self.counters[f"malformed-{error.reason}"] += 1
+        except Exception as error:  # noqa: BLE001 - fails open: the edge's messages are no SMF's business
+            self.failed(None, error)
+        return []
+
     def _own_answer(self, data: bytes, peer: Peer, now: float) -> list[Outgoing]:
-        session = self.steerer.answer(data, peer, now)
+        try:
+            session = self.steerer.answer(data, peer, now)
+        except Exception as error:  # noqa: BLE001 - fails open: what others sent goes on
+            self.failed(None, error)
+            return []
         return self._released(session, now) if session is not None else []
 
     def _released(self, session: Session, now: float) -> list[Outgoing]:
@@ -142,7 +151,10 @@ class Proxy:
         return [Outgoing(encode(Message(MessageType.ASSOCIATION_SETUP_RESPONSE, head.seq, None, ies)), peer)]
 
     def tick(self, now: float) -> list[Outgoing]:
-        self.steerer.tick(now)
+        try:
+            self.steerer.tick(now)
+        except Exception as error:  # noqa: BLE001 - fails open: the relay goes on
+            self.failed(None, error)
         self.relay.tick(now)
         return self._run(now)
 
@@ -151,10 +163,14 @@ class Proxy:
         return self.steerer.next_timeout()
 
     def _run(self, now: float) -> list[Outgoing]:
-        for host in self._nudge:
-            self.steerer.tell_restart(self.relay.where[host], self.stamps.to_smf, now)
-        self._nudge.clear()
-        sending = self.steerer.run(now)
+        nudge, self._nudge = self._nudge, []
+        try:
+            for host in nudge:
+                self.steerer.tell_restart(self.relay.where[host], self.stamps.to_smf, now)
+            sending = self.steerer.run(now)
+        except Exception as error:  # noqa: BLE001 - fails open: what was received is sent all the same
+            self.failed(None, error)
+            return []
         if self.steerer.open is not self._was_open:
             self._was_open, self.since = self.steerer.open, self._wall()
         return sending

@@ -184,6 +184,8 @@ class Relay:
         session = self._table.by_key(head.seid) if head.seid is not None else None
         if session is not None and not session.ended:
             return self._report(data, head, peer, now, session)
+        if head.type == MessageType.ASSOCIATION_SETUP_REQUEST:
+            self.upf_stamp(_stamp_in(data))
         known = [smf for smf in self._smfs if smf in self._stamps.seen] or list(self._smfs)
         if head.seid is not None and len(known) > 1:
             self._counters["unknown-session"] += 1

@@ -189,22 +189,23 @@ class Steerer:
             if session.retry_at > now:
                 heapq.heappush(self._later, (session.retry_at, next(self._order), session))
                 continue
-            wish = self._wish(session)
-            if wish is not None:
-                self._send(session, wish, now)
-            elif session.ended and not session.own.edge and not session.expelled:
+            if not self._advance(session, now) and session.ended and not session.own.edge and not session.expelled:
                 self._over(session)
         return [Outgoing(data, peer) for data, peer in self._transactions.data_to_send()]
 
-    def _wish(self, session: Session) -> Wish | None:
+    def _advance(self, session: Session, now: float) -> bool:
+        """Whether something was asked."""
         try:
-            return next_wish(session, self.wanted(session), edge_up=self.edge_up or self._undecided)
+            wish = next_wish(session, self.wanted(session), edge_up=self.edge_up or self._undecided)
+            if wish is not None:
+                self._send(session, wish, now)
+                return True
         except (RefusedError, PfcpError) as error:
             self._refuse(session, error.message)
         except Exception as error:  # noqa: BLE001 - fails open: the session goes on without steering
             self._counters["failed-open"] += 1
             self._refuse(session, f"{type(error).__name__}: {error}")
-        return None
+        return False
 
     def _refuse(self, session: Session, why: str) -> None:
         session.own.refused = why
@@ -217,12 +218,12 @@ class Steerer:
         if wish.operation is Operation.EDGE:
             seid = 0
             ies = (self._node_id, Ie(IeType.F_SEID, FSeid(session.key, self._listen).encode()), *wish.ies)
-        sent(session, wish)
-        self._owner.changed(session)
-        self._counters["own-requests"] += 1
         to = self._edge if wish.edge and self._edge is not None else self._upf
         request = self._transactions.send(Message(wish.kind, 0, seid, ies), to, now)
         self._asked[request.seq] = (session, wish)
+        sent(session, wish)
+        self._owner.changed(session)
+        self._counters["own-requests"] += 1
 
     def tell_restart(self, peer: Peer, stamp: int, now: float) -> None:
         """A heartbeat, so that the peer need not wait for one of its own to learn of a restart behind the proxy."""

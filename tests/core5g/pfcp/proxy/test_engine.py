@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core5g.pfcp.ies import Cause, FSeid, FTeid, NodeId, RecoveryTimeStamp
+from core5g.pfcp.ies import Cause, FSeid, FTeid, NodeId, RecoveryTimeStamp, ie
 from core5g.pfcp.proxy.exchanges import FIRST_OWN, Outgoing
 from core5g.pfcp.proxy.rulebook import RuleBook
 from core5g.pfcp.transactions import Peer
@@ -313,6 +315,18 @@ class TestFaults:
         assert [_cause(one) for one in net.smf.seen[-2:]] == [Cause.ACCEPTED] * 2
         assert net.proxy.counters["failed-open"] >= 1
 
+    @pytest.mark.parametrize("name", ["run", "answer", "tick", "edge_message", "has_room"])
+    def test_a_broken_classifier_is_not_in_the_way(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        net = Net()
+        seid = net.steered()
+        monkeypatch.setattr(net.proxy.steerer, name, lambda *_: 1 / 0)
+        net.send(SMF, net.smf.connect(seid, (0x55, "10.50.0.3")))
+        net.send(EDGE, net.smf.heartbeat())
+        net.pass_time(1)
+        net.send(SMF, net.smf.release(seid))
+        assert [_cause(one) for one in net.smf.seen[-2:]] == [Cause.ACCEPTED] * 2
+        assert net.proxy.counters["failed-open"] >= 1
+
     def test_a_relay_that_does_not_understand_hands_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         net = Net(edge=None, rules=[])
         net.send(SMF, net.smf.associate())
@@ -389,6 +403,17 @@ class TestRestarts:
         assert net.proxy.stamps.to_upf == before
         assert len(net.upf.rules) == len(net.edge.rules) == 1
         assert net.proxy.status()["steered"] == 1
+
+    def test_a_upf_that_sets_up_its_association_anew_restarted(self) -> None:
+        net = Net()
+        net.steered()
+        net.upf.forget()
+        ies = (ie(NodeId(IPv4Address(UPF.address))), ie(RecoveryTimeStamp(net.upf.stamp)))
+        net.send(UPF, encode(Message(MessageType.ASSOCIATION_SETUP_REQUEST, 9, None, ies)))
+        assert net.proxy.status()["sessions"] == 0
+        told = next(one for one in net.smf.seen if one.type == MessageType.ASSOCIATION_SETUP_REQUEST)
+        assert str(NodeId.decode(told.need(IeType.NODE_ID))) == PROXY.address
+        assert self._stamp(told) == net.proxy.stamps.to_smf
 
     def test_an_overtaken_heartbeat_is_no_restart(self) -> None:
         net = Net()
