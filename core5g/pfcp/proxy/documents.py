@@ -95,7 +95,10 @@ class ProxySection(DocumentModel):
             raise RuleError("rules without an edge UPF lead nowhere", "name the edge, or leave the rules out")
         for version in (4, 6):
             count = sum(
-                (2 * len(rule.ports) or 1) for rule in self.rules for prefix in rule.prefixes if prefix.version == version
+                (2 * len(rule.ports) or 1)
+                for rule in self.rules
+                for prefix in rule.prefixes
+                if prefix.version == version
             )
             if count > MAX_SDF:
                 raise RuleError(

@@ -12,15 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from core5g.pfcp.transactions import Peer
 from core5g.pfcp.wire import PfcpError
-
-Peer = tuple[str, int]
-"""Address and port."""
 
 HOLD_S = 20.0
 """How long an exchange is remembered: longer than a peer repeats (T1 3 s, N1 3) and a receiver keeps its answers."""
 
-FIRST_MAPPED, FIRST_OWN, AFTER_LAST = 0xE0_0000, 0xF0_0000, 1 << 24
+FIRST_MAPPED, FIRST_OWN = 0xE0_0000, 0xF0_0000
 """Below: requesters' own numbers. From here: numbers for those that two requesters use at once. Then: our requests."""
 
 _TLV = struct.Struct("!HH")
@@ -59,24 +57,24 @@ class Exchanges:
 
     def repeated(self, requester: Peer, seq: int, data: bytes) -> Exchange | None:
         """The exchange that these octets opened. The same number with others is a new one: its sender restarted."""
-        found = self._by_request.get((requester[0], seq))
+        found = self._by_request.get((requester.address, seq))
         return found if found is not None and found.told == hash(data) else None
 
     def open(self, requester: Peer, seq: int, target: Peer, data: bytes, now: float) -> Exchange:
-        host = target[0]
+        host = target.address
         own_seq = seq
         while own_seq >= FIRST_OWN or (host, own_seq) in self._by_target:
             own_seq = self._next
             self._next = self._next + 1 if self._next + 1 < FIRST_OWN else FIRST_MAPPED
         exchange = Exchange(requester, seq, target, own_seq, hash(data), now)
-        self._by_request[requester[0], seq] = exchange
+        self._by_request[requester.address, seq] = exchange
         self._by_target[host, own_seq] = exchange
         self._order.append(exchange)
         return exchange
 
     def answered(self, target: Peer, seq: int) -> Exchange | None:
         """The exchange that an answer of `target` belongs to, once; None for one that nobody waits for."""
-        found = self._by_target.get((target[0], seq))
+        found = self._by_target.get((target.address, seq))
         if found is None or found.request is None:
             return None
         found.request = None
@@ -88,8 +86,8 @@ class Exchanges:
         while self._order and now - self._order[0].born >= HOLD_S:
             exchange = self._order.popleft()
             for table, key in (
-                (self._by_request, (exchange.requester[0], exchange.seq)),
-                (self._by_target, (exchange.target[0], exchange.own_seq)),
+                (self._by_request, (exchange.requester.address, exchange.seq)),
+                (self._by_target, (exchange.target.address, exchange.own_seq)),
             ):
                 if table.get(key) is exchange:
                     del table[key]

@@ -1,7 +1,8 @@
 """A session's rules as the SMF has them, kept as octets: what a UPF that lost them is given again.
 
-A book is the Create IEs (TS 29.244 table 7.5.2.1-1) that would make the session what it is. It is kept as one string
-of octets, since there is one for every session, and opened when it changes.
+A book is the Create IEs (TS 29.244 table 7.5.2.1-1) that would make the session what it is, and the Created PDRs of
+what the UPF chose for them. It is kept as one string of octets, since there is one for every session, and opened when
+something is to be done with it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,15 @@ _CHOOSE = 0x04
 _TRANSIENT = frozenset({IeType.PFCPSMREQ_FLAGS})
 """What asks for something once (an end marker) and is no state."""
 
+_KEPT = frozenset({*_ORDER, IeType.CREATED_PDR})
+
 Key = tuple[int, bytes]
 Members = tuple[Ie, ...]
+
+
+def begun(request: Iterable[Ie], answer: Iterable[Ie]) -> bytes:
+    """The octets of a new session's book, from its establishment."""
+    return group(0, (ie for ies in (request, answer) for ie in ies if ie.type in _KEPT)).value
 
 
 class RuleBook:
@@ -45,8 +53,9 @@ class RuleBook:
 
     def __init__(self, octets: bytes = b"") -> None:
         self._rules: dict[Key, Members] = {}
-        for ie in grouped(octets):
-            self._create(ie.type, grouped(ie.value))
+        kept = grouped(octets)
+        self.apply(kept)
+        self.assigned(kept)
 
     def octets(self) -> bytes:
         return group(0, self.creates()).value
@@ -66,15 +75,19 @@ class RuleBook:
         return self._rules.get((IeType.CREATE_FAR, far_id))
 
     def apply(self, ies: Iterable[Ie]) -> None:
-        """What a request that the UPF accepted makes of the rules. Raises PfcpError."""
-        for ie in ies:
-            if ie.type in _IDS:
-                self._create(ie.type, grouped(ie.value))
-            elif ie.type in _UPDATES:
-                self._update(_UPDATES[IeType(ie.type)], grouped(ie.value))
-            elif ie.type in _REMOVES:
+        """What a request that the UPF accepted makes of the rules; removals come first, as a number may be used anew
+        in one message. Raises PfcpError."""
+        listed = tuple(ies)
+        for ie in listed:
+            if ie.type in _REMOVES:
                 create = _REMOVES[IeType(ie.type)]
                 self._rules.pop((create, find(grouped(ie.value), _IDS[create]) or b""), None)
+        for ie in listed:
+            if ie.type in _IDS:
+                self._create(ie.type, grouped(ie.value))
+        for ie in listed:
+            if ie.type in _UPDATES:
+                self._update(_UPDATES[IeType(ie.type)], grouped(ie.value))
 
     def assigned(self, ies: Iterable[Ie]) -> None:
         """F-TEIDs that the UPF chose, from its response: given again, they stay what they are. Raises PfcpError."""

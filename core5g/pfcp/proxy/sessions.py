@@ -6,15 +6,19 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address
 from sys import intern
 
 from core5g.pfcp.ies import ApnDnn, FTeid, OuterHeaderCreation, SNssai, UeIpAddress, UserId, V, read
 from core5g.pfcp.proxy.rulebook import RuleBook
+from core5g.pfcp.transactions import Peer
 from core5g.pfcp.wire import Ie, IeType, PfcpError, find, grouped
 from core5g.steering.classifier.rules import OwnIds
 from nf.contracts.json import JsonObject
 from nf.errors import IntegrityError
+
+_IMSI, _SUPI = 0x01, 0x10
 
 Tunnel = tuple[int, bytes]
 """TEID and IPv4 address in four octets."""
@@ -79,7 +83,7 @@ class Session:
     ended: bool = False  # the SMF is through with it, the edge not yet
     expelled: bool = False  # it has to go at the UPF too
     pending: deque[Modification] | None = None
-    held: list[tuple[bytes, tuple[str, int]]] | None = None
+    held: list[tuple[bytes, Peer]] | None = None
     busy: bool = False
     retry_at: float = 0.0
     flags: bytes | None = None
@@ -87,12 +91,12 @@ class Session:
     @property
     def steered(self) -> bool:
         own = self.own
-        return bool(own.filters) and own.back is not None and own.out is not None and not self.ended and not own.broken
+        return bool(own.filters) and len(own.fars) == 2 and not self.ended and not own.broken
 
     def fteids(self) -> list[JsonObject]:
         """Both ends of its tunnels on N3: the UPF's, and the gNB's while the UE is connected."""
         found: dict[tuple[str, int, str], None] = {}
-        for ie in grouped(self.book):
+        for ie in self.opened().creates():
             members = grouped(ie.value)
             if ie.type == IeType.CREATE_PDR:
                 fteid = read(FTeid, grouped(find(members, IeType.PDI) or b""))
@@ -118,19 +122,41 @@ class Modification:
     accepted: bool | None = None
 
 
-def subscriber_of(ies: tuple[Ie, ...], book: RuleBook) -> Subscriber:
+def subscriber_of(ies: tuple[Ie, ...]) -> Subscriber:
     """From an establishment. What cannot be read is left out: it is for people and observers."""
     address = None
-    for pdr in book.pdrs():
-        address = address or _lenient(UeIpAddress, grouped(find(pdr, IeType.PDI) or b""))
-    user, dnn, s_nssai = _lenient(UserId, ies), _lenient(ApnDnn, ies), _lenient(SNssai, ies)
+    for ie in ies:
+        if ie.type == IeType.CREATE_PDR and address is None:
+            address = _lenient(UeIpAddress, grouped(find(grouped(ie.value), IeType.PDI) or b""))
     return Subscriber(
-        supi=(user.subscriber or "") if user else "",
+        supi=_supi(find(ies, IeType.USER_ID) or b""),
         ipv4=str(address.ipv4) if address and address.ipv4 else "",
         ipv6=str(address.ipv6) if address and address.ipv6 else "",
-        dnn=intern(dnn.name) if dnn else "",
-        s_nssai=intern(str(s_nssai)) if s_nssai else "",
+        dnn=_dnn(find(ies, IeType.APN_DNN) or b""),
+        s_nssai=_s_nssai(find(ies, IeType.S_NSSAI) or b""),
     )
+
+
+def _supi(user: bytes) -> str:
+    """What is most of the time an IMSI in front is read as such: the rest of the value says nothing here."""
+    if len(user) > 2 and user[0] & _IMSI and not user[0] & _SUPI:
+        digits = user[2 : 2 + user[1]].hex()
+        swapped = "".join(digits[at + 1] + digits[at] for at in range(0, len(digits), 2)).rstrip("f")
+        return f"imsi-{swapped}" if swapped.isdecimal() else ""
+    found = _lenient(UserId, (Ie(IeType.USER_ID, user),))
+    return (found.subscriber or "") if found is not None else ""
+
+
+@lru_cache(maxsize=256)
+def _dnn(value: bytes) -> str:
+    found = _lenient(ApnDnn, (Ie(IeType.APN_DNN, value),))
+    return found.name if found is not None else ""
+
+
+@lru_cache(maxsize=256)
+def _s_nssai(value: bytes) -> str:
+    found = _lenient(SNssai, (Ie(IeType.S_NSSAI, value),))
+    return str(found) if found is not None else ""
 
 
 def tunnel_of(fteid: FTeid | None, otherwise: IPv4Address | None = None) -> Tunnel | None:

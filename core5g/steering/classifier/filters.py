@@ -19,6 +19,8 @@ from nf.errors import RefusedError
 Network = IPv4Network | IPv6Network
 _FORM = re.compile(r"permit out (ip|6|17) from ([0-9a-f.:]+/\d{1,3})(?: (\d{1,5}))? to assigned")
 _TRANSPORTS = ("6", "17")
+_EVERY = 0
+"""In place of a port: traffic of every protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,17 @@ class Traffic:
 @lru_cache(maxsize=1024)
 def descriptions(traffic: tuple[Traffic, ...], versions: frozenset[int]) -> tuple[str, ...]:
     """Flow descriptions of all of it for a UE with addresses of these IP versions, aggregated, in a fixed order."""
-    by_ports: dict[tuple[int, ...], list[Network]] = {}
+    by_port: dict[int, list[Network]] = {}
     for one in traffic:
-        by_ports.setdefault(tuple(sorted(one.ports)), []).extend(one.networks)
+        for port in one.ports or (_EVERY,):
+            by_port.setdefault(port, []).extend(one.networks)
     found: list[str] = []
-    for ports, networks in sorted(by_ports.items()):
+    for port, networks in sorted(by_port.items()):
         for network in _collapsed(networks, versions):
-            found += [description(network, port, protocol) for port in ports for protocol in _TRANSPORTS]
-            found += [] if ports else [description(network)]
+            if port == _EVERY:
+                found.append(description(network))
+            else:
+                found += [description(network, port, protocol) for protocol in _TRANSPORTS]
     return tuple(found)
 
 
@@ -58,16 +63,18 @@ def description(network: Network, port: int | None = None, protocol: str = "ip")
 def checked(text: str) -> str:
     """Raises RefusedError when a stock UPF would not take it as it is meant."""
     match = _FORM.fullmatch(text)
-    try:
-        if match is None:
-            raise ValueError("another form than `permit out PROTOCOL from PREFIX [PORT] to assigned`")
-        protocol, prefix, port = match.groups()
-        ip_network(prefix)
-        if port is not None and (protocol == "ip" or not 1 <= int(port) <= 65535):
-            raise ValueError("a port needs its protocol, and is 1 to 65535")
-    except ValueError as error:
-        raise RefusedError(f"a UPF would match everything by this filter: {error}", where=text) from None
+    if match is None or not _sound(*match.groups()):
+        raise RefusedError("a UPF would match everything by this filter", where=text)
     return text
+
+
+def _sound(protocol: str, prefix: str, port: str | None) -> bool:
+    """The prefix is one, and a port has its protocol."""
+    try:
+        ip_network(prefix)
+    except ValueError:
+        return False
+    return port is None or (protocol != "ip" and 1 <= int(port) <= 65535)
 
 
 def sdf_filter(text: str) -> Ie:

@@ -146,7 +146,9 @@ def judge(ies: Iterable[Ie], book: RuleBook | None) -> None:
     `book`: the SMF's rules beside which they will stand; None: they are a session of their own. Raises RefusedError.
     """
     pdrs, fars = _members(ies, IeType.CREATE_PDR), _members(ies, IeType.CREATE_FAR)
-    theirs = (book.ids(IeType.CREATE_PDR), book.ids(IeType.CREATE_FAR)) if book is not None else (frozenset(), frozenset())
+    theirs = (
+        (book.ids(IeType.CREATE_PDR), book.ids(IeType.CREATE_FAR)) if book is not None else (frozenset(), frozenset())
+    )
     made = {find(far, IeType.FAR_ID) for far in fars}
     _require(len(pdrs) <= MAX_OWN_PDRS, f"{len(pdrs)} PDRs of our own")
     _require(len(pdrs) + len(theirs[0]) <= MAX_PDRS, f"{len(pdrs)} PDRs beside {len(theirs[0])} of the SMF")
@@ -160,7 +162,9 @@ def judge(ies: Iterable[Ie], book: RuleBook | None) -> None:
         _require(len(texts) <= MAX_FILTERS, f"PDR {pdr_id} has {len(texts)} filters")
         for text in texts:
             checked(text)
-        _require(book is None or texts or find(pdi, IeType.SOURCE_INTERFACE) == CORE, f"PDR {pdr_id} matches everything")
+        _require(
+            book is None or texts or find(pdi, IeType.SOURCE_INTERFACE) == CORE, f"PDR {pdr_id} matches everything"
+        )
         _require(find(pdi, IeType.INTERFACE_TYPE_3GPP) in {N3, N6, N9}, f"PDR {pdr_id} has no interface type")
     for far in fars:
         far_id = int.from_bytes(find(far, IeType.FAR_ID) or b"", "big")
