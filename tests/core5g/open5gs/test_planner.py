@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from hypothesis import given
@@ -13,9 +15,14 @@ from hypothesis import strategies as st
 from core5g.open5gs.documents import ManagedFunction
 from core5g.open5gs.naming import START_ORDER, info_url, tun_name
 from core5g.open5gs.planner import Open5gsPlanner
+from headend.multicast.interfaces.driver import InterfacesDriver
+from headend.multicast.planner import MulticastPlanner
+from nf.clock import VirtualClock
+from nf.contracts.driver import DriverContext, State
+from nf.contracts.units import Units
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
-from tests.core5g.open5gs.samples import CORE, EPC, core, core_data, n6, open5gs, planned, problems
+from tests.core5g.open5gs.samples import CORE, EPC, core, core_data, fleet, n6, open5gs, planned, problems
 from tests.nf.planning.samples import built, fleet_data
 
 
@@ -76,6 +83,16 @@ def test_every_fact_that_is_required_is_provided_by_somebody(extra: list[dict[st
     provided |= {fact for name in ("c2", "pop1") for fact in n6(plan, name).provides}
     required = {fact for name in plan.sections for one in open5gs(plan, name).functions for fact in one.requires}
     assert {fact for fact in required if ".interface." not in fact} <= provided
+
+
+def test_facts_of_interfaces_are_those_of_the_section_that_gives_addresses() -> None:
+    whole = fleet(core_data(functions=CORE["functions"] + EPC))
+    underlay, plan = MulticastPlanner().plan(LineUp.empty(), whole), Open5gsPlanner().plan(LineUp.empty(), whole)
+    for name in plan.sections:
+        context = DriverContext(name, Path("/run"), Path("/var"), create_autospec(Units), VirtualClock())
+        (step,) = InterfacesDriver(context).plan(State(None), underlay.sections[name]["interfaces"])
+        required = {fact for one in open5gs(plan, name).functions for fact in one.requires if ".interface." in fact}
+        assert required <= step.provides
 
 
 def test_functions_of_one_appliance_stand_in_an_order_without_circles() -> None:
