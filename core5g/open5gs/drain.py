@@ -109,7 +109,7 @@ def _fraction(before: int, left: int, limit: int) -> float:
 def _number(arguments: JsonObject, name: str, default: float) -> float:
     value: Json = arguments.get(name, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _LONGEST_S:
-        raise InputError(f"`{name}` is a number from 0 to {_LONGEST_S:,.0f}", where=DRAIN, remedy="see nf --help")
+        raise InputError(f"`{name}` is a number from 0 to {_LONGEST_S:,.0f}", where=DRAIN, remedy="leave it out")
     return float(value)
 
 

@@ -48,11 +48,11 @@ DEPENDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 
 def tun_name(upf: Upf, dnn: str) -> str:
-    """The TUN device of a DNN: `ogstun` for the first of the UPF's DNNs, `ogstun2` for the next.
+    """The TUN device of a DNN: `ogstun` for the first of the UPF's DNNs by name, `ogstun2` for the next.
 
     Raises ValueError for a DNN that the UPF does not serve.
     """
-    number = upf.dnns.index(dnn) + 1
+    number = sorted(upf.dnns).index(dnn) + 1
     return "ogstun" if number == 1 else f"ogstun{number}"
 
 
@@ -73,6 +73,21 @@ def tun_fact(appliance: str, name: str) -> str:
 def interface_fact(appliance: str, name: str) -> str:
     """Provided by the section `interfaces`."""
     return f"{appliance}.interface.{name}"
+
+
+def ordered(core: Core5g) -> Core5g:
+    """The same core whatever the order in which a document lists its parts. That of resolvers says who is asked first,
+    and stays."""
+    networks = tuple(
+        network.model_copy(update={"pools": tuple(sorted(network.pools, key=lambda pool: (pool.version, str(pool))))})
+        for network in sorted(core.networks, key=lambda network: network.dnn)
+    )
+    upfs = tuple(
+        upf.model_copy(update={"dnns": tuple(sorted(upf.dnns)), "tacs": tuple(sorted(upf.tacs))})
+        for upf in sorted(core.upfs, key=lambda upf: upf.id)
+    )
+    slices = tuple(sorted(core.slices, key=lambda one: (one.sst, one.sd or "")))
+    return core.model_copy(update={"networks": networks, "upfs": upfs, "slices": slices})
 
 
 def placed(core: Core5g, kind: str) -> tuple[CoreFunction, ...]:

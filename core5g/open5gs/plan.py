@@ -18,13 +18,13 @@ would drop."""
 
 _SILENT: Final = frozenset({"nrf", "scp", "ausf", "udm", "udr", "pcf", "bsf", "nssf", "hss", "pcrf"})
 """What asks them asks again: sessions that stand need none of them."""
-_WHOSE: Final[Mapping[str, str]] = {
-    "upf": "drops {count} sessions",
-    "sgwu": "drops {count} EPC bearers",
-    "sgwc": "drops {count} EPC bearers",
-    "smf": "drops {count} sessions, those of every UPF",
-    "amf": "makes {count} UEs register anew",
-    "mme": "drops {count} EPC sessions: their UEs attach anew",
+_WHOSE: Final[Mapping[str, tuple[str, str, str]]] = {
+    "upf": ("drops", "session", ""),
+    "sgwu": ("drops", "EPC bearer", ""),
+    "sgwc": ("drops", "EPC bearer", ""),
+    "smf": ("drops", "session", ", those of every UPF"),
+    "amf": ("makes", "UE", " register anew"),
+    "mme": ("drops", "EPC session", ", and their UEs attach anew"),
 }
 
 
@@ -95,8 +95,9 @@ def cost(function: ManagedFunction, have: JsonObject | None, verb: str) -> str:
     count = _mapping(have, SESSIONS).get(function.kind)
     if count == 0:
         return ""
-    told = f"{count:,}" if isinstance(count, int) else "all its"
-    return f"{verb} {_title(function)} {_WHOSE[function.kind].format(count=told)}"
+    what, noun, rest = _WHOSE[function.kind]
+    told = f"{count:,} {noun}" if isinstance(count, int) else f"all its {noun}"
+    return f"{verb} {_title(function)} {what} {told}{'' if count == 1 else 's'}{rest}"
 
 
 def differences(have: JsonObject | None, want: Open5gsSection | None) -> tuple[str, ...]:

@@ -17,7 +17,16 @@ from core5g.open5gs.documents import (
     TunDevice,
 )
 from core5g.open5gs.drain import DRAIN
-from core5g.open5gs.naming import DEPENDS, START_ORDER, function_fact, interface_fact, placed, tun_fact, tun_name
+from core5g.open5gs.naming import (
+    DEPENDS,
+    START_ORDER,
+    function_fact,
+    interface_fact,
+    ordered,
+    placed,
+    tun_fact,
+    tun_name,
+)
 from core5g.open5gs.render import function_tree, tree_of_upf
 from core5g.open5gs.rules import KEY, addresses, problems
 from nf.contracts.planner import Contribution, FleetOperation
@@ -40,6 +49,8 @@ class Open5gsPlanner:
         found = problems(core, fleet)
         if found:
             return Contribution(problems=found)
+        told = lint.warnings(core, KEY)
+        core = ordered(core)
         sections: dict[str, dict[str, DocumentModel]] = defaultdict(dict)
         for appliance in sorted({*(one.appliance for one in core.functions), *(upf.appliance for upf in core.upfs)}):
             sections[appliance][OPEN5GS] = Open5gsSection(functions=_functions(core, fleet, appliance))
@@ -47,11 +58,8 @@ class Open5gsPlanner:
             sections[upf.appliance][N6_NETWORK] = n6_network(core, upf)
         return Contribution(
             sections=dict(sections),
-            warnings=lint.warnings(core, KEY),
-            operations=tuple(
-                FleetOperation(DRAIN, upf.id, (((upf.appliance, OPEN5GS),),))
-                for upf in sorted(core.upfs, key=lambda upf: upf.id)
-            ),
+            warnings=told,
+            operations=tuple(FleetOperation(DRAIN, upf.id, (((upf.appliance, OPEN5GS),),)) for upf in core.upfs),
         )
 
 
@@ -115,7 +123,7 @@ def n6_network(core: Core5g, upf: Upf) -> N6NetworkSection:
         )
         for dnn in upf.dnns
     )
-    own = sorted((pool for dnn in upf.dnns for pool in pools[dnn] if pool.version == 4), key=str)
+    own = (pool for dnn in upf.dnns for pool in pools[dnn] if pool.version == 4)
     return N6NetworkSection(
         tuns=tuns,
         exit=upf.exit,

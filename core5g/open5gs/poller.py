@@ -130,7 +130,9 @@ def parse_metrics(text: str, where: str = "") -> dict[str, float]:
     try:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                sums[sample.name] += sample.value
+                # The parser writes _total behind a counter's name, which Open5GS does not have there.
+                name = sample.name.removesuffix("_total") if family.type == "counter" else sample.name
+                sums[name] += sample.value
     except (ValueError, KeyError, IndexError, TypeError):
         raise UnavailableError("what answers are no metrics", where=where) from None
     return dict(sums)

@@ -48,11 +48,11 @@ class Readings:
 
 
 async def read_all(functions: Iterable[ManagedFunction], *, detail: bool = True) -> Readings:
-    """All at once, without `detail` the metrics alone; a function that is silent keeps no other waiting for longer than its own time-out."""
+    """All at once, without `detail` the metrics alone; a silent function keeps no other waiting."""
     asked = [function for function in functions if function.kind in _POLLED and info_address(function)]
     found = await asyncio.gather(*(_read(function, detail=detail) for function in asked))
     has_upf = any(function.kind == "upf" for function in asked)
-    readings = {function.kind: reading for function, reading in zip(asked, found, strict=True)}
+    readings: dict[str, Reading] = {function.kind: reading for function, reading in zip(asked, found, strict=True)}
     return Readings(readings, await _tuns() if has_upf else ())
 
 

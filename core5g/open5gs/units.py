@@ -48,7 +48,7 @@ def config_path(state_dir: Path, kind: str) -> Path:
 
 
 def unit_spec(function: ManagedFunction, state_dir: Path, appliance: str) -> UnitSpec:
-    """Ready when it takes connections on its SBI port or, without one, for its metrics; SGW-C and SGW-U have neither.
+    """Ready when it takes connections for its metrics or, without such, on its SBI port; SGW-C and SGW-U have neither.
 
     It starts after what it requires of this appliance's own functions.
     """
@@ -78,7 +78,7 @@ def unit_spec(function: ManagedFunction, state_dir: Path, appliance: str) -> Uni
 def listens(function: ManagedFunction) -> str:
     """Where it takes TCP connections; empty = nowhere."""
     kind = function.kind
-    for part, ports in (("sbi", SBI_PORTS), ("metrics", METRICS_PORTS)):
+    for part, ports in (("metrics", METRICS_PORTS), ("sbi", SBI_PORTS)):
         server = server_of(function.config, kind, part)
         if kind in ports and server is not None:
             return f"{server['address']}:{server.get('port', ports[kind])}"

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from core5g.open5gs.documents import N6NetworkSection
 from core5g.open5gs.n6 import nft
+from core5g.open5gs.n6.maker import UNIT, TunMaker
 from core5g.open5gs.n6.state import Observed, differences, to_value, wanted_switches
 from core5g.open5gs.n6.tun import (
     IPV6_ALL,
-    Tun,
     TunKernel,
     ipv6_switches,
     open_tuns,
@@ -33,11 +33,16 @@ _POLL_S = 0.1
 class N6NetworkDriver:
     name = "n6-network"
     section = "n6-network"
-    owns = Ownership(nft_tables=frozenset({f"{nft.FAMILY} {nft.TABLE}"}))
     operations: Mapping[str, Operation] = {}
 
     def __init__(self, context: DriverContext) -> None:
         self._appliance = context.appliance
+        self._maker = TunMaker(context.run_dir, context.units)
+        self.owns = Ownership(
+            nft_tables=frozenset({f"{nft.FAMILY} {nft.TABLE}"}),
+            paths=frozenset({self._maker.directory}),
+            units=frozenset({UNIT}),
+        )
 
     async def observe(self) -> State:
         async with open_tuns() as kernel:
@@ -59,8 +64,8 @@ class N6NetworkDriver:
                 arguments={"section": section.to_json() if section is not None else None},
                 requires=frozenset(section.requires) if section is not None else frozenset(),
                 provides=frozenset(section.provides) if section is not None else frozenset(),
-                budget_s=10.0,
-                undo_budget_s=10.0,
+                budget_s=40.0,
+                undo_budget_s=40.0,
                 disruption=_disruption(have.value, section),
                 summary=_summary(section),
             ),
@@ -108,9 +113,14 @@ class N6NetworkDriver:
             for link in links.values():
                 if link.ours and link.name not in wanted:
                     await kernel.remove(link)
+            for name in wanted:
+                if name in links and not links[name].ours:
+                    raise DriverError("exists and was not made here", where=f"TUN {name}", remedy="remove it")
+            await self._maker.make(kernel, [name for name in wanted if name not in links])
+            links = await kernel.links()
             for name, tun in wanted.items():
-                mtu = section.mtu if section is not None else 0
-                await _bring_up(kernel, links.get(name), name, mtu, tuple(map(str, tun.gateways)))
+                await kernel.set_addresses(links[name], tuple(map(str, tun.gateways)))
+                await kernel.set_link(links[name], up=True, mtu=section.mtu if section is not None else 0)
         await nft.load(nft.rules_of(section.masquerade, section.exit) if section is not None else ())
         # Last, so that nothing leaves before it is masqueraded.
         if section is not None:
@@ -131,8 +141,9 @@ class N6NetworkDriver:
             for link in links.values():
                 if link.ours and link.name not in before:
                     await kernel.remove(link)
+            await self._maker.make(kernel, [name for name in before if name not in links])
             for name, one in before.items():
-                await _restore(kernel, links.get(name), name, one)
+                await _restore(kernel, name, one)
         await nft.restore(str(undo.data.get("nft", "")))
         for name, value in switches.items():
             if read_switch(name) is not None:
@@ -157,24 +168,15 @@ def create(context: DriverContext) -> N6NetworkDriver:
     return N6NetworkDriver(context)
 
 
-async def _bring_up(kernel: TunKernel, link: Tun | None, name: str, mtu: int, addresses: tuple[str, ...]) -> None:
-    if link is not None and not link.ours:
-        raise DriverError("exists and was not made here", where=f"TUN {name}", remedy="remove it")
-    tun = link or await kernel.make(name, mtu)
-    await kernel.set_addresses(tun, addresses)
-    await kernel.set_link(tun, up=True, mtu=mtu)
-
-
-async def _restore(kernel: TunKernel, link: Tun | None, name: str, before: JsonObject) -> None:
-    found, mtu = before.get("addresses"), int(str(before.get("mtu")))
+async def _restore(kernel: TunKernel, name: str, before: JsonObject) -> None:
+    found = before.get("addresses")
     addresses = tuple(map(str, found)) if isinstance(found, list) else ()
-    tun = link or await kernel.make(name, mtu)
+    tun = (await kernel.links())[name]
     if tun.addresses != addresses:
         # Their order decides which one is the primary: all anew.
         await kernel.set_addresses(tun, ())
-        tun = (await kernel.links())[name]
-        await kernel.set_addresses(tun, addresses)
-    await kernel.set_link(tun, up=bool(before.get("up")), mtu=mtu)
+        await kernel.set_addresses((await kernel.links())[name], addresses)
+    await kernel.set_link(tun, up=bool(before.get("up")), mtu=int(str(before.get("mtu"))))
 
 
 def _section(want: DocumentModel | None) -> N6NetworkSection | None:

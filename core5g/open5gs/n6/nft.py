@@ -14,7 +14,7 @@ from nf.errors import DriverError
 
 FAMILY: Final = "inet"
 TABLE: Final = "nf_n6"
-_CHAIN: Final = "masquerade"
+_CHAIN: Final = "leaving"
 _BASE: Final = {"type": "nat", "hook": "postrouting", "prio": 100}
 
 Rule = tuple[str, str]

@@ -68,18 +68,17 @@ class TunKernel:
             found[tun.name] = tun
         return found
 
-    async def make(self, name: str, mtu: int) -> Tun:
+    async def make(self, name: str) -> None:
         """A persistent TUN device without packet information, as upfd opens it; marked as ours."""
         await self.remove_unfinished()
         try:
             await self._route.link("add", ifname=_UNFINISHED, kind="tun", tun_type=1)
             index = (await self._route.link_lookup(ifname=_UNFINISHED))[0]
             await self._route.link("set", index=index, IFLA_IFALIAS=ALIAS)
-            await self._route.link("set", index=index, ifname=name, mtu=mtu)
+            await self._route.link("set", index=index, ifname=name)
         except (NetlinkError, OSError, IndexError) as error:
             remedy = "see that /dev/net/tun is there (module tun) and that nothing else has the name"
             raise DriverError(f"cannot be made: {error}", where=f"TUN {name}", remedy=remedy) from error
-        return (await self.links())[name]
 
     async def remove_unfinished(self) -> None:
         """What a crash within `make` left."""
