@@ -11,12 +11,20 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from nf.contracts.json import JsonObject
+from nf.errors import NfError
 
 _LONGEST = 1 << 20
 _PATIENCE_S = 5.0
 
 Answer = Callable[[list[str]], Awaitable[JsonObject]]
 """What is said to the words of a line."""
+
+
+async def _said(answer: Answer, words: list[str]) -> JsonObject:
+    try:
+        return await answer(words)
+    except NfError as error:
+        return {"error": str(error)}
 
 
 @contextmanager
@@ -41,7 +49,7 @@ async def answering(path: Path, answer: Answer) -> AsyncIterator[None]:
         with contextlib.suppress(OSError, ValueError, TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 words = (await reader.readline()).decode().split()
-            writer.write(json.dumps(await answer(words)).encode() + b"\n")
+            writer.write(json.dumps(await _said(answer, words)).encode() + b"\n")
             await writer.drain()
         writer.close()
 

@@ -54,6 +54,7 @@ class Gate:
     async def run(self, stop: asyncio.Event) -> None:
         interval = self._section.cache.health.interval_ms / 1000
         await self._check_link()
+        wire = asyncio.create_task(self._trip())
         while not stop.is_set():
             failure = await probe(self._section.cache)
             self._probes += 1
@@ -61,8 +62,22 @@ class Gate:
             await self._act()
             soon = self._machine.state in {State.DOUBTED, State.SUSPECTED}
             await self._pause(_AGAIN_S if soon else interval)
+        wire.cancel()
         if self._resets is not None:
             self._resets.cancel()
+
+    async def _trip(self) -> None:
+        """An idle connection, which a cache that dies takes with it: that is known at once, not at the next probe."""
+        cache = self._section.cache
+        while True:
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_connection(str(cache.address), cache.health.port)
+                try:
+                    await reader.read(1)
+                finally:
+                    writer.transport.abort()
+                self.stir()
+            await asyncio.sleep(cache.health.interval_ms / 1000)
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -107,12 +107,17 @@ def damage(listed: Sequence[JsonObject], section: N6Section, influences: Sequenc
     for chain, wanted in rules(section, influences).items():
         if _normal(have.get(chain, [])) != _normal(wanted):
             lines.append(f"the rules of chain {chain} are not what they should be")
-    is_open, is_shut = interfaces_of(listed, OPEN), interfaces_of(listed, SHUT)
-    whole = (is_open, is_shut) in (
-        (frozenset(section.tuns), frozenset()),
-        (frozenset(), frozenset(map(str, shut_interfaces(section)))),
-    )
-    return lines if whole else [*lines, "the TUN devices are neither all steered nor all shut"]
+    if gate_of(listed, section) is None:
+        lines.append("the TUN devices are neither all steered nor all shut")
+    return lines
+
+
+def gate_of(listed: Sequence[JsonObject], section: N6Section) -> bool | None:
+    """Whether the gate is open; None when what is in `open` and `shut` is nothing that it does."""
+    opened, shut = interfaces_of(listed, OPEN), interfaces_of(listed, SHUT)
+    if opened == frozenset(section.tuns) and not shut:
+        return True
+    return False if not opened and shut == frozenset(map(str, shut_interfaces(section))) else None
 
 
 def _normal(listed: Sequence[tuple[str, list[Json]]]) -> list[tuple[str, Json]]:

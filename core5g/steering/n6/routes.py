@@ -6,6 +6,7 @@ import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from socket import AF_INET, AF_INET6
 from typing import Any, Literal
 
@@ -100,12 +101,11 @@ class Routes:
     async def exit_of(self, address: IpAddress) -> str:
         """The interface by which this host sends to it; empty when there is no route."""
         try:
-            async for message in await self._route.route("get", dst=str(address), family=_FAMILIES[address.version]):
-                index = message.get_attr("RTA_OIF")
-                return next((name for name, (number, _) in (await self.links()).items() if number == index), "")
+            found = await self._route.route("get", dst=str(address), family=_FAMILIES[address.version])
         except NetlinkError:
             return ""
-        return ""
+        names = {index: name for name, (index, _) in (await self.links()).items()}
+        return next((names.get(message.get_attr("RTA_OIF"), "") for message in found), "")
 
     async def make(self, target: Policy) -> None:
         """Rules and routes of ours become these. A route whose link is down is left to the gate."""
@@ -139,6 +139,15 @@ class Routes:
             if not gone and not (command == "add" and error.code == errno.EEXIST):
                 text = f"cannot {command} the {kind} to the cache: {error}"
                 raise DriverError(text, where=f"table {ROUTE_TABLE}") from error
+
+
+def reverse_path_filter(interface: str) -> int:
+    """net.ipv4.conf.INTERFACE.rp_filter: 0 off, 1 strict, 2 loose (RFC 3704). Raises DriverError."""
+    path = Path("/proc/sys/net/ipv4/conf") / interface / "rp_filter"
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DriverError(f"cannot be read: {error}", where=str(path)) from error
 
 
 @asynccontextmanager
