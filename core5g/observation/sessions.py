@@ -193,11 +193,12 @@ def n4_session(event: JsonObject) -> tuple[str, PduSession]:
         raise ValueError("no SEID")  # noqa: TRY004 - bad data
     ends = [end for entry in _listed(event.get("fteids")) if (end := _placed_end(entry)) is not None]
     address = event.get("ue_ip")
+    addresses = [*(address if isinstance(address, list) else [address]), event.get("ue_ipv6")]
     session = PduSession(
         supi=supi,
         dnn=_text(event.get("dnn")),
         s_nssai=_slice(event.get("s_nssai")),
-        ue=ue_addresses(address if isinstance(address, list) else [address] if address else []),
+        ue=ue_addresses(one for one in addresses if one),
         upf=tuple(end for place, end in ends if place != "gnb"),
         gnb=next((end for place, end in ends if place == "gnb"), None),
         gpsi=tuple(_gpsi(number) for number in (event.get("gpsi"), event.get("msisdn")) if number),

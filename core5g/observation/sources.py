@@ -22,6 +22,8 @@ from nf.contracts.json import Json, JsonObject
 POLL_S: Final = 1.0
 _SHARE: Final = 3.0
 _RETRY_S: Final = 0.5
+_SILENCE_S: Final = 1.0
+"""After which the proxy has told all that stands, when nothing happens."""
 _TIMEOUT_S: Final = 5.0
 _PAGE: Final = 100
 _MOST_PAGES: Final = 1000
@@ -44,7 +46,7 @@ class Source(Protocol):
 
 
 class N4Source:
-    """The proxy's stream: lines of JSON. What stands comes first, and after it `{"event": "standing"}`."""
+    """The proxy's stream: lines of JSON. What stands comes first, with `"standing": true`, then what happens."""
 
     name = N4
 
@@ -61,23 +63,32 @@ class N4Source:
 
     async def _follow(self) -> None:
         reader, writer = await asyncio.open_unix_connection(str(self._path), limit=_LONGEST_LINE)
-        before: set[str] | None = self._tracker.sessions_of(N4)
+        self.up = True
+        before = self._tracker.sessions_of(N4)
         try:
-            self.up = True
-            while line := await reader.readline():
-                event = _json(line)
+            standing = True
+            while True:
+                try:
+                    async with asyncio.timeout(_SILENCE_S if standing else None):
+                        line = await reader.readline()
+                except TimeoutError:
+                    line = None
+                if line == b"":
+                    return
+                event = _json(line) if line is not None else {}
                 key = str(event.get("seid"))
-                if event.get("event") == "standing":
-                    # What ended while nobody listened.
-                    for gone in sorted(before or ()):
-                        self._taken(self._tracker.session_gone((N4, gone), self._clock.now()))
-                    before = None
-                    continue
-                if before is not None:
+                if standing and event.get("standing") is True:
                     before.discard(key)
+                elif standing:
+                    standing = False
+                    self._ended_meanwhile(before)
                 self._taken(self._apply(event, key))
         finally:
             writer.close()
+
+    def _ended_meanwhile(self, keys: set[str]) -> None:
+        for gone in sorted(keys):
+            self._taken(self._tracker.session_gone((N4, gone), self._clock.now()))
 
     def _apply(self, event: JsonObject, key: str) -> list[Addressed]:
         at = event.get("at")

@@ -35,6 +35,7 @@ N4_EVENT: dict[str, Any] = {
     "event": "session-begin",
     "supi": TARGET,
     "ue_ip": TARGET_IP,
+    "ue_ipv6": "2001:db8:cafe:1::",
     "dnn": "internet",
     "s_nssai": "1-00002a",
     "fteids": [
@@ -152,8 +153,8 @@ class Proxy:
 
     async def _serve(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.append(writer)
-        for event in (*self.standing, {"event": "standing"}):
-            writer.write(json.dumps(event).encode() + b"\n")
+        for event in self.standing:
+            writer.write(json.dumps({**event, "standing": True}).encode() + b"\n")
 
     def say(self, **event: Any) -> None:
         self.writers[-1].write(json.dumps(event).encode() + b"\n")
@@ -187,6 +188,7 @@ async def test_sessions_of_n4_and_what_ended_while_the_proxy_was_away(tmp_path: 
     async with running(source):
         await until(lambda: len(told) == 1)
         assert (told[0][1].at, told[0][1].details["s_nssai"]) == (1000.5, {"sst": 1, "sd": "00002a"})
+        assert told[0][1].details["ue_ip"] == [TARGET_IP, "2001:db8:cafe:1::/64"]
         proxy.say(**{**N4_EVENT, "event": "session-modify", "fteids": N4_EVENT["fteids"][:1], "at": 1001})
         proxy.say(event="of tomorrow", seid=1)
         proxy.say(event="session-begin")
