@@ -40,7 +40,7 @@ LIMITS = {
     "access-follower": 2.1,
     "amt-relay": 2.1,
     "bfdd": 2.0,
-    "core5g-observation": 2.5,
+    "core5g-observation": 2.2,
     "multicast-monitor": 1.9,
     "multicast-output": 2.1,
     "multicast-pins": 1.9,
