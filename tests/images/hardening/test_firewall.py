@@ -124,3 +124,45 @@ def test_nothing_is_routed_between_management_and_data(
         run(box, "nft", "-f", str(rules("pop", tmp_path)))
         run(box, "nft", "add", "element", "inet", "nf-host", "management", '{ "mgmt" }')
         assert reached(f"{box}d", "10.9.0.2", "443") == []
+
+
+_LISTEN = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("0.0.0.0", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    print(sock.recv(100).decode(), flush=True)
+"""
+_SEND = """
+import socket, sys
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(sys.argv[3].encode(), (sys.argv[1], int(sys.argv[2])))
+"""
+
+
+def test_ues_reach_names_and_services_and_nothing_of_the_core(
+    box: str, tmp_path: Path, require_programs: Callable[..., None]
+) -> None:
+    """A veth named as the UPF's device stands for it."""
+    require_programs("nft", "python3")
+    ip("link", "add", "ogstun", "netns", box, "type", "veth", "peer", "name", "tun0", "netns", f"{box}d")
+    for space, link, address in ((box, "ogstun", "10.45.0.1/16"), (f"{box}d", "tun0", "10.45.0.2/16")):
+        ip("-n", space, "address", "add", address, "dev", link)
+        ip("-n", space, "link", "set", link, "up")
+    run(box, "nft", "-f", str(rules("core", tmp_path)))
+    run(box, "nft", "add", "element", "inet", "nf-host", "management", '{ "mgmt" }')
+    ports = ("53", "5060", "7777", "9091")
+    with serving(box, *ports):
+        assert reached(f"{box}d", "10.45.0.1", *ports) == ["53", "5060"]
+        assert reached(f"{box}d", "10.8.0.1", *ports) == ["5060", "7777", "9091"]
+        assert reached(f"{box}m", "10.9.0.1", *ports) == []
+    argv = ["ip", "netns", "exec", box, "python3", "-c", _LISTEN, "8805"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as listener:
+        try:
+            assert listener.stdout is not None
+            assert listener.stdout.readline() == "ready\n"
+            for address, word in (("10.45.0.1", "ue"), ("10.8.0.1", "smf")):
+                run(f"{box}d", "python3", "-c", _SEND, address, "8805", word)
+            assert listener.stdout.readline() == "smf\n"
+        finally:
+            listener.kill()
