@@ -6,14 +6,13 @@ It follows the fleet's equipment alone. Nothing that is ever asked of the proces
 from __future__ import annotations
 
 from core5g.documents import EQUIPMENT, Core5g, CoreFunction, Upf
+from core5g.observation.copying import LOOPBACK
 from core5g.observation.documents import SECTION, InfoApi, N3Point, ObservationSection
 from core5g.open5gs.naming import METRICS_PORTS, tun_name
 from nf.contracts.planner import Contribution
 from nf.documents.fleet import Appliance, Fleet
 from nf.documents.lineup import LineUp
 from nf.documents.model import DocumentModel
-
-LOOPBACK = "lo"
 
 
 class ObservationPlanner:

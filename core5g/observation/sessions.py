@@ -231,12 +231,12 @@ def _gpsi(value: Json) -> str:
 
 
 def _slice(value: Json) -> JsonObject:
-    """`{"sst": 1, "sd": "00002a"}`, or `1-00002a` as people write it."""
+    """`{"sst": 1, "sd": "00002a"}`, or `1-00002a` as people write it; ffffff is none (TS 23.003 clause 28.4.2)."""
     match = re.fullmatch(r"(\d{1,3})(?:-([0-9A-Fa-f]{6}))?", value) if isinstance(value, str) else None
     if match is not None:
         return {"sst": int(match[1]), **({"sd": match[2].lower()} if match[2] else {})}
     found = _object(value)
-    return {key: found[key] for key in ("sst", "sd") if key in found}
+    return {key: found[key] for key in ("sst", "sd") if key in found and found[key] != "ffffff"}
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -57,7 +57,7 @@ def test_a_session_of_the_smf() -> None:
     assert found.details() == {
         "supi": TARGET,
         "dnn": "internet",
-        "s_nssai": {"sst": 1, "sd": "ffffff"},
+        "s_nssai": {"sst": 1},
         "ue_ip": [TARGET_IP, "2001:db8:cafe:1::/64"],
         "fteids": [
             {"address": str(UPF), "teid": 0x11, "end": "upf"},
