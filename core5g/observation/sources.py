@@ -107,8 +107,8 @@ class N4Source:
 class _Polled:
     """An info API, asked page by page."""
 
-    def __init__(self, api: InfoApi, clock: Clock) -> None:
-        self._api, self._clock = api, clock
+    def __init__(self, api: InfoApi, clock: Clock, poll_s: float) -> None:
+        self._api, self._clock, self._poll_s = api, clock, poll_s
         self.up = False
 
     async def run(self) -> None:
@@ -120,7 +120,7 @@ class _Polled:
             except (OSError, ValueError, http.client.HTTPException):
                 self.up = False
             # Of many sessions there are many pages: the function has the greater part of the time for its own work.
-            await self._clock.sleep(max(POLL_S, _SHARE * (self._clock.monotonic() - begun)))
+            await self._clock.sleep(max(self._poll_s, _SHARE * (self._clock.monotonic() - begun)))
 
     async def _poll(self) -> None:
         raise NotImplementedError
@@ -133,8 +133,8 @@ class _Polled:
 class SmfSource(_Polled):
     """`/pdu-info`. A session that is missing once may have slipped between two pages: twice, and it is over."""
 
-    def __init__(self, api: InfoApi, tracker: Tracker, taken: Taken, clock: Clock) -> None:
-        super().__init__(api, clock)
+    def __init__(self, api: InfoApi, tracker: Tracker, taken: Taken, clock: Clock, poll_s: float = POLL_S) -> None:
+        super().__init__(api, clock, poll_s)
         self.name = f"{'smf-local' if api.local else 'smf'}:{api.address}:{api.port}"
         self._tracker, self._taken = tracker, taken
         self._missing: set[str] = set()
@@ -154,8 +154,8 @@ class SmfSource(_Polled):
 class AmfSource(_Polled):
     """`/ue-info`, with the addresses of gNBs from `/gnb-info`."""
 
-    def __init__(self, api: InfoApi, tracker: Tracker, taken: Taken, clock: Clock) -> None:
-        super().__init__(api, clock)
+    def __init__(self, api: InfoApi, tracker: Tracker, taken: Taken, clock: Clock, poll_s: float = POLL_S) -> None:
+        super().__init__(api, clock, poll_s)
         self.name = f"amf:{api.address}:{api.port}"
         self._tracker, self._taken = tracker, taken
         self._known: set[str] = set()

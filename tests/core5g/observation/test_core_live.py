@@ -20,7 +20,7 @@ import pytest
 
 from core5g.observation.client import connect
 from core5g.observation.documents import InfoApi, N3Point, ObservationSection
-from core5g.observation.units import directory, socket_path
+from core5g.observation.units import alive_path, directory
 from core5g.pfcp.proxy.documents import ProxySection, ServedUpf
 from core5g.pfcp.proxy.units import events_socket, status_socket
 from nf.contracts.interception import Content, Direction, Event
@@ -101,7 +101,16 @@ async def observed(network: Network, folder: Path, *, n4: bool) -> AsyncIterator
         n3=(N3Point(address=UPF, interfaces=("n3",)),),
     )
     observing = ["ip", "netns", "exec", namespace, sys.executable, "-m", "core5g.observation.process"]
-    observing += ["--section", section.model_dump_json(), "--run-dir", str(run_dir), "--caller", "nf-intercept-test"]
+    observing += [
+        "--section",
+        section.model_dump_json(),
+        "--run-dir",
+        str(run_dir),
+        "--caller",
+        "nf-intercept-test",
+        "--poll",
+        "0.1",
+    ]
     (folder / "smf.yaml").write_text(SMF_YAML.format(log=folder / "smf.log", upf=PROXY if n4 else UPF))
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(daemon(namespace, "upf", UPF_YAML.format(address=UPF, log=folder / "upf.log"), folder))
@@ -109,7 +118,7 @@ async def observed(network: Network, folder: Path, *, n4: bool) -> AsyncIterator
             await stack.enter_async_context(process(*proxy(run_dir)))
         await stack.enter_async_context(process(str(MODELS / "open5gs-smfd"), "-c", str(folder / "smf.yaml")))
         await stack.enter_async_context(process(*observing))
-        await until(socket_path(run_dir).exists)
+        await until(alive_path(run_dir).exists)
         await until(associated)
         point = await connect(run_dir)
         taker = Taker(point)

@@ -22,7 +22,7 @@ import pytest
 
 from core5g.observation.client import connect
 from core5g.observation.documents import InfoApi, N3Point, ObservationSection
-from core5g.observation.units import directory, socket_path
+from core5g.observation.units import alive_path, directory, socket_path
 from nf.contracts.interception import Content, ContentForm, Direction, Event, InterceptionPoint, Loss, LossPlace
 from nf.errors import DeniedError, InputError, NfError
 from tests.core5g.observation.world import (
@@ -144,10 +144,10 @@ async def lab(net: Net, tmp_path: Path) -> AsyncIterator[Lab]:
     words = ("-m", "core5g.observation.process", "--section", section.model_dump_json(), "--run-dir", str(run_dir))
     with (tmp_path / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *words, "--caller", "nf-intercept-test", stdout=log, stderr=log
+            sys.executable, *words, "--caller", "nf-intercept-test", "--poll", "0.1", stdout=log, stderr=log
         )
         try:
-            await until(socket_path(run_dir).exists)
+            await until(alive_path(run_dir).exists)
             yield Lab(net, smf, amf, run_dir, process)
         finally:
             if process.returncode is None:
