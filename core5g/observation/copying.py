@@ -15,6 +15,7 @@ from core5g.observation.taps import Copy, Tap
 from core5g.observation.tracker import Token, Wanted
 from nf.contracts.interception import ContentForm, Direction, LossPlace
 
+LOOPBACK = "lo"
 _TURN = 512  # copies of one tap before others have theirs
 _REST = 1 << 17  # more than a buffer holds
 
@@ -111,6 +112,8 @@ class Copier:
                 yield Copied(token, session, copy.at_ns, direction, _form(copy.packet), copy.packet)
 
     def _from_n3(self, interface: str, copy: Copy) -> Iterator[Copied]:
+        if copy.outgoing and interface == LOOPBACK:
+            return  # it comes in there too
         whole = self._reassembly[interface].packet(copy.packet, time.monotonic())
         tunnelled = gtpu(whole) if whole is not None else None
         if tunnelled is not None:

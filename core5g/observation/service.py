@@ -21,7 +21,7 @@ from core5g.observation.documents import ObservationSection
 from core5g.observation.frames import FrameError, Frames, Kind, encode_delivery, json_body, message, read_order
 from core5g.observation.outbox import Outbox
 from core5g.observation.sessions import matchable
-from core5g.observation.sources import AmfSource, N4Source, SmfSource, Source, by_name
+from core5g.observation.sources import POLL_S, AmfSource, N4Source, SmfSource, Source, by_name
 from core5g.observation.tracker import Addressed, Token, Tracker, told_here
 from nf.clock import Clock
 from nf.contracts.interception import Content, IdentityKind, Loss, LossPlace
@@ -53,7 +53,7 @@ class _Caller:
 class Observation:
     """The process but for its socket: what is followed, and who is told."""
 
-    def __init__(self, section: ObservationSection, run_dir: Path, clock: Clock) -> None:
+    def __init__(self, section: ObservationSection, run_dir: Path, clock: Clock, poll_s: float = POLL_S) -> None:
         self._clock = clock
         self._callers: dict[int, _Caller] = {}
         self._numbers = itertools.count(1)
@@ -64,8 +64,8 @@ class Observation:
         if section.n4:
             path = run_dir / "pfcp-proxy" / "events.sock"
             followed.append(N4Source(path, self.tracker, self._taken, clock))
-        followed += [SmfSource(api, self.tracker, self._taken, clock) for api in section.smfs]
-        followed += [AmfSource(api, self.tracker, self._taken, clock) for api in section.amfs]
+        followed += [SmfSource(api, self.tracker, self._taken, clock, poll_s) for api in section.smfs]
+        followed += [AmfSource(api, self.tracker, self._taken, clock, poll_s) for api in section.amfs]
         self.sources = tuple(followed)
 
     async def run(self) -> None:
@@ -226,3 +226,8 @@ async def listen(observation: Observation, path: Path, caller_uid: int) -> async
             writer.close()
 
     return await asyncio.start_unix_server(accepted, sock=_listening(path, caller_uid))
+
+
+async def say_nothing(path: Path) -> asyncio.Server:
+    """A socket of this process's own user, for whoever waits until it is there. Raises OSError."""
+    return await asyncio.start_unix_server(lambda _, writer: writer.close(), sock=_listening(path, os.geteuid()))

@@ -193,11 +193,12 @@ def n4_session(event: JsonObject) -> tuple[str, PduSession]:
         raise ValueError("no SEID")  # noqa: TRY004 - bad data
     ends = [end for entry in _listed(event.get("fteids")) if (end := _placed_end(entry)) is not None]
     address = event.get("ue_ip")
+    addresses = [*(address if isinstance(address, list) else [address]), event.get("ue_ipv6")]
     session = PduSession(
         supi=supi,
         dnn=_text(event.get("dnn")),
         s_nssai=_slice(event.get("s_nssai")),
-        ue=ue_addresses(address if isinstance(address, list) else [address] if address else []),
+        ue=ue_addresses(one for one in addresses if one),
         upf=tuple(end for place, end in ends if place != "gnb"),
         gnb=next((end for place, end in ends if place == "gnb"), None),
         gpsi=tuple(_gpsi(number) for number in (event.get("gpsi"), event.get("msisdn")) if number),
@@ -230,12 +231,12 @@ def _gpsi(value: Json) -> str:
 
 
 def _slice(value: Json) -> JsonObject:
-    """`{"sst": 1, "sd": "00002a"}`, or `1-00002a` as people write it."""
+    """`{"sst": 1, "sd": "00002a"}`, or `1-00002a` as people write it; ffffff is none (TS 23.003 clause 28.4.2)."""
     match = re.fullmatch(r"(\d{1,3})(?:-([0-9A-Fa-f]{6}))?", value) if isinstance(value, str) else None
     if match is not None:
         return {"sst": int(match[1]), **({"sd": match[2].lower()} if match[2] else {})}
     found = _object(value)
-    return {key: found[key] for key in ("sst", "sd") if key in found}
+    return {key: found[key] for key in ("sst", "sd") if key in found and found[key] != "ffffff"}
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -22,6 +22,8 @@ from nf.contracts.json import Json, JsonObject
 POLL_S: Final = 1.0
 _SHARE: Final = 3.0
 _RETRY_S: Final = 0.5
+_SILENCE_S: Final = 1.0
+"""After which the proxy has told all that stands, when nothing happens."""
 _TIMEOUT_S: Final = 5.0
 _PAGE: Final = 100
 _MOST_PAGES: Final = 1000
@@ -44,7 +46,7 @@ class Source(Protocol):
 
 
 class N4Source:
-    """The proxy's stream: lines of JSON. What stands comes first, and after it `{"event": "standing"}`."""
+    """The proxy's stream: lines of JSON. What stands comes first, with `"standing": true`, then what happens."""
 
     name = N4
 
@@ -61,23 +63,32 @@ class N4Source:
 
     async def _follow(self) -> None:
         reader, writer = await asyncio.open_unix_connection(str(self._path), limit=_LONGEST_LINE)
-        before: set[str] | None = self._tracker.sessions_of(N4)
+        self.up = True
+        before = self._tracker.sessions_of(N4)
         try:
-            self.up = True
-            while line := await reader.readline():
-                event = _json(line)
+            standing = True
+            while True:
+                try:
+                    async with asyncio.timeout(_SILENCE_S if standing else None):
+                        line = await reader.readline()
+                except TimeoutError:
+                    line = None
+                if line == b"":
+                    return
+                event = _json(line) if line is not None else {}
                 key = str(event.get("seid"))
-                if event.get("event") == "standing":
-                    # What ended while nobody listened.
-                    for gone in sorted(before or ()):
-                        self._taken(self._tracker.session_gone((N4, gone), self._clock.now()))
-                    before = None
-                    continue
-                if before is not None:
+                if standing and event.get("standing") is True:
                     before.discard(key)
+                elif standing:
+                    standing = False
+                    self._ended_meanwhile(before)
                 self._taken(self._apply(event, key))
         finally:
             writer.close()
+
+    def _ended_meanwhile(self, keys: set[str]) -> None:
+        for gone in sorted(keys):
+            self._taken(self._tracker.session_gone((N4, gone), self._clock.now()))
 
     def _apply(self, event: JsonObject, key: str) -> list[Addressed]:
         at = event.get("at")
@@ -96,8 +107,8 @@ class N4Source:
 class _Polled:
     """An info API, asked page by page."""
 
-    def __init__(self, api: InfoApi, clock: Clock) -> None:
-        self._api, self._clock = api, clock
+    def __init__(self, api: InfoApi, clock: Clock, poll_s: float) -> None:
+        self._api, self._clock, self._poll_s = api, clock, poll_s
         self.up = False
 
     async def run(self) -> None:
@@ -109,7 +120,7 @@ class _Polled:
             except (OSError, ValueError, http.client.HTTPException):
                 self.up = False
             # Of many sessions there are many pages: the function has the greater part of the time for its own work.
-            await self._clock.sleep(max(POLL_S, _SHARE * (self._clock.monotonic() - begun)))
+            await self._clock.sleep(max(self._poll_s, _SHARE * (self._clock.monotonic() - begun)))
 
     async def _poll(self) -> None:
         raise NotImplementedError
@@ -122,8 +133,8 @@ class _Polled:
 class SmfSource(_Polled):
     """`/pdu-info`. A session that is missing once may have slipped between two pages: twice, and it is over."""
 
-    def __init__(self, api: InfoApi, tracker: Tracker, taken: Taken, clock: Clock) -> None:
-        super().__init__(api, clock)
+    def __init__(self, api: InfoApi, tracker: Tracker, taken: Taken, clock: Clock, poll_s: float = POLL_S) -> None:
+        super().__init__(api, clock, poll_s)
         self.name = f"{'smf-local' if api.local else 'smf'}:{api.address}:{api.port}"
         self._tracker, self._taken = tracker, taken
         self._missing: set[str] = set()
@@ -143,8 +154,8 @@ class SmfSource(_Polled):
 class AmfSource(_Polled):
     """`/ue-info`, with the addresses of gNBs from `/gnb-info`."""
 
-    def __init__(self, api: InfoApi, tracker: Tracker, taken: Taken, clock: Clock) -> None:
-        super().__init__(api, clock)
+    def __init__(self, api: InfoApi, tracker: Tracker, taken: Taken, clock: Clock, poll_s: float = POLL_S) -> None:
+        super().__init__(api, clock, poll_s)
         self.name = f"amf:{api.address}:{api.port}"
         self._tracker, self._taken = tracker, taken
         self._known: set[str] = set()

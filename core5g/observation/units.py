@@ -25,9 +25,13 @@ def socket_path(run_dir: Path) -> Path:
     return directory(run_dir) / "point.sock"
 
 
+def alive_path(run_dir: Path) -> Path:
+    """Its own user's: it takes connections and says nothing, which is all that a supervisor has to know."""
+    return directory(run_dir) / "alive.sock"
+
+
 def unit_spec(section: ObservationSection, run_dir: Path) -> UnitSpec:
-    """Ready when its socket takes connections, which the supervisor's is not: it is shut out like anybody."""
-    path = socket_path(run_dir)
+    path = alive_path(run_dir)
     words = ("--section", section.model_dump_json(), "--run-dir", str(run_dir), "--caller", CALLER)
     return UnitSpec(
         name=UNIT,

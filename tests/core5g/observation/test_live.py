@@ -22,7 +22,10 @@ import pytest
 
 from core5g.observation.client import connect
 from core5g.observation.documents import InfoApi, N3Point, ObservationSection
-from core5g.observation.units import directory, socket_path
+from core5g.observation.filters import by_ue
+from core5g.observation.sessions import ue_addresses
+from core5g.observation.taps import Tap
+from core5g.observation.units import alive_path, directory, socket_path
 from nf.contracts.interception import Content, ContentForm, Direction, Event, InterceptionPoint, Loss, LossPlace
 from nf.errors import DeniedError, InputError, NfError
 from tests.core5g.observation.world import (
@@ -144,10 +147,10 @@ async def lab(net: Net, tmp_path: Path) -> AsyncIterator[Lab]:
     words = ("-m", "core5g.observation.process", "--section", section.model_dump_json(), "--run-dir", str(run_dir))
     with (tmp_path / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *words, "--caller", "nf-intercept-test", stdout=log, stderr=log
+            sys.executable, *words, "--caller", "nf-intercept-test", "--poll", "0.1", stdout=log, stderr=log
         )
         try:
-            await until(socket_path(run_dir).exists)
+            await until(alive_path(run_dir).exists)
             yield Lab(net, smf, amf, run_dir, process)
         finally:
             if process.returncode is None:
@@ -191,6 +194,57 @@ async def test_a_thousand_of_a_target_are_a_thousand_copies_and_of_another_none(
         await taker.stop()
         await point.close()
     assert (tmp_path / "log").read_bytes() == b""
+
+
+async def test_fragments_of_both_versions_are_copied_as_they_are(net: Net, tmp_path: Path) -> None:
+    async with lab(net, tmp_path) as made:
+        point = await made.point()
+        taker = Taker(point)
+        await point.activate(order(content="n6"))
+        await until(lambda: any(one.kind.value.startswith("session-") for one in taker.of(Event)))
+        sent = fragments(udp(TARGET_IP, "192.0.2.9", b"x" * 3000, identifier=5), 1000)
+        six = udp(TARGET_IP6, "2001:db8:1::9", b"y" * 2000)
+        for at in (0, 1000):
+            part = six[40 + at : 40 + at + 1000]
+            extension = struct.pack("!BBHI", 17, 0, at | (at + 1000 < len(six) - 40), 9)
+            head = six[:4] + struct.pack("!HB", len(extension) + len(part), 44) + six[7:40]
+            sent.append(head + extension + part)
+        for packet in sent:
+            net.uplink(packet)
+
+        def copied() -> list[bytes]:
+            return [one.octets for one in taker.of(Content) if one.direction is Direction.FROM_TARGET]
+
+        await until(lambda: len(copied()) >= len(sent))
+        assert copied() == sent
+        await taker.stop()
+        await point.close()
+
+
+async def test_what_a_caller_does_not_take_in_time_is_counted_and_told(net: Net, tmp_path: Path) -> None:
+    async with lab(net, tmp_path) as made:
+        point = await made.point()
+        first = Taker(point)
+        await point.activate(order(content="n6"))
+        await until(lambda: any(one.kind.value.startswith("session-") for one in first.of(Event)))
+        await first.stop()
+        # More than the socket, the client and 64 MiB hold, in few packets.
+        packet, sent = udp(TARGET_IP, "192.0.2.9", bytes(60_000)), 2500
+        for number in range(sent):
+            net.uplink(packet)
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+        taker = Taker(point)
+
+        def counted() -> bool:
+            lost = sum(one.copies or 0 for one in taker.of(Loss))
+            return len(taker.of(Content)) + lost == sent
+
+        await until(counted)
+        assert {one.place for one in taker.of(Loss)} <= {LossPlace.QUEUE, LossPlace.KERNEL}
+        assert taker.of(Loss)
+        await taker.stop()
+        await point.close()
 
 
 async def test_n3_is_copied_by_teid_without_its_tunnel(net: Net, tmp_path: Path) -> None:
@@ -367,3 +421,17 @@ async def test_root_is_refused_where_the_caller_is_somebody_else(net: Net, tmp_p
         await connect(tmp_path)
     server.close()
     await server.wait_closed()
+
+
+def test_what_the_kernel_drops_it_counts(net: Net) -> None:
+    tap = Tap(TUN, buffer=1)
+    tap.want(by_ue(ue_addresses([TARGET_IP])))
+    tap.refresh()
+    for number in range(2000):
+        net.uplink(udp(TARGET_IP, "192.0.2.9", b"%04d" % number * 50))
+        net.uplink(udp(OTHER_IP, "192.0.2.9", b"%04d" % number * 50))
+    copies, drops = len(list(tap.read(5000))), tap.drops()
+    assert drops > 0
+    assert copies + drops == 2000
+    assert tap.drops() == 0
+    tap.close()

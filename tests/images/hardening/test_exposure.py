@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from core5g.observation import units as observation
+from core5g.observation.documents import ObservationSection
 from headend.multicast.access import client as access
 from headend.multicast.amt import units as amt
 from headend.multicast.amt.documents import AmtRelay
@@ -38,6 +40,7 @@ LIMITS = {
     "access-follower": 2.1,
     "amt-relay": 2.1,
     "bfdd": 2.0,
+    "core5g-observation": 2.2,
     "multicast-monitor": 1.9,
     "multicast-output": 2.1,
     "multicast-pins": 1.9,
@@ -67,6 +70,7 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield proxy.unit_spec(ProxySection.model_construct(), RUN / "multicast-proxy" / "ready")
     yield access.unit_spec(RUN)
     yield amt.unit_spec("relay", AmtRelay.model_construct(), RUN)
+    yield observation.unit_spec(ObservationSection(), RUN)
     yield OutputPlaces.of(RUN, STATE).unit()
     yield MonitorPlaces.of(RUN, STATE).unit()
     yield ReceiverPlaces.of(RUN, STATE).unit("c1")
