@@ -100,7 +100,9 @@ class Upf(DocumentModel):
 
     n3, n4     its GTP-U and PFCP addresses on `appliance`
     dnns       it serves; tacs, dnns: by which the SMF selects it. Open5GS takes any one match: it is an OR
-    exit       the interface of the default N6; `nat`: UEs leave by it with its address (IPv4)
+    exit       the interface of the default N6, `gateway` the router behind it: all that UEs send goes there, whatever
+               routes the appliance has itself. None: by the appliance's own routes. `nat`: UEs leave by it with its
+               address (IPv4)
     steering   how traffic for the CDN leaves at it: `n6` by policy at its own N6, `classifier` by an uplink classifier
                (`classifiers`), `none`
     """
@@ -112,6 +114,7 @@ class Upf(DocumentModel):
     dnns: Annotated[tuple[DnnName, ...], Field(min_length=1)]
     tacs: tuple[Annotated[Whole, Field(ge=0, le=0xFFFFFF)], ...] = ()
     exit: InterfaceName
+    gateway: Address | None = None
     nat: bool = True
     steering: Literal["n6", "classifier", "none"] = "none"
 
