@@ -30,7 +30,6 @@ from tests.core5g.steering.n6.network import (
     UE6,
     Web,
     changed_by_drivers,
-    gateways,
     get,
     network,
     section,
@@ -187,15 +186,14 @@ def test_a_link_that_goes_down_shuts_the_gate_and_its_route_is_put_back(
     is_open(net, True)
     waiting = net["u"].start(get, CDN, "/slow")
     _until_counted(net, 4)
-    ip("-n", net["c"].namespace, "link", "set", "eth0", "down")
+    ip("-n", net["r"].namespace, "link", "set", "cache0", "down")
     assert waiting.result(240) == "ConnectionResetError"
     is_open(net, False)
     assert net["u"].call(get, CDN) == "origin"
     assert net["r"].shell("ip", "route", "show", "table", "5306") == ""
     assert "altered" not in observed(net), "what the gate puts back is no drift"
-    ip("-n", net["c"].namespace, "link", "set", "eth0", "up")
-    ip("-n", net["c"].namespace, "address", "replace", "2001:db8:9::2/64", "dev", "eth0", "nodad")
-    gateways(net["c"])
+    ip("-n", net["r"].namespace, "link", "set", "cache0", "up")
+    ip("-n", net["r"].namespace, "address", "replace", "2001:db8:9::1/64", "dev", "cache0", "nodad")
     is_open(net, True)
     assert net["u"].call(get, CDN) == "cache"
     assert "via 10.9.0.2 dev cache0" in net["r"].shell("ip", "route", "show", "table", "5306")
