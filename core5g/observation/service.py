@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import socket
 import struct
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from core5g.observation.outbox import Outbox
 from core5g.observation.sessions import matchable
 from core5g.observation.sources import POLL_S, AmfSource, N4Source, SmfSource, Source, by_name
 from core5g.observation.tracker import Addressed, Token, Tracker, told_here
+from core5g.sockets import bound
 from nf.clock import Clock
 from nf.contracts.interception import Content, IdentityKind, Loss, LossPlace
 from nf.contracts.json import JsonObject
@@ -198,24 +198,6 @@ class Observation:
         caller.sequence.pop(reference, None)
 
 
-def _listening(path: Path, caller_uid: int) -> socket.socket:
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        old = os.umask(0o177)
-        try:
-            sock.bind(str(path))
-        finally:
-            os.umask(old)
-        if caller_uid != os.geteuid():
-            os.chown(path, caller_uid, -1)
-        sock.setblocking(False)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 async def listen(observation: Observation, path: Path, caller_uid: int) -> asyncio.Server:
     """The socket belongs to the caller, mode 0600. Raises OSError."""
 
@@ -225,9 +207,9 @@ async def listen(observation: Observation, path: Path, caller_uid: int) -> async
         else:
             writer.close()
 
-    return await asyncio.start_unix_server(accepted, sock=_listening(path, caller_uid))
+    return await asyncio.start_unix_server(accepted, sock=bound(path, caller_uid))
 
 
 async def say_nothing(path: Path) -> asyncio.Server:
     """A socket of this process's own user, for whoever waits until it is there. Raises OSError."""
-    return await asyncio.start_unix_server(lambda _, writer: writer.close(), sock=_listening(path, os.geteuid()))
+    return await asyncio.start_unix_server(lambda _, writer: writer.close(), sock=bound(path))

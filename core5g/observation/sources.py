@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
+from core5g import info_api
 from core5g.observation.documents import InfoApi
 from core5g.observation.sessions import gnb_addresses, n4_session, pdu_sessions, registrations
 from core5g.observation.tracker import N4, Addressed, Tracker
 from nf.clock import Clock
 from nf.contracts.json import Json, JsonObject
+from nf.errors import UnavailableError
 
 POLL_S: Final = 1.0
 _SHARE: Final = 3.0
@@ -25,9 +26,6 @@ _RETRY_S: Final = 0.5
 _SILENCE_S: Final = 1.0
 """After which the proxy has told all that stands, when nothing happens."""
 _TIMEOUT_S: Final = 5.0
-_PAGE: Final = 100
-_MOST_PAGES: Final = 1000
-_LONGEST_ANSWER: Final = 16 << 20
 _LONGEST_LINE: Final = 1 << 20
 
 Taken = Callable[[list[Addressed]], None]
@@ -117,7 +115,7 @@ class _Polled:
             try:
                 await self._poll()
                 self.up = True
-            except (OSError, ValueError, http.client.HTTPException):
+            except UnavailableError:
                 self.up = False
             # Of many sessions there are many pages: the function has the greater part of the time for its own work.
             await self._clock.sleep(max(self._poll_s, _SHARE * (self._clock.monotonic() - begun)))
@@ -126,8 +124,8 @@ class _Polled:
         raise NotImplementedError
 
     async def _items(self, path: str) -> list[Json]:
-        """Raises OSError, ValueError, HTTPException."""
-        return await asyncio.to_thread(_fetch, str(self._api.address), self._api.port, path)
+        """Raises UnavailableError."""
+        return [*await info_api.items(f"{self._api.address}:{self._api.port}", path, _TIMEOUT_S)]
 
 
 class SmfSource(_Polled):
@@ -173,27 +171,6 @@ class AmfSource(_Polled):
         self._known = found.keys() | self._missing
         for registration in found.values():
             self._taken(self._tracker.registration(registration, now))
-
-
-def _fetch(host: str, port: int, path: str) -> list[Json]:
-    items: list[Json] = []
-    for page in range(_MOST_PAGES):
-        connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
-        try:
-            connection.request("GET", f"{path}?page={page}&page_size={_PAGE}")
-            response = connection.getresponse()
-            body = response.read(_LONGEST_ANSWER + 1)
-        finally:
-            connection.close()
-        if response.status != http.client.OK or len(body) > _LONGEST_ANSWER:
-            raise ValueError(f"answered {response.status}")
-        found = _json(body).get("items")
-        if not isinstance(found, list):
-            raise ValueError("no items")  # noqa: TRY004 - bad data
-        items += found
-        if len(found) < _PAGE:
-            return items
-    return items
 
 
 def _json(data: bytes) -> JsonObject:

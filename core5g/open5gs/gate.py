@@ -8,12 +8,11 @@ turn, comes to another where there is one. The gate opens by itself when its tim
 
 from __future__ import annotations
 
-import json
 import math
 from ipaddress import IPv4Address
-from typing import Any, Final
+from typing import Final
 
-from core5g.open5gs import nftables
+from core5g import nftables
 from core5g.open5gs.naming import PFCP_PORT
 from nf.errors import DriverError
 
@@ -50,13 +49,9 @@ async def open_again() -> None:
 
 async def closed() -> bool:
     """Whether the gate keeps anything off now. Raises DriverError."""
-    code, output, error = await nftables.run("-j", "list", "set", FAMILY, TABLE, _SET)
-    if code != 0:
-        if "No such file or directory" in error:
-            return False
-        raise DriverError(f"nft: {error.strip()}", where=f"table {FAMILY} {TABLE}")
-    listing: dict[str, Any] = json.loads(output)
-    return any(item["set"].get("elem") for item in listing["nftables"] if "set" in item)
+    found = await nftables.listed("set", FAMILY, TABLE, _SET)
+    sets = [one["set"] for one in found or () if "set" in one]
+    return any(isinstance(one, dict) and bool(one.get("elem")) for one in sets)
 
 
 async def _load(text: str) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +9,8 @@ from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from core5g import info_api
 from nf.errors import UnavailableError
-
-PAGE_SIZE: Final = 100
-"""The most that the info API gives at once."""
-MAX_PAGES: Final = 2_000
-_TIMEOUT_S: Final = 2.0
-_LONGEST: Final = 16 << 20
 
 SESSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "upf": ("fivegs_upffunction_upf_sessionnbr", "pfcp_sessions_active"),
@@ -72,7 +64,7 @@ class InfoClient:
 
     async def metrics(self) -> dict[str, float]:
         """Name -> sum over its labels."""
-        return parse_metrics((await self._get("/metrics")).decode(errors="replace"), self._address)
+        return parse_metrics((await info_api.get(self._address, "/metrics")).decode(errors="replace"), self._address)
 
     async def pdu_sessions(self) -> tuple[PduSession, ...]:
         return tuple(one for item in await self._items("/pdu-info") for one in read_pdu_sessions(item))
@@ -85,43 +77,7 @@ class InfoClient:
         return tuple(await self._items("/gnb-info"))
 
     async def _items(self, path: str) -> list[dict[str, Any]]:
-        """All pages. What ends while they are read may be missed or told twice: the API has no snapshot."""
-        found: list[dict[str, Any]] = []
-        for page in range(MAX_PAGES):
-            items = self._page(await self._get(f"{path}?page={page}&page_size={PAGE_SIZE}"))
-            found += items
-            if len(items) < PAGE_SIZE:  # it tells no total
-                return found
-        raise UnavailableError(f"more than {MAX_PAGES} pages of {path}", where=self._address)
-
-    def _page(self, body: bytes) -> list[dict[str, Any]]:
-        try:
-            found = json.loads(body)
-        except (ValueError, RecursionError):
-            found = None
-        items = found.get("items") if isinstance(found, dict) else None
-        if not isinstance(items, list):
-            raise UnavailableError("what answers is no info API", where=self._address)
-        return [item for item in items if isinstance(item, dict)]
-
-    async def _get(self, target: str) -> bytes:
-        return await asyncio.to_thread(_get, self._address, target)
-
-
-def _get(address: str, target: str) -> bytes:
-    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_S)
-    try:
-        connection.request("GET", target)
-        answer = connection.getresponse()
-        body = answer.read(_LONGEST + 1)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        text = str(error) or type(error).__name__
-        raise UnavailableError(f"no answer: {text}", where=address, remedy="see whether the function runs") from None
-    finally:
-        connection.close()
-    if answer.status != 200 or len(body) > _LONGEST:
-        raise UnavailableError(f"status {answer.status} for {target}", where=address)
-    return body
+        return await info_api.items(self._address, path)
 
 
 def parse_metrics(text: str, where: str = "") -> dict[str, float]:

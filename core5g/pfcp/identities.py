@@ -66,6 +66,20 @@ class UserId:
             return self.supi
         return f"imsi-{self.imsi}" if self.imsi else None
 
+    @property
+    def number(self) -> str | None:
+        """The GPSI, likewise."""
+        if self.gpsi is not None:
+            return self.gpsi
+        return f"msisdn-{self.msisdn}" if self.msisdn else None
+
+    @property
+    def equipment(self) -> str | None:
+        """The PEI, likewise: the digits of an IMEISV are 16 (TS 23.003 clause 6.2)."""
+        if self.pei is not None:
+            return self.pei
+        return f"{'imeisv' if len(self.imei) == 16 else 'imei'}-{self.imei}" if self.imei else None
+
 
 @dataclass(frozen=True, slots=True)
 class SNssai:

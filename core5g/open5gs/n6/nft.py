@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
 from typing import Any, Final
 
+from core5g import nftables
 from core5g.documents import Network
-from core5g.open5gs import nftables
 from nf.contracts.json import Json
 from nf.errors import DriverError
 

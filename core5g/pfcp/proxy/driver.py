@@ -100,6 +100,7 @@ class ProxyDriver:
         spec = unit_spec(section, self._run_dir, self._state_dir)
         for directory in spec.sandbox.writable:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._status.parent.chmod(0o711)  # its sockets say themselves who may use them
         now = await self._units.status(UNIT)
         if now is not None and now.state is UnitState.READY and now.spec == spec:
             return

@@ -351,6 +351,8 @@ class Proxy:
             "ue_ipv6": whose.ipv6,
             "dnn": whose.dnn,
             "s_nssai": whose.s_nssai,
+            "gpsi": whose.gpsi,
+            "pei": whose.pei,
             "fteids": [*_fteids(session)],
             "seid": session.up_seid,
             "at": self._wall(),

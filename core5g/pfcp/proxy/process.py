@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pwd
 import secrets
 import signal
 import socket
@@ -25,8 +26,9 @@ from core5g.pfcp.proxy.documents import ProxySection
 from core5g.pfcp.proxy.engine import Proxy
 from core5g.pfcp.proxy.exchanges import Outgoing
 from core5g.pfcp.proxy.store import Store
-from core5g.pfcp.proxy.units import ask
+from core5g.pfcp.proxy.units import OBSERVER, ask
 from core5g.pfcp.transactions import Peer
+from core5g.sockets import answering, bound
 from nf.contracts.json import JsonObject
 from nf.errors import StorageError
 
@@ -134,20 +136,21 @@ def _udp(address: str, port: int) -> socket.socket:
     return sock
 
 
-def _unix(path: Path) -> socket.socket:
-    """In place of the one that an earlier life left, for its owner alone. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
+def _observer() -> int | None:
+    """Whose the events' socket is. None: this process's own user's, on a machine without the observer."""
     try:
-        sock.bind(str(path))
-    except OSError:
-        sock.close()
-        raise
-    finally:
-        os.umask(before)
-    return sock
+        return pwd.getpwnam(OBSERVER).pw_uid
+    except KeyError:
+        return None
+
+
+def _events(path: Path) -> socket.socket:
+    """Of the observer, if this process may give it away: unobserved it relays all the same. Raises OSError."""
+    try:
+        return bound(path, _observer())
+    except PermissionError as error:
+        sys.stderr.write(f"pfcp-proxy: nobody can follow its sessions: {error}\n")
+        return bound(path)
 
 
 async def run(process: Process, status: Path, events: Path, gate: Path | None) -> None:
@@ -158,13 +161,8 @@ async def run(process: Process, status: Path, events: Path, gate: Path | None) -
         loop.add_signal_handler(number, stop.set)
     control = Control(process.proxy)
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            line = await reader.readline()
-            told: JsonObject = {"version": 1, "pid": os.getpid(), **control.answer(line)}
-            writer.write(json.dumps(told).encode() + b"\n")
-            await writer.drain()
-        writer.close()
+    async def answer(line: bytes) -> JsonObject:
+        return {"version": 1, "pid": os.getpid(), **control.answer(line)}
 
     async def observed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         process.observe(writer)
@@ -183,21 +181,18 @@ async def run(process: Process, status: Path, events: Path, gate: Path | None) -
             await asyncio.sleep(_GATE_S)
 
     loop.add_reader(process.socket.fileno(), process.read)
-    servers = [
-        await asyncio.start_unix_server(observed, sock=_unix(events)),
-        await asyncio.start_unix_server(answer, sock=_unix(status)),
-    ]
+    telling = await asyncio.start_unix_server(observed, sock=_events(events))
     watching = asyncio.create_task(watch())
     try:
-        while not stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _TICK_S)
-            process.tick()
+        async with answering(status, answer):
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), _TICK_S)
+                process.tick()
     finally:
         watching.cancel()
         loop.remove_reader(process.socket.fileno())
-        for server in servers:
-            server.close()
+        telling.close()
         process.close()
 
 

@@ -18,21 +18,21 @@ from core5g.steering.classifier.rules import OwnIds
 from nf.contracts.json import JsonObject
 from nf.errors import IntegrityError
 
-_IMSI, _SUPI = 0x01, 0x10
-
 Tunnel = tuple[int, bytes]
 """TEID and IPv4 address in four octets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """Whose session it is, as far as the SMF says."""
+    """Whose session it is, as far as the SMF says: `gpsi` as `msisdn-...`, `pei` as `imei-...` or `imeisv-...`."""
 
     supi: str = ""
     ipv4: str = ""
     ipv6: str = ""
     dnn: str = ""
     s_nssai: str = ""
+    gpsi: str = ""
+    pei: str = ""
 
     def names(self) -> frozenset[str]:
         """By which a person or an operation may mean this UE."""
@@ -128,23 +128,16 @@ def subscriber_of(ies: tuple[Ie, ...]) -> Subscriber:
     for ie in ies:
         if ie.type == IeType.CREATE_PDR and address is None:
             address = _lenient(UeIpAddress, grouped(find(grouped(ie.value), IeType.PDI) or b""))
+    user = _lenient(UserId, ies) or UserId()
     return Subscriber(
-        supi=_supi(find(ies, IeType.USER_ID) or b""),
+        supi=user.subscriber or "",
         ipv4=str(address.ipv4) if address and address.ipv4 else "",
         ipv6=str(address.ipv6) if address and address.ipv6 else "",
         dnn=_dnn(find(ies, IeType.APN_DNN) or b""),
         s_nssai=_s_nssai(find(ies, IeType.S_NSSAI) or b""),
+        gpsi=user.number or "",
+        pei=user.equipment or "",
     )
-
-
-def _supi(user: bytes) -> str:
-    """What is most of the time an IMSI in front is read as such: the rest of the value says nothing here."""
-    if len(user) > 2 and user[0] & _IMSI and not user[0] & _SUPI:
-        digits = user[2 : 2 + user[1]].hex()
-        swapped = "".join(digits[at + 1] + digits[at] for at in range(0, len(digits), 2)).rstrip("f")
-        return f"imsi-{swapped}" if swapped.isdecimal() else ""
-    found = _lenient(UserId, (Ie(IeType.USER_ID, user),))
-    return (found.subscriber or "") if found is not None else ""
 
 
 @lru_cache(maxsize=256)
@@ -228,7 +221,7 @@ def packed(session: Session) -> tuple[str, bytes]:
         "smf": session.smf,
         "seid": session.seid,
         "up_seid": session.up_seid,
-        "whose": [whose.supi, whose.ipv4, whose.ipv6, whose.dnn, whose.s_nssai],
+        "whose": [whose.supi, whose.ipv4, whose.ipv6, whose.dnn, whose.s_nssai, whose.gpsi, whose.pei],
         "pdn_type": session.pdn_type.hex(),
         "dnn": session.dnn.hex() if session.dnn is not None else None,
         "ended": session.ended,

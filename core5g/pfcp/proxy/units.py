@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import sys
 from pathlib import Path
 
+from core5g import sockets
 from core5g.pfcp.proxy.documents import SECTION, ProxySection
 from nf.contracts.json import JsonObject
 from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 
 MODULE = "core5g.pfcp.proxy.process"
 UNIT = "pfcp-proxy"
-_LONGEST = 1 << 22
+OBSERVER = "nf-observe"
+"""The user who is told of sessions; on a machine without it, nobody but the proxy's own."""
 
 
 def status_socket(run_dir: Path) -> Path:
@@ -49,7 +49,8 @@ def unit_spec(section: ProxySection, run_dir: Path, state_dir: Path) -> UnitSpec
         backoff_last_s=2.0,
         stop_timeout_s=3.0,
         sandbox=Sandbox(
-            capabilities=("CAP_NET_ADMIN",),  # a receive buffer above the system's limit: a whole site may sign on
+            # A receive buffer above the system's limit, since a whole site may sign on; a socket for its observer.
+            capabilities=("CAP_CHOWN", "CAP_NET_ADMIN"),
             families=("AF_INET", "AF_UNIX"),
             writable=(status.parent, store.parent),
         ),
@@ -67,18 +68,5 @@ def section_of(spec: UnitSpec | None) -> ProxySection | None:
 
 
 async def ask(path: Path, command: JsonObject | None = None, timeout_s: float = 2.0) -> JsonObject | None:
-    """One line of JSON from a status socket; None when nothing answers there in time."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_unix_connection(str(path), limit=_LONGEST)
-            try:
-                writer.write((json.dumps(command) if command is not None else "").encode() + b"\n")
-                line = await reader.readline()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-        answer = json.loads(line)
-    except (OSError, TimeoutError, ValueError):
-        return None
-    return answer if isinstance(answer, dict) else None
+    """One command to the status socket; None when nothing answers there in time."""
+    return await sockets.ask(path, json.dumps(command) if command is not None else "", timeout_s)

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from core5g.steering.n6 import nft, reading, render, routes, units
+from core5g import nftables
+from core5g.steering.n6 import reading, render, routes, units
 from core5g.steering.n6.documents import SECTION, Influence, N6Section
 from core5g.steering.n6.explain import explain, view_of
 from core5g.steering.n6.influences import InfluenceStore, changed
@@ -68,7 +69,7 @@ class N6Driver:
     async def _live(self) -> tuple[N6Section | None, Listed, UnitStatus | None]:
         """(the section but for its prefixes as they are in the kernel, the table, the gate's unit)."""
         gate = await self._unit(units.GATE)
-        listed = await nft.listed("table", render.FAMILY, render.TABLE)
+        listed = await nftables.listed("table", render.FAMILY, render.TABLE)
         section = units.section_of(gate.spec) if gate is not None else None
         if section is not None and listed is not None:
             section = section.model_copy(update={"prefixes": reading.prefixes_of(listed)})
@@ -126,7 +127,7 @@ class N6Driver:
         if section is None or not steps:
             return
         commands = [*render.delete_commands(), *render.table_commands(section, self._store.read())]
-        await nft.transact(commands, where=_WHERE, dry=True)
+        await nftables.transact(commands, where=_WHERE, dry=True)
         interface = section.cache.interface
         if interface is None or section.requires:
             return
@@ -177,7 +178,7 @@ class N6Driver:
             # As it was, until the gate has probed; a new table begins shut.
             is_open = listed is not None and bool(reading.interfaces_of(listed, render.OPEN))
             commands += render.gate_commands(section, is_open=is_open)
-        await nft.transact(commands, where=_WHERE)
+        await nftables.transact(commands, where=_WHERE)
         async with routes.open_routes() as opened:
             await opened.make(routes.wanted(section))
         self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -206,7 +207,7 @@ class N6Driver:
         """The gate first, which would put its route back. What was steered goes on by the default exit, and ends."""
         for name in (units.GATE, units.RESOLVER):
             await self._units.remove(name)
-        await nft.transact(render.delete_commands(), where=_WHERE)
+        await nftables.transact(render.delete_commands(), where=_WHERE)
         async with routes.open_routes() as opened:
             await opened.make(routes.Policy())
 
@@ -219,7 +220,7 @@ class N6Driver:
                 for name in (units.GATE, units.RESOLVER):
                     await self._units.remove(name)
             listed = [one for one in table if isinstance(one, dict)] if isinstance(table, list) else None
-            await nft.transact(render.restore_commands(listed), where=_WHERE)
+            await nftables.transact(render.restore_commands(listed), where=_WHERE)
             async with routes.open_routes() as opened:
                 await opened.make(routes.Policy.from_json(undo.data["policy"]))
             if before is not None:
@@ -292,7 +293,7 @@ class N6Driver:
     ) -> None:
         self._store.write(after)
         try:
-            await nft.transact(render.influence_commands(section, after), where=_WHERE)
+            await nftables.transact(render.influence_commands(section, after), where=_WHERE)
         except DriverError:
             self._store.write(before)
             raise

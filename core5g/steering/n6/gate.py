@@ -22,8 +22,9 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
-from core5g.steering.n6 import nft, reading, render, routes
-from core5g.steering.n6.answering import answering
+from core5g import nftables
+from core5g.sockets import answering
+from core5g.steering.n6 import reading, render, routes
 from core5g.steering.n6.documents import N6Section
 from core5g.steering.n6.explain import explain, view_of
 from core5g.steering.n6.influences import InfluenceStore
@@ -114,7 +115,7 @@ class Gate:
         if steers is None or steers is self._applied:
             return
         try:
-            await nft.transact(render.gate_commands(self._section, is_open=steers), where="n6-gate")
+            await nftables.transact(render.gate_commands(self._section, is_open=steers), where="n6-gate")
         except NfError as error:
             self._note(str(error))  # done again with the next probe
             return
@@ -138,13 +139,14 @@ class Gate:
         self._errors += 1
         self._last_error = error
 
-    async def answer(self, words: list[str]) -> JsonObject:
-        listed = await nft.listed("table", render.FAMILY, render.TABLE) if words else None
+    async def answer(self, line: bytes) -> JsonObject:
+        words = line.decode(errors="replace").split()
+        listed = await nftables.listed("table", render.FAMILY, render.TABLE) if words else None
         if words[:1] == ["explain"] and len(words) == 3:
             return await self._explain(words[1], words[2], listed or ())
         if words:
             return {"error": "there is: explain UE DESTINATION"}
-        counters = await nft.listed("counters", "table", render.FAMILY, render.TABLE)
+        counters = await nftables.listed("counters", "table", render.FAMILY, render.TABLE)
         return {
             "version": 1,
             "pid": os.getpid(),

@@ -27,8 +27,9 @@ from pathlib import Path
 import dns.message
 import dns.rcode
 
-from core5g.steering.n6 import forwarding, nft, render
-from core5g.steering.n6.answering import answering
+from core5g import nftables
+from core5g.sockets import answering
+from core5g.steering.n6 import forwarding, render
 from core5g.steering.n6.documents import IpAddress, N6Resolver, N6Section
 from nf.contracts.json import JsonObject
 from nf.errors import NfError
@@ -47,7 +48,7 @@ Learn = Callable[[Mapping[IpAddress, int]], Awaitable[None]]
 
 async def to_kernel(addresses: Mapping[IpAddress, int]) -> None:
     """Raises DriverError."""
-    await nft.transact(render.name_commands(addresses), where="n6-resolver")
+    await nftables.transact(render.name_commands(addresses), where="n6-resolver")
 
 
 class Feed:
@@ -220,7 +221,7 @@ async def run(section: N6Section, status: Path, learn: Learn = to_kernel) -> Non
     async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await serve_stream(forwarder, reader, writer)
 
-    async def told(_words: list[str]) -> JsonObject:
+    async def told(_line: bytes) -> JsonObject:
         counts: JsonObject = {**forwarder.counts}
         feed = forwarder.feed
         return {

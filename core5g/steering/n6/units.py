@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from core5g.steering.n6.answering import ask
+from core5g.sockets import ask
 from core5g.steering.n6.documents import N6Section
 from nf.contracts.json import JsonObject
 from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
@@ -70,9 +70,9 @@ def section_of(spec: UnitSpec | None) -> N6Section | None:
 
 async def ask_gate(run_dir: Path, command: str = "") -> JsonObject | None:
     """None when nothing answers within a second."""
-    return await ask(socket_path(run_dir, GATE), command)
+    return await ask(socket_path(run_dir, GATE), command, 1.0)
 
 
 async def ask_resolver(run_dir: Path) -> JsonObject | None:
     """None when nothing answers within a second."""
-    return await ask(socket_path(run_dir, RESOLVER))
+    return await ask(socket_path(run_dir, RESOLVER), timeout_s=1.0)
