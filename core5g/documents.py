@@ -6,6 +6,7 @@ Sections of appliances stand with their drivers: `core5g.open5gs.documents`, `co
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
@@ -47,6 +48,9 @@ HostName = Annotated[
         "write it as cdn.streamverse.test",
     ),
 ]
+
+MAX_MVNOS = 5
+"""Open5GS takes six PLMNs."""
 
 Network = IPv4Network | IPv6Network
 
@@ -141,13 +145,16 @@ class UserEquipment(DocumentModel):
 
 
 class Core5g(DocumentModel):
-    """Part `core5g` of a fleet's equipment: one PLMN's core.
+    """Part `core5g` of a fleet's equipment: one PLMN's core, which MVNOs may share.
 
+    mvnos      networks of others whose subscribers it serves by its own radio cells: a subscriber is of `plmn` or of
+               one of these, and of nobody else's
     database   where subscribers are, `mongodb://HOST:PORT/NAME`; credentials in it are named: `secret:core5g-db`
     resolvers  given to UEs; ours where a UPF steers by name
     """
 
     plmn: Plmn
+    mvnos: Annotated[tuple[Plmn, ...], Field(max_length=MAX_MVNOS)] = ()
     tacs: Annotated[tuple[Annotated[Whole, Field(ge=0, le=0xFFFFFF)], ...], Field(min_length=1)]
     slices: Annotated[tuple[Slice, ...], Field(min_length=1)]
     networks: Annotated[tuple[DataNetwork, ...], Field(min_length=1)]
@@ -158,6 +165,22 @@ class Core5g(DocumentModel):
     database: str | None = None
     resolvers: tuple[Address, ...] = ()
     mtu: Annotated[Whole, Field(ge=1280, le=9000)] = 1400
+
+    @property
+    def plmns(self) -> tuple[Plmn, ...]:
+        """All that it serves, its own first."""
+        return (self.plmn, *self.mvnos)
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        codes = sorted(plmn.mcc + plmn.mnc for plmn in self.plmns)
+        for one, following in pairwise(codes):
+            if one == following:
+                raise RuleError(f"PLMN {one} is named twice", "name each network once, ours as plmn alone")
+            if following.startswith(one):
+                rule = f"an IMSI of {following} would be one of {one} too"
+                raise RuleError(rule, "write network codes of one country with the same length (E.212)")
+        return self
 
 
 class BreakoutPath(DeliveryPath):

@@ -68,8 +68,8 @@ def _mme(core: Core5g, function: CoreFunction) -> Tree:
         "gtpc": listening(function.address)
         | {"client": {kind: _addresses(one.address for one in placed(core, kind)) for kind in ("sgwc", "smf")}},
         **metrics(function),
-        "gummei": [{"plmn_id": plmn(core), "mme_gid": 2, "mme_code": number + 1}],
-        "tai": [{"plmn_id": plmn(core), "tac": sorted(tac for tac in core.tacs if tac <= 0xFFFF)}],
+        "gummei": [{"plmn_id": plmn(core.plmn), "mme_gid": 2, "mme_code": number + 1}],
+        "tai": [{"plmn_id": plmn(one), "tac": sorted(tac for tac in core.tacs if tac <= 0xFFFF)} for one in core.plmns],
         "security": {"integrity_order": ["EIA2", "EIA1", "EIA0"], "ciphering_order": ["EEA0", "EEA1", "EEA2"]},
         "network_name": {"full": NETWORK_NAME},
         "mme_name": f"mme-{function.appliance}",

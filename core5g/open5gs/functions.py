@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from core5g.documents import Core5g, CoreFunction, Network, Slice, Upf
+from core5g.documents import Core5g, CoreFunction, Network, Plmn, Slice, Upf
 from core5g.open5gs.lint import NO_ROUND_ROBIN
 from core5g.open5gs.naming import METRICS_PORTS, SBI_PORTS, placed, tun_name
 from core5g.open5gs.selection import upf_peers
@@ -34,8 +34,8 @@ def listening(address: IPv4Address, port: int | None = None) -> Tree:
     return {"server": [{"address": str(address)} | ({"port": port} if port is not None else {})]}
 
 
-def plmn(core: Core5g) -> Tree:
-    return {"mcc": core.plmn.mcc, "mnc": core.plmn.mnc}
+def plmn(network: Plmn) -> Tree:
+    return {"mcc": network.mcc, "mnc": network.mnc}
 
 
 def slice_tree(one: Slice) -> Tree:
@@ -74,7 +74,7 @@ def with_database(core: Core5g, tree: Tree) -> Tree:
 
 def _nrf(core: Core5g, function: CoreFunction) -> Tree:
     server = listening(function.address, SBI_PORTS["nrf"])
-    return base() | {"nrf": {"serving": [{"plmn_id": plmn(core)}], "sbi": server}}
+    return base() | {"nrf": {"serving": [{"plmn_id": plmn(one)} for one in core.plmns], "sbi": server}}
 
 
 def _plain(core: Core5g, function: CoreFunction) -> Tree:
@@ -103,9 +103,9 @@ def _amf(core: Core5g, function: CoreFunction) -> Tree:
         **sbi(core, function),
         "ngap": listening(function.address),
         **metrics(function),
-        "guami": [{"plmn_id": plmn(core), "amf_id": {"region": 2, "set": 1, "pointer": number}}],
-        "tai": [{"plmn_id": plmn(core), "tac": sorted(core.tacs)}],
-        "plmn_support": [{"plmn_id": plmn(core), "s_nssai": [slice_tree(one) for one in core.slices]}],
+        "guami": [{"plmn_id": plmn(core.plmn), "amf_id": {"region": 2, "set": 1, "pointer": number}}],
+        "tai": [{"plmn_id": plmn(one), "tac": sorted(core.tacs)} for one in core.plmns],
+        "plmn_support": [{"plmn_id": plmn(one), "s_nssai": [*map(slice_tree, core.slices)]} for one in core.plmns],
         "security": {"integrity_order": ["NIA2", "NIA1", "NIA0"], "ciphering_order": ["NEA0", "NEA1", "NEA2"]},
         "network_name": {"full": NETWORK_NAME},
         "amf_name": f"amf-{function.appliance}",

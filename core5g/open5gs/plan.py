@@ -97,7 +97,8 @@ def cost(function: ManagedFunction, have: JsonObject | None, verb: str) -> str:
         return ""
     what, noun, rest = _WHOSE[function.kind]
     told = f"{count:,} {noun}" if isinstance(count, int) else f"all its {noun}"
-    return f"{verb} {_title(function)} {what} {told}{'' if count == 1 else 's'}{rest}"
+    first = f"; to drain it first: nf upf drain {function.name}" if function.kind == "upf" else ""
+    return f"{verb} {_title(function)} {what} {told}{'' if count == 1 else 's'}{rest}{first}"
 
 
 def differences(have: JsonObject | None, want: Open5gsSection | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Final
 
 from core5g.documents import EQUIPMENT, Classifier, Core5g, Network
@@ -197,6 +198,8 @@ class _Plan:
         served = {edge_fact(way.channel.id, way.path.of, cache.appliance) for way in found}
         return N6Section(
             upf=steering.upf.id,
+            n3=steering.upf.n3,
+            smfs=self._smfs(),
             tuns=steering.tuns,
             cache=N6Cache(
                 address=cache.address,
@@ -259,7 +262,7 @@ class _Plan:
 
     def _section(self, upf: str, edge: EdgeUpf | None, steering: Steering | None) -> ProxySection | None:
         classifier = next(one for one in self.places.core.classifiers if one.upf == upf)
-        smfs = tuple(sorted({f.address for f in self.places.core.functions if f.kind == "smf"}))
+        smfs = self._smfs()
         served = self.places.upfs[upf]
         ends = [classifier.address, *smfs, served.n4, *([edge.n4] if edge else [])]
         number = self.places.core.classifiers.index(classifier)
@@ -284,6 +287,9 @@ class _Plan:
             requires=self._listening(classifier, edge),
             provides=(classifier_fact(classifier.id),),
         )
+
+    def _smfs(self) -> tuple[IPv4Address, ...]:
+        return tuple(sorted({one.address for one in self.places.core.functions if one.kind == "smf"}))
 
     def _listening(self, classifier: Classifier, edge: EdgeUpf | None) -> tuple[str, ...]:
         appliance = self.places.appliances[classifier.appliance]
@@ -334,9 +340,9 @@ def _rule_id(host: str) -> str:
 
 
 def _filters(rules: Iterable[ClassifierRule], version: int) -> int:
-    """SDF filters of a session: TCP and UDP for each port of each prefix."""
+    """SDF filters of a session: one for each port of each prefix."""
     prefixes: Iterator[tuple[ClassifierRule, Network]] = ((rule, prefix) for rule in rules for prefix in rule.prefixes)
-    return sum(2 * len(rule.ports) or 1 for rule, prefix in prefixes if prefix.version == version)
+    return sum(len(rule.ports) or 1 for rule, prefix in prefixes if prefix.version == version)
 
 
 def operations(steering: Mapping[str, Steering]) -> tuple[FleetOperation, ...]:

@@ -18,7 +18,7 @@ from core5g.documents import EQUIPMENT, Core5g
 from core5g.subscribers.scope import Scope
 from nf.contracts.noc_client import CLIENT
 from nf.documents.loader import load_fleet
-from nf.errors import DeniedError, InputError, IntegrityError, NotFoundError
+from nf.errors import DeniedError, InputError, IntegrityError, NotFoundError, RefusedError
 from nf.trust.secrets import SecretFiles
 
 _ADDRESS = re.compile(
@@ -105,7 +105,7 @@ def address_of(database: str | None, core: Core5g | None) -> DatabaseAddress:
 def scope_of(plmn: str | None, credentials: DatabaseCredentials, core: Core5g | None) -> Scope:
     """The PLMN that was typed, else that of the credentials, else the core's own.
 
-    Raises DeniedError when the credentials are for another one.
+    Raises DeniedError when the credentials are for another one, RefusedError when the fleet knows no such MVNO.
     """
     asked = None if plmn is None else Scope.parse(plmn)
     bound = credentials.plmn
@@ -116,4 +116,11 @@ def scope_of(plmn: str | None, credentials: DatabaseCredentials, core: Core5g | 
     found = asked or bound or (None if core is None else Scope.of(core.plmn))
     if found is None:
         raise InputError("which PLMN?", where="--plmn", remedy="add --plmn 999-70, or --fleet FILE")
+    served = [] if core is None else [Scope.of(plmn) for plmn in core.plmns]
+    if core is not None and found not in served:
+        raise RefusedError(
+            f"the core serves PLMN {' and '.join(map(str, served))} only",
+            where=f"--plmn {found}",
+            remedy=f"add the MVNO to mvnos of equipment.{EQUIPMENT}, and commit it",
+        )
     return found

@@ -24,7 +24,7 @@ TrafficPort = Annotated[Whole, Field(ge=1, le=65535)]
 
 
 class ClassifierRule(DocumentModel):
-    """What of a UE's traffic goes to the edge: to `prefixes`, and there to `ports` (TCP and UDP; all while empty).
+    """What of a UE's traffic goes to the edge: to `prefixes`, and there to `ports` (TCP; all while empty).
 
     names          of the CDN, for people: rules go by prefix
     channel, path  what it is for
@@ -95,10 +95,7 @@ class ProxySection(DocumentModel):
             raise RuleError("rules without an edge UPF lead nowhere", "name the edge, or leave the rules out")
         for version in (4, 6):
             count = sum(
-                (2 * len(rule.ports) or 1)
-                for rule in self.rules
-                for prefix in rule.prefixes
-                if prefix.version == version
+                (len(rule.ports) or 1) for rule in self.rules for prefix in rule.prefixes if prefix.version == version
             )
             if count > MAX_SDF:
                 raise RuleError(

@@ -17,8 +17,9 @@ from core5g.pfcp.wire import Ie, IeType
 from nf.errors import RefusedError
 
 Network = IPv4Network | IPv6Network
-_FORM = re.compile(r"permit out (ip|6|17) from ([0-9a-f.:]+/\d{1,3})(?: (\d{1,5}))? to assigned")
-_TRANSPORTS = ("6", "17")
+_FORM = re.compile(r"permit out (ip|6) from ([0-9a-f.:]+/\d{1,3})(?: (\d{1,5}))? to assigned")
+_TCP = "6"
+"""What caches answer: QUIC of the CDN goes on to the CDN."""
 _SUPI = "imsi-"
 _EVERY = 0
 """In place of a port: traffic of every protocol."""
@@ -26,7 +27,7 @@ _EVERY = 0
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Networks and the ports in them (TCP and UDP; every protocol while empty) that rule `rule` is about.
+    """Networks and the ports in them (TCP; every protocol while empty) that rule `rule` is about.
 
     `ues`: whose traffic, by address, prefix or `imsi-...`; everybody's while empty.
     """
@@ -55,16 +56,15 @@ def descriptions(traffic: tuple[Traffic, ...], versions: frozenset[int]) -> tupl
             by_port.setdefault(port, []).extend(one.networks)
     found: list[str] = []
     for port, networks in sorted(by_port.items()):
-        for network in _collapsed(networks, versions):
-            if port == _EVERY:
-                found.append(description(network))
-            else:
-                found += [description(network, port, protocol) for protocol in _TRANSPORTS]
+        one = None if port == _EVERY else port
+        found += [description(network, one) for network in _collapsed(networks, versions)]
     return tuple(found)
 
 
-def description(network: Network, port: int | None = None, protocol: str = "ip") -> str:
-    return f"permit out {protocol} from {network}{'' if port is None else f' {port}'} to assigned"
+def description(network: Network, port: int | None = None) -> str:
+    """Of TCP from the port, or of every protocol."""
+    told = f"ip from {network}" if port is None else f"{_TCP} from {network} {port}"
+    return f"permit out {told} to assigned"
 
 
 def checked(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from core5g.documents import HostName, Network, Prefix
-from nf.documents.model import DocumentModel, InterfaceName, Name, RuleError, Whole
+from nf.documents.model import Address, DocumentModel, InterfaceName, Name, RuleError, Whole
 from nf.documents.registry import Extension
 
 SECTION = "n6-steering"
@@ -142,6 +142,7 @@ class N6Path(DocumentModel):
 class N6Section(DocumentModel):
     """Section `n6-steering`: of what comes in by `tuns`, new TCP flows to `ports` of the CDN go to the cache.
 
+    n3, smfs   of the UPF, and of the core: the SMFs' info APIs tell which UE has which address at which UPF
     prefixes   of the CDN; kept as the fewest that say the same
     names      of the CDN: what they resolve to, when a UE asks `resolver`, is steered as well
     quic       `reject`: a new flow of UDP to port 443 of the CDN is refused with ICMP while the gate is open, so that a
@@ -150,6 +151,8 @@ class N6Section(DocumentModel):
     """
 
     upf: Name | None = None
+    n3: Address | None = None
+    smfs: tuple[Address, ...] = ()
     tuns: Annotated[tuple[InterfaceName, ...], Field(min_length=1, max_length=16)]
     cache: N6Cache
     ports: Annotated[Ports, Field(min_length=1)] = (80, 443)

@@ -8,18 +8,17 @@ shut: a cache that is down is no fault of steering.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any
 
 from core5g import nftables
 from core5g.steering.n6 import reading, render, routes, units
 from core5g.steering.n6.documents import SECTION, Influence, N6Section
-from core5g.steering.n6.explain import explain, view_of
+from core5g.steering.n6.explain import explain, told, view_of
 from core5g.steering.n6.influences import InfluenceStore, changed
 from core5g.steering.n6.operations import EXPLAIN, INFLUENCE, LIST, MECHANISM, SteerOperation
 from core5g.steering.n6.telemetry import SteeringWatch
+from core5g.steering.n6.who import whereabouts
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.units import UnitSpec, UnitState, UnitStatus
@@ -270,13 +269,14 @@ class N6Driver:
             raise InputError("this asks about a UE and a destination", where=EXPLAIN, remedy="give both, as text")
         section, listed = await self._standing()
         gate = await units.ask_gate(self._run_dir)
-        behind = ""
-        with contextlib.suppress(ValueError):
-            address = ip_address(ue)
-            async with routes.open_routes() as opened:
-                behind = await opened.exit_of(address)
+        addresses, absent = await whereabouts(ue, section)
+        if not addresses:
+            return told("unknown-ue", absent, "")
+        address = next((one for one in addresses if (":" in destination) == (one.version == 6)), addresses[0])
+        async with routes.open_routes() as opened:
+            behind = await opened.exit_of(address)
         why = str(gate["why"]) if gate is not None else "the gate does not answer; it stays as it was"
-        return explain(view_of(section, self._store.read(), listed, why=why, behind=behind), ue, destination)
+        return explain(view_of(section, self._store.read(), listed, why=why, behind=behind), str(address), destination)
 
     async def _influence(self, arguments: JsonObject) -> JsonObject:
         """In force when it returns, and again after every restart: kept first, since that is what is rendered."""

@@ -41,22 +41,22 @@ def explain(view: View, ue: str, destination: str) -> JsonObject:
     """Result of `steer-explain`: exit, why, rule, cache."""
     address = _address(ue)
     if address is None:
-        return _told("unknown-ue", "steering at N6 knows UEs by their address: ask for that (SMF, /pdu-info)", "")
+        return told("unknown-ue", "steering at N6 knows UEs by their address: ask for that (SMF, /pdu-info)", "")
     if view.behind not in view.section.tuns:
         reached = f"reached by {view.behind}" if view.behind else "not reached at all"
-        return _told("unknown-ue", f"{ue} is {reached}, not by {' or '.join(view.section.tuns)}", "")
+        return told("unknown-ue", f"{ue} is {reached}, not by {' or '.join(view.section.tuns)}", "")
     rule, ports = _rule(view, address, destination)
     if not rule:
-        return _told("default", f"{destination} is neither a prefix nor a name of the CDN", "")
+        return told("default", f"{destination} is neither a prefix nor a name of the CDN", "")
     target = _address(destination)
     version = target.version if target is not None else 4
     cache = view.section.cache.address if version == 4 else view.section.cache.address6
     if cache is None:
-        return _told("default", "the cache has no IPv6 address", rule)
+        return told("default", "the cache has no IPv6 address", rule)
     if not view.is_open:
-        return _told("default", f"the gate is shut: {view.why}", rule)
+        return told("default", f"the gate is shut: {view.why}", rule)
     shown = ", ".join(map(str, ports))
-    return _told("cache", f"new TCP flows to port {shown} go to the cache: {view.why}", rule, str(cache))
+    return told("cache", f"new TCP flows to port {shown} go to the cache: {view.why}", rule, str(cache))
 
 
 def _rule(view: View, ue: IpAddress, destination: str) -> tuple[str, tuple[int, ...]]:
@@ -83,5 +83,5 @@ def _address(text: str) -> IpAddress | None:
         return None
 
 
-def _told(way: Exit, why: str, rule: str, cache: str | None = None) -> JsonObject:
+def told(way: Exit, why: str, rule: str, cache: str | None = None) -> JsonObject:
     return {"exit": way, "why": why, "rule": rule, "cache": cache}

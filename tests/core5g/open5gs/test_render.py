@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from core5g.documents import FUNCTIONS
 from core5g.open5gs.documents import ManagedFunction
@@ -40,6 +41,31 @@ def test_amf() -> None:
     assert amf["plmn_support"][0]["s_nssai"] == [{"sst": 1}, {"sst": 1, "sd": "000080"}]
     assert amf["sbi"]["client"] == {"scp": [{"uri": "http://10.255.0.1:7778"}]}
     assert amf["ngap"] == {"server": [{"address": "10.255.0.1"}]}
+
+
+def test_mvnos_are_served_by_the_same_cells() -> None:
+    made = core(mvnos=[{"mcc": "999", "mnc": "71"}])
+    nrf, amf = (
+        function_tree(made, next(one for one in made.functions if one.kind == kind))[kind] for kind in ("nrf", "amf")
+    )
+    assert nrf["serving"] == [{"plmn_id": {"mcc": "999", "mnc": mnc}} for mnc in ("70", "71")]
+    assert [(one["plmn_id"]["mnc"], one["tac"]) for one in amf["tai"]] == [("70", [1, 7]), ("71", [1, 7])]
+    assert [one["plmn_id"]["mnc"] for one in amf["plmn_support"]] == ["70", "71"]
+    assert [one["plmn_id"]["mnc"] for one in amf["guami"]] == ["70"]
+
+
+@pytest.mark.parametrize(
+    ("mvnos", "told"),
+    [
+        ([("999", "70")], "PLMN 99970 is named twice"),
+        ([("999", "71"), ("999", "71")], "PLMN 99971 is named twice"),
+        ([("999", "701")], "an IMSI of 999701 would be one of 99970 too"),
+        ([("001", f"{number:02}") for number in range(6)], "at most 5 items"),
+    ],
+)
+def test_mvnos_that_no_imsi_could_tell_apart(mvnos: list[tuple[str, str]], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        core(mvnos=[{"mcc": mcc, "mnc": mnc} for mcc, mnc in mvnos])
 
 
 def test_smf() -> None:

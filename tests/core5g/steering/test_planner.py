@@ -250,7 +250,7 @@ def test_the_proxy_has_an_address_of_its_own() -> None:
 
 def test_a_classifier_takes_so_many_prefixes_and_not_one_more() -> None:
     subnets = [str(net) for net in list(ip_network("198.18.0.0/16").subnets(new_prefix=24))[::2]]
-    most = MAX_SDF // 2
+    most = MAX_SDF
     fits = lineup_data(breakout(upfs=["central"], prefixes=subnets[:most]))
     assert len(proxy(compiled(fits, fleet_data(classified())), "pop1").rules[0].prefixes) == most
     too_many = lineup_data(breakout(upfs=["central"], prefixes=subnets[: most + 1]))

@@ -19,6 +19,7 @@ from core5g.subscribers.scope import Scope
 
 CORE_DATA: dict[str, Any] = {
     "plmn": {"mcc": "999", "mnc": "70"},
+    "mvnos": [{"mcc": "999", "mnc": "71"}],
     "tacs": [1],
     "slices": [{"sst": 1}, {"sst": 1, "sd": "00002a"}],
     "networks": [

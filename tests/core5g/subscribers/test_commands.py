@@ -110,6 +110,7 @@ def test_a_new_sim(nf: Nf, tmp_path: Path, keys_file: Path, server: Server, open
         (("show", imsi(1, "99971")), 6, "this IMSI is not of PLMN 999-70"),
         (("show", imsi(1), "--plmn", "99971"), 6, "this IMSI is not of PLMN 999-71"),
         (("show", imsi(1), "--plmn", "nine"), 2, "not a PLMN"),
+        (("show", imsi(1, "99972"), "--plmn", "999-72"), 3, "the core serves PLMN 999-70 and 999-71 only"),
         (("list", "--database", f"mongodb://u:{key(1)}@h/x"), 2, "there is a password in it"),
         (("import", "/nonexistent.csv"), 2, "cannot be read"),
     ],

@@ -436,6 +436,7 @@ class TestTold:
         )
         assert {"end": "gnb", "teid": GNB[0], "address": GNB[1]} in events[1]["fteids"]
         assert any(one["end"] == "upf" for one in events[0]["fteids"])
+        assert {(one["gpsi"], one["pei"]) for one in events} == {("msisdn-0900000000", "imeisv-4370816125816151")}
 
     def test_explanations(self) -> None:
         net = Net()

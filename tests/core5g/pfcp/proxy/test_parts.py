@@ -44,7 +44,7 @@ class TestDocuments:
             {"edge": None},
             {"edge": {"id": "edge1", "n4": UPF.address, "n3": UPF.address}},
             {"rules": [{"id": "a", "prefixes": [f"198.51.{n}.0/24" for n in range(89)]}]},
-            {"rules": [{"id": "a", "prefixes": [f"198.51.{n}.0/24" for n in range(30)], "ports": [80, 443]}]},
+            {"rules": [{"id": "a", "prefixes": [f"198.51.{n}.0/24" for n in range(45)], "ports": [80, 443]}]},
             {"rules": [{"id": "a", "prefixes": ["198.51.100.0/24"]}] * 2},
             {"rules": [{"id": "a", "prefixes": ["198.51.100.1/24"]}]},
         ],
@@ -255,7 +255,7 @@ class TestControl:
             net.pass_time(1)
             assert net.proxy.explain(UE, "198.51.100.1")["exit"] == steered
         (session,) = net.proxy.table
-        assert "permit out 17 from 198.51.100.0/24 443 to assigned" in session.own.filters
+        assert "permit out 6 from 198.51.100.0/24 443 to assigned" in session.own.filters
         bad = {"id": "game", "action": "add", "prefixes": ["198.51.100.0/24"], "ues": ["nobody"]}
         assert "error" in self._ask(net, command="influence", **bad)
 
