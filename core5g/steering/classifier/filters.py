@@ -56,8 +56,8 @@ def descriptions(traffic: tuple[Traffic, ...], versions: frozenset[int]) -> tupl
             by_port.setdefault(port, []).extend(one.networks)
     found: list[str] = []
     for port, networks in sorted(by_port.items()):
-        one = None if port == _EVERY else port
-        found += [description(network, one) for network in _collapsed(networks, versions)]
+        said = None if port == _EVERY else port
+        found += [description(network, said) for network in _collapsed(networks, versions)]
     return tuple(found)
 
 
