@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from core5g.documents import DnnName, FunctionKind, Prefix
-from nf.documents.model import DocumentModel, InterfaceName, Name, RuleError, Whole
+from nf.documents.model import Address, DocumentModel, InterfaceName, Name, RuleError, Whole
 from nf.documents.registry import Extension
 
 OPEN5GS, N6_NETWORK = "open5gs", "n6-network"
@@ -41,12 +41,14 @@ class ManagedFunction(DocumentModel):
 
     name        how people know it: a UPF's id, otherwise its kind
     config      its YAML file, as Open5GS reads it; credentials of the database are named in it, not written
+    peers       of a UPF or an SGW-U: who alone may speak PFCP with it; empty: anybody
     requires    ordering facts that hold before it starts; `provides`: those that hold while it runs with this file
     """
 
     kind: ManagedKind
     name: Name
     config: Mapping[str, Any]
+    peers: tuple[Address, ...] = ()
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 

@@ -11,12 +11,12 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from core5g.open5gs import gate
+from core5g.open5gs import gate, guard
 from core5g.open5gs.documents import ManagedFunction, Open5gsSection
 from core5g.open5gs.drain import DRAIN, Drain
 from core5g.open5gs.lint import config_problems
 from core5g.open5gs.naming import SBI_PORTS, START_ORDER, unit_name
-from core5g.open5gs.plan import CONFIGURE, REMOVE, RESTORE, SESSIONS, UNITS, differences, plan
+from core5g.open5gs.plan import CONFIGURE, REMOVE, RESTORE, SESSIONS, UNGUARDED, UNITS, differences, plan
 from core5g.open5gs.poller import InfoClient, session_count
 from core5g.open5gs.render import from_text, to_text
 from core5g.open5gs.telemetry import DETAIL_S, POLL_S, CoreWatch, read_all
@@ -41,7 +41,7 @@ class Open5gsDriver:
         self._units = context.units
         self._clock = context.clock
         self.owns = Ownership(
-            nft_tables=frozenset({f"{gate.FAMILY} {gate.TABLE}"}),
+            nft_tables=frozenset({f"{gate.FAMILY} {gate.TABLE}", f"{guard.FAMILY} {guard.TABLE}"}),
             paths=frozenset({config_path(self._state_dir, "nrf").parent}),
             units=frozenset(map(unit_name, START_ORDER)),
         )
@@ -74,12 +74,16 @@ class Open5gsDriver:
             return State(None)
         functions: list[Json] = []
         amiss: JsonObject = {}
+        listed = [function for function, _ in found.values() if function is not None and function.peers]
+        guarded = not listed or await guard.read() == guard.wanted(listed)
         facts: set[str] = set()
         counted: list[ManagedFunction] = []
         for kind, (function, status) in found.items():
             if function is not None:
                 functions.append(function.to_json())
             told = self._amiss(function, status)
+            if not told and function in listed and not guarded:
+                told = UNGUARDED
             if told:
                 amiss[kind] = told
             elif function is not None and status is not None and status.state is UnitState.READY:
@@ -166,6 +170,7 @@ class Open5gsDriver:
             before = ManagedFunction.model_validate(function)
             await self._units.remove(unit_name(before.kind))
             self._write(before.kind, to_text(before, context.resolve_secret))
+            await self._guard()
 
     async def _bring_up(self, function: ManagedFunction, context: Context) -> None:
         """With this file, restarted when it ran with another or may have."""
@@ -184,6 +189,7 @@ class Open5gsDriver:
         )
         if before != text:
             self._write(function.kind, text, keep_time=fresh)
+        await self._guard()
         if status is None or status.spec != spec:
             await self._units.define(spec)
         if fresh:
@@ -196,6 +202,13 @@ class Open5gsDriver:
     async def _remove(self, kind: str) -> None:
         await self._units.remove(unit_name(kind))
         self._file(kind).unlink(missing_ok=True)
+        await self._guard()
+
+    async def _guard(self) -> None:
+        """As the files say: before a UPF listens, and until it is gone."""
+        texts = [text for kind in START_ORDER if (text := self._read(kind)) is not None]
+        found = [function for text in texts if (function := from_text(text)) is not None]
+        await guard.make(guard.wanted(found))
 
     def _write(self, kind: str, text: str, *, keep_time: bool = False) -> None:
         """Whole or not at all. `keep_time`: what its unit read when it started is the same."""

@@ -12,6 +12,7 @@ from nf.contracts.json import Json, JsonObject
 
 CONFIGURE, REMOVE, RESTORE = "open5gs.configure", "open5gs.remove", "open5gs.restore"
 BUDGET_S: Final = 40.0
+UNGUARDED: Final = "open to PFCP of others"
 UNITS, SESSIONS = "units", "sessions"
 """Keys beside the section's in what is observed: units that are not as they should be, and how many sessions a restart
 would drop."""
@@ -57,10 +58,13 @@ def _configure(function: ManagedFunction, before: ManagedFunction | None, have: 
     name = _title(function)
     amiss = _mapping(have, UNITS).get(function.kind)
     restarts = before is not None and (before.config != function.config or amiss == "altered")
-    if before is None or (amiss is not None and not restarts):
+    if before is None or (amiss not in {None, UNGUARDED} and not restarts):
         summary = f"start {name}"
+    elif restarts:
+        summary = f"restart {name}: its file changed"
     else:
-        summary = f"restart {name}: its file changed" if restarts else f"{name}: ordering facts"
+        guarded = amiss == UNGUARDED or before.peers != function.peers
+        summary = f"{name}: who may speak PFCP with it" if guarded else f"{name}: ordering facts"
     return Step(
         id=f"open5gs.{function.kind}",
         kind=CONFIGURE,
@@ -113,6 +117,8 @@ def differences(have: JsonObject | None, want: Open5gsSection | None) -> tuple[s
             lines.append(f"{_title(function)} is {amiss[kind]}")
         elif before[kind].config != function.config:
             lines.append(f"{_title(function)} has another configuration")
+        elif before[kind].peers != function.peers:
+            lines.append(f"{_title(function)} has other PFCP peers")
         elif before[kind] != function:
             lines.append(f"{_title(function)} has other ordering facts")
     return tuple(lines)

@@ -76,7 +76,9 @@ def _functions(core: Core5g, fleet: Fleet, appliance: str) -> tuple[ManagedFunct
                 *_interfaces(names, appliance, (upf.n3, upf.n4)),
                 *(tun_fact(appliance, tun_name(upf, dnn)) for dnn in upf.dnns),
             }
-            found.append(_managed(kind, upf.id, appliance, tree_of_upf(core, upf), requires))
+            found.append(
+                _managed(kind, upf.id, appliance, tree_of_upf(core, upf), requires, masters=upf_masters(core, upf))
+            )
         elif kind in own:
             function = own[kind]
             requires = {
@@ -84,16 +86,33 @@ def _functions(core: Core5g, fleet: Fleet, appliance: str) -> tuple[ManagedFunct
                 *(function_fact(appliance, other) for other in DEPENDS.get(kind, ()) if other in here),
                 *_registry(core, function),
             }
-            found.append(_managed(kind, kind, appliance, function_tree(core, function), requires))
+            masters = [one.address for one in placed(core, "sgwc")] if kind == "sgwu" else []
+            found.append(_managed(kind, kind, appliance, function_tree(core, function), requires, masters=masters))
     return tuple(found)
 
 
-def _managed(kind: str, name: str, appliance: str, tree: dict[str, object], requires: Iterable[str]) -> ManagedFunction:
+def upf_masters(core: Core5g, upf: Upf) -> Iterable[IPv4Address]:
+    """Who sets up sessions at a UPF: the SMFs, or the classifier before it alone; and that of which it is the edge."""
+    before = [one.address for one in core.classifiers if one.upf == upf.id]
+    smfs = [one.address for one in placed(core, "smf")] if not before else []
+    return (*before, *smfs, *(one.address for one in core.classifiers if one.edge == upf.id))
+
+
+def _managed(
+    kind: str,
+    name: str,
+    appliance: str,
+    tree: dict[str, object],
+    requires: Iterable[str],
+    *,
+    masters: Iterable[IPv4Address],
+) -> ManagedFunction:
     return ManagedFunction.model_validate(
         {
             "kind": kind,
             "name": name,
             "config": tree,
+            "peers": sorted({*masters}),
             "requires": sorted(requires),
             "provides": [function_fact(appliance, kind)],
         }

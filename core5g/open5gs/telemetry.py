@@ -2,7 +2,8 @@
 
 Samples: `core5g.upf` (sessions, qos_flows, establishments), `core5g.smf` (sessions, ues, upfs), `core5g.amf`
 (ues, connected, gnbs), `core5g.dnn` (sessions of a DNN and how many are active), `core5g.n6` (uplink_bps, downlink_bps
-of a TUN device). Throughput is that of the TUN devices: the UPF's own counters of N3 packets stay at zero.
+of a TUN device), `core5g.n4` (refused: packets of strangers that were dropped). Throughput is that of the TUN devices:
+the UPF's own counters of N3 packets stay at zero.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from core5g.open5gs import guard
 from core5g.open5gs.documents import ManagedFunction
 from core5g.open5gs.n6.tun import Tun, open_tuns
 from core5g.open5gs.poller import InfoClient, PduSession, RegisteredUe, session_count
@@ -25,6 +27,9 @@ from nf.telemetry.samples import Sample
 POLL_S, DETAIL_S = 5.0, 30.0
 """How often metrics, and how often the info API with its pages of sessions and UEs, are asked."""
 SILENT, NO_UPF, NO_GNB = "core5g-function-silent", "core5g-upf-lost", "core5g-no-gnb"
+REFUSED = "core5g-n4-refused"
+QUIET_S = 300.0
+"""Without another packet of a stranger, before the alarm is taken back."""
 
 _POLLED: Final = frozenset({"upf", "smf", "amf", "mme"})
 
@@ -41,10 +46,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """`tuns`: DNN by device is told by the UPF's file."""
+    """`tuns`: DNN by device is told by the UPF's file. `refused`: packets that strangers sent to the UPF's N4."""
 
     functions: Mapping[str, Reading] = field(default_factory=dict)
     tuns: tuple[Tun, ...] = ()
+    refused: int = 0
 
 
 async def read_all(functions: Iterable[ManagedFunction], *, detail: bool = True) -> Readings:
@@ -53,7 +59,7 @@ async def read_all(functions: Iterable[ManagedFunction], *, detail: bool = True)
     found = await asyncio.gather(*(_read(function, detail=detail) for function in asked))
     has_upf = any(function.kind == "upf" for function in asked)
     readings: dict[str, Reading] = {function.kind: reading for function, reading in zip(asked, found, strict=True)}
-    return Readings(readings, await _tuns() if has_upf else ())
+    return Readings(readings, await _tuns(), await _refused()) if has_upf else Readings(readings)
 
 
 async def _read(function: ManagedFunction, *, detail: bool) -> Reading:
@@ -82,6 +88,13 @@ async def _tuns() -> tuple[Tun, ...]:
         return ()
 
 
+async def _refused() -> int:
+    try:
+        return await guard.refused()
+    except DriverError:
+        return 0
+
+
 class CoreWatch:
     """Turns readings into samples, and what lasts into alarms that are said once."""
 
@@ -90,6 +103,7 @@ class CoreWatch:
         self._said: dict[tuple[str, str], AlarmEvent] = {}
         self._counters: dict[str, tuple[float, int, int]] = {}
         self._had_gnb = False
+        self._refused, self._refused_at = 0, -QUIET_S
 
     def take(self, functions: Sequence[ManagedFunction], readings: Readings, at: float) -> Iterator[Event]:
         """`at`: seconds since the epoch."""
@@ -104,6 +118,9 @@ class CoreWatch:
         upf = next((function for function in functions if function.kind == "upf"), None)
         if upf is not None:
             yield from self._throughput(upf, readings.tuns, at)
+            if (told := self._strangers(upf, readings.refused, at)) is not None:
+                raised[told.cause, told.object] = told
+            yield Sample("core5g.n4", at, {"point": "n4", "upf": upf.name}, {"refused": float(readings.refused)})
         yield from self._change(raised, at)
 
     def _alarms(self, function: ManagedFunction, reading: Reading, at: float) -> Iterator[AlarmEvent]:
@@ -125,6 +142,17 @@ class CoreWatch:
             if self._had_gnb and gnbs == 0:
                 remedy = "see whether the gNBs reach SCTP port 38412 of the AMF"
                 yield AlarmEvent(NO_GNB, place, Severity.CRITICAL, at, "no gNB is left at the AMF", remedy)
+
+    def _strangers(self, upf: ManagedFunction, refused: int, at: float) -> AlarmEvent | None:
+        """The count begins anew with the table."""
+        if refused > self._refused:
+            self._refused_at = at
+        self._refused = refused
+        if at - self._refused_at >= QUIET_S:
+            return None
+        text = f"somebody who is no SMF of it sends PFCP to UPF {upf.name}; it is dropped"
+        remedy = "find who reaches its N4 address: nft list table inet nf_pfcp, tcpdump udp port 8805"
+        return AlarmEvent(REFUSED, f"{self._appliance}/{upf.name}", Severity.MAJOR, at, text, remedy)
 
     def _change(self, raised: Mapping[tuple[str, str], AlarmEvent], at: float) -> Iterator[AlarmEvent]:
         for key, alarm in raised.items():

@@ -7,11 +7,13 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core5g.open5gs import guard
 from core5g.open5gs.documents import Open5gsSection
 from core5g.open5gs.driver import Open5gsDriver, create
 from core5g.open5gs.units import curl_problem, unit_spec
@@ -103,6 +105,20 @@ def test_exactly_what_changed_restarts_and_undo_brings_the_file_before_back(benc
     bench.call(bench.take_back, undos)
     assert bench.driver.plan(bench.call(bench.driver.observe), before) == ()
     assert bench.starts() == {**dict.fromkeys(KINDS, 1), "upf": 3}
+
+
+def test_a_upf_that_is_opened_to_strangers_is_guarded_again_and_keeps_its_sessions(bench: Bench) -> None:
+    (upf,) = section("upf").functions
+    want = Open5gsSection(functions=(upf.model_copy(update={"peers": (IPv4Address("127.0.0.4"),)}),))
+    bench.call(bench.commit, want)
+    assert bench.call(guard.read) == {("127.0.0.1", "127.0.0.4")}
+    bench.node.shell("nft", "flush", "chain", "inet", "nf_pfcp", "n4")
+    (step,) = bench.driver.plan(bench.call(bench.driver.observe), want)
+    assert (step.summary, step.disruption) == ("UPF edge1: who may speak PFCP with it", "")
+    bench.call(bench.commit, want)
+    bench.call(bench.commit, section("upf"))
+    assert bench.call(guard.read) == frozenset()
+    assert bench.starts() == {"upf": 1}
 
 
 def test_a_step_that_was_cut_off_between_file_and_restart_is_repeated_whole(bench: Bench) -> None:
