@@ -13,6 +13,7 @@ from core5g.observation.packets import Reassembly, ends, gtpu, version
 from core5g.observation.sessions import Fteid
 from core5g.observation.taps import Copy, Tap
 from core5g.observation.tracker import Token, Wanted
+from core5g.pfcp.gtpu import GtpuError
 from nf.contracts.interception import ContentForm, Direction, LossPlace
 
 LOOPBACK = "lo"
@@ -115,7 +116,11 @@ class Copier:
         if copy.outgoing and interface == LOOPBACK:
             return  # it comes in there too
         whole = self._reassembly[interface].packet(copy.packet, time.monotonic())
-        tunnelled = gtpu(whole) if whole is not None else None
+        try:
+            tunnelled = gtpu(whole) if whole is not None else None
+        except GtpuError:
+            self._lost("n3", LossPlace.POINT, 1)
+            return
         if tunnelled is not None:
             end = Fteid(tunnelled.destination, tunnelled.teid)
             for token, session, direction in self._wanted.n3.get(end, ()):

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Network
 
 from core5g.observation.sessions import UeAddress
+from core5g.pfcp.gtpu import GtpuType, decode
 
 GTPU_PORT = 2152
-_G_PDU = 255
 _UDP = 17
 _MORE, _OFFSET = 0x2000, 0x1FFF
 _HELD, _HELD_OCTETS, _HELD_S = 256, 4 << 20, 30.0
@@ -47,29 +47,18 @@ def _prefix(first: bytes) -> IPv6Network:
 
 
 def gtpu(packet: bytes) -> Tunnelled | None:
-    """From a whole IPv4 packet; None for what is no G-PDU, or ends before it should."""
+    """From a whole IPv4 packet; None for what is no G-PDU. Raises GtpuError for what is no sound GTP-U."""
     if version(packet) != 4 or packet[9] != _UDP:
         return None
     head = (packet[0] & 0xF) * 4
     octets = packet[head : struct.unpack_from("!H", packet, 2)[0]]
     if len(octets) < 16 or struct.unpack_from("!H", octets, 2)[0] != GTPU_PORT:
         return None
-    flags, kind, length, teid = struct.unpack_from("!BBHI", octets, 8)
-    payload = octets[16 : 16 + length]
-    # Version 1, protocol type GTP; then sequence number, N-PDU number and a chain of extension headers (clause 5.2).
-    if flags >> 4 != 0b0011 or kind != _G_PDU or len(payload) != length:
+    length: int = struct.unpack_from("!H", octets, 10)[0]
+    found = decode(octets[8 : 16 + length])
+    if found.type != GtpuType.G_PDU or not found.payload:
         return None
-    at = 0
-    if flags & 0b111:
-        at = 4
-        following = payload[3] if len(payload) >= 4 and flags & 0b100 else 0
-        while following:
-            units = payload[at] if at < len(payload) else 0
-            if not units or at + 4 * units > len(payload):
-                return None
-            at += 4 * units
-            following = payload[at - 1]
-    return Tunnelled(IPv4Address(packet[16:20]), teid, payload[at:]) if at < len(payload) else None
+    return Tunnelled(IPv4Address(packet[16:20]), found.teid, found.payload)
 
 
 @dataclass(slots=True)

@@ -119,7 +119,7 @@ class Content:
 class LossPlace(Enum):
     KERNEL = "kernel"  # the copy did not fit the socket's buffer; of which order it was cannot be told
     QUEUE = "queue"  # the caller did not take it in time
-    POINT = "point"  # the interface was away or is another one now: what passed meanwhile was not seen
+    POINT = "point"  # the interface was away, or is another one now, or what passed could not be read as it should be
 
 
 @dataclass(frozen=True, slots=True, repr=False)

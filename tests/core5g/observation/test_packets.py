@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from ipaddress import IPv4Address, ip_address
 
@@ -16,6 +17,7 @@ from scapy.packet import Raw
 from core5g.observation.filters import EVERYTHING, MOST_INSTRUCTIONS, NOTHING, Instruction, assembled, by_teid, by_ue
 from core5g.observation.packets import Reassembly, ends, gtpu
 from core5g.observation.sessions import ue_addresses
+from core5g.pfcp.gtpu import GtpuError
 from tests.core5g.observation import world
 
 INNER = bytes(IP(src="10.45.0.2", dst="192.0.2.9") / UDP(sport=1, dport=2) / Raw(b"hello"))
@@ -76,7 +78,8 @@ def test_whatever_comes_is_passed_or_not(packet: bytes) -> None:
     passes(by_ue(ue_addresses(["10.45.0.2", "2001:db8::1"])), packet)
     passes(by_teid([1, 2]), packet)
     ends(packet)
-    gtpu(packet)
+    with contextlib.suppress(GtpuError):
+        gtpu(packet)
 
 
 def test_programs_are_never_longer_than_the_kernel_takes() -> None:
@@ -107,14 +110,20 @@ def test_gtpu_as_scapy_makes_it(tunnel: object) -> None:
     "octets",
     [
         world.gtpu(7, INNER)[:-1],  # ends before it should
-        b"\x30\x1a" + world.gtpu(7, INNER)[2:],  # an Error Indication
         b"\x20" + world.gtpu(7, INNER)[1:],  # GTP'
         struct.pack("!BBHI", 0x34, 255, 8, 7) + bytes((0, 0, 0, 0x85, 0, 0, 0, 0)),  # an extension without length
         struct.pack("!BBHI", 0x34, 255, 4, 7) + bytes((0, 0, 0, 0x85)),
     ],
 )
-def test_what_is_no_g_pdu_is_none(octets: bytes) -> None:
-    assert gtpu(world.udp("10.0.0.1", "10.0.0.2", octets, 2152)) is None
+def test_what_is_malformed_is_said_to_be(octets: bytes) -> None:
+    with pytest.raises(GtpuError):
+        gtpu(world.udp("10.0.0.1", "10.0.0.2", octets, 2152))
+
+
+def test_what_is_no_g_pdu_is_none() -> None:
+    error_indication = b"\x30\x1a" + world.gtpu(7, INNER)[2:]
+    assert gtpu(world.udp("10.0.0.1", "10.0.0.2", error_indication, 2152)) is None
+    assert gtpu(world.udp("10.0.0.1", "10.0.0.2", world.gtpu(7, INNER), 2153)) is None
 
 
 @given(st.integers(8, 400), st.randoms(use_true_random=False), st.binary(min_size=1, max_size=1500))
