@@ -120,7 +120,8 @@ class CoreWatch:
             yield from self._throughput(upf, readings.tuns, at)
             if (told := self._strangers(upf, readings.refused, at)) is not None:
                 raised[told.cause, told.object] = told
-            yield Sample("core5g.n4", at, {"point": "n4", "upf": upf.name}, {"refused": float(readings.refused)})
+            if upf.peers:
+                yield Sample("core5g.n4", at, {"point": "n4", "upf": upf.name}, {"refused": float(readings.refused)})
         yield from self._change(raised, at)
 
     def _alarms(self, function: ManagedFunction, reading: Reading, at: float) -> Iterator[AlarmEvent]:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from sys import intern
 
 from core5g.pfcp.ies import ApnDnn, FTeid, OuterHeaderCreation, SNssai, UeIpAddress, UserId, V, read
@@ -37,6 +37,10 @@ class Subscriber:
     def names(self) -> frozenset[str]:
         """By which a person or an operation may mean this UE."""
         return frozenset(name for name in (self.supi, self.ipv4, self.ipv6) if name)
+
+    def known_by(self) -> frozenset[str]:
+        """By which it is looked up: of IPv6 a UE has all of a /64 (TS 23.501 clause 5.8.2.2)."""
+        return self.names() | ({_prefix(self.ipv6)} if self.ipv6 else frozenset())
 
     def versions(self) -> frozenset[int]:
         return frozenset(version for version, address in ((4, self.ipv4), (6, self.ipv6)) if address)
@@ -152,6 +156,14 @@ def _s_nssai(value: bytes) -> str:
     return str(found) if found is not None else ""
 
 
+def _prefix(address: str) -> str:
+    """The /64 of an IPv6 address; what is none is left as it is."""
+    try:
+        return str(IPv6Network((int(IPv6Address(address)), 64), strict=False))
+    except ValueError:
+        return address
+
+
 def tunnel_of(fteid: FTeid | None, otherwise: IPv4Address | None = None) -> Tunnel | None:
     address = fteid.ipv4 if fteid is not None and fteid.ipv4 is not None else otherwise
     return (fteid.teid, address.packed) if fteid is not None and not fteid.choose and address is not None else None
@@ -177,7 +189,7 @@ class SessionTable:
         self._by_key[session.key] = session
         if not session.ended:
             self._by_up_seid[session.up_seid] = session
-            for name in session.whose.names():
+            for name in session.whose.known_by():
                 self._by_name[name] = session
 
     def end(self, session: Session) -> None:
@@ -185,7 +197,7 @@ class SessionTable:
         session.ended = True
         if self._by_up_seid.get(session.up_seid) is session:
             del self._by_up_seid[session.up_seid]
-        for name in session.whose.names():
+        for name in session.whose.known_by():
             if self._by_name.get(name) is session:
                 del self._by_name[name]
 
@@ -201,7 +213,7 @@ class SessionTable:
         return self._by_up_seid.get(seid)
 
     def by_name(self, name: str) -> Session | None:
-        return self._by_name.get(name)
+        return self._by_name.get(name) or (self._by_name.get(_prefix(name)) if ":" in name else None)
 
     def key_for(self, smf: str, seid: int) -> int:
         """The SMF's own SEID, unless a session of another SMF, or one that is not over at the edge, has it."""

@@ -100,14 +100,20 @@ def _means(ue: str, name: str) -> bool:
     if ue == name or _SUPI in {ue[:5], name[:5]}:
         return ue == name
     network, address = ip_network(ue), ip_address(name)
-    return network.version == address.version and address in network
+    own = ip_network((int(address), 64), strict=False) if address.version == 6 else ip_network(address)
+    return _meet(network, own)  # of IPv6 a UE has all of a /64
 
 
 def _overlap(left: str, right: str) -> bool:
     if _SUPI in {left[:5], right[:5]}:
         return left == right
-    one, other = ip_network(left), ip_network(right)
-    return one.version == other.version and one.overlaps(other)
+    return _meet(ip_network(left), ip_network(right))
+
+
+def _meet(one: Network, other: Network) -> bool:
+    if isinstance(one, IPv4Network):
+        return isinstance(other, IPv4Network) and one.overlaps(other)
+    return isinstance(other, IPv6Network) and one.overlaps(other)
 
 
 def _collapsed(networks: Iterable[Network], versions: frozenset[int]) -> Iterable[Network]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
@@ -18,7 +19,7 @@ from core5g.pfcp.proxy.driver import RUN, STOP, ProxyDriver
 from core5g.pfcp.proxy.engine import Proxy
 from core5g.pfcp.proxy.exchanges import FIRST_OWN, HOLD_S, Exchanges, spliced
 from core5g.pfcp.proxy.rulebook import RuleBook, begun
-from core5g.pfcp.proxy.sessions import packed, unpacked
+from core5g.pfcp.proxy.sessions import SessionTable, packed, unpacked
 from core5g.pfcp.proxy.stamps import Stamps
 from core5g.pfcp.proxy.store import Store, traffic_of
 from core5g.pfcp.proxy.telemetry import ProxyWatch
@@ -327,3 +328,15 @@ class TestPlan:
         spec = unit_spec(one, tmp_path, tmp_path)
         assert section_of(spec) == one
         assert section_of(None) is None
+
+
+def test_a_session_is_found_by_any_address_of_its_ipv6_prefix() -> None:
+    net = Net()
+    net.steered()
+    (session,) = net.proxy.table
+    session.whose = replace(session.whose, ipv6="2001:db8:45:1::1")
+    table = SessionTable([session])
+    assert table.by_name("2001:db8:45:1::1") is table.by_name("2001:db8:45:1::77") is table.by_name(UE) is session
+    assert table.by_name("2001:db8:45:2::1") is table.by_name("imsi-1") is table.by_name("::x") is None
+    table.end(session)
+    assert table.by_name("2001:db8:45:1::77") is None

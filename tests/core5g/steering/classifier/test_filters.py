@@ -79,3 +79,9 @@ def test_traffic_of_some_ues_concerns_no_others() -> None:
     assert one.may_meet(Traffic("s", (), ues=frozenset({"10.46.1.0/24"})))
     assert not one.may_meet(Traffic("s", (), ues=frozenset({"10.47.0.0/16", "imsi-2", "2001:db8::/64"})))
     assert Traffic("r", ()).concerns(frozenset())
+
+
+def test_of_ipv6_a_ue_has_a_whole_prefix() -> None:
+    for ue in ("2001:db8:45:1::77/128", "2001:db8:45:1::/64", "2001:db8:45::/48"):
+        assert Traffic("r", (), ues=frozenset({ue})).concerns(frozenset({"2001:db8:45:1::1"}))
+    assert not Traffic("r", (), ues=frozenset({"2001:db8:45:2::1/128"})).concerns(frozenset({"2001:db8:45:1::1"}))
