@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     parts = urlsplit(options.url)
-    host, port, path = parts.hostname or "", parts.port or 80, parts.path or "/"
+    host, port = parts.hostname or "", parts.port or 80
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     asked = Asked(time.time())
     ends = asked.last + options.seconds
     while not stopping and asked.last <= ends and time.time() < ends:
