@@ -1,8 +1,8 @@
 """What a viewer would notice, measured: `python -m lab.mobile.asking http://cdn.streamverse.test/ch1/master.m3u8 ...`.
 
-It asks for one small object again and again, each time by a new connection, as often as `--every` says and at once after
-a failure, until SIGTERM or `--seconds` are over. Then it prints JSON: answers, failures, and the longest time from one
-answer to the next, `stall_s`, with the moment at which that began.
+It asks for one small object again and again, each time by a new connection, as often as `--every` says and at once
+after a failure, until SIGTERM or `--seconds` are over. Then it prints JSON: answers, failures, and the longest time
+from one answer to the next, `stall_s`, with the moment at which that began.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The chapters of the demo that are about mobile people: what a UE asks of the CDN is answered by the near PoP's cache."""
+"""The chapters of the demo that are about mobile people: the near PoP's cache answers what a UE asks of the CDN."""
 
 from __future__ import annotations
 
