@@ -70,11 +70,13 @@ class TunDevice(DocumentModel):
 class N6NetworkSection(DocumentModel):
     """Section `n6-network`: where what UEs send comes out of the UPF, and its default exit.
 
+    gateway      the router behind `exit` that gets all that UEs send (IPv4); None: the appliance's own routes say
     masquerade   pools whose UEs leave by `exit` with its address (IPv4)
     """
 
     tuns: Annotated[tuple[TunDevice, ...], Field(min_length=1, max_length=MAX_SESSIONS)]
     exit: InterfaceName
+    gateway: Address | None = None
     masquerade: tuple[Prefix, ...] = ()
     mtu: Annotated[Whole, Field(ge=1280, le=9000)] = 1400
     requires: tuple[str, ...] = ()
