@@ -1,4 +1,4 @@
-"""One network with two UPFs for the tests of this folder, and a summary that says whose behaviour was seen."""
+"""One network with two UPFs for the tests of this folder. Each result is labelled with whose behaviour was seen."""
 
 from __future__ import annotations
 
@@ -108,17 +108,3 @@ def rows(shared_lab: Lab, _label: str, record_property: Callable[[str, object], 
 @pytest.fixture
 def translation() -> Translation:
     return Translation()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Each result with whose it is."""
-    lines = []
-    for outcome in ("passed", "failed", "error", "skipped"):
-        for report in terminalreporter.getreports(outcome):
-            label = dict(getattr(report, "user_properties", ())).get("conformance")
-            if label and (report.when == "call" or outcome != "passed"):
-                lines.append(f"{outcome.upper()} {label}: {report.nodeid}")
-    if lines:
-        terminalreporter.section("conformance of the UPF")
-        for line in lines:
-            terminalreporter.write_line(line)
