@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from core5g.documents import DnnName, FunctionKind, Prefix
-from nf.documents.model import DocumentModel, InterfaceName, Name, RuleError, Whole
+from nf.documents.model import Address, DocumentModel, InterfaceName, Name, RuleError, Whole
 from nf.documents.registry import Extension
 
 OPEN5GS, N6_NETWORK = "open5gs", "n6-network"
@@ -68,11 +68,13 @@ class TunDevice(DocumentModel):
 class N6NetworkSection(DocumentModel):
     """Section `n6-network`: where what UEs send comes out of the UPF, and its default exit.
 
+    gateway      the router behind `exit` that gets all that UEs send (IPv4); None: the appliance's own routes say
     masquerade   pools whose UEs leave by `exit` with its address (IPv4)
     """
 
     tuns: Annotated[tuple[TunDevice, ...], Field(min_length=1, max_length=MAX_SESSIONS)]
     exit: InterfaceName
+    gateway: Address | None = None
     masquerade: tuple[Prefix, ...] = ()
     mtu: Annotated[Whole, Field(ge=1280, le=9000)] = 1400
     requires: tuple[str, ...] = ()

@@ -127,6 +127,7 @@ def n6_network(core: Core5g, upf: Upf) -> N6NetworkSection:
     return N6NetworkSection(
         tuns=tuns,
         exit=upf.exit,
+        gateway=upf.gateway,
         masquerade=tuple(own) if upf.nat else (),
         mtu=core.mtu,
         requires=(interface_fact(upf.appliance, upf.exit),),

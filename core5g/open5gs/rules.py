@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from itertools import chain
 from typing import Final
 
-from core5g.documents import EQUIPMENT, Core5g, Network
+from core5g.documents import EQUIPMENT, Core5g, Network, Upf
 from core5g.open5gs.documents import MAX_SESSIONS
 from nf.documents.fleet import Appliance, Fleet
 from nf.documents.rules import unique, unknown
@@ -220,6 +220,8 @@ def upf_problems(core: Core5g, fleet: Fleet) -> Iterator[Problem]:
         names = [interface.name for interface in appliance.interfaces] if appliance is not None else []
         if appliance is not None and upf.exit not in names:
             yield unknown(f"interface of {upf.appliance}", f"{key}.exit", upf.exit, names)
+        elif appliance is not None and upf.gateway is not None:
+            yield from _gateway_problems(upf, appliance, f"{key}.gateway")
         subnets = sum(len(pools.get(dnn, ())) for dnn in upf.dnns)
         for what, count in (("DNNs, each with a TUN device", len(upf.dnns)), ("pools", subnets)):
             if count > MAX_SESSIONS:
@@ -234,6 +236,14 @@ def upf_problems(core: Core5g, fleet: Fleet) -> Iterator[Problem]:
         "name another UPF, or remove one of the two",
         ((f"{KEY}.classifiers[{n}].upf", one.upf, one.upf) for n, one in enumerate(core.classifiers)),
     )
+
+
+def _gateway_problems(upf: Upf, appliance: Appliance, key: str) -> Iterator[Problem]:
+    """It has to be a neighbour."""
+    face = next(one.address for one in appliance.interfaces if one.name == upf.exit)
+    if upf.gateway not in face.network or upf.gateway == face.ip:
+        rule = f"not a neighbour at {upf.exit}, which has {face}"
+        yield Problem(rule, f"name the router in {face.network}", key=key, value=str(upf.gateway))
 
 
 def missing_problems(core: Core5g) -> Iterator[Problem]:

@@ -1,4 +1,5 @@
-"""The driver of section `n6-network`: TUN devices, their gateways, forwarding, and masquerading at the default exit.
+"""The driver of section `n6-network`: TUN devices, their gateways, forwarding, the way to the default exit, and
+masquerading there.
 
 Forwarding of IPv4 is switched on for the TUN devices and the exit alone, so it leaves to the section `interfaces` what
 the machine does otherwise; IPv6 has one switch for all. Fact of each device: `<appliance>.tun.<name>`.
@@ -9,8 +10,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from core5g.open5gs.documents import N6NetworkSection
-from core5g.open5gs.n6 import nft
+from core5g.open5gs.n6 import nft, policy
 from core5g.open5gs.n6.maker import UNIT, TunMaker
+from core5g.open5gs.n6.policy import Policy, open_policies
 from core5g.open5gs.n6.state import Observed, differences, to_value, wanted_switches
 from core5g.open5gs.n6.tun import (
     IPV6_ALL,
@@ -40,6 +42,8 @@ class N6NetworkDriver:
         self._maker = TunMaker(context.run_dir, context.units)
         self.owns = Ownership(
             nft_tables=frozenset({f"{nft.FAMILY} {nft.TABLE}"}),
+            route_protocols=frozenset({policy.PROTOCOL, policy.ROUTE_TABLE}),
+            rule_priorities=frozenset({policy.PRIORITY}),
             paths=frozenset({self._maker.directory}),
             units=frozenset({UNIT}),
         )
@@ -48,7 +52,8 @@ class N6NetworkDriver:
         async with open_tuns() as kernel:
             links = await kernel.links()
         rules, strange = nft.read_rules(await nft.listed())
-        observed = Observed(links, rules, strange)
+        async with open_policies() as opened:
+            observed = Observed(links, rules, strange, await opened.read())
         value = to_value(observed, read_switch)
         up = (tun.name for tun in observed.tuns if tun.up and tun.addresses)
         return State(value, frozenset(tun_fact(self._appliance, name) for name in up))
@@ -103,7 +108,9 @@ class N6NetworkDriver:
             if (value := read_switch(name)) is not None
         }
         tuns: list[Json] = [link.to_json() for link in links.values() if link.ours]
-        return Undo(RESTORE, {"tuns": tuns, "switches": switches, "nft": await nft.listed_text()})
+        async with open_policies() as opened:
+            ways = (await opened.read()).to_json()
+        return Undo(RESTORE, {"tuns": tuns, "switches": switches, "nft": await nft.listed_text(), "policy": ways})
 
     async def apply(self, step: Step, context: Context) -> None:  # noqa: ARG002 - every call has its own time-out
         section = _from_step(step)
@@ -121,6 +128,8 @@ class N6NetworkDriver:
             for name, tun in wanted.items():
                 await kernel.set_addresses(links[name], tuple(map(str, tun.gateways)))
                 await kernel.set_link(links[name], up=True, mtu=section.mtu if section is not None else 0)
+        async with open_policies() as opened:
+            await opened.make(policy.wanted(section))
         await nft.load(nft.rules_of(section.masquerade, section.exit) if section is not None else ())
         # Last, so that nothing leaves before it is masqueraded.
         if section is not None:
@@ -144,6 +153,8 @@ class N6NetworkDriver:
             await self._maker.make(kernel, [name for name in before if name not in links])
             for name, one in before.items():
                 await _restore(kernel, name, one)
+        async with open_policies() as opened:
+            await opened.make(Policy.from_json(undo.data["policy"]))
         await nft.restore(str(undo.data.get("nft", "")))
         for name, value in switches.items():
             if read_switch(name) is not None:
@@ -196,7 +207,8 @@ def _summary(section: N6NetworkSection | None) -> str:
     if section is None:
         return "remove the UPF's TUN devices"
     names = ", ".join(f"{tun.name} ({tun.dnn})" for tun in section.tuns)
-    return f"{names}; default N6 by {section.exit}" + (" with its address" if section.masquerade else "")
+    onward = f"{section.exit} to {section.gateway}" if section.gateway is not None else section.exit
+    return f"{names}; default N6 by {onward}" + (" with its address" if section.masquerade else "")
 
 
 def _disruption(have: JsonObject | None, section: N6NetworkSection | None) -> str:

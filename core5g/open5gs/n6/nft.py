@@ -1,4 +1,8 @@
-"""The table `inet nf_n6`: what leaves the pools by the exit gets its address. In nft's JSON (libnftables-json(5))."""
+"""The table `inet nf_n6`: what leaves the pools by the exit gets its address. In nft's JSON (libnftables-json(5)).
+
+Answers come back through a connection's record, so what comes in by the exit is tracked, also where the appliance's
+firewall takes UDP and served ports out of tracking (a packet with a zone stays tracked, and the zone is the usual one).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,11 @@ from nf.errors import DriverError
 FAMILY: Final = "inet"
 TABLE: Final = "nf_n6"
 _CHAIN: Final = "leaving"
-_BASE: Final = {"type": "nat", "hook": "postrouting", "prio": 100}
+_TRACKED: Final = "answers"
+_BASES: Final = {
+    _CHAIN: {"type": "nat", "hook": "postrouting", "prio": 100},
+    _TRACKED: {"type": "filter", "hook": "prerouting", "prio": -310},
+}
 
 Rule = tuple[str, str]
 """(pool, exit)."""
@@ -31,13 +39,21 @@ def ruleset(rules: Sequence[Rule]) -> dict[str, Any]:
     # Added first, so that the deletion finds it.
     commands: list[dict[str, Any]] = [{"add": table}, {"delete": table}]
     if rules:
-        chain = {"chain": {"family": FAMILY, "table": TABLE, "name": _CHAIN, **_BASE, "policy": "accept"}}
-        commands += [{"add": table}, {"add": chain}, *({"add": {"rule": _rule(*rule)}} for rule in rules)]
+        place = {"family": FAMILY, "table": TABLE}
+        commands.append({"add": table})
+        for name, base in _BASES.items():
+            commands.append({"add": {"chain": {**place, "name": name, **base, "policy": "accept"}}})
+        for leaving in dict.fromkeys(leaving for _, leaving in rules):
+            commands.append({"add": {"rule": {**place, "chain": _TRACKED, "expr": _tracking(leaving)}}})
+        commands += [{"add": {"rule": {**place, "chain": _CHAIN, "expr": _expressions(*rule)}}} for rule in rules]
     return {"nftables": commands}
 
 
-def _rule(pool: str, leaving: str) -> dict[str, Any]:
-    return {"family": FAMILY, "table": TABLE, "chain": _CHAIN, "expr": _expressions(pool, leaving)}
+def _tracking(leaving: str) -> list[dict[str, Any]]:
+    return [
+        {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": leaving}},
+        {"mangle": {"key": {"ct": {"key": "zone"}}, "value": 0}},
+    ]
 
 
 def _expressions(pool: str, leaving: str) -> list[dict[str, Any]]:
@@ -52,23 +68,31 @@ def _expressions(pool: str, leaving: str) -> list[dict[str, Any]]:
 
 
 def read_rules(listing: object) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
-    """The rules that `nft -j list table` tells, and what in it is not ours, in words."""
+    """The rules that `nft -j list table` tells, those whose answers are tracked, and what in it is not ours, in words."""
     items = listing.get("nftables") if isinstance(listing, dict) else None
     found: list[Rule] = []
+    tracked: set[str] = set()
     strange: list[str] = []
     for item in items if isinstance(items, list) else ():
         for what, value in item.items() if isinstance(item, dict) else ():
-            if what == "chain" and (value.get("name") != _CHAIN or any(value.get(k) != v for k, v in _BASE.items())):
+            if what == "chain" and not _is_ours(value):
                 strange.append(f"chain {value.get('name')}")
             elif what == "rule":
-                rule = _read(value)
-                if rule is None:
-                    strange.append(f"rule {value.get('handle')} of chain {value.get('chain')}")
-                else:
+                if (rule := _read(value)) is not None:
                     found.append(rule)
+                elif (leaving := _read_tracking(value)) is not None:
+                    tracked.add(leaving)
+                else:
+                    strange.append(f"rule {value.get('handle')} of chain {value.get('chain')}")
             elif what not in {"metainfo", "table", "chain"}:
                 strange.append(f"{what} {value.get('name', '')}".strip())
-    return tuple(found), tuple(strange)
+    strange += [f"tracking at {name}" for name in sorted(tracked - {leaving for _, leaving in found})]
+    return tuple(rule for rule in found if rule[1] in tracked), tuple(strange)
+
+
+def _is_ours(chain: dict[str, Any]) -> bool:
+    base = _BASES.get(str(chain.get("name")))
+    return base is not None and all(chain.get(key) == value for key, value in base.items())
 
 
 def _read(value: dict[str, Any]) -> Rule | None:
@@ -80,6 +104,15 @@ def _read(value: dict[str, Any]) -> Rule | None:
         return rule if value["expr"] == _expressions(*rule) else None
     except (KeyError, IndexError, TypeError, ValueError):
         return None
+
+
+def _read_tracking(value: dict[str, Any]) -> str | None:
+    """The exit; None for a rule that is none of ours."""
+    try:
+        leaving = str(value["expr"][0]["match"]["right"])
+    except (KeyError, IndexError, TypeError):
+        return None
+    return leaving if value.get("chain") == _TRACKED and value["expr"] == _tracking(leaving) else None
 
 
 async def listed() -> Json:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core5g.open5gs.documents import N6NetworkSection
+from core5g.open5gs.n6 import policy
 from core5g.open5gs.n6.nft import Rule, rules_of
+from core5g.open5gs.n6.policy import Policy
 from core5g.open5gs.n6.tun import IPV6_ALL, Tun, forwarding
 from nf.contracts.json import Json, JsonObject
 
@@ -18,6 +20,7 @@ class Observed:
     links: Mapping[str, Tun]
     rules: tuple[Rule, ...] = ()
     strange: tuple[str, ...] = ()
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def tuns(self) -> tuple[Tun, ...]:
@@ -29,7 +32,7 @@ def to_value(observed: Observed, read: Callable[[str], str | None]) -> JsonObjec
 
     The kernel does not say for what a device is, so a DNN is no part of it.
     """
-    if not observed.tuns and not observed.rules and not observed.strange:
+    if not observed.tuns and not observed.rules and not observed.strange and observed.policy == Policy():
         return None
     tuns: list[Json] = [
         {"name": tun.name, "gateways": [*sorted(tun.addresses)], "mtu": tun.mtu, "up": tun.up, "tun": tun.tun}
@@ -40,6 +43,7 @@ def to_value(observed: Observed, read: Callable[[str], str | None]) -> JsonObjec
         "tuns": tuns,
         "masquerade": [[pool, leaving] for pool, leaving in observed.rules],
         "strange": [*observed.strange],
+        "policy": observed.policy.to_json(),
         "switches": [name for name in names if read(name) == "1"],
     }
 
@@ -76,6 +80,7 @@ def differences(have: JsonObject | None, want: N6NetworkSection | None) -> tuple
         told.append(f"other pools are masqueraded at {want.exit} than wanted")
     strange = have.get("strange")
     told += [f"{one} was added by hand" for one in (strange if isinstance(strange, list) else ())]
+    told += policy.differences(Policy.from_json(have["policy"]), want)
     on = have.get("switches")
     off = [name for name in wanted_switches(want) if name not in (on if isinstance(on, list) else ())]
     told += [f"net/{name} is off" for name in off]
