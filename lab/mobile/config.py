@@ -117,7 +117,8 @@ _MANDATORY = {
     "sgwu": (("gtpu", "server"), ("pfcp", "server")),
 }
 _DATABASE = ("udr", "hss", "pcrf")
-_SBI = ("nrf", "scp", "ausf", "udm", "udr", "pcf", "bsf", "nssf", "amf", "smf")
+_SBI = ("nrf", "scp", "ausf", "udm", "udr", "pcf", "bsf", "nssf", "amf")
+"""An SMF does without, as that of an EPC."""
 
 
 def refuse(data: dict[str, Any], kind: str) -> None:

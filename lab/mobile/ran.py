@@ -5,7 +5,8 @@ QFI, as gNBs send them (TS 38.415). Without a TUN a UE answers echo requests and
 device of the namespace this runs in, so that any program has the UE's address, and `--route PREFIX` (all, by default)
 leaves by it. `--control SOCKET`: JSON lines,
 `{"ue": "imsi-...", "act": "idle" | "active" | "handover" | "detach" | "stats"}`; `--ready FILE` is written once all UEs
-have their sessions. A UE whose downlink waits at the UPF is paged: `--page` asks the SMF for it.
+have their sessions. A UE whose downlink waits at the UPF is paged: `--page` asks the SMF for it. `--keep`: the gNB is
+there before the SMF is, and UEs whose sessions an SMF has lost get new ones.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from lab.mobile.config import ConfigError, Endpoint
 from lab.mobile.control import Control
 from lab.mobile.gtpu import Encapsulation
 from lab.mobile.icmp import echo_reply
+from lab.mobile.keeping import Keeper
 from lab.mobile.ngap import Gnb, NgapError
 from lab.mobile.plane import BATCH, open_tun, udp
 from lab.mobile.sctp import Association, SctpError
@@ -72,8 +74,18 @@ class Ran:
 
     def attach(self, supi: str, tun: str | None = None) -> Ue:
         """A UE with its session. Raises SmfError, ConfigError."""
-        ue = Ue(supi, self._new_teid())
-        made = self.smf.create({**self.asked, "supi": supi, "gnb": self._end(ue)})
+        return self.attached(self.smf.create(self.asking(supi)), tun)
+
+    def asking(self, supi: str) -> dict[str, Any]:
+        """What is asked of the SMF for a new session."""
+        return {**self.asked, "supi": supi, "gnb": {"address": self.address, "teid": self._new_teid()}}
+
+    def attached(self, made: dict[str, Any], tun: str | None = None) -> Ue:
+        """The UE of a session that the SMF has made; its last one is forgotten. Raises ConfigError."""
+        supi = str(made["supi"])
+        if supi in self.ues:
+            self._forget(self.ues[supi])
+        ue = Ue(supi, int(made["gnb"]["teid"]))
         ue.id, ue.addresses = made["id"], tuple(made["ue_ips"])
         ue.packed = frozenset(ip_address(text).packed for text in ue.addresses)
         ue.upf = (made["upf"]["address"], gtpu.PORT)
@@ -225,14 +237,22 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--route", action="append", default=[], help="prefix that leaves by the device; all by default")
     parser.add_argument("--control", type=Path, help="Unix socket")
     parser.add_argument("--ready", type=Path, help="file written once all UEs have their sessions: JSON")
+    parser.add_argument("--keep", action="store_true", help="never give up: attach, and attach again, as the SMF is there")
     parser.add_argument("--page", action="store_true", help="idle UEs come back when their downlink waits")
     return parser.parse_args(arguments)
 
 
+def _names(options: argparse.Namespace) -> dict[str, str | None]:
+    """SUPI -> its TUN, in the order of the UEs."""
+    return {
+        supi: None if options.tun is None else options.tun + (str(number) if number else "")
+        for number, supi in enumerate(supis(options.supi, options.ues))
+    }
+
+
 def _attached(ran: Ran, options: argparse.Namespace) -> list[dict[str, Any]]:
     told = []
-    for number, supi in enumerate(supis(options.supi, options.ues)):
-        name = None if options.tun is None else options.tun + (str(number) if number else "")
+    for supi, name in _names(options).items():
         ue = ran.attach(supi, name)
         told.append({"supi": supi, "id": ue.id, "ue_ips": ue.addresses, "tun": name, "teid": ue.teid})
     return told
@@ -259,12 +279,28 @@ def _signals() -> Callable[[], bool]:
     return lambda: stopping
 
 
-def _serve(ran: Ran, stopping: Callable[[], bool], *, page: bool) -> None:
-    """Its UEs leave at the end."""
+def _keeper(ran: Ran, options: argparse.Namespace) -> Callable[[], None]:
+    """What is done in the loop: UEs with new sessions take them. Raises ConfigError."""
+    names = _names(options)
+    keeper = Keeper(options.smf, tuple(names), ran.asking)
+    keeper.start()
+
+    def keep() -> None:
+        for made in keeper.found():
+            ue = ran.attached(made, names[str(made["supi"])])
+            sys.stderr.write(f"{ue.supi} has {', '.join(ue.addresses)} at the UPF {made['upf']['address']}\n")
+
+    return keep
+
+
+def _serve(ran: Ran, stopping: Callable[[], bool], keep: Callable[[], None] | None, *, page: bool) -> None:
+    """Its UEs leave at the end. Raises ConfigError."""
     page_at = time.monotonic()
     while not stopping():
         for key, _ in ran.selector.select(0.2):
             key.data()
+        if keep is not None:
+            keep()
         if page and time.monotonic() >= page_at:
             page_at = time.monotonic() + 0.5
             with contextlib.suppress(SmfError):
@@ -281,17 +317,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         association = None if options.amf is None else _set_up(options)
         asked = {"dnn": options.dnn, "pdn_type": options.pdn_type, "tac": options.tac}
         ran = Ran(options.address, SmfClient(options.smf), asked, options.route)
-        told = _attached(ran, options)
+        keep = _keeper(ran, options) if options.keep else None
+        told = _attached(ran, options) if keep is None else []
         if options.control is not None:
             Control(options.control, ran.selector, ran.act)
+        if options.ready is not None and keep is None:
+            made = options.ready.with_suffix(".new")
+            made.write_text(json.dumps(told), encoding="utf-8")
+            made.rename(options.ready)
+        _serve(ran, stopping, keep, page=options.page)
     except (ConfigError, SmfError, NgapError, SctpError) as error:
         sys.stderr.write(f"ERROR: {error}\n")
         return 1
-    if options.ready is not None:
-        made = options.ready.with_suffix(".new")
-        made.write_text(json.dumps(told), encoding="utf-8")
-        made.rename(options.ready)
-    _serve(ran, stopping, page=options.page)
     if association is not None:
         association.close()
     return 0

@@ -15,9 +15,10 @@ class SmfError(Exception):
 
 
 class SmfClient:
-    """`url`: of its metrics port. One connection, made anew when it was lost."""
+    """`url`: of its metrics port. One connection, made anew when it was lost. `limit_s`: of an answer."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, limit_s: float = _LIMIT_S) -> None:
+        self._limit_s = limit_s
         parts = urlsplit(url)
         self._where = (parts.hostname or "", parts.port or 9090)
         self._connection: http.client.HTTPConnection | None = None
@@ -48,7 +49,7 @@ class SmfClient:
         data = None if body is None else json.dumps(body)
         try:
             if self._connection is None:
-                self._connection = http.client.HTTPConnection(*self._where, timeout=_LIMIT_S)
+                self._connection = http.client.HTTPConnection(*self._where, timeout=self._limit_s)
             self._connection.request(method, path, data)
             answer = self._connection.getresponse()
             text = answer.read()

@@ -25,7 +25,7 @@ from nf.errors import DriverError
 PRIORITY: Final = 5406
 """Of the rules: after those that steer (5306), before the appliance's own routes (32766)."""
 ROUTE_TABLE: Final = 5406
-PROTOCOL: Final = 0x4E
+PROTOCOL: Final = 0x51
 
 _DEFAULT: Final = "0.0.0.0/0"
 _LAST: Final = 0xFFFF
