@@ -42,7 +42,7 @@ class Keeper:
         return made
 
     def look(self, known: bool) -> None:
-        """Once. `known`: sessions that are there are ours; if not, those of a gNB that was here before. Raises SmfError."""
+        """Once. `known`: sessions that are there are ours; if not, those of an earlier gNB. Raises SmfError."""
         there = {told["supi"]: told for told in self._smf.sessions()}
         for supi in self._supis:
             if supi in there and not known:

@@ -43,8 +43,8 @@ def ruleset(rules: Sequence[Rule]) -> dict[str, Any]:
         commands.append({"add": table})
         for name, base in _BASES.items():
             commands.append({"add": {"chain": {**place, "name": name, **base, "policy": "accept"}}})
-        for leaving in dict.fromkeys(leaving for _, leaving in rules):
-            commands.append({"add": {"rule": {**place, "chain": _TRACKED, "expr": _tracking(leaving)}}})
+        exits = dict.fromkeys(leaving for _, leaving in rules)
+        commands += [{"add": {"rule": {**place, "chain": _TRACKED, "expr": _tracking(leaving)}}} for leaving in exits]
         commands += [{"add": {"rule": {**place, "chain": _CHAIN, "expr": _expressions(*rule)}}} for rule in rules]
     return {"nftables": commands}
 
@@ -68,7 +68,7 @@ def _expressions(pool: str, leaving: str) -> list[dict[str, Any]]:
 
 
 def read_rules(listing: object) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
-    """The rules that `nft -j list table` tells, those whose answers are tracked, and what in it is not ours, in words."""
+    """The rules that `nft -j list table` tells whose answers are tracked, and what in it is not ours, in words."""
     items = listing.get("nftables") if isinstance(listing, dict) else None
     found: list[Rule] = []
     tracked: set[str] = set()
