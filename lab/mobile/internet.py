@@ -1,4 +1,4 @@
-"""The internet behind a default N6, as a lab has it: `python -m lab.mobile.internet --cdn 203.0.113.0/24=10.3.2.1 ...`.
+"""The internet behind a default N6, as the lab has it: `python -m lab.mobile.internet --cdn PREFIX=EDGE ...`.
 
 It has a host of its own, `--host`: its HTTP server names itself and who asks, and logs that to `--log` as JSON lines.
 It knows the CDN from afar: what is for the CDN's prefix goes by the router `--via` to another place's edge, whose

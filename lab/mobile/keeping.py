@@ -41,8 +41,8 @@ class Keeper:
             made.append(self._found.get())
         return made
 
-    def look(self, known: bool) -> None:
-        """Once. `known`: sessions that are there are ours; if not, those of an earlier gNB. Raises SmfError."""
+    def look(self, *, known: bool) -> None:
+        """Once. `known`: sessions that are there are ours, not of a gNB that was here before. Raises SmfError."""
         there = {told["supi"]: told for told in self._smf.sessions()}
         for supi in self._supis:
             if supi in there and not known:
@@ -54,7 +54,7 @@ class Keeper:
         known = False
         while True:
             try:
-                self.look(known)
+                self.look(known=known)
                 known = True
                 self._tell("")
             except SmfError as error:

@@ -237,7 +237,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--route", action="append", default=[], help="prefix that leaves by the device; all by default")
     parser.add_argument("--control", type=Path, help="Unix socket")
     parser.add_argument("--ready", type=Path, help="file written once all UEs have their sessions: JSON")
-    parser.add_argument("--keep", action="store_true", help="attach, and attach again, as the SMF is there")
+    parser.add_argument(
+        "--keep", action="store_true", help="never give up: attach, and attach again, as the SMF is there"
+    )
     parser.add_argument("--page", action="store_true", help="idle UEs come back when their downlink waits")
     return parser.parse_args(arguments)
 

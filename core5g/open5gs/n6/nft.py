@@ -44,8 +44,10 @@ def ruleset(rules: Sequence[Rule]) -> dict[str, Any]:
         for name, base in _BASES.items():
             commands.append({"add": {"chain": {**place, "name": name, **base, "policy": "accept"}}})
         exits = dict.fromkeys(leaving for _, leaving in rules)
-        commands += [{"add": {"rule": {**place, "chain": _TRACKED, "expr": _tracking(leaving)}}} for leaving in exits]
-        commands += [{"add": {"rule": {**place, "chain": _CHAIN, "expr": _expressions(*rule)}}} for rule in rules]
+        written = [(_TRACKED, _tracking(leaving)) for leaving in exits] + [
+            (_CHAIN, _expressions(*one)) for one in rules
+        ]
+        commands += [{"add": {"rule": {**place, "chain": chain, "expr": expr}}} for chain, expr in written]
     return {"nftables": commands}
 
 
@@ -68,7 +70,7 @@ def _expressions(pool: str, leaving: str) -> list[dict[str, Any]]:
 
 
 def read_rules(listing: object) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
-    """The rules that `nft -j list table` tells whose answers are tracked, and what in it is not ours, in words."""
+    """The rules that `nft -j list table` tells and whose answers are tracked, and what is not ours, in words."""
     items = listing.get("nftables") if isinstance(listing, dict) else None
     found: list[Rule] = []
     tracked: set[str] = set()

@@ -1,8 +1,7 @@
 """The default N6 of UEs: whatever routes the appliance has itself, what comes in by a TUN device goes to the gateway.
 
-One policy rule for each TUN device leads to a table of our own. There the pools lead back to their devices, so that
-UEs reach one another, all else to the gateway, and while the exit is down nowhere: a UE never enters the operator's
-network.
+One policy rule for each TUN device leads to a table of our own. There the pools lead back to their devices, so that UEs
+reach one another, all else to the gateway, and while the exit is down nowhere: no UE enters the operator's network.
 The rule makes the reverse path filter (RFC 3704) accept answers too, since the kernel asks that as if by the device.
 IPv4; what UEs send by IPv6 follows the appliance's routes.
 """
@@ -101,8 +100,8 @@ class Policies:
                 tuns.add(str(message.get_attr("FRA_IIFNAME") or ""))
         async for message in await self._route.get_routes(family=AF_INET, table=ROUTE_TABLE):
             if message.get_attr("RTA_TABLE") == ROUTE_TABLE:
-                prefix = message.get_attr("RTA_DST")
-                destination = f"{prefix}/{message['dst_len']}" if prefix else _DEFAULT
+                network = message.get_attr("RTA_DST")
+                destination = f"{network}/{message['dst_len']}" if network else _DEFAULT
                 interface = "" if message["type"] == _UNREACHABLE else names.get(message.get_attr("RTA_OIF"), "?")
                 routes.add(Route(destination, str(message.get_attr("RTA_GATEWAY") or ""), interface))
         return Policy(frozenset(tuns), frozenset(routes))

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,6 +41,7 @@ def section(*dnns: str, **changes: Any) -> N6NetworkSection:
             for number, dnn in enumerate(named)
         ],
         "exit": "eth1",
+        "gateway": "192.0.2.2",
         "masquerade": [f"10.{45 + number}.0.0/16" for number, _ in enumerate(named)],
         "provides": [f"u.tun.ogstun{number + 1 if number else ''}" for number, _ in enumerate(named)],
         "requires": ["u.interface.eth1"],
@@ -152,6 +154,15 @@ BY_HAND = [
     (("ip", "link", "set", "ogstun", "mtu", "1300"), "ogstun has an MTU of 1300, not 1400"),
     (("ip", "link", "del", "ogstun"), "the UPF has no TUN device|ogstun is not there"),
     (("nft", "flush", "table", "inet", "nf_n6"), "other pools are masqueraded"),
+    (("nft", "flush", "chain", "inet", "nf_n6", "answers"), "other pools are masqueraded"),
+    (("ip", "rule", "del", "pref", "5406"), "what comes in by ogstun does not go to 192.0.2.2"),
+    (("ip", "rule", "add", "pref", "5406", "iif", "eth1", "lookup", "5406"), "eth1 has a way out that is not wanted"),
+    (
+        ("ip", "route", "del", "default", "via", "192.0.2.2", "table", "5406"),
+        "the UEs' route by 192.0.2.2 is not there",
+    ),
+    (("ip", "route", "add", "10.9.0.0/16", "dev", "eth1", "table", "5406"), "the UEs' route by eth1 is not wanted"),
+    (("ip", "link", "set", "eth1", "down"), "the UEs' route by 192.0.2.2 is not there"),
     (("nft", "add", "chain", "inet", "nf_n6", "mine"), "chain mine was added by hand"),
     (("nft", "add", "rule", "inet", "nf_n6", "leaving", "counter"), "rule .* was added by hand"),
     (("sh", "-c", "echo 0 >/proc/sys/net/ipv4/conf/eth1/forwarding"), "net/ipv4/conf/eth1/forwarding is off"),
@@ -165,6 +176,7 @@ def test_a_change_by_hand_is_drift_and_is_taken_back(node: Node, driver: Driver)
         node.shell(*command)
         drift = node.call(driver.verify, section(), context(0.0))
         assert [line for line in drift.differences if re.match(told, line)], drift
+        node.shell("ip", "link", "set", "eth1", "up")  # which is for the section `interfaces` to do
         node.call(commit, driver, section())
         assert node.call(driver.verify, section(), context()).differences == ()
 
@@ -261,6 +273,13 @@ def test_what_a_ue_sends_leaves_and_the_answer_comes_back(
     network: dict[str, Node], ue: str, server: str, seen: str
 ) -> None:
     """IPv4 with the address of the exit; IPv6 with the UE's own."""
+    senders, packet = asked(network, ue, server)
+    assert senders == {seen}
+    assert socket.inet_pton(socket.AF_INET6 if ":" in ue else socket.AF_INET, ue) in packet
+
+
+def asked(network: dict[str, Node], ue: str, server: str) -> tuple[set[str], bytes]:
+    """Who the server saw, and what came back to the UE."""
     node, internet = network["u"], network["i"]
     node.call(commit, create(node.context()), section())
     family = socket.AF_INET6 if ":" in ue else socket.AF_INET
@@ -304,10 +323,53 @@ def test_what_a_ue_sends_leaves_and_the_answer_comes_back(
         served = internet.start(echo)
         packet = node.call(ask, timeout_s=90.0)
         served.cancel()
-        assert set(senders) == {seen}
-        assert socket.inet_pton(family, ue) in packet
     finally:
         listener.close()
+    return set(senders), packet
+
+
+def test_it_goes_to_the_gateway_whatever_routes_and_firewall_say(network: dict[str, Node]) -> None:
+    """UDP that the firewall does not track, a strict filter of reverse paths, and a route of the appliance's own."""
+    node, internet = network["u"], network["i"]
+    internet.shell("ip", "address", "add", "198.51.100.1/32", "dev", "lo")
+    node.shell("ip", "route", "add", "blackhole", "198.51.100.0/24")
+    node.shell("sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/eth1/rp_filter")
+    chain = "chain in { type filter hook prerouting priority raw; iifname eth1 meta l4proto udp notrack; }"
+    node.shell("nft", f"table inet wall {{ {chain} }}")
+    senders, packet = asked(network, "10.45.0.2", "198.51.100.1")
+    assert senders == {"192.0.2.1"}
+    assert socket.inet_aton("10.45.0.2") in packet
+
+
+def test_while_the_exit_is_down_a_ue_goes_nowhere(network: dict[str, Node], driver: Driver) -> None:
+    node = network["u"]
+    node.call(commit, driver, section())
+    node.shell("ip", "route", "add", "default", "via", "192.0.2.2", "table", "main")
+    node.shell("ip", "route", "del", "default", "via", "192.0.2.2", "table", "5406")
+    entering = ("ip", "netns", "exec", node.namespace)
+    found = subprocess.run(
+        [*entering, "ip", "route", "get", "198.51.100.1", "from", "10.45.0.2", "iif", "ogstun"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode != 0, found.stdout
+
+
+def test_ues_reach_one_another(node: Node, driver: Driver) -> None:
+    node.call(commit, driver, section())
+    told = node.shell("ip", "route", "get", "10.45.0.3", "from", "10.45.0.2", "iif", "ogstun")
+    assert "dev ogstun" in told
+
+
+def test_without_a_gateway_the_routes_of_the_appliance_hold(node: Node, driver: Driver) -> None:
+    node.call(commit, driver, section())
+    before = snapshot(node)
+    undos = node.call(applied, driver, section(gateway=None))
+    assert "5406" not in node.shell("ip", "rule")
+    assert node.shell("ip", "route", "show", "table", "all").count("proto 81") == 0
+    node.call(undone, driver, undos)
+    assert snapshot(node) == before
 
 
 def test_the_drivers_of_addresses_and_of_the_upf_leave_each_other_alone(node: Node, driver: Driver) -> None:

@@ -112,8 +112,10 @@ def test_the_network_behind_a_upf() -> None:
     assert (tun.name, tun.dnn) == ("ogstun", "internet")
     assert [str(gateway) for gateway in tun.gateways] == ["10.45.0.1/16", "2001:db8:45::1/48"]
     assert section.masquerade == (ip_network("10.45.0.0/16"),)
-    assert section.exit == "eth3"
+    assert (section.exit, section.gateway) == ("eth3", None)
     data = core_data()
+    data["upfs"][1]["gateway"] = "10.3.1.2"
+    assert str(n6(planned(data), "pop1").gateway) == "10.3.1.2"
     data["upfs"][1]["nat"] = False
     assert n6(planned(data), "pop1").masquerade == ()
 
@@ -220,6 +222,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"upfs": upf(dnns=["internet", "internet"])}, "upfs[0].dnns[1]", "named twice"),
     ({"upfs": upf(tacs=[99])}, "upfs[0].tacs[0]", "no such TAC"),
     ({"upfs": upf(exit="eth9")}, "upfs[0].exit", "no such interface of c2"),
+    ({"upfs": upf(gateway="10.3.1.2")}, "upfs[0].gateway", "not a neighbour at eth1"),
+    ({"upfs": upf(gateway="10.1.0.2")}, "upfs[0].gateway", "not a neighbour at eth1"),
     (
         {
             "networks": [{"dnn": dnn, "pools": [f"10.{100 + n}.0.0/16"]} for n, dnn in enumerate(DNNS)],
