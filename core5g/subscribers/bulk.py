@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core5g.subscribers import columns
 from core5g.subscribers.opening import (
     SECRETS,
     DatabaseOption,
@@ -159,6 +158,8 @@ def _json_text(found: list[dict[str, Any]]) -> str:
 
 
 def _csv_text(found: list[dict[str, Any]]) -> str:
+    from core5g.subscribers import columns
+
     rows = [columns.cells_of(one) for one in found]
     names = columns.header(rows) or ("imsi",)
     buffer = io.StringIO()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core5g.subscribers import bulk, columns
+from core5g.subscribers import bulk
 from core5g.subscribers.opening import (
     SECRETS,
     DatabaseOption,
@@ -43,6 +43,8 @@ app.command("seal")(bulk.seal)
 
 def settable(incomplete: str) -> list[str]:
     """Completion."""
+    from core5g.subscribers import columns
+
     names = [name for name in columns.known() if name not in (*columns.SECURITY, "imsi")]
     return [f"{name}=" for name in names if name.startswith(incomplete)]
 
@@ -136,6 +138,7 @@ def show(
 ) -> None:
     """Everything of a subscriber but its keys."""
     from core5g.open5gs.subscribers_shape import data_of
+    from core5g.subscribers import columns
 
     client = CLIENT.get()
     with Place(fleet, database, plmn, secrets, profile).open() as there:
@@ -169,6 +172,7 @@ def add(
 ) -> None:
     """A new subscriber. What is not said: the core's first DNN and slice, 5QI 9, 1 Gbit/s."""
     from core5g.open5gs.subscribers_shape import data_of, new_document
+    from core5g.subscribers import columns
 
     given = _cells(cells or [], "subscriber add")
     place = Place(fleet, database, plmn, secrets, profile)
@@ -201,6 +205,7 @@ def set_columns(
 ) -> None:
     """Change a subscriber; the rest stays, its sequence number always. `COLUMN=` takes something away."""
     from core5g.open5gs.subscribers_shape import data_of
+    from core5g.subscribers import columns
 
     given = _cells(cells or [], "subscriber set")
     if "sqn" in given:
@@ -267,6 +272,8 @@ def _tell(data: dict[str, Any], text: str, *, json: bool) -> None:
 
 def _cells(given: list[str], command: str) -> dict[str, str]:
     """Raises InputError, which quotes no value."""
+    from core5g.subscribers import columns
+
     found: dict[str, str] = {}
     for one in given:
         name, equals, value = one.partition("=")
@@ -286,6 +293,7 @@ def _cells(given: list[str], command: str) -> dict[str, str]:
 
 def _read_keys(path: Path | None) -> dict[str, Any]:
     """Raises InputError, which quotes nothing."""
+    from core5g.subscribers import columns
     from nf.trust.files import read_private
 
     if path is None:

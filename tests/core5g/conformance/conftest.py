@@ -1,4 +1,4 @@
-"""One network with two UPFs for the tests of this folder, and a summary that says whose behaviour was seen."""
+"""One network with two UPFs for the tests of this folder. Each result is labelled with whose behaviour was seen."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from tests.core5g.conformance.replay import Caller, Translation
 
 UNVERIFIED = "UNVERIFIED ON REAL OPEN5GS"
 VERIFIED = "on the daemons of NF_OPEN5GS_BIN"
+UPF = "10.50.0.7"
+UPFS = {UPF: "upf", "10.50.0.8": "edge"}
 
 
 @dataclass
@@ -36,8 +38,8 @@ def upf_binary() -> Path:
 def network(require_root: Callable[[], None]) -> Iterator[Network]:
     require_root()
     with Network() as made:
-        made.upf_namespace("upf", "10.50.0.7")
-        made.upf_namespace("edge", "10.50.0.8")
+        for address, name in UPFS.items():
+            made.upf_namespace(name, address)
         yield made
 
 
@@ -48,16 +50,23 @@ def _label(upf_binary: Path, request: pytest.FixtureRequest) -> str:
 
 @contextlib.contextmanager
 def _running(network: Network, folder: Path) -> Iterator[Lab]:
-    """Two fresh UPFs; ready when each refuses a tunnel that is not there."""
+    """A fresh UPF, and the edge as soon as somebody calls it; ready when they refuse a tunnel that is not there."""
     callers: list[Caller] = []
+    started: set[str] = set()
     with contextlib.ExitStack() as stack:
-        for name, address in (("upf", "10.50.0.7"), ("edge", "10.50.0.8")):
-            text = UPF_YAML.format(address=address, log=folder / f"{name}.log")
-            stack.enter_context(daemon(network.namespaces[name], "upf", text, folder))
-        gnb = Gnb("10.50.0.2", "10.50.0.7")
+        gnb = Gnb("10.50.0.2", UPF)
         stack.callback(gnb.close)
 
-        def caller(address: str, upf: str = "10.50.0.7") -> Caller:
+        def start(address: str) -> None:
+            name = UPFS[address]
+            text = UPF_YAML.format(address=address, log=folder / f"{name}.log")
+            stack.enter_context(daemon(network.namespaces[name], "upf", text, folder))
+            started.add(address)
+            _ready(gnb, address)
+
+        def caller(address: str, upf: str = UPF) -> Caller:
+            if upf not in started:
+                start(upf)
             found = next((c for c in callers if c.address == address and c.upf[0] == upf), None)
             if found is None:
                 found = Caller(address, upf)
@@ -65,22 +74,21 @@ def _running(network: Network, folder: Path) -> Iterator[Lab]:
                 stack.callback(found.close)
             return found
 
-        for address in ("10.50.0.7", "10.50.0.8"):
-            _ready(gnb, address)
-        gnb.upf = ("10.50.0.7", 2152)
+        start(UPF)
         yield Lab(network, gnb, caller)
 
 
 def _ready(gnb: Gnb, address: str) -> None:
     gnb.upf = (address, 2152)
     deadline = time.monotonic() + LIMIT_S
-    while True:
+    answered = False
+    while not answered:
         until(deadline)
         gnb.send(0xDEAD, echo("10.45.0.2", "203.0.113.10"))
         with contextlib.suppress(TimeoutError):
-            if gnb.receive(0.3)[0].type == 26:
-                gnb.pending()
-                return
+            answered = gnb.receive(0.3)[0].type == 26
+    gnb.pending()
+    gnb.upf = (UPF, 2152)
 
 
 @pytest.fixture
@@ -108,17 +116,3 @@ def rows(shared_lab: Lab, _label: str, record_property: Callable[[str, object], 
 @pytest.fixture
 def translation() -> Translation:
     return Translation()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Each result with whose it is."""
-    lines = []
-    for outcome in ("passed", "failed", "error", "skipped"):
-        for report in terminalreporter.getreports(outcome):
-            label = dict(getattr(report, "user_properties", ())).get("conformance")
-            if label and (report.when == "call" or outcome != "passed"):
-                lines.append(f"{outcome.upper()} {label}: {report.nodeid}")
-    if lines:
-        terminalreporter.section("conformance of the UPF")
-        for line in lines:
-            terminalreporter.write_line(line)

@@ -211,7 +211,12 @@ sys.exit(cli.main(sys.argv[2:]))
 
 @pytest.mark.parametrize(
     ("kind", "victim"),
-    [("replica set", "database"), ("standalone", "database"), ("replica set", "nf"), ("standalone", "nf")],
+    [
+        ("replica set", "database"),
+        ("standalone", "nf"),
+        pytest.param("standalone", "database", marks=pytest.mark.soak),
+        pytest.param("replica set", "nf", marks=pytest.mark.soak),
+    ],
 )
 def test_killed_in_the_middle_of_a_batch(opened: Open, tmp_path: Path, name: str, kind: str, victim: str) -> None:
     """The database keeps what it has written; a transaction that `nf` left open holds nobody up."""
