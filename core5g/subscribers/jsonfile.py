@@ -98,7 +98,7 @@ def items(source: Source) -> Iterator[Item]:
     rest = text[offset + 1 :].strip()
     if rest != ("}" if head else ""):
         remedy = "write one } behind it, which ends the file" if head else "remove it"
-        yield Item(offset + 1, rule="something else stands behind the list", remedy=remedy)
+        yield Item(offset + 1, rule="there is more behind the list", remedy=remedy)
 
 
 def _end(text: str, offset: int) -> int:
