@@ -63,7 +63,8 @@ def _network(value: object) -> object:
             return ip_network(value)
     except ValueError as error:
         if "host bits" in str(error):
-            raise RuleError("the address has bits beyond its prefix length", "clear them: 10.45.0.0/16") from None
+            cleared = ip_network(str(value), strict=False)
+            raise RuleError("the address has bits beyond its prefix length", f"clear them: {cleared}") from None
     raise RuleError("must be an IP prefix", "write it as 203.0.113.0/24 or 2001:db8:cd::/48")
 
 

@@ -123,7 +123,7 @@ def twin_problems(core: Core5g) -> Iterator[Problem]:
     yield from unique(
         "this appliance has a function of this kind already: {first}",
         "place it on another appliance: each runs one of a kind",
-        ((f"{KEY}.functions[{n}].appliance", (f.kind, f.appliance), f.kind) for n, f in enumerate(core.functions)),
+        ((f"{KEY}.functions[{n}].appliance", (f.kind, f.appliance), f.appliance) for n, f in enumerate(core.functions)),
     )
     yield from unique(
         "this appliance has a UPF already: {first}",
@@ -266,4 +266,5 @@ def missing_problems(core: Core5g) -> Iterator[Problem]:
             "a database is mongodb://HOST:PORT/NAME, and its credentials are named, never written",
             "write it as mongodb://secret:core5g-db@10.0.0.9:27017/open5gs",
             key=f"{KEY}.database",
+            value="[removed]",  # there may be a password in it
         )

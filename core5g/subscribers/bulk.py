@@ -98,7 +98,12 @@ def import_subscribers(
         client.print_json({"file": str(file), "subscribers": total, **outcome.to_json()})
         return
     parts = [f"{count} {name}" for name, count in outcome.to_json().items() if count]
-    client.say(f"{file}: {', '.join(parts) or 'no subscribers'}; {prepared.count} batches, PLMN {prepared.scope}")
+    batches = _counted(prepared.count, "batch", "batches")
+    client.say(f"{file}: {', '.join(parts) or 'no subscribers'}; {batches}, PLMN {prepared.scope}")
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 @contextmanager
@@ -143,7 +148,8 @@ def export_subscribers(
         else:
             CLIENT.get().say(f"{file}: {len(found)} subscribers of PLMN {there.scope}, without keys")
     if chosen is Format.CSV and rules:
-        typer.echo(f"note: {rules} sessions have PCC rules, for which a table has no columns: --format json", err=True)
+        where = _counted(rules, "session", "sessions")
+        typer.echo(f"note: {where} with PCC rules, for which a table has no columns: --format json", err=True)
 
 
 def _all(there: SubscriberDatabase) -> Iterator[dict[str, Any]]:

@@ -216,12 +216,12 @@ def set_columns(
     core = place.core()
     security = {} if keys is None else _read_keys(keys)
     with place.open(core) as there:
-        data = columns.fill(data_of(there.get(imsi)), given)
-        judged = _judged(data, security, core, there, opener=(seal_key, secrets))
+        before = data_of(there.get(imsi))
+        judged = _judged(columns.fill(before, given), security, core, there, opener=(seal_key, secrets))
         with _writing(judged, there):
             changed = there.change(judged.subscriber, judged.keys)
         now = data_of(there.get(imsi))
-    text = f"changed: {', '.join(_plain(changed))}" if changed else "it is so already"
+    text = f"changed: {', '.join(_columns(before, now, changed))}" if changed else "it is so already"
     _tell({**now, "changed": _plain(changed)}, f"{imsi}: {text}", json=json)
     if changed and not json:
         CLIENT.get().say("it holds from the next registration and the next sessions on")
@@ -230,6 +230,13 @@ def set_columns(
 def _plain(changed: tuple[str, ...]) -> list[Any]:
     """Names of what Open5GS keeps; of keys, only that they are others."""
     return sorted({"keys" if name.startswith("security.") else name for name in changed})
+
+
+def _columns(before: dict[str, Any], now: dict[str, Any], changed: tuple[str, ...]) -> list[str]:
+    """The same in the words of the command line."""
+    old, new = columns.cells_of(before), columns.cells_of(now)
+    found = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return found + ["keys"] * any(name.startswith("security.") for name in changed) or _plain(changed)
 
 
 @app.command()

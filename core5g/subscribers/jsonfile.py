@@ -97,7 +97,8 @@ def items(source: Source) -> Iterator[Item]:
         offset = offset if closed else _skip(text, offset + 1)
     rest = text[offset + 1 :].strip()
     if rest != ("}" if head else ""):
-        yield Item(offset + 1, rule="there is more behind the list", remedy="remove what is not of the list")
+        remedy = "write one } behind it, which ends the file" if head else "remove it"
+        yield Item(offset + 1, rule="there is more behind the list", remedy=remedy)
 
 
 def _end(text: str, offset: int) -> int:

@@ -219,7 +219,7 @@ def _table(name: str, number: int, raw: str) -> _Table:
         place = _cell_start(raw, index, delimiter)
         if columns.place_of(column) is None:
             found.append(
-                Problem("no such column", columns.suggestion(column), name, number, place, value=shown(column))
+                Problem("no such column", columns.suggestion(column), name, number, place, "header", shown(column))
             )
         elif column in names[:index]:
             found.append(Problem("the column stands there twice", "remove one", name, number, place, column))

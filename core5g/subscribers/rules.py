@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
 from core5g.documents import Core5g, Network, Slice
+from core5g.subscribers import columns
 from core5g.subscribers.documents import SubscribedSession, Subscriber
 from core5g.subscribers.keys import Keys, Opener, check
 from core5g.subscribers.reading import Entry, File
@@ -96,7 +97,10 @@ def judge_entry(
 
 def _violation(name: str, entry: Entry, violation: Violation) -> Problem:
     value = None if violation.at_key else _at(entry.data, violation.loc)
-    return problem(name, entry, violation.loc, violation.rule, violation.remedy, value=value)
+    remedy = violation.remedy
+    if violation.at_key and len(violation.loc) == 1 and entry.cells is None:
+        remedy = nearest(str(violation.loc[0]), (*columns.OWN, "security", "sessions"))  # keys stand apart
+    return problem(name, entry, violation.loc, violation.rule, remedy, value=value)
 
 
 def _at(data: object, loc: Loc) -> object:

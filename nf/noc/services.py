@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from nf.clock import Clock
 from nf.contracts.json import JsonObject, canonical
 from nf.contracts.noc_client import NodeOutcome, OperationOutcome
 from nf.contracts.service import Caller, Committed, Note, Progress, Service, silent
-from nf.documents.model import DocumentModel
+from nf.documents.model import DocumentModel, RuleError
 from nf.errors import DeniedError, IdentityError, InputError, IntegrityError, NfError, NotFoundError
 from nf.noc.fleet_operations import DONE, Event
 from nf.noc.node import Node
@@ -74,9 +75,17 @@ def parse_settings(service: Service, data: object) -> DocumentModel:
     try:
         return service.settings.model_validate(data)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors())
+        wrong = "; ".join(map(_told, error.errors()))
         known = ", ".join(field.alias or name for name, field in service.settings.model_fields.items())
         raise InputError(wrong[:1000], where=service.name, remedy=f"it takes: {known}") from None
+
+
+def _told(error: ErrorDetails) -> str:
+    place = ".".join(map(str, error["loc"])) or "settings"
+    rule = error.get("ctx", {}).get("error")
+    if isinstance(rule, RuleError):
+        return f"{place}: {rule.rule}; {rule.remedy}"
+    return f"{place}: {'no such setting' if error['type'] == 'extra_forbidden' else error['msg']}"
 
 
 async def read_settings(store: Store, name: str) -> JsonObject | None:
