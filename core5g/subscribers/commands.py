@@ -234,6 +234,8 @@ def _plain(changed: tuple[str, ...]) -> list[Any]:
 
 def _columns(before: dict[str, Any], now: dict[str, Any], changed: tuple[str, ...]) -> list[str]:
     """The same in the words of the command line."""
+    from core5g.subscribers import columns
+
     old, new = columns.cells_of(before), columns.cells_of(now)
     found = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     return found + ["keys"] * any(name.startswith("security.") for name in changed) or _plain(changed)
