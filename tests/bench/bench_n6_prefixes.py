@@ -10,7 +10,8 @@ import threading
 import time
 from ipaddress import IPv4Network
 
-from core5g.steering.n6 import nft, reading, render
+from core5g import nftables
+from core5g.steering.n6 import reading, render
 from core5g.steering.n6.documents import N6Section
 from tests.bench.harness import Benchmark
 
@@ -30,12 +31,12 @@ async def _applied(section: N6Section) -> float:
     """Seconds that the transaction took."""
     commands = render.table_commands(section, ())
     start = time.perf_counter()
-    await nft.transact(commands, where="bench")
+    await nftables.transact(commands, where="bench")
     took = time.perf_counter() - start
-    listed = await nft.listed("table", render.FAMILY, render.TABLE)
+    listed = await nftables.listed("table", render.FAMILY, render.TABLE)
     assert listed is not None
     assert reading.prefixes_of(listed) == section.prefixes
-    await nft.transact(render.delete_commands(), where="bench")
+    await nftables.transact(render.delete_commands(), where="bench")
     return took
 
 
