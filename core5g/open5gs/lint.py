@@ -106,8 +106,21 @@ def unmatched_warnings(core: Core5g, key: str) -> Iterator[Problem]:
             )
 
 
+def wide_tac_warnings(core: Core5g, key: str) -> Iterator[Problem]:
+    """A TAC has 24 bits in 5G and 16 in the EPC (TS 23.003 clause 19.4.2.3)."""
+    wide = [str(tac) for tac in core.tacs if tac > 0xFFFF]
+    if wide and any(function.kind == "mme" for function in core.functions):
+        rule = f"the MME does not serve TAC {', '.join(wide)}: in the EPC a TAC has 16 bits"
+        yield Problem(rule, "give areas with LTE a TAC up to 65535", key=f"{key}.tacs")
+
+
 def warnings(core: Core5g, key: str) -> tuple[Problem, ...]:
-    return (*selection_warnings(core, key), *unmatched_warnings(core, key), *pool_warnings(core, key))
+    return (
+        *selection_warnings(core, key),
+        *unmatched_warnings(core, key),
+        *pool_warnings(core, key),
+        *wide_tac_warnings(core, key),
+    )
 
 
 def config_problems(kind: str, config: Mapping[str, Any]) -> Iterator[Problem]:

@@ -92,20 +92,30 @@ class Control:
         self._proxy.steerer.set_healthy(str(given.get("why", "")), healthy=given["healthy"] is True)
         return {"open": self._proxy.steerer.open}
 
+    def _ports(self) -> list[Json]:
+        """Of an influence that names none: those that are steered anyway."""
+        rules = self._proxy.section.rules
+        return [*sorted({port for rule in rules for port in rule.ports})] if all(rule.ports for rule in rules) else []
+
     def _filters_with(self, one: Traffic) -> int:
         """The most that a UE's session would have: one filter too many, and nothing at all is steered in it."""
         others = [other for other in self._proxy.steerer.traffic if other.rule != one.rule]
-        beside = (*(other for other in others if not other.ues or not one.ues or other.ues & one.ues), one)
+        beside = (*(other for other in others if other.may_meet(one)), one)
         return max(len(descriptions(beside, frozenset({version}))) for version in (4, 6))
 
     def _influence(self, given: JsonObject) -> JsonObject:
         name, action = str(given["id"]), given["action"]
         if action not in {"add", "remove"}:
             return {"error": f"an influence is added or removed, not {action}"}
-        traffic = traffic_of(name, given) if action == "add" else None
+        traffic = traffic_of(name, {"ports": self._ports(), **_said(given)}) if action == "add" else None
         if traffic is not None and not traffic.networks:
             return {"error": "an influence without prefixes: the classifier knows traffic by nothing else"}
         if traffic is not None and (count := self._filters_with(traffic)) > MAX_SDF:
             return {"error": f"{count} filters with this one, a session takes {MAX_SDF}"}
         self._proxy.influence(traffic, name)
         return {"state": "active"}
+
+
+def _said(given: JsonObject) -> JsonObject:
+    """What is empty says nothing."""
+    return {key: value for key, value in given.items() if value}

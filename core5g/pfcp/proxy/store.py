@@ -125,7 +125,7 @@ def traffic_of(name: str, data: Mapping[str, object]) -> Traffic:
         rule=name,
         networks=tuple(ip_network(str(one)) for one in _list(data, "prefixes")),
         ports=tuple(_port(one) for one in _list(data, "ports")),
-        ues=frozenset(map(str, _list(data, "ues"))),
+        ues=frozenset(_ue(str(one)) for one in _list(data, "ues")),
     )
 
 
@@ -134,6 +134,10 @@ def _list(data: Mapping[str, object], key: str) -> list[object]:
     if not isinstance(value, list):
         raise ValueError(f"{key} is a list")  # noqa: TRY004 - bad data
     return value
+
+
+def _ue(text: str) -> str:
+    return text if text.removeprefix("imsi-").isdecimal() and text.startswith("imsi-") else str(ip_network(text))
 
 
 def _port(value: object) -> int:

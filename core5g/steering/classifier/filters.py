@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 
 from core5g.pfcp.proxy.documents import MAX_FILTERS
 from core5g.pfcp.wire import Ie, IeType
@@ -19,6 +19,7 @@ from nf.errors import RefusedError
 Network = IPv4Network | IPv6Network
 _FORM = re.compile(r"permit out (ip|6|17) from ([0-9a-f.:]+/\d{1,3})(?: (\d{1,5}))? to assigned")
 _TRANSPORTS = ("6", "17")
+_SUPI = "imsi-"
 _EVERY = 0
 """In place of a port: traffic of every protocol."""
 
@@ -27,7 +28,7 @@ _EVERY = 0
 class Traffic:
     """Networks and the ports in them (TCP and UDP; every protocol while empty) that rule `rule` is about.
 
-    `ues`: whose traffic, by address or `imsi-...`; everybody's while empty.
+    `ues`: whose traffic, by address, prefix or `imsi-...`; everybody's while empty.
     """
 
     rule: str
@@ -36,7 +37,13 @@ class Traffic:
     ues: frozenset[str] = frozenset()
 
     def concerns(self, names: frozenset[str]) -> bool:
-        return not self.ues or bool(self.ues & names)
+        return not self.ues or any(_means(ue, name) for ue in self.ues for name in names)
+
+    def may_meet(self, other: Traffic) -> bool:
+        """Whether both may concern one UE, as far as addresses tell."""
+        if not self.ues or not other.ues:
+            return True
+        return any(_overlap(left, right) for left in self.ues for right in other.ues)
 
 
 @lru_cache(maxsize=1024)
@@ -86,6 +93,21 @@ def sdf_filter(text: str) -> Ie:
 def chunks(filters: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """What goes into one PDR each."""
     return tuple(tuple(filters[at : at + MAX_FILTERS]) for at in range(0, len(filters), MAX_FILTERS))
+
+
+@lru_cache(maxsize=4096)
+def _means(ue: str, name: str) -> bool:
+    if ue == name or _SUPI in {ue[:5], name[:5]}:
+        return ue == name
+    network, address = ip_network(ue), ip_address(name)
+    return network.version == address.version and address in network
+
+
+def _overlap(left: str, right: str) -> bool:
+    if _SUPI in {left[:5], right[:5]}:
+        return left == right
+    one, other = ip_network(left), ip_network(right)
+    return one.version == other.version and one.overlaps(other)
 
 
 def _collapsed(networks: Iterable[Network], versions: frozenset[int]) -> Iterable[Network]:

@@ -107,6 +107,14 @@ def test_the_smf_speaks_to_the_classifier_and_not_to_its_edge() -> None:
     ]
 
 
+def test_a_tac_that_the_epc_cannot_have_is_told() -> None:
+    made = with_epc().model_copy(update={"tacs": (1, 7, 70000)})
+    (told,) = [warning for warning in warnings(made, KEY) if warning.key == "core5g.tacs"]
+    assert "70000" in told.rule
+    mme = function_tree(made, next(one for one in made.functions if one.kind == "mme"))
+    assert mme["mme"]["tai"][0]["tac"] == [1, 7]
+
+
 def test_warnings_are_told_and_refuse_nothing() -> None:
     plan = planned()
     assert plan.warnings

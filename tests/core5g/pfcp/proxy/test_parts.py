@@ -246,6 +246,19 @@ class TestControl:
     def test_what_cannot_be_followed_is_answered_too(self, line: bytes) -> None:
         assert "error" in Control(Net().proxy).answer(line)
 
+    def test_an_influence_of_some_ues_by_prefix(self) -> None:
+        net = Net(rules=[{"id": "cdn", "prefixes": ["203.0.113.0/24"], "ports": [443]}])
+        net.steered()
+        for ues, steered in ((["10.45.9.0/24"], "default"), ([f"{UE}/32"], "cache"), ([], "cache")):
+            order = {"id": "game", "action": "add", "prefixes": ["198.51.100.0/24"], "ues": ues, "ports": []}
+            assert self._ask(net, command="influence", **order) == {"state": "active"}
+            net.pass_time(1)
+            assert net.proxy.explain(UE, "198.51.100.1")["exit"] == steered
+        (session,) = net.proxy.table
+        assert "permit out 17 from 198.51.100.0/24 443 to assigned" in session.own.filters
+        bad = {"id": "game", "action": "add", "prefixes": ["198.51.100.0/24"], "ues": ["nobody"]}
+        assert "error" in self._ask(net, command="influence", **bad)
+
     def test_an_influence_that_fits_no_session_is_refused(self) -> None:
         net = Net()
         net.steered()

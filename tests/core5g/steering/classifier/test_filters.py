@@ -71,7 +71,10 @@ def test_a_port_has_both_transports() -> None:
 
 
 def test_traffic_of_some_ues_concerns_no_others() -> None:
-    one = Traffic("r", (ip_network("203.0.113.0/24"),), ues=frozenset({"10.45.0.2", "imsi-1"}))
-    assert one.concerns(frozenset({"10.45.0.2"}))
-    assert not one.concerns(frozenset({"10.45.0.3"}))
+    one = Traffic("r", (ip_network("203.0.113.0/24"),), ues=frozenset({"10.45.0.2/32", "10.46.0.0/16", "imsi-1"}))
+    for names in ({"10.45.0.2"}, {"imsi-9", "10.46.7.1"}, {"imsi-1", "2001:db8::1"}):
+        assert one.concerns(frozenset(names))
+    assert not one.concerns(frozenset({"10.45.0.3", "imsi-2"}))
+    assert one.may_meet(Traffic("s", (), ues=frozenset({"10.46.1.0/24"})))
+    assert not one.may_meet(Traffic("s", (), ues=frozenset({"10.47.0.0/16", "imsi-2", "2001:db8::/64"})))
     assert Traffic("r", ()).concerns(frozenset())

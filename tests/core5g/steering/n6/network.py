@@ -68,7 +68,10 @@ def gateways(node: Node) -> None:
 def changed_by_drivers(node: Node) -> list[str]:
     """What the driver may change, as a person sees it."""
     views = (("nft", "list", "ruleset"), ("ip", "rule"), ("ip", "-6", "rule"))
-    routes = (("ip", "route", "show", "table", "all"), ("ip", "-6", "route", "show", "table", "all", "proto", "77"))
+    routes = (
+        ("ip", "-4", "route", "show", "table", "all"),
+        ("ip", "-6", "route", "show", "table", "all", "proto", "77"),
+    )
     return [node.shell(*view) for view in (*views, *routes)]
 
 
