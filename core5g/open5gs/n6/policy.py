@@ -31,6 +31,8 @@ _DEFAULT: Final = "0.0.0.0/0"
 _LAST: Final = 0xFFFF
 """Metric of the route to nowhere."""
 _UNREACHABLE: Final = 7
+_WHOEVER: Final = {"proto": 0, "scope": 255}
+"""Of a route that is deleted: by hand it was made with a protocol of its own."""
 _GONE: Final = frozenset({errno.ESRCH, errno.ENOENT, errno.ENODEV})
 
 
@@ -112,7 +114,7 @@ class Policies:
         for name in sorted(have.tuns - target.tuns):
             await self._change("rule", "del", _rule(name))
         for route in sorted(have.routes - target.routes):
-            await self._change("route", "del", _arguments(route, links))
+            await self._change("route", "del", {**_arguments(route, links), **_WHOEVER})
         for route in sorted(target.routes - have.routes):
             await self._change("route", "add", _arguments(route, links))
         for name in sorted(target.tuns - have.tuns):

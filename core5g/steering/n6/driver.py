@@ -26,7 +26,7 @@ from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, RefusedError
 
 STEER, REMOVE, RESTORE = "n6.steer", "n6.remove", "n6.restore"
-BUDGET_S = 20.0
+BUDGET_S = 30.0
 _POLL_S, _EVENTS_S = 0.2, 1.0
 _GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 _WHERE = f"table {render.FAMILY} {render.TABLE}"

@@ -13,7 +13,9 @@ import dns.opcode
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
-from dns.rdtypes.svcbbase import ParamKey
+from dns.rdtypes.IN.A import A
+from dns.rdtypes.IN.AAAA import AAAA
+from dns.rdtypes.svcbbase import ParamKey, SVCBBase
 
 from core5g.steering.n6.documents import IpAddress
 
@@ -87,13 +89,12 @@ def addresses_of(answer: dns.message.Message, names: Collection[str]) -> dict[Ip
 
 
 def _addresses(record: object) -> Iterator[str]:
-    kind = getattr(record, "rdtype", None)
-    if kind in {dns.rdatatype.A, dns.rdatatype.AAAA}:
-        yield str(getattr(record, "address"))  # noqa: B009 - dnspython types records by their number
-    elif kind in {dns.rdatatype.HTTPS, dns.rdatatype.SVCB}:  # RFC 9460 section 7.3: players connect to hints
-        params = getattr(record, "params", {})
+    """Of a record as it is typed: one of another class, or whose octets are none of its type, has no address."""
+    if isinstance(record, A | AAAA):
+        yield str(record.address)
+    elif isinstance(record, SVCBBase):  # RFC 9460 section 7.3: players connect to hints
         for key in _HINTS:
-            yield from map(str, getattr(params.get(key), "addresses", ()))
+            yield from map(str, getattr(record.params.get(key), "addresses", ()))
 
 
 def capped(answer: dns.message.Message, data: bytes) -> bytes:

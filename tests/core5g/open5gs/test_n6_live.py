@@ -334,7 +334,7 @@ def test_it_goes_to_the_gateway_whatever_routes_and_firewall_say(network: dict[s
     internet.shell("ip", "address", "add", "198.51.100.1/32", "dev", "lo")
     node.shell("ip", "route", "add", "blackhole", "198.51.100.0/24")
     node.shell("sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/eth1/rp_filter")
-    chain = "chain in { type filter hook prerouting priority raw; iifname eth1 meta l4proto udp notrack; }"
+    chain = "chain before { type filter hook prerouting priority raw; iifname eth1 meta l4proto udp notrack; };"
     node.shell("nft", f"table inet wall {{ {chain} }}")
     senders, packet = asked(network, "10.45.0.2", "198.51.100.1")
     assert senders == {"192.0.2.1"}
