@@ -213,7 +213,10 @@ class _Plan:
             names=names,
             resolver=resolver,
             quic="pass",  # a cache that speaks no QUIC on no port would only slow players down that the CDN serves
-            paths=tuple(N6Path(channel=way.channel.id, path=way.path.id) for way in found),
+            paths=tuple(
+                N6Path(channel=way.channel.id, path=way.path.id, of=way.path.of, rate_bps=way.path.rate_bps)
+                for way in found
+            ),
             requires=tuple(sorted({*steering.requires, *served})),
             provides=(steering_fact(steering.upf.id),),
         )

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 
 from core5g.documents import HostName, Network, Prefix
 from nf.documents.model import Address, DocumentModel, InterfaceName, Name, RuleError, Whole
+from nf.documents.quantities import BitRate
 from nf.documents.registry import Extension
 
 SECTION = "n6-steering"
@@ -133,10 +134,12 @@ class N6Resolver(DocumentModel):
 
 
 class N6Path(DocumentModel):
-    """A delivery path of the line-up that is steered here, for its measurements."""
+    """A delivery path of the line-up that is steered here; `of`: the path whose cache serves it."""
 
     channel: Name
     path: Name
+    of: Name
+    rate_bps: BitRate = Field(alias="rate")
 
 
 class N6Section(DocumentModel):

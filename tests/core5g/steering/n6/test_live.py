@@ -310,7 +310,7 @@ def test_a_strict_reverse_path_filter_would_eat_the_answers_and_is_refused(net: 
 def test_it_is_measured_and_an_alarm_stands_while_the_gate_is_shut(
     net: dict[str, Node], caches: dict[bool, Web], before: None
 ) -> None:
-    committed(net, section(local=True, paths=[{"channel": "ch1", "path": "mobile"}]))
+    committed(net, section(local=True, paths=[{"channel": "ch1", "path": "mobile", "of": "ott", "rate": "1M"}]))
     is_open(net, True)
     caches[True].close()
     is_open(net, False)
