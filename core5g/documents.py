@@ -6,6 +6,7 @@ Sections of appliances stand with their drivers: `core5g.open5gs.documents`, `co
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
@@ -48,6 +49,9 @@ HostName = Annotated[
     ),
 ]
 
+MAX_MVNOS = 5
+"""Open5GS takes six PLMNs."""
+
 Network = IPv4Network | IPv6Network
 
 
@@ -59,7 +63,8 @@ def _network(value: object) -> object:
             return ip_network(value)
     except ValueError as error:
         if "host bits" in str(error):
-            raise RuleError("the address has bits beyond its prefix length", "clear them: 10.45.0.0/16") from None
+            cleared = ip_network(str(value), strict=False)
+            raise RuleError("the address has bits beyond its prefix length", f"clear them: {cleared}") from None
     raise RuleError("must be an IP prefix", "write it as 203.0.113.0/24 or 2001:db8:cd::/48")
 
 
@@ -100,7 +105,9 @@ class Upf(DocumentModel):
 
     n3, n4     its GTP-U and PFCP addresses on `appliance`
     dnns       it serves; tacs, dnns: by which the SMF selects it. Open5GS takes any one match: it is an OR
-    exit       the interface of the default N6; `nat`: UEs leave by it with its address (IPv4)
+    exit       the interface of the default N6, `gateway` the router behind it: all that UEs send goes there, whatever
+               routes the appliance has itself. None: by the appliance's own routes. `nat`: UEs leave by it with its
+               address (IPv4)
     steering   how traffic for the CDN leaves at it: `n6` by policy at its own N6, `classifier` by an uplink classifier
                (`classifiers`), `none`
     """
@@ -112,6 +119,7 @@ class Upf(DocumentModel):
     dnns: Annotated[tuple[DnnName, ...], Field(min_length=1)]
     tacs: tuple[Annotated[Whole, Field(ge=0, le=0xFFFFFF)], ...] = ()
     exit: InterfaceName
+    gateway: Address | None = None
     nat: bool = True
     steering: Literal["n6", "classifier", "none"] = "none"
 
@@ -138,13 +146,16 @@ class UserEquipment(DocumentModel):
 
 
 class Core5g(DocumentModel):
-    """Part `core5g` of a fleet's equipment: one PLMN's core.
+    """Part `core5g` of a fleet's equipment: one PLMN's core, which MVNOs may share.
 
+    mvnos      networks of others whose subscribers it serves by its own radio cells: a subscriber is of `plmn` or of
+               one of these, and of nobody else's
     database   where subscribers are, `mongodb://HOST:PORT/NAME`; credentials in it are named: `secret:core5g-db`
     resolvers  given to UEs; ours where a UPF steers by name
     """
 
     plmn: Plmn
+    mvnos: Annotated[tuple[Plmn, ...], Field(max_length=MAX_MVNOS)] = ()
     tacs: Annotated[tuple[Annotated[Whole, Field(ge=0, le=0xFFFFFF)], ...], Field(min_length=1)]
     slices: Annotated[tuple[Slice, ...], Field(min_length=1)]
     networks: Annotated[tuple[DataNetwork, ...], Field(min_length=1)]
@@ -155,6 +166,22 @@ class Core5g(DocumentModel):
     database: str | None = None
     resolvers: tuple[Address, ...] = ()
     mtu: Annotated[Whole, Field(ge=1280, le=9000)] = 1400
+
+    @property
+    def plmns(self) -> tuple[Plmn, ...]:
+        """All that it serves, its own first."""
+        return (self.plmn, *self.mvnos)
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        codes = sorted(plmn.mcc + plmn.mnc for plmn in self.plmns)
+        for one, following in pairwise(codes):
+            if one == following:
+                raise RuleError(f"PLMN {one} is named twice", "name each network once, ours as plmn alone")
+            if following.startswith(one):
+                rule = f"an IMSI of {following} would be one of {one} too"
+                raise RuleError(rule, "write network codes of one country with the same length (E.212)")
+        return self
 
 
 class BreakoutPath(DeliveryPath):

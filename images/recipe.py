@@ -23,6 +23,9 @@ from nf.errors import DocumentError, InputError, NotFoundError, Problem
 
 ROLES_DIRECTORY = Path(__file__).parent / "roles"
 BASE = "base"
+PRODUCT = "streamverse-nf"
+"""In place of a package: accounts that our own processes run as, which no package of Debian makes."""
+
 ARCHITECTURE = "amd64"
 
 KernelFlavour = Literal["production", "cloud"]
@@ -101,7 +104,7 @@ class PathsEntry(DocumentModel):
 
 
 class GroupEntry(DocumentModel):
-    """`for`: the package that makes it; made beforehand, with this id, where that package goes in."""
+    """`for`: the package that makes it; made beforehand, with this id, where that goes in (`PRODUCT`: always)."""
 
     name: UserName
     id: UserId

@@ -68,3 +68,17 @@ def require_programs() -> Callable[..., None]:
             _missing(f"needs {', '.join(absent)}: `make setup` installs them")
 
     return check
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Whose behaviour the conformance tests saw. Here, as xdist's controller reads no conftest below."""
+    lines = []
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.getreports(outcome):
+            label = dict(getattr(report, "user_properties", ())).get("conformance")
+            if label and (report.when == "call" or outcome != "passed"):
+                lines.append(f"{outcome.upper()} {label}: {report.nodeid}")
+    if lines:
+        terminalreporter.section("conformance of the UPF")
+        for line in lines:
+            terminalreporter.write_line(line)

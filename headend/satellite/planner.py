@@ -278,7 +278,7 @@ class _Plan:
             value = str(receiver.output)
             self.problems.append(Problem(f"{pop.id} has no such address", remedy, key=f"{key}.output", value=value))
             return
-        lans = [face for face in self.topology.faces[pop.id] if self.topology.has_role(face.link, Role.PROBE)]
+        lans = [face for face in self.topology.faces[pop.id] if self.topology.receivers(pop.id, face.link)]
         self.received[pop.id].append(
             ReceivedCarrier(
                 carrier=carrier.id,

@@ -87,7 +87,8 @@ def build_image(options: Options, display: Display | None = None) -> Built:
         with steps.step("packages") as report:
             selection = _select(job, report)
         with steps.step("tree") as report:
-            overlays.check_libraries({one.name: one.version for one in selection.packages})
+            brought = [path for one in read for path in one.files]
+            overlays.check_libraries({one.name: one.version for one in selection.packages}, brought)
             lock = _prepare_tree(job, selection, report)
         with steps.step("product") as report:
             overlay = _finish_tree(job, selection, read, report)
@@ -258,6 +259,7 @@ def _add_overlay(job: _Job, selection: Selection, read: Sequence[overlays.Overla
     units += [
         unit for name in dict.fromkeys([*own, *job.options.packages]) for unit in overlays.package_units(job.tree, name)
     ]
+    overlays.check_programs(job.tree, [path for overlay in read for path in overlay.files])
     wanted = list(dict.fromkeys(unit for unit in units if unit not in job.recipe.masked))
     overlays.enable(job.tree, wanted)
     return OverlayEntry(files=files, packages=tuple(sorted({*own, *job.options.packages})), units=tuple(sorted(wanted)))

@@ -26,6 +26,11 @@ from nf.errors import DocumentError, InputError, Problem
 _PARTS = ("files", "units")
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]{1,100}\.(service|socket|timer|path|target)")
 _LEAST_LIBCURL = (8, 0, 0)
+_OLD_LIBCURL = (
+    "too old for Open5GS: an HTTP/2 connection between network functions fails at its second request (curl 10634)"
+)
+_WITH_SBI = frozenset({"amf", "ausf", "bsf", "nrf", "nssf", "pcf", "scp", "sepp", "smf", "udm", "udr"})
+_TRIPLET = "x86_64-linux-gnu"
 
 _REFUSED: Mapping[str, str] = {
     "/var": "the data partition covers it; ship a file below /usr and a tmpfiles.d(5) line that copies it",
@@ -246,24 +251,57 @@ def _programs(tree: Path, unit: str) -> Iterator[Problem]:
         yield Problem("starts nothing", "write ExecStart=", file=unit)
 
 
-def check_libraries(versions: Mapping[str, str]) -> None:
+def check_libraries(versions: Mapping[str, str], files: Iterable[str] = ()) -> None:
     """Open5GS needs a libcurl that can use an HTTP/2 connection twice: Debian 12's (7.88) fails at every second request
-    between network functions (curl issue 10634, repaired in 8.0.0). `versions`: of all packages that go in.
+    between network functions (curl issue 10634, repaired in 8.0.0). A UPF alone asks nobody anything over HTTP.
+
+    `versions`: of all packages that go in. `files`: of overlays; a libcurl among them is judged by `check_programs`.
 
     Raises DocumentError.
     """
-    functions = sorted(name for name in versions if name.startswith("open5gs"))
-    rule = (
-        "too old for Open5GS: an HTTP/2 connection between network functions fails at its second request (curl 10634)"
-    )
+    functions = sorted(versions.keys() & {"open5gs", *(f"open5gs-{kind}" for kind in _WITH_SBI)})
     remedy = "add a libcurl of 8.0.0 or later to the overlay's repository and to --packages"
+    if not functions or any(PurePosixPath(path).name.startswith("libcurl.so.4") for path in files):
+        return
     problems = [
-        Problem(rule, remedy, key=name, value=version)
+        Problem(_OLD_LIBCURL, remedy, key=name, value=version)
         for name, version in sorted(versions.items())
-        if re.match(r"libcurl[34]", name) and functions and upstream(version) < _LEAST_LIBCURL
+        if re.match(r"libcurl[34]", name) and upstream(version) < _LEAST_LIBCURL
     ]
     if problems:
         raise DocumentError(problems, where=", ".join(functions[:3]))
+
+
+def check_programs(tree: Path, files: Iterable[str] = ()) -> None:
+    """The same of what is in the image, by the libcurl that each function would load: an overlay may bring functions
+    without a package, and a libcurl in `lib` beside them (the agent names that folder to them) or in /usr/local/lib.
+
+    Raises DocumentError.
+    """
+    places = {PurePosixPath(path).parent for path in files} | {PurePosixPath("/usr/bin")}
+    problems: list[Problem] = []
+    for place in sorted(places):
+        daemons = [f"{place}/open5gs-{kind}d" for kind in sorted(_WITH_SBI)]
+        found = [path for path in daemons if inside(tree, path).is_file()]
+        if found:
+            problems += _unfit_libcurl(tree, place, found[0])
+    if problems:
+        raise DocumentError(problems, where="Open5GS")
+
+
+def _unfit_libcurl(tree: Path, place: PurePosixPath, daemon: str) -> Iterator[Problem]:
+    remedy = f"put one of 8.0.0 or later into files{place}/lib of the overlay"
+    for folder in (f"{place}/lib", "/usr/local/lib", f"/usr/local/lib/{_TRIPLET}", f"/usr/lib/{_TRIPLET}"):
+        library = inside(tree, f"{folder}/libcurl.so.4")
+        if library.is_file():
+            match = re.search(rb"libcurl/(\d+)\.(\d+)\.(\d+)", library.read_bytes())
+            if match is None:
+                yield Problem("does not say its version", remedy, key=daemon, value=f"{folder}/libcurl.so.4")
+            elif tuple(map(int, match.groups())) < _LEAST_LIBCURL:
+                told = ".".join(number.decode() for number in match.groups())
+                yield Problem(_OLD_LIBCURL, remedy, key=f"{folder}/libcurl.so.4", value=told)
+            return
+    yield Problem("no libcurl.so.4 is in the image, which it loads", remedy, key=daemon)
 
 
 def upstream(version: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from images.builder.programs import environment, run
 from images.builder.sources import SUITE, Source, with_components
-from images.recipe import ARCHITECTURE, Recipe
+from images.recipe import ARCHITECTURE, PRODUCT, Recipe
 from images.report import Report, part, silent
 from nf.contracts.json import digest
 from nf.errors import DriverError, InputError, IntegrityError
@@ -291,7 +291,7 @@ def accounts_script(recipe: Recipe, packages: Iterable[str]) -> str:
 
     The files are written before the package that would move passwords to /etc/shadow is there; it finds them locked.
     """
-    present = set(packages)
+    present = {*packages, PRODUCT}
     users = sorted((user for user in recipe.users if user.package in present), key=lambda user: user.id)
     made = [
         *(group for group in recipe.groups if group.package in present),

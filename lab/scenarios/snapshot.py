@@ -53,7 +53,8 @@ def _node(console: Console, node: str) -> dict[str, Any]:
 def _digest(part: str, text: str) -> list[Any]:
     """Only what is configured: no handles, no counters, nothing that the kernel merely remembers of the traffic."""
     if part == "nftables":
-        return [_strip(entry) for entry in json.loads(text)["nftables"] if "metainfo" not in entry]
+        entries = [entry for entry in json.loads(text)["nftables"] if "metainfo" not in entry]
+        return [_strip(_without_learnt(entry)) for entry in sorted(entries, key=_table)]
     if part == "units":
         return sorted(unit["name"] for unit in json.loads(text))
     if part == "mroutes":
@@ -64,6 +65,18 @@ def _digest(part: str, text: str) -> list[Any]:
         whole = re.sub(r"^.*multicast 232\..*\n(?:[ \t]+.*\n)*", "", text, flags=re.MULTILINE)
         return sorted(whole.splitlines())
     return text.splitlines()
+
+
+def _table(entry: dict[str, Any]) -> tuple[str, str]:
+    """Which of two tables was made first says nothing; the order within one does."""
+    ((kind, value),) = entry.items()
+    return value["family"], value["name" if kind == "table" else "table"]
+
+
+def _without_learnt(entry: dict[str, Any]) -> dict[str, Any]:
+    """A set whose elements go by themselves holds what was learnt of the traffic."""
+    found = entry.get("set", {})
+    return {"set": {**found, "elem": None}} if "timeout" in found.get("flags", ()) else entry
 
 
 def _strip(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nf.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
+    from nf.contracts.json import JsonObject
     from nf.store.sqlite import SqliteStore
     from nf.trust.authority import Authority
     from nf.trust.identity import Identity
@@ -116,3 +117,21 @@ def _operators(store: SqliteStore, authority: Authority) -> Operators:
     from nf.trust.roles import Operators
 
     return Operators(store, authority)
+
+
+async def service_settings(state_dir: Path, names: Sequence[str]) -> dict[str, JsonObject | None]:
+    """What each hosted service is set to; None: it is off."""
+    from nf.noc.services import read_settings
+
+    async with _opened(state_dir) as (store, _):
+        return {name: await read_settings(store, name) for name in names}
+
+
+async def set_service(state_dir: Path, name: str, settings: JsonObject | None) -> None:
+    """None turns it off. Raises NotFoundError, InputError."""
+    from nf.noc.services import find_service, load_services, write_settings
+    from nf.trust.register import local_actor
+
+    service = find_service(load_services(), name)
+    async with _opened(state_dir) as (store, authority):
+        await write_settings(store, service, settings, local_actor(authority.domain))

@@ -17,6 +17,7 @@ from nf.clock import Clock, RealClock
 from nf.contracts.adopter import Adopter
 from nf.contracts.json import canonical
 from nf.contracts.planner import Planner
+from nf.contracts.service import Service
 from nf.control.authorization import Authorizer, GuardInterceptor, admit_anybody
 from nf.control.server import ControlServer, ServerLimits, server_credentials
 from nf.control.v1 import admin_pb2_grpc, fleet_pb2_grpc, noc_pb2_grpc, operations_pb2_grpc, upgrade_pb2_grpc
@@ -33,6 +34,7 @@ from nf.noc.operations_service import OperationsService
 from nf.noc.records import Book, put_configs, put_current, put_revision
 from nf.noc.replica import Replica
 from nf.noc.service import NocService
+from nf.noc.services import Services, load_services
 from nf.noc.support import Support
 from nf.noc.upgrade_service import UpgradeService
 from nf.planning.compiler import load_planners
@@ -56,7 +58,7 @@ _DEFAULT_ENROLMENT: Final = "[::]:7444"
 class NocConfig:
     """`names`: DNS names and addresses in the NOC's certificate, which are also those that appliances dial.
 
-    planners   None = every installed one; adopters likewise
+    planners   None = every installed one; adopters and services likewise
     limits     of connections; tests shorten them
     replica    a second place, where a copy of the state is kept all the time; None = nowhere
     """
@@ -67,6 +69,7 @@ class NocConfig:
     names: tuple[str, ...] = ()
     planners: tuple[Planner, ...] | None = None
     adopters: tuple[Adopter, ...] | None = None
+    services: tuple[Service, ...] | None = None
     clock: Clock = field(default_factory=RealClock)
     limits: ServerLimits = field(default_factory=ServerLimits)
     offline_after_s: float = 5.0
@@ -169,6 +172,7 @@ class RunningNoc:
     node: Node
     port: int
     enrolment_port: int
+    services: Services
     replica: Replica | None = None
 
 
@@ -201,9 +205,13 @@ async def running_noc(config: NocConfig) -> AsyncIterator[RunningNoc]:
         await server.start()
         stack.push_async_callback(enrolment.stop)
         await enrolment.start()
+        installed = load_services() if config.services is None else config.services
+        services = Services(node, installed, config.state_dir / "services", lambda: certificate.identity)
         stack.callback(node.sessions.close)
+        stack.push_async_callback(services.close)
+        services.start()
         _log.info("serving on %s, enrolment on %s", config.address, config.enrolment_address)
-        yield RunningNoc(node, server.port, enrolment.port, replica)
+        yield RunningNoc(node, server.port, enrolment.port, services, replica)
 
 
 async def _replicating(config: NocConfig, node: Node, stack: contextlib.AsyncExitStack) -> Replica | None:

@@ -13,6 +13,8 @@
     owed           SHA-256 of what      an operation that somebody missed, or that is under way
     alarms         SHA-256 of its id    who acknowledged or shelved it
     upgrades       id                   another image for appliances: who, in which waves, how far
+    settings       "noc", service/NAME  where the NOC listens; what was set for a hosted service: without it, it is off
+    services       NAME/key             what a hosted service keeps (nf.noc.services)
 
 Enrolment and operators keep buckets of their own (nf.trust).
 """

@@ -189,7 +189,7 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
     topology = load_topology(REFERENCE)
     addresses = {n.name: n.management for n in topology.linux()}
     outside = ("studio", "origin", *DEVICES)
-    order = ("noc", "headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", *outside)
+    order = ("noc", "headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", *outside, "ue1", "inet")
     assert addresses == {name: IPv4Address(f"172.20.20.{10 + index}") for index, name in enumerate(order)}
     assert {(str(link.a), str(link.b)) for link in topology.links} == {
         ("headend:eth1", "br-hl:hl-headend"),
@@ -212,9 +212,12 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         ("rx2:eth1", "br-sky:sky-rx2"),
         ("rx1:eth2", "pop1:eth4"),
         ("rx2:eth2", "pop2:eth5"),
+        ("pop1:eth5", "ue1:eth1"),
+        ("inet:eth1", "pop1:eth6"),
+        ("inet:eth2", "br-hl:hl-inet"),
     }
-    appliances = [n for n in topology.linux() if n.name not in ("noc", *outside)]
-    assert all(n.cmd[:3] == ("nf", "supervisor", "run") for n in appliances)
+    appliances = [n for n in topology.linux() if n.name not in ("noc", "inet", *outside)]
+    assert all("nf supervisor run" in " ".join(n.cmd) for n in appliances)
     assert all(f"SV-{n.name.upper()}-0001" in " ".join(n.exec[0]) for n in appliances)
     assert {(str(end), str(end.ipv4)) for end in topology.ends() if end.ipv4} == {
         ("studio:eth1", "10.9.0.1/30"),
@@ -228,6 +231,8 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         ("rx2:eth1", "10.71.0.3/24"),
         ("rx1:eth2", "10.4.1.2/30"),
         ("rx2:eth2", "10.4.2.2/30"),
+        ("inet:eth1", "10.6.1.1/30"),
+        ("inet:eth2", "10.1.0.30/24"),
     }
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from headend.multicast.documents import Leg
 from headend.multicast.planning.redundant import RedundantTrees, redundant_trees
 from headend.multicast.planning.spt import Edge, Face, Topology, Tree, shortest_paths
-from nf.documents.fleet import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +83,7 @@ class Forest:
 
 
 def access_faces(topology: Topology, pop: str, subscriber: frozenset[tuple[str, str]]) -> tuple[Face, ...]:
-    """The PoP's interfaces towards receivers: where a probe stands, or a subscriber LAN of the fleet's equipment."""
+    """The PoP's interfaces towards receivers: where a probe of its site stands, or a LAN of the equipment."""
     return tuple(
-        face
-        for face in topology.faces[pop]
-        if (pop, face.name) in subscriber or topology.has_role(face.link, Role.PROBE)
+        face for face in topology.faces[pop] if (pop, face.name) in subscriber or topology.receivers(pop, face.link)
     )

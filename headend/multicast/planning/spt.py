@@ -150,8 +150,11 @@ class Topology:
                     pending.append(near.router)
         return distance.get(start), tuple(edges)
 
-    def has_role(self, link: str, role: Role) -> bool:
-        return any(self.appliances[name].role is role for name in self.members.get(link, ()))
+    def receivers(self, pop: str, link: str) -> tuple[str, ...]:
+        """Probes of the PoP's own site on a link. One of another site is no receiver of its: a UE on N3, for one."""
+        site = self.appliances[pop].site
+        on_link = (self.appliances[name] for name in self.members.get(link, ()))
+        return tuple(one.id for one in on_link if one.role is Role.PROBE and one.site == site)
 
     def shared_face(self, appliance: str, others: Iterable[str]) -> Face | None:
         """The first interface of `appliance`, by name, on a link with one of `others`."""

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from nf.cli.commands.noc_service import app as services
 from nf.cli.options import JsonOption, LogLevelOption, NocStateOption, ProfileOption, read_file
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+app.add_typer(services, name="service", help="Services that the NOC hosts: off until they are set (on its machine).")
 
 
 @app.command("init")

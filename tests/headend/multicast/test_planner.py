@@ -195,6 +195,24 @@ def test_a_detour_over_another_core() -> None:
     ]
 
 
+def test_a_probe_of_another_site_on_a_pops_link_is_no_receiver_of_its() -> None:
+    """A UE at the N3 of the PoP's UPF has IPTV by no multicast."""
+    fleet = fleet_data()
+    spec = fleet["spec"]
+    spec["sites"].append({"id": "cell1", "criticality": "optional"})
+    next(one for one in spec["appliances"] if one["id"] == "pop1")["interfaces"].append(
+        {"name": "eth5", "address": "10.5.1.1/24"}
+    )
+    ue = {"id": "ue1", "site": "cell1", "role": "probe", "serial": "SV-UE1", "management": "172.20.20.30"}
+    spec["appliances"].append({**ue, "interfaces": [{"name": "eth1", "address": "10.5.1.10/24"}]})
+    spec["links"].append({"id": "pop1-ue1", "endpoints": ["pop1:eth5", "ue1:eth1"], "capacity": "1M"})
+    found = compiled(fleet=fleet)
+    assert found.configs["ue1"].probes == ()
+    assert "pop1-ue1" not in {use.link for use in found.links}
+    faces = {face["name"]: face["igmp"] for face in sections(fleet=fleet)["pop1"]["frr"]["interfaces"]}
+    assert faces == {"eth1": False, "eth2": False, "eth3": True, "eth5": False}
+
+
 def test_a_site_without_probes_is_served() -> None:
     fleet = fleet_data()
     fleet["spec"]["appliances"] = [a for a in fleet["spec"]["appliances"] if a["id"] != "r1"]

@@ -333,7 +333,7 @@ def test_a_bridge_of_subscriber_ports_is_made_by_the_access_edge() -> None:
     pop1["interfaces"][2]["name"] = "br-access"
     link = next(one for one in fleet["spec"]["links"] if one["id"] == "pop1-r1")
     link["endpoints"][0] = "pop1:br-access"
-    edge = {"bridge": "br-access", "ports": [{"name": "eth3"}, {"name": "eth6", "channels": ["ch2"]}]}
+    edge = {"bridge": "br-access", "ports": [{"name": "eth3"}, {"name": "eth7", "channels": ["ch2"]}]}
     fleet["spec"]["equipment"]["multicast"]["access"] = [{"appliance": "pop1", "lans": [edge]}]
     found = planned(document, fleet)
     made = {face["name"]: face.get("made_by") for face in section(found, "pop1", "interfaces")["interfaces"]}
@@ -342,7 +342,7 @@ def test_a_bridge_of_subscriber_ports_is_made_by_the_access_edge() -> None:
     served = {face["name"] for face in section(found, "pop1", "frr")["interfaces"] if face["igmp"]}
     assert served == {"br-access", "nfout0"}
     (lan,) = section(found, "pop1", "multicast-access")["lans"]
-    assert (lan["bridge"], [port["name"] for port in lan["ports"]]) == ("br-access", ["eth3", "eth6"])
+    assert (lan["bridge"], [port["name"] for port in lan["ports"]]) == ("br-access", ["eth3", "eth7"])
     edge["ports"][0]["name"] = "eth1"  # an uplink with an address of its own
     rules = [problem.rule for problem in MulticastPlanner().plan(document, built(Fleet, fleet)).problems]
     assert rules == ["a port of a bridge has no address of its own"]

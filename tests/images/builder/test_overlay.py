@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from images.builder import overlay
-from images.builder.overlay import check_libraries, package_units, read_overlay, repository, upstream
+from images.builder.overlay import (
+    check_libraries,
+    check_programs,
+    package_units,
+    read_overlay,
+    repository,
+    upstream,
+)
 from images.builder.sources import Source
 from nf.errors import DocumentError, InputError
 
@@ -132,6 +139,46 @@ def test_open5gs_with_debians_libcurl_is_refused() -> None:
 def test_a_newer_libcurl_or_no_open5gs_is_fine() -> None:
     check_libraries({"open5gs-amf": "2.7.2", "libcurl4": "8.14.1-2"})
     check_libraries({"varnish": "7.1", "libcurl4": "7.88.1-10+deb12u14"})
+
+
+def test_a_upf_alone_asks_nobody_over_http(tmp_path: Path) -> None:
+    check_libraries({"open5gs-upf": "2.7.2", "open5gs-common": "2.7.2", "libcurl4": "7.88.1-10+deb12u14"})
+    put(tmp_path / "opt/5g/open5gs-upfd", mode=0o755)
+    check_programs(tmp_path, ["/opt/5g/open5gs-upfd"])
+
+
+def libcurl(tree: Path, path: str, version: str) -> None:
+    put(tree / path, f"\x7fELF libcurl/{version} more")
+
+
+def test_functions_without_a_package_are_judged_by_the_libcurl_that_they_would_load(tmp_path: Path) -> None:
+    files = ["/opt/5g/open5gs-smfd"]
+    put(tmp_path / "opt/5g/open5gs-smfd", mode=0o755)
+    with pytest.raises(DocumentError) as caught:
+        check_programs(tmp_path, files)
+    assert caught.value.problems[0].rule.startswith("no libcurl.so.4")
+    libcurl(tmp_path, "usr/lib/x86_64-linux-gnu/libcurl.so.4.8.0", "7.88.1")
+    (tmp_path / "usr/lib/x86_64-linux-gnu/libcurl.so.4").symlink_to("libcurl.so.4.8.0")
+    with pytest.raises(DocumentError) as caught:
+        check_programs(tmp_path, files)
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.value) == ("/usr/lib/x86_64-linux-gnu/libcurl.so.4", "7.88.1")
+    assert "files/opt/5g/lib" in problem.remedy
+    libcurl(tmp_path, "opt/5g/lib/libcurl.so.4", "8.14.1")
+    check_programs(tmp_path, [*files, "/opt/5g/lib/libcurl.so.4"])
+    put(tmp_path / "opt/5g/lib/libcurl.so.4", "something else")
+    with pytest.raises(DocumentError, match="1 problem"):
+        check_programs(tmp_path, files)
+
+
+def test_a_packages_functions_may_have_the_libcurl_of_an_overlay(tmp_path: Path) -> None:
+    versions = {"open5gs-amf": "2.7.2", "libcurl4": "7.88.1-10+deb12u14"}
+    check_libraries(versions, ["/usr/local/lib/libcurl.so.4"])
+    put(tmp_path / "usr/bin/open5gs-amfd", mode=0o755)
+    libcurl(tmp_path, "usr/lib/x86_64-linux-gnu/libcurl.so.4", "7.88.1")
+    libcurl(tmp_path, "usr/local/lib/libcurl.so.4", "8.0.0")
+    check_programs(tmp_path)
+    check_programs(tmp_path / "nothing", ["/opt/mine/tool"])
 
 
 def test_units_of_a_package_are_found(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-from images.recipe import KERNEL_FLAVOURS, load_recipe, roles
+from core5g.documents import FUNCTIONS
+from core5g.observation.units import CALLER, USER
+from images.recipe import KERNEL_FLAVOURS, PRODUCT, load_recipe, roles
 from nf.errors import DocumentError, NotFoundError
 
 BASE = """\
@@ -66,6 +69,26 @@ def test_no_daemon_starts_with_debians_configuration(role: str) -> None:
     inside = [unit for package, unit in DAEMONS.items() if package in {one.name for one in recipe.packages}]
     assert set(inside) <= set(recipe.masked)
     assert not set(inside) & {*recipe.enabled, *recipe.disabled}
+
+
+@pytest.mark.parametrize("role", ["core", "pop"])
+def test_where_the_5g_core_may_stand_an_operators_open5gs_starts_by_the_agent_only(role: str) -> None:
+    recipe = load_recipe(role)
+    functions = (*FUNCTIONS, "upf", "sepp")
+    assert {f"open5gs-{kind}d.service" for kind in functions} <= set(recipe.masked)
+    assert "conntrack" in {package.name for package in recipe.packages}
+    # Debian's package of the UPF would have systemd make its device.
+    assert any(fnmatch("/etc/systemd/network/99-open5gs.netdev", pattern) for pattern in recipe.exclude)
+    users = {user.name: user for user in recipe.users}
+    assert users["open5gs"].package == "open5gs-common"
+
+
+@pytest.mark.parametrize("role", ["core", "pop"])
+def test_who_observes_and_who_may_ask_are_users_of_their_own(role: str) -> None:
+    users = {user.name: user for user in load_recipe(role).users}
+    ours = [users[name] for name in (USER, CALLER)]
+    assert [user.package for user in ours] == [PRODUCT, PRODUCT]
+    assert not any(user.groups or user.group for user in ours)
 
 
 def test_an_account_has_one_number_in_all_roles_and_no_number_has_two_accounts() -> None:

@@ -9,6 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from core5g.observation import units as observation
+from core5g.observation.documents import ObservationSection
+from core5g.open5gs import units as open5gs
+from core5g.open5gs.documents import ManagedFunction
+from core5g.open5gs.n6 import maker
+from core5g.pfcp.proxy import units as pfcp
+from core5g.pfcp.proxy.documents import ProxySection as PfcpProxySection
+from core5g.steering.n6 import units as steering
+from core5g.steering.n6.documents import N6Section
 from headend.multicast.access import client as access
 from headend.multicast.amt import units as amt
 from headend.multicast.amt.documents import AmtRelay
@@ -38,16 +47,23 @@ LIMITS = {
     "access-follower": 2.1,
     "amt-relay": 2.1,
     "bfdd": 2.0,
+    "core5g-observation": 2.2,
     "multicast-monitor": 1.9,
     "multicast-output": 2.1,
     "multicast-pins": 1.9,
     "multicast-proxy": 1.9,
+    "n6-gate": 1.9,
+    "n6-resolver": 1.9,
+    "n6-tun": 1.7,
     "nf-agent": 3.0,
     "nf-firewall": 1.4,
     "nf-firewall-management": 1.4,
     "nf-units-restore": 1.2,
+    "open5gs-amfd": 1.5,
+    "open5gs-upfd": 2.0,
     "ospfd": 2.7,
     "packager-ch1-ott": 1.4,
+    "pfcp-proxy": 2.1,
     "pimd": 2.0,
     "satellite-feed-c1": 1.5,
     "source-ch1-iptv": 1.4,
@@ -67,6 +83,14 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield proxy.unit_spec(ProxySection.model_construct(), RUN / "multicast-proxy" / "ready")
     yield access.unit_spec(RUN)
     yield amt.unit_spec("relay", AmtRelay.model_construct(), RUN)
+    yield observation.unit_spec(ObservationSection(), RUN)
+    for kind in ("amf", "upf"):
+        yield open5gs.unit_spec(ManagedFunction(kind=kind, name=kind, config={}), STATE, "pop1")
+    yield maker.unit_spec(RUN / "n6-network" / "ready", ("ogstun",))
+    yield pfcp.unit_spec(PfcpProxySection.model_construct(), RUN, STATE)
+    steered = N6Section.model_construct(tuns=("ogstun",))
+    yield steering.gate_spec(steered, RUN, STATE / "n6-steering")
+    yield steering.resolver_spec(steered, RUN)
     yield OutputPlaces.of(RUN, STATE).unit()
     yield MonitorPlaces.of(RUN, STATE).unit()
     yield ReceiverPlaces.of(RUN, STATE).unit("c1")

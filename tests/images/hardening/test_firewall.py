@@ -124,3 +124,108 @@ def test_nothing_is_routed_between_management_and_data(
         run(box, "nft", "-f", str(rules("pop", tmp_path)))
         run(box, "nft", "add", "element", "inet", "nf-host", "management", '{ "mgmt" }')
         assert reached(f"{box}d", "10.9.0.2", "443") == []
+
+
+_LISTEN = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("0.0.0.0", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    print(sock.recv(100).decode(), flush=True)
+"""
+_SEND = """
+import socket, sys
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(sys.argv[3].encode(), (sys.argv[1], int(sys.argv[2])))
+"""
+
+
+def test_ues_reach_names_and_services_and_nothing_of_the_core(
+    box: str, tmp_path: Path, require_programs: Callable[..., None]
+) -> None:
+    """A veth named as the UPF's device stands for it."""
+    require_programs("nft", "python3")
+    ip("link", "add", "ogstun", "netns", box, "type", "veth", "peer", "name", "tun0", "netns", f"{box}d")
+    for space, link, address in ((box, "ogstun", "10.45.0.1/16"), (f"{box}d", "tun0", "10.45.0.2/16")):
+        ip("-n", space, "address", "add", address, "dev", link)
+        ip("-n", space, "link", "set", link, "up")
+    run(box, "nft", "-f", str(rules("core", tmp_path)))
+    run(box, "nft", "add", "element", "inet", "nf-host", "management", '{ "mgmt" }')
+    ports = ("53", "5060", "7777", "9091")
+    with serving(box, *ports):
+        assert reached(f"{box}d", "10.45.0.1", *ports) == ["53", "5060"]
+        assert reached(f"{box}d", "10.8.0.1", *ports) == ["5060", "7777", "9091"]
+        assert reached(f"{box}m", "10.9.0.1", *ports) == []
+    argv = ["ip", "netns", "exec", box, "python3", "-c", _LISTEN, "8805"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as listener:
+        try:
+            assert listener.stdout is not None
+            assert listener.stdout.readline() == "ready\n"
+            for address, word in (("10.45.0.1", "ue"), ("10.8.0.1", "smf")):
+                run(f"{box}d", "python3", "-c", _SEND, address, "8805", word)
+            assert listener.stdout.readline() == "smf\n"
+        finally:
+            listener.kill()
+
+
+_ANSWER = """
+import socket, threading
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.bind(("0.0.0.0", 443))
+listening = socket.create_server(("0.0.0.0", 443))
+def serve():
+    while True:
+        connection, (host, _) = listening.accept()
+        connection.sendall(host.encode())
+        connection.close()
+threading.Thread(target=serve, daemon=True).start()
+print("ready", flush=True)
+while True:
+    _, peer = datagrams.recvfrom(100)
+    try:
+        datagrams.sendto(peer[0].encode(), peer)
+    except OSError:
+        pass
+"""
+_ASK = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.settimeout(5)
+    sock.sendto(b"who", (sys.argv[1], 443))
+    print(sock.recv(100).decode())
+with socket.create_connection((sys.argv[1], 443), 5) as sock:
+    print(sock.recv(100).decode())
+"""
+
+
+def test_what_ues_send_to_served_ports_and_by_udp_is_translated(
+    box: str, tmp_path: Path, require_programs: Callable[..., None]
+) -> None:
+    """Break-out with NAT at a PoP: its own ports and UDP are not tracked, those of UEs are."""
+    require_programs("nft", "python3", "sysctl")
+    ue = f"{box}m"
+    ip("link", "add", "ogstun", "netns", box, "type", "veth", "peer", "name", "tun0", "netns", ue)
+    for space, link, address in ((box, "ogstun", "10.45.0.1/16"), (ue, "tun0", "10.45.0.2/16")):
+        ip("-n", space, "address", "add", address, "dev", link)
+        ip("-n", space, "link", "set", link, "up")
+    run(ue, "ip", "route", "add", "10.8.0.0/24", "via", "10.45.0.1")
+    run(box, "sysctl", "-q", "net.ipv4.ip_forward=1")
+    run(box, "nft", "-f", str(rules("pop", tmp_path)))
+    run(box, "nft", "add", "element", "inet", "nf-host", "management", '{ "mgmt" }')
+    table = tmp_path / "driver.nft"
+    table.write_text(
+        "table inet driver {\n"
+        " chain leaving { type nat hook postrouting priority srcnat; policy accept;\n"
+        '  ip saddr 10.45.0.0/16 oifname "data" masquerade\n }\n'
+        " chain answers { type filter hook prerouting priority -310; policy accept;\n"
+        '  iifname "data" ct zone set 0\n }\n}\n'
+    )
+    run(box, "nft", "-f", str(table))
+    argv = ["ip", "netns", "exec", f"{box}d", "python3", "-c", _ANSWER]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "ready\n"
+            assert run(ue, "python3", "-c", _ASK, "10.8.0.2").split() == ["10.8.0.1", "10.8.0.1"]
+        finally:
+            server.kill()

@@ -244,7 +244,7 @@ def test_rain_on_the_uplink_is_seen_by_all(link: Link) -> None:
     assert await_true(lambda: both(link, "RcvEsN0") == [70, 70])
     assert await_true(lambda: both(link, "RcvLock") == [1, 1])
     assert link.modem.numbers("ModBeaconLevel", "ModBeaconLock") == [-600 - round(60 / 1.48), 2]
-    assert link.near.subject.value("AlarmText", 7) == "no lock"
+    assert await_true(lambda: link.near.subject.value("AlarmText", 7) == "no lock")
     assert link.modem.put("ModTxLevel", "i", -40) == ""
     assert await_true(lambda: both(link, "RcvEsN0") == [130, 130] and both(link, "RcvLock") == [LOCKED] * 2)
     assert link.modem.number("ModEirp") == 560

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core5g.documents import BreakoutPath
 from headend.multicast.documents import EXTENSION as MULTICAST
 from headend.multicast.documents import SsmPath
 from headend.satellite.documents import SatellitePath
@@ -36,11 +37,13 @@ def test_the_editor_hint_of_a_sample_points_at_the_schema_of_its_kind(name: str)
     assert target.name == FILES[kind]
 
 
-@pytest.mark.parametrize(("kind", "model"), [("cdn", CdnPath), ("dvb-s2x", SatellitePath), ("ssm", SsmPath)])
+@pytest.mark.parametrize(
+    ("kind", "model"), [("cdn", CdnPath), ("dvb-s2x", SatellitePath), ("ssm", SsmPath), ("upf-breakout", BreakoutPath)]
+)
 def test_a_delivery_path_is_judged_by_the_schema_of_its_type(kind: str, model: type[DeliveryPath]) -> None:
     schema: dict[str, Any] = schemas(INSTALLED)["LineUp"]
     items = schema["$defs"]["Channel"]["properties"]["delivery"]["items"]
-    assert items["properties"]["type"]["enum"] == ["cdn", "dvb-s2x", "ssm"]
+    assert items["properties"]["type"]["enum"] == ["cdn", "dvb-s2x", "ssm", "upf-breakout"]
     (judged,) = [rule["then"] for rule in items["allOf"] if rule["if"]["properties"]["type"]["const"] == kind]
     assert judged == {"$ref": f"#/$defs/{model.__name__}"}
     path = schema["$defs"][model.__name__]

@@ -32,9 +32,30 @@ def _data(name: str) -> Any:
     return root.data()
 
 
+def without_the_cell(fleet: dict[str, Any]) -> dict[str, Any]:
+    """A fleet document, in place: without the 5G core, its UEs and their sites, and what PoPs have towards both."""
+    spec = fleet["spec"]
+    core = spec["equipment"].pop("core5g")
+    ues = {ue["appliance"] for ue in core["equipment"]}
+    sites = {one["site"] for one in spec["appliances"] if one["id"] in ues}
+    exits = {(upf["appliance"], upf["exit"]) for upf in core["upfs"]}
+    radio = {upf["n3"] for upf in core["upfs"]}
+    spec["sites"] = [one for one in spec["sites"] if one["id"] not in sites]
+    spec["appliances"] = [one for one in spec["appliances"] if one["id"] not in ues]
+    for one in spec["appliances"]:
+        one["interfaces"] = [
+            face
+            for face in one["interfaces"]
+            if (one["id"], face["name"]) not in exits and face["address"].split("/")[0] not in radio
+        ]
+    ends = {f"{one['id']}:{face['name']}" for one in spec["appliances"] for face in one["interfaces"]}
+    spec["links"] = [link for link in spec["links"] if ends.issuperset(link["endpoints"])]
+    return fleet
+
+
 def fleet_data() -> dict[str, Any]:
     """With the functions of IPTV only, and nothing beside the appliances."""
-    data: dict[str, Any] = copy.deepcopy(_data("fleet.yaml"))
+    data: dict[str, Any] = without_the_cell(copy.deepcopy(_data("fleet.yaml")))
     functions = ("ingest", "multicast-source")
     data["spec"]["placement"] = [p for p in data["spec"]["placement"] if p["function"] in functions]
     equipment = data["spec"].pop("equipment")

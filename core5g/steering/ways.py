@@ -1,0 +1,148 @@
+"""The line-up's paths of type `upf-breakout`: what each of them is about, and what is wrong with it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from core5g.documents import BreakoutPath, Network
+from core5g.steering.places import Places
+from nf.contracts.json import Json, JsonObject
+from nf.documents.lineup import Channel, LineUp
+from nf.documents.rules import unique, unknown
+from nf.errors import Problem
+
+CDN = "cdn"
+MANIFEST = "master.m3u8"
+"""Name of the multivariant playlist (RFC 8216) of a channel at an edge cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A path with its place in the document. `cdn`: the path that it names, as JSON; empty when there is none."""
+
+    key: str
+    channel: Channel
+    path: BreakoutPath
+    cdn: JsonObject
+
+    @property
+    def name(self) -> str:
+        return f"{self.channel.id}/{self.path.id}"
+
+    @property
+    def host(self) -> str:
+        return str(self.cdn.get("host", ""))
+
+    @property
+    def sites(self) -> frozenset[str]:
+        found: Json = self.cdn.get("sites")
+        return frozenset(str(site) for site in found) if isinstance(found, list) else frozenset()
+
+    @property
+    def address(self) -> str:
+        """By what a UE reaches the CDN: the first address of its first prefix, IPv4 first; without prefixes a name."""
+        prefixes = sorted(self.path.prefixes, key=_order)
+        if not prefixes:
+            return min(self.path.names)
+        first = prefixes[0]
+        whole = first.prefixlen >= first.max_prefixlen - 1
+        return str(first.network_address if whole else first.network_address + 1)
+
+    def probe_arguments(self) -> JsonObject:
+        """Of a probe of kind `hls`, as a UE that has no route but its tunnel plays the channel."""
+        authority = f"[{self.address}]" if ":" in self.address else self.address
+        return {
+            "url": f"http://{authority}/{self.channel.id}/{MANIFEST}",
+            "host": self.host,
+            "segment": self.cdn["segment"],
+            "window": self.cdn["window"],
+            "rate": self.cdn["rate"],
+        }
+
+
+def _order(network: Network) -> tuple[int, int, int]:
+    return network.version, int(network.network_address), network.prefixlen
+
+
+def ways(lineup: LineUp) -> Iterator[Way]:
+    for number, channel in enumerate(lineup.spec.channels):
+        cdns = {path.id: path.to_json() for path in channel.delivery if path.type == CDN}
+        for index, path in enumerate(channel.delivery):
+            if isinstance(path, BreakoutPath):
+                key = f"spec.channels[{number}].delivery[{index}]"
+                yield Way(key, channel, path, cdns.get(path.of, {}))
+
+
+def path_problems(way: Way, places: Places) -> Iterator[Problem]:
+    """What refuses the path."""
+    yield from _of(way)
+    yield from unique(
+        "the UPF is listed twice: {first}",
+        "list it once",
+        ((f"{way.key}.upfs[{index}]", name, name) for index, name in enumerate(way.path.upfs)),
+    )
+    for index, name in enumerate(way.path.upfs):
+        key = f"{way.key}.upfs[{index}]"
+        upf = places.upfs.get(name)
+        steering = places.steering.get(name)
+        if upf is None:
+            yield unknown("UPF in the fleet's equipment core5g", key, name, places.upfs)
+        elif upf.steering == "none":
+            remedy = f"write steering: n6 at the UPF {name}, or choose another"
+            yield Problem("the UPF does not steer", remedy, key=key, value=name)
+        elif steering is not None and way.cdn and steering.site not in way.sites:
+            rule = (
+                f"it breaks out at the site {steering.site}, whose cache does not serve {way.channel.id}/{way.path.of}"
+            )
+            yield Problem(rule, f"add {steering.site} to sites of {way.path.of}, or leave it out", key=key, value=name)
+    yield from _overlaps(way, places)
+
+
+def _of(way: Way) -> Iterator[Problem]:
+    if way.cdn:
+        return
+    key = f"{way.key}.of"
+    others = {path.id: path.type for path in way.channel.delivery}
+    if way.path.of in others:
+        rule = f"this path is of type {others[way.path.of]}; caches serve paths of type {CDN}"
+        yield Problem(rule, f"name a path of type {CDN} of the channel", key=key, value=way.path.of)
+    else:
+        cdns = [name for name, kind in others.items() if kind == CDN]
+        yield unknown(f"path of type {CDN} of channel {way.channel.id}", key, way.path.of, cdns)
+
+
+def _overlaps(way: Way, places: Places) -> Iterator[Problem]:
+    pools = [(pool, f"the pool {pool} of DNN {one.dnn}") for one in places.core.networks for pool in one.pools]
+    own: list[tuple[Network, str]] = [*pools, *places.link_subnets().items()]
+    for number, prefix in enumerate(way.path.prefixes):
+        taken = sorted(what for network, what in own if overlaps(prefix, network))
+        if taken:
+            yield Problem(
+                f"overlaps {taken[0]}: what is meant for it would be sent to a cache",
+                "give the CDN's own prefixes, as narrow as they are",
+                key=f"{way.key}.prefixes[{number}]",
+                value=str(prefix),
+            )
+
+
+def overlaps(one: Network, other: Network) -> bool:
+    if isinstance(one, IPv4Network) and isinstance(other, IPv4Network):
+        return one.overlaps(other)
+    return isinstance(one, IPv6Network) and isinstance(other, IPv6Network) and one.overlaps(other)
+
+
+def shared_warnings(found: Sequence[Way]) -> Iterator[Problem]:
+    """The same prefix for two hosts: it may be right, since a CDN has many names; a cache has to serve both."""
+    known: dict[Network, Way] = {}
+    for way in sorted(found, key=lambda one: one.name):
+        for number, prefix in enumerate(way.path.prefixes):
+            first = known.setdefault(prefix, way)
+            if way.host and first.host and first.host != way.host:
+                yield Problem(
+                    f"{first.name} names it too, for {first.host} and not for {way.host}",
+                    "nothing has to be done when one CDN serves both; else correct one of them",
+                    key=f"{way.key}.prefixes[{number}]",
+                    value=str(prefix),
+                )

@@ -1,0 +1,65 @@
+"""A UE of the reference network: its CDN comes from the near cache, all else by the default N6, and so it does when
+the cache dies."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.scenarios import bootstrap, demo, mobile
+from lab.scenarios.console import Console
+
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(900, func_only=True)]
+
+
+@pytest.fixture(scope="module")
+def steered(network: Console) -> Console:
+    """The sample line-up is confirmed, and the UE is served by the near cache."""
+    network.must(network.nf("lineup", "commit", str(demo.LINEUP)))
+    network.wait("every receiver up", lambda: demo.all_up_now(network), 60.0)
+    network.wait("the gate is open", lambda: mobile.is_open(network), 60.0)
+    return network
+
+
+def test_the_ue_proves_its_path_as_other_receivers_do(steered: Console) -> None:
+    (cell,) = [cell for cell in demo.cells(steered, mobile.CHANNEL) if cell["path"] == mobile.PATH]
+    assert (cell["appliance"], cell["verdict"]) == (mobile.UE, "up")
+
+
+def test_a_player_at_the_ue_is_served_by_the_near_traffic_server(steered: Console) -> None:
+    far = mobile.far_flows(steered)
+    ue = mobile.ue_address(steered)
+    answer, tag = mobile.played(steered)
+    assert (answer.code, answer.text()) == (0, "")
+    steered.wait("the cache's log", lambda: mobile.served(steered, mobile.POP, ue, tag) > 0, 30.0)
+    assert mobile.served(steered, mobile.POP, ue, "/video/") > 0
+    assert mobile.explained(steered, mobile.CDN_ADDRESS)["exit"] == "cache"
+    assert mobile.far_flows(steered) == far
+
+
+@pytest.mark.parametrize("name", [mobile.STRANGER, mobile.STRANGER_NAME])
+def test_other_traffic_of_the_ue_leaves_by_the_default_n6(steered: Console, name: str) -> None:
+    packets = mobile.left_by_exit(steered)
+    assert mobile.told_by_stranger(steered, name).endswith(f"you are {mobile.NAT_OF_EXIT}")
+    assert mobile.left_by_exit(steered) > packets
+    assert mobile.explained(steered, mobile.STRANGER)["exit"] == "default"
+
+
+@pytest.mark.parametrize("fault", ["freeze", "kill"])
+def test_when_the_cache_dies_requests_go_by_the_default_path_and_come_back(steered: Console, fault: str) -> None:
+    outage = mobile.cache_dies(steered, fault)
+    assert outage.exit in {"default", ""}
+    assert outage.far > 0
+    assert outage.far_served > 0
+    assert outage.asked.failures <= 5, "requests are not refused one after the other: the next one is answered"
+
+
+def test_a_ue_is_there_again_after_its_upf_or_smf_was_killed(steered: Console) -> None:
+    for node, unit in ((mobile.POP, "open5gs-upfd"), ("c1", "open5gs-smfd")):
+        steered.fault("kill", node, unit)
+        steered.wait(
+            f"the UE goes on after {unit} was killed",
+            lambda: "you are" in mobile.told_by_stranger(steered, mobile.STRANGER),
+            60.0,
+        )
+    steered.wait("every appliance as committed", lambda: bootstrap.all_current(steered), 60.0)
+    steered.wait("every receiver up", lambda: demo.all_up_now(steered), 60.0)
