@@ -15,13 +15,19 @@ from nf.errors import DeadlineError, DriverError, UnavailableError
 
 
 class SerialConsole:
-    """The end of the serial line at which qemu arrives. `log` gets every line with its seconds since power on."""
+    """The end of the serial line at which qemu arrives. `log` gets every line with its seconds since power on.
 
-    def __init__(self, socket: Path, log: Path, *, now: Callable[[], float] = time.monotonic) -> None:
+    `lasting`: another qemu may arrive when one has gone, until `conclude`.
+    """
+
+    def __init__(
+        self, socket: Path, log: Path, *, now: Callable[[], float] = time.monotonic, lasting: bool = False
+    ) -> None:
         self.transcript = Transcript()
         self._socket = socket
         self._log = log
         self._now = now
+        self._lasting = lasting
         self._power_on = now()
         self._written = 0
         self._position = 0
@@ -38,6 +44,11 @@ class SerialConsole:
     async def __aexit__(self, *_: object) -> None:
         await end(self._server, self._writer)
         self._socket.unlink(missing_ok=True)
+
+    async def conclude(self) -> None:
+        """No other qemu comes: who waits is told."""
+        self._ended = True
+        await self._tell()
 
     def age(self) -> float:
         """Seconds since power on."""
@@ -93,8 +104,9 @@ class SerialConsole:
             pass  # a killed machine resets its line
         finally:
             writer.close()
-            self._ended = True
-            await self._tell()
+            self._writer = None
+            if not self._lasting:
+                await self.conclude()
 
     async def _tell(self) -> None:
         async with self._changed:

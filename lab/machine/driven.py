@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from lab.machine.machine import Machine
+from lab.machine.machine import Machine, is_reset
 from lab.machine.spec import MachineSpec
 from lab.machine.transcript import Line
 from lab.native.processes import Process
@@ -94,7 +94,7 @@ class DrivenMachine:
 
     def resets(self) -> int:
         """How often it was reset in this run, by itself or by us."""
-        return sum(event.name == "RESET" for event in self._machine.monitor.events)
+        return sum(event.name == "RESET" or is_reset(event) for event in self._machine.monitor.events)
 
     def send(self, text: str) -> None:
         """Type at the console; a line ends with \\r."""

@@ -16,25 +16,39 @@ from lab.machine import disks
 from lab.machine.console import SerialConsole
 from lab.machine.firmware import accelerator, find_firmware
 from lab.machine.process import OwnProcess
-from lab.machine.qmp import Monitor
+from lab.machine.qmp import Event, Monitor
 from lab.machine.spec import MachineSpec, Parts, command_line
 from lab.machine.tpm import start_tpm
 from lab.native.processes import Process
 from nf.errors import DeadlineError, RefusedError, UnavailableError
 
+_LAST_WORD_S = 5.0
+_RESETS = frozenset({"guest-reset", "host-qmp-system-reset", "guest-panic-reset"})
+
+
+def is_reset(event: Event) -> bool:
+    """Whether this is the end of a qemu that another one follows (`-action reboot=shutdown`)."""
+    return event.name == "SHUTDOWN" and str(event.data.get("reason", "")) in _RESETS
+
 
 @dataclass(slots=True)
 class _Run:
-    """One run, from power on to power off."""
+    """One run, from power on to power off. `stack`: what lasts over resets; `round`: what does not."""
 
-    qemu: OwnProcess
     console: SerialConsole
-    monitor: Monitor
+    parts: Parts
     stack: AsyncExitStack = field(repr=False)
+    round: AsyncExitStack = field(repr=False, default_factory=AsyncExitStack)
+    over: asyncio.Event = field(repr=False, default_factory=asyncio.Event)
+    qemu: OwnProcess | None = None
+    monitor: Monitor | None = None
+    watch: asyncio.Task[None] | None = None
 
 
 class Machine:
-    """`folder` holds what lasts (overlay, variables, TPM) and the logs; a new Machine on the same folder goes on there.
+    """An emulated one is reset by another qemu on the same disk, variables and TPM.
+
+    `folder` holds what lasts (overlay, variables, TPM) and the logs; a new Machine on the same folder goes on there.
 
     `node`: PID 1 of the lab node whose TAPs the cards are on. The machine ends with this process.
     """
@@ -53,7 +67,7 @@ class Machine:
 
     @property
     def running(self) -> bool:
-        return self._run is not None and self._run.qemu.running
+        return self._run is not None and not self._run.over.is_set()
 
     @property
     def console(self) -> SerialConsole:
@@ -62,7 +76,9 @@ class Machine:
 
     @property
     def monitor(self) -> Monitor:
-        return self._present().monitor
+        monitor = self._present().monitor
+        assert monitor is not None  # noqa: S101  # a run has one from its beginning
+        return monitor
 
     @property
     def disk(self) -> Path:
@@ -78,19 +94,49 @@ class Machine:
             # Names of sockets are short (108 octets), folders of tests are not.
             sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nf-vm-")))
             parts = self._parts(sockets)
-            console = await stack.enter_async_context(SerialConsole(parts.serial, self.folder / "console.log"))
-            monitor = await stack.enter_async_context(Monitor(parts.monitor))
-            if parts.tpm is not None:
-                tpm = await start_tpm(self.folder / "tpm", parts.tpm, self.folder / "swtpm.log")
+            log = self.folder / "console.log"
+            console = await stack.enter_async_context(SerialConsole(parts.serial, log, lasting=True))
+            run = _Run(console, parts, stack.pop_all())
+        self._run = run
+        try:
+            await self._start(run)
+        except BaseException:
+            run.over.set()
+            await self._close()
+            raise
+        run.watch = asyncio.create_task(self._watch(run))
+
+    async def _start(self, run: _Run) -> None:
+        """A qemu, with its monitor and its TPM. Raises UnavailableError when a program is missing, DriverError."""
+        async with AsyncExitStack() as stack:
+            events = run.monitor.events if run.monitor is not None else ()
+            run.monitor = await stack.enter_async_context(Monitor(run.parts.monitor, events))
+            if run.parts.tpm is not None:
+                tpm = await start_tpm(self.folder / "tpm", run.parts.tpm, self.folder / "swtpm.log")
                 stack.push_async_callback(tpm.kill)
-            qemu = await OwnProcess.start(
-                command_line(self.spec, parts, await asyncio.to_thread(accelerator)),
+            run.qemu = await OwnProcess.start(
+                command_line(self.spec, run.parts, await asyncio.to_thread(accelerator)),
                 log=self.folder / "qemu.log",
                 package="qemu-system-x86",
                 network_of=self._node.pid if self._node else 0,
             )
-            stack.push_async_callback(qemu.kill)
-            self._run = _Run(qemu, console, monitor, stack.pop_all())
+            stack.push_async_callback(run.qemu.kill)
+            run.round = stack.pop_all()
+
+    async def _watch(self, run: _Run) -> None:
+        """Until it is off: a qemu that ended by a reset is followed by the next."""
+        try:
+            while run.qemu is not None and run.monitor is not None:
+                await run.qemu.wait()
+                with contextlib.suppress(TimeoutError):  # one that died at its start never arrived
+                    await asyncio.wait_for(run.monitor.gone(), _LAST_WORD_S)
+                if not (run.monitor.events and is_reset(run.monitor.events[-1])):
+                    break
+                await run.round.aclose()
+                await self._start(run)
+        finally:
+            run.over.set()
+            await run.console.conclude()
 
     async def await_console(self, pattern: str, *, patience_s: float, unless: str = "") -> re.Match[str]:
         """The next match on the serial console; see SerialConsole.await_pattern."""
@@ -98,9 +144,7 @@ class Machine:
 
     async def power_cut(self) -> None:
         """The plug is pulled: SIGKILL. What the guest had not flushed to its disk is lost. No error when it is off."""
-        if self._run is not None:
-            await self._run.qemu.kill()
-            await self._close(keep=True)
+        await self._close(keep=True)
 
     async def power_down(self, *, patience_s: float = 120.0) -> None:
         """The power button; waits until the system has shut down. Raises DeadlineError."""
@@ -120,7 +164,7 @@ class Machine:
         """Until it is off by itself. Raises DeadlineError."""
         try:
             async with asyncio.timeout(patience_s):
-                await self._present().qemu.wait()
+                await self._present().over.wait()
         except TimeoutError:
             tail = self.console.transcript.tail()
             raise DeadlineError(f"still on after {patience_s:.0f} s\n{tail}", where=self.spec.name) from None
@@ -163,7 +207,15 @@ class Machine:
 
     async def _close(self, *, keep: bool = False) -> None:
         """Processes, sockets; `keep`: the console's transcript and the monitor's events can still be read."""
-        if self._run is not None:
-            await self._run.stack.aclose()
-            if not keep:
-                self._run = None
+        run = self._run
+        if run is None:
+            return
+        if run.watch is not None:
+            run.watch.cancel()
+            await asyncio.wait((run.watch,))
+        await run.round.aclose()
+        await run.stack.aclose()
+        run.over.set()
+        await run.console.conclude()
+        if not keep:
+            self._run = None

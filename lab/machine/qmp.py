@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -97,9 +97,9 @@ def _broken(why: str) -> IntegrityError:
 
 
 class Monitor:
-    """The end of the protocol at which qemu arrives: it connects when it starts."""
+    """The end of the protocol at which qemu arrives: it connects when it starts. `events`: of earlier ones."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, events: Sequence[Event] = ()) -> None:
         self._socket = socket
         self._server: asyncio.Server | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -108,7 +108,7 @@ class Monitor:
         self._there = asyncio.Event()
         self._gone = asyncio.Event()
         self._changed = asyncio.Condition()
-        self.events: list[Event] = []
+        self.events: list[Event] = list(events)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_unix_server(self._serve, self._socket, limit=MAX_LINE)
@@ -140,6 +140,10 @@ class Monitor:
                 if self._gone.is_set():
                     raise _unavailable()
                 await self._changed.wait()
+
+    async def gone(self) -> None:
+        """When qemu is, and all that it said was heard."""
+        await self._gone.wait()
 
     async def _ask(self, command: str, arguments: Mapping[str, Any]) -> Answer:
         if self._writer is None or self._gone.is_set():
