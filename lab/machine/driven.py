@@ -83,6 +83,9 @@ class DrivenMachine:
     def power_cut(self) -> None:
         self._do(self._machine.power_cut())
 
+    def left_by_a_power_cut(self, folder: Path) -> None:
+        self._do(self._machine.left_by_a_power_cut(folder))
+
     def power_down(self, *, patience_s: float = 120.0) -> None:
         self._do(self._machine.power_down(patience_s=patience_s))
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import shutil
+import signal
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class _Run:
     over: asyncio.Event = field(repr=False, default_factory=asyncio.Event)
     qemu: OwnProcess | None = None
     monitor: Monitor | None = None
+    tpm: OwnProcess | None = None
     watch: asyncio.Task[None] | None = None
 
 
@@ -112,8 +114,8 @@ class Machine:
             events = run.monitor.events if run.monitor is not None else ()
             run.monitor = await stack.enter_async_context(Monitor(run.parts.monitor, events))
             if run.parts.tpm is not None:
-                tpm = await start_tpm(self.folder / "tpm", run.parts.tpm, self.folder / "swtpm.log")
-                stack.push_async_callback(tpm.kill)
+                run.tpm = await start_tpm(self.folder / "tpm", run.parts.tpm, self.folder / "swtpm.log")
+                stack.push_async_callback(run.tpm.kill)
             run.qemu = await OwnProcess.start(
                 command_line(self.spec, run.parts, await asyncio.to_thread(accelerator)),
                 log=self.folder / "qemu.log",
@@ -145,6 +147,21 @@ class Machine:
     async def power_cut(self) -> None:
         """The plug is pulled: SIGKILL. What the guest had not flushed to its disk is lost. No error when it is off."""
         await self._close(keep=True)
+
+    async def left_by_a_power_cut(self, folder: Path) -> None:
+        """What a power cut at this instant would leave, into an empty folder: a machine on it begins there.
+
+        The machine stands still meanwhile and goes on afterwards.
+        """
+        run = self._present()
+        stopped = [process for process in (run.qemu, run.tpm) if process is not None and process.running]
+        for process in stopped:
+            process.send(signal.SIGSTOP)
+        try:
+            await asyncio.to_thread(disks.copy_sparse, self.folder, folder)
+        finally:
+            for process in stopped:
+                process.send(signal.SIGCONT)
 
     async def power_down(self, *, patience_s: float = 120.0) -> None:
         """The power button; waits until the system has shut down. Raises DeadlineError."""

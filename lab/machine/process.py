@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,11 @@ class OwnProcess:
     async def wait(self) -> int:
         """Its exit code, negative after a signal."""
         return await self._process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """No error when it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
 
     async def kill(self) -> None:
         """SIGKILL, and wait for its end."""
