@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Network
 
-from core5g.observation.sessions import UeAddress
 from core5g.pfcp.gtpu import PORT
+from core5g.ue import UeAddress
 
 Instruction = tuple[int, int, int, int]
 """code, jump if true, jump if false, k (linux/filter.h)."""

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Network
 
-from core5g.observation.sessions import UeAddress
 from core5g.pfcp.gtpu import PORT, GtpuType, decode
+from core5g.ue import PREFIX_BITS, UeAddress
 
 _UDP = 17
 _MORE, _OFFSET = 0x2000, 0x1FFF
@@ -42,7 +42,7 @@ def ends(packet: bytes) -> tuple[UeAddress, UeAddress] | None:
 
 
 def _prefix(first: bytes) -> IPv6Network:
-    return IPv6Network((first + bytes(8), 64))
+    return IPv6Network((first + bytes(8), PREFIX_BITS))
 
 
 def gtpu(packet: bytes) -> Tunnelled | None:
