@@ -32,15 +32,19 @@ async def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
     return process.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace")
 
 
-async def transact(commands: Sequence[JsonObject], *, where: str, dry: bool = False) -> None:
+async def transact(commands: Sequence[JsonObject], *, where: str, remedy: str = "", dry: bool = False) -> None:
     """All of `commands` (libnftables-json(5)) at once or none; `dry`: only ask whether they would be taken.
 
     Raises DriverError.
     """
-    document = json.dumps({"nftables": list(commands)})
-    status, _, told = await run(*(("-c",) if dry else ()), "-j", "-f", "-", stdin=document)
+    await load(json.dumps({"nftables": list(commands)}), *(("-c",) if dry else ()), "-j", where=where, remedy=remedy)
+
+
+async def load(text: str, *flags: str, where: str, remedy: str = "") -> None:
+    """A whole file, all of it or nothing. Raises DriverError."""
+    status, _, told = await run(*flags, "-f", "-", stdin=text)
     if status != 0:
-        raise DriverError(f"nftables refused: {' '.join(told.split())}", where=where)
+        raise DriverError(f"nft refuses it: {' '.join(told.split())[:500]}", where=where, remedy=remedy)
 
 
 async def listed(*what: str) -> tuple[JsonObject, ...] | None:

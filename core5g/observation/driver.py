@@ -13,13 +13,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from core5g.observation.documents import SECTION, ObservationSection
 from core5g.observation.units import UNIT, USER, directory, section_of, unit_spec
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
-from nf.contracts.units import UnitState, UnitStatus
+from nf.contracts.units import UnitState, UnitStatus, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError
 
 RUN, STOP, RESTORE = "observation.run", "observation.stop", "observation.restore"
 _POLL_S = 0.1
-_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 
 
 class ObservationDriver:
@@ -37,7 +36,7 @@ class ObservationDriver:
 
     async def _running(self) -> tuple[ObservationSection, UnitStatus] | None:
         status = await self._units.status(UNIT)
-        if status is None or status.state in _GONE:
+        if status is None or status.state.gone:
             return None
         section = section_of(status.spec)
         return (section, status) if section is not None else None
@@ -50,7 +49,7 @@ class ObservationDriver:
         return State(section.to_json(), frozenset(section.provides if status.state is UnitState.READY else ()))
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        wanted = _section(want)
+        wanted = ObservationSection.narrowed(want)
         standing = ObservationSection.model_validate(have.value) if have.value is not None else None
         if wanted == standing:
             return ()
@@ -90,8 +89,7 @@ class ObservationDriver:
         if running is not None and running[0] == wanted and running[1].state is UnitState.READY:
             return
         await asyncio.to_thread(self._make_directory)
-        await self._units.define(unit_spec(wanted, self._run_dir))
-        await (self._units.start(UNIT) if running is None else self._units.restart(UNIT))
+        await bring_up(self._units, unit_spec(wanted, self._run_dir), await self._units.status(UNIT))
 
     def _make_directory(self) -> None:
         """The socket in it is its caller's alone; the way there is open. Raises DriverError."""
@@ -115,12 +113,11 @@ class ObservationDriver:
             await self._ensure(ObservationSection.model_validate(before))
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
-        wanted = _section(want)
+        wanted = ObservationSection.narrowed(want)
         while True:
             differences = await self._differences(wanted)
-            if not differences or context.remaining() <= 0 or context.cancel.is_set():
+            if not differences or not await context.again(_POLL_S):
                 return Drift(differences)
-            await context.clock.sleep(min(_POLL_S, context.remaining()))
 
     async def _differences(self, wanted: ObservationSection | None) -> tuple[str, ...]:
         running = await self._running()
@@ -143,9 +140,3 @@ class ObservationDriver:
 def create(context: DriverContext) -> ObservationDriver:
     """Entry point of the group `nf.drivers`."""
     return ObservationDriver(context)
-
-
-def _section(want: DocumentModel | None) -> ObservationSection | None:
-    if want is not None and not isinstance(want, ObservationSection):
-        raise TypeError(f"section `{SECTION}` holds an ObservationSection, not {type(want).__name__}")
-    return want

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Network
 
-from core5g.observation.packets import GTPU_PORT
-from core5g.observation.sessions import UeAddress
+from core5g.pfcp.gtpu import PORT
+from core5g.ue import UeAddress
 
 Instruction = tuple[int, int, int, int]
 """code, jump if true, jump if false, k (linux/filter.h)."""
@@ -89,7 +89,7 @@ def by_teid(teids: Iterable[int]) -> tuple[Instruction, ...]:
             (_RET, 0, 0, _WHOLE),
             (_LDX_HEAD, 0, 0, 0),
             (_LDX_H, 0, 0, 2),
-            (_JEQ, 1, 0, GTPU_PORT),
+            (_JEQ, 1, 0, PORT),
             (_RET, 0, 0, 0),
             (_LDX_B, 0, 0, 9),
             (_JEQ, 1, 0, 255),

@@ -7,10 +7,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Network
 
-from core5g.observation.sessions import UeAddress
-from core5g.pfcp.gtpu import GtpuType, decode
+from core5g.pfcp.gtpu import PORT, GtpuType, decode
+from core5g.ue import PREFIX_BITS, UeAddress
 
-GTPU_PORT = 2152
 _UDP = 17
 _MORE, _OFFSET = 0x2000, 0x1FFF
 _HELD, _HELD_OCTETS, _HELD_S = 256, 4 << 20, 30.0
@@ -43,7 +42,7 @@ def ends(packet: bytes) -> tuple[UeAddress, UeAddress] | None:
 
 
 def _prefix(first: bytes) -> IPv6Network:
-    return IPv6Network((first + bytes(8), 64))
+    return IPv6Network((first + bytes(8), PREFIX_BITS))
 
 
 def gtpu(packet: bytes) -> Tunnelled | None:
@@ -52,7 +51,7 @@ def gtpu(packet: bytes) -> Tunnelled | None:
         return None
     head = (packet[0] & 0xF) * 4
     octets = packet[head : struct.unpack_from("!H", packet, 2)[0]]
-    if len(octets) < 16 or struct.unpack_from("!H", octets, 2)[0] != GTPU_PORT:
+    if len(octets) < 16 or struct.unpack_from("!H", octets, 2)[0] != PORT:
         return None
     length: int = struct.unpack_from("!H", octets, 10)[0]
     found = decode(octets[8 : 16 + length])

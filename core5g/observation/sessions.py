@@ -9,15 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from core5g.ue import UeAddress, ue_of
 from nf.contracts.interception import Identity, IdentityKind
 from nf.contracts.json import Json, JsonObject
 
-UeAddress = IPv4Address | IPv6Network
-"""A UE has one IPv4 address; of IPv6 it has a prefix of 64 bits and chooses the rest (TS 23.501 clause 5.8.2.2)."""
-
-_PREFIX_BITS = 64
 _MICROSECONDS = 1_000_000
 
 
@@ -114,8 +111,7 @@ def ue_addresses(values: Iterable[Json]) -> tuple[UeAddress, ...]:
             address = ip_address(str(value).partition("/")[0])
         except ValueError:
             continue
-        one = address if isinstance(address, IPv4Address) else IPv6Network((int(address), _PREFIX_BITS), strict=False)
-        if one not in found:
+        if (one := ue_of(address)) not in found:
             found.append(one)
     return tuple(found)
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import TypeVar
 
-from core5g.observation.sessions import Fteid, PduSession, Registration, UeAddress, comparable
+from core5g.observation.sessions import Fteid, PduSession, Registration, comparable
+from core5g.ue import UeAddress
 from nf.contracts.interception import Direction, Event, EventKind, Identity, IdentityKind, Order
 from nf.contracts.json import JsonObject
 

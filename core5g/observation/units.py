@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Final
@@ -53,9 +52,9 @@ def unit_spec(section: ObservationSection, run_dir: Path) -> UnitSpec:
 
 def section_of(spec: UnitSpec | None) -> ObservationSection | None:
     """What a unit was started for; None when it is none of ours."""
-    if spec is None or spec.name != UNIT or MODULE not in spec.argv or "--section" not in spec.argv:
+    if spec is None or spec.name != UNIT or MODULE not in spec.argv:
         return None
     try:
-        return ObservationSection.model_validate(json.loads(spec.argv[spec.argv.index("--section") + 1]))
-    except (ValueError, IndexError):
+        return ObservationSection.model_validate_json(spec.option("--section") or "")
+    except ValueError:
         return None

@@ -28,7 +28,6 @@ from nf.documents.model import DocumentModel
 from nf.errors import InputError, NfError, Problem, RefusedError, UnavailableError
 
 _VERIFY_S = 0.25
-_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 
 
 class Open5gsDriver:
@@ -104,23 +103,23 @@ class Open5gsDriver:
             return "without a file of ours"
         if status is None:
             return "without a unit"
-        if status.state in _GONE:
+        if status.state.gone:
             return f"{status.state.value} {status.last_exit}".rstrip()
         wanted = unit_spec(function, self._state_dir, self._appliance)
         return "" if status.spec is None or _same_program(status.spec, wanted) else "altered"
 
     async def _upf(self) -> ManagedFunction | None:
         function, status = (await self.functions()).get("upf", (None, None))
-        return function if status is not None and status.state not in _GONE else None
+        return function if status is not None and not status.state.gone else None
 
     # -- planning ---------------------------------------------------------------------------------------------------
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        return plan(have, _section(want))
+        return plan(have, Open5gsSection.narrowed(want))
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
         """The programs are here, their libcurl works, and no file has what makes Open5GS abort."""
-        section = _section(want)
+        section = Open5gsSection.narrowed(want)
         started = {step.id for step in steps if step.kind == CONFIGURE}
         functions = [one for one in (section.functions if section else ()) if f"open5gs.{one.kind}" in started]
         problems: list[Problem] = []
@@ -143,7 +142,7 @@ class Open5gsDriver:
         data: JsonObject = {
             "kind": kind,
             "function": function.to_json() if function is not None else None,
-            "runs": status is not None and status.state not in _GONE,
+            "runs": status is not None and not status.state.gone,
         }
         return Undo(RESTORE, data)
 
@@ -194,7 +193,7 @@ class Open5gsDriver:
             await self._units.define(spec)
         if fresh:
             return
-        if status is None or status.state in _GONE:
+        if status is None or status.state.gone:
             await self._units.start(spec.name)
         else:
             await self._units.restart(spec.name)
@@ -226,12 +225,11 @@ class Open5gsDriver:
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         """A function that the supervisor is starting is waited for."""
-        section = _section(want)
+        section = Open5gsSection.narrowed(want)
         while True:
             lines = await self._differences(section)
-            if not lines or context.remaining() <= 0 or context.cancel.is_set():
+            if not lines or not await context.again(_VERIFY_S):
                 return Drift(lines)
-            await context.clock.sleep(min(_VERIFY_S, context.remaining()))
 
     async def _differences(self, section: Open5gsSection | None) -> tuple[str, ...]:
         state = await self.observe()
@@ -294,9 +292,3 @@ def _kind(step: Step) -> str:
         if isinstance(function, dict):
             return str(function["kind"])
     raise InputError(f"unknown step {step.kind} version {step.version}", where="open5gs")
-
-
-def _section(want: DocumentModel | None) -> Open5gsSection | None:
-    if want is not None and not isinstance(want, Open5gsSection):
-        raise InputError(f"not an open5gs section: {type(want).__name__}", where="open5gs")
-    return want

@@ -14,11 +14,11 @@ from typing import Final
 
 from core5g import nftables
 from core5g.open5gs.naming import PFCP_PORT
-from nf.errors import DriverError
 
 FAMILY: Final = "inet"
 TABLE: Final = "nf_open5gs"
 _SET: Final = "draining"
+_WHERE: Final = f"table {FAMILY} {TABLE}"
 _ESTABLISHMENT: Final = 50
 
 
@@ -39,12 +39,12 @@ def closing(address: IPv4Address, seconds: float) -> str:
 
 async def close(address: IPv4Address, seconds: float) -> None:
     """Raises DriverError."""
-    await _load(closing(address, seconds))
+    await nftables.load(closing(address, seconds), where=_WHERE)
 
 
 async def open_again() -> None:
     """Raises DriverError."""
-    await _load(f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n")
+    await nftables.load(f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n", where=_WHERE)
 
 
 async def closed() -> bool:
@@ -52,9 +52,3 @@ async def closed() -> bool:
     found = await nftables.listed("set", FAMILY, TABLE, _SET)
     sets = [one["set"] for one in found or () if "set" in one]
     return any(isinstance(one, dict) and bool(one.get("elem")) for one in sets)
-
-
-async def _load(text: str) -> None:
-    code, _, error = await nftables.run("-f", "-", stdin=text)
-    if code != 0:
-        raise DriverError(f"nft refuses it: {error.strip()[:500]}", where=f"table {FAMILY} {TABLE}")

@@ -15,11 +15,9 @@ from core5g.open5gs.documents import ManagedFunction
 from core5g.open5gs.naming import PFCP_PORT
 from core5g.open5gs.units import server_of
 from nf.contracts.json import JsonObject
-from nf.errors import DriverError
 
 FAMILY: Final = "inet"
 TABLE: Final = "nf_pfcp"
-_WHERE: Final = f"table {FAMILY} {TABLE}"
 
 Pairs = frozenset[tuple[str, str]]
 """(N4 address here, who may send to it); an address without a pair is open to all."""
@@ -56,11 +54,8 @@ def text_of(pairs: Pairs) -> str:
 
 async def make(pairs: Pairs) -> None:
     """Raises DriverError."""
-    if await read() == pairs:
-        return
-    code, _, error = await nftables.run("-f", "-", stdin=text_of(pairs))
-    if code != 0:
-        raise DriverError(f"nft refuses it: {error.strip()[:500]}", where=_WHERE)
+    if await read() != pairs:
+        await nftables.load(text_of(pairs), where=f"table {FAMILY} {TABLE}")
 
 
 async def read() -> Pairs | None:

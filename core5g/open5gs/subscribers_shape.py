@@ -16,7 +16,7 @@ from bson.int64 import Int64
 from core5g.subscribers.columns import rate_text
 from core5g.subscribers.documents import PccRule, Priority, SubscribedSession, Subscriber, rate_parts
 from core5g.subscribers.keys import Keys
-from core5g.subscribers.rules import ue_prefix
+from core5g.ue import prefix_of
 
 SCHEMA_VERSION: Final = 1
 TYPES: Final = {"ipv4": 1, "ipv6": 2, "ipv4v6": 3}
@@ -170,7 +170,7 @@ def _ipv4(text: str) -> str:
 
 
 def _ipv6(text: str) -> str:
-    return ue_prefix(IPv6Address(text))
+    return str(prefix_of(IPv6Address(text)))
 
 
 def _session_data(session: Document, slice_text: str) -> dict[str, Any]:

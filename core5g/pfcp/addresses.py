@@ -1,9 +1,8 @@
-"""Values that say where: nodes, sessions, tunnels, UEs, headers to put on and take off (TS 29.244, 8.2)."""
+"""Values that say where: nodes, sessions, tunnels, UEs, headers to put on (TS 29.244, 8.2)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar, Self
 
@@ -183,13 +182,6 @@ class OuterHeaderCreation:
     c_tag: bytes | None = None
     s_tag: bytes | None = None
 
-    @classmethod
-    def gtpu(cls, teid: int, address: Address) -> Self:
-        """GTP-U towards a tunnel's end."""
-        if isinstance(address, IPv4Address):
-            return cls(GTPU_IPV4, teid, ipv4=address)
-        return cls(GTPU_IPV6, teid, ipv6=address)
-
     @property
     def is_gtpu(self) -> bool:
         """Whether it is GTP-U and nothing else: all that Open5GS takes."""
@@ -241,42 +233,6 @@ def _fields(description: int) -> tuple[bool, ...]:
         S_TAG,
     )
     return tuple(bool(description & mask) for mask in masks)
-
-
-class Removal(IntEnum):
-    """Table 8.2.64-1."""
-
-    GTPU_IPV4 = 0
-    GTPU_IPV6 = 1
-    UDP_IPV4 = 2
-    UDP_IPV6 = 3
-    IPV4 = 4
-    IPV6 = 5
-    GTPU_IP = 6
-    VLAN_TAG = 7
-    VLAN_TAGS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class OuterHeaderRemoval:
-    """8.2.64. `extensions`: which GTP-U extension headers go too (bit 1: PDU session container); None: not said."""
-
-    IE: ClassVar[IeType] = IeType.OUTER_HEADER_REMOVAL
-
-    description: Removal
-    extensions: int | None = None
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        reader = Reader(cls.IE, value)
-        number = reader.number(1)
-        if number not in Removal._value2member_map_:
-            raise reader.error("no header to remove")
-        return cls(Removal(number), value[1] if len(value) > 1 else None)
-
-    def encode(self) -> bytes:
-        extensions = b"" if self.extensions is None else packed(self.IE, self.extensions, 1)
-        return bytes((self.description,)) + extensions
 
 
 def _both(ipv4: IPv4Address | None, ipv6: IPv6Address | None) -> bytes:

@@ -7,16 +7,14 @@ A table says what each message means in each state. Requests leave as `Outcome.r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from core5g.pfcp.ies import Cause, NodeId, RecoveryTimeStamp, ie, require
-from core5g.pfcp.wire import Ie, IeType, Message, MessageType, PfcpError
+from core5g.pfcp.wire import Ie, Message, MessageType, PfcpError
 from nf.errors import RefusedError
 
-HEARTBEAT_S = 10.0
-"""Seconds from a heartbeat's answer to the next; Open5GS beats as often."""
 RETRY_S = 3.0
 """Seconds from a set-up that failed to the next try; Open5GS waits as long."""
 
@@ -25,7 +23,6 @@ class State(Enum):
     IDLE = "idle"
     SETTING_UP = "setting up"
     UP = "up"
-    RELEASING = "releasing"
 
 
 class Input(Enum):
@@ -43,9 +40,7 @@ class Input(Enum):
     HEARTBEAT_DUE = "time for a heartbeat"
     HEARTBEAT_LOST = "heartbeats not answered"
     RESTARTED = "heartbeat of a peer that restarted"
-    RELEASE = "release"
     RELEASE_REQUESTED = "release requested by the peer"
-    RELEASE_DONE = "release answered, or not answered"
 
 
 class Event(Enum):
@@ -67,10 +62,8 @@ class Do(Enum):
 
     SEND_SETUP = "send set-up"
     SEND_HEARTBEAT = "send heartbeat"
-    SEND_RELEASE = "send release"
     WAIT_RETRY = "wait for the next try"
     WAIT_HEARTBEAT = "wait for the next heartbeat"
-    WAIT_NOTHING = "wait for nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +73,7 @@ class Step:
     do: tuple[Do, ...] = ()
 
 
-_IDLE, _SETTING_UP, _UP, _RELEASING = State
+_IDLE, _SETTING_UP, _UP = State
 _BEAT, _RETRY = (Do.WAIT_HEARTBEAT,), (Do.WAIT_RETRY,)
 
 TABLE: Mapping[tuple[State, Input], Step] = {
@@ -93,13 +86,11 @@ TABLE: Mapping[tuple[State, Input], Step] = {
     (_IDLE, Input.HEARTBEAT_ANSWERED): Step(_IDLE),
     (_IDLE, Input.HEARTBEAT_LOST): Step(_IDLE),
     (_IDLE, Input.RESTARTED): Step(_IDLE, Event.RESTARTED),
-    (_IDLE, Input.RELEASE): Step(_IDLE, None, (Do.WAIT_NOTHING,)),
     (_IDLE, Input.RELEASE_REQUESTED): Step(_IDLE),
     # Answers that were under way when the association ended by other means.
     (_IDLE, Input.SETUP_ACCEPTED): Step(_IDLE),
     (_IDLE, Input.SETUP_REFUSED): Step(_IDLE),
     (_IDLE, Input.SETUP_LOST): Step(_IDLE),
-    (_IDLE, Input.RELEASE_DONE): Step(_IDLE),
     (_SETTING_UP, Input.START): Step(_SETTING_UP),
     (_SETTING_UP, Input.SETUP_REQUESTED): Step(_UP, Event.UP, _BEAT),
     (_SETTING_UP, Input.SETUP_REQUESTED_RESTARTED): Step(_UP, Event.RESTARTED, _BEAT),
@@ -110,9 +101,7 @@ TABLE: Mapping[tuple[State, Input], Step] = {
     (_SETTING_UP, Input.HEARTBEAT_ANSWERED): Step(_SETTING_UP),
     (_SETTING_UP, Input.HEARTBEAT_LOST): Step(_SETTING_UP),
     (_SETTING_UP, Input.RESTARTED): Step(_SETTING_UP, Event.RESTARTED),
-    (_SETTING_UP, Input.RELEASE): Step(_IDLE, Event.RELEASED),
     (_SETTING_UP, Input.RELEASE_REQUESTED): Step(_SETTING_UP),
-    (_SETTING_UP, Input.RELEASE_DONE): Step(_SETTING_UP),
     (_UP, Input.START): Step(_UP),
     (_UP, Input.SETUP_REQUESTED): Step(_UP, Event.RENEWED, _BEAT),
     (_UP, Input.SETUP_REQUESTED_RESTARTED): Step(_UP, Event.RESTARTED, _BEAT),
@@ -126,22 +115,7 @@ TABLE: Mapping[tuple[State, Input], Step] = {
     (_UP, Input.HEARTBEAT_DUE): Step(_UP, None, (Do.SEND_HEARTBEAT,)),
     (_UP, Input.HEARTBEAT_LOST): Step(_IDLE, Event.LOST, _RETRY),
     (_UP, Input.RESTARTED): Step(_IDLE, Event.RESTARTED, _RETRY),
-    (_UP, Input.RELEASE): Step(_RELEASING, None, (Do.SEND_RELEASE,)),
     (_UP, Input.RELEASE_REQUESTED): Step(_IDLE, Event.RELEASED),
-    (_UP, Input.RELEASE_DONE): Step(_UP),
-    (_RELEASING, Input.START): Step(_RELEASING),
-    (_RELEASING, Input.SETUP_REQUESTED): Step(_UP, Event.UP, _BEAT),
-    (_RELEASING, Input.SETUP_REQUESTED_RESTARTED): Step(_UP, Event.RESTARTED, _BEAT),
-    (_RELEASING, Input.SETUP_ACCEPTED): Step(_RELEASING),
-    (_RELEASING, Input.SETUP_REFUSED): Step(_RELEASING),
-    (_RELEASING, Input.SETUP_LOST): Step(_RELEASING),
-    (_RELEASING, Input.HEARTBEAT): Step(_RELEASING),
-    (_RELEASING, Input.HEARTBEAT_ANSWERED): Step(_RELEASING),
-    (_RELEASING, Input.HEARTBEAT_LOST): Step(_RELEASING),
-    (_RELEASING, Input.RESTARTED): Step(_IDLE, Event.RESTARTED),
-    (_RELEASING, Input.RELEASE): Step(_RELEASING),
-    (_RELEASING, Input.RELEASE_REQUESTED): Step(_IDLE, Event.RELEASED),
-    (_RELEASING, Input.RELEASE_DONE): Step(_IDLE, Event.RELEASED),
 }
 
 
@@ -157,10 +131,10 @@ class Outcome:
 class Association:
     """One peer, seen from one node.
 
-    recovery    our own recovery time stamp; a relay keeps it over its own restarts
-    features    what else our set-up messages carry (UP or CP function features)
-    initiates   whether we set the association up, and again after it was lost; else the peer does
-    admits      whether this peer may associate with us at all (it is asked with the peer's Node ID)
+    recovery        our own recovery time stamp; a relay keeps it over its own restarts
+    features        what else our set-up messages carry (UP or CP function features)
+    peer_recovery   the peer's, as it was last told
+    refused_with    the cause of the last set-up, when it was refused with one
     """
 
     def __init__(
@@ -169,36 +143,19 @@ class Association:
         recovery: RecoveryTimeStamp,
         features: tuple[Ie, ...] = (),
         *,
-        initiates: bool,
-        admits: Callable[[NodeId], bool] = lambda _: True,
-        heartbeat_s: float = HEARTBEAT_S,
-        retry_s: float = RETRY_S,
+        heartbeat_s: float,
     ) -> None:
         self.state = State.IDLE
-        self.peer_node: NodeId | None = None
         self.peer_recovery: RecoveryTimeStamp | None = None
-        self.peer_features: tuple[Ie, ...] = ()
-        """What the peer's set-up message carried beside the mandatory IEs."""
         self.refused_with: Cause | None = None
         self._own = (ie(node), ie(recovery), *features)
         self._node, self._recovery = ie(node), ie(recovery)
-        self._initiates = initiates
-        self._admits = admits
         self._heartbeat_s = heartbeat_s
-        self._retry_s = retry_s
         self._due: tuple[float, Input] | None = None
 
     def start(self, now: float) -> Outcome:
-        """Set the association up. Raises RefusedError where the peer is to do that."""
-        if not self._initiates:
-            raise RefusedError(
-                "this end waits for its peer's set-up", where="PFCP association", remedy="start it at the peer"
-            )
+        """Set the association up, and again whenever it is lost."""
         return self._take(Input.START, now)
-
-    def release(self, now: float) -> Outcome:
-        """End the association in order; the peer drops its sessions (6.2.8)."""
-        return self._take(Input.RELEASE, now)
 
     def tick(self, now: float) -> Outcome:
         """Do what is due."""
@@ -221,8 +178,7 @@ class Association:
             case MessageType.ASSOCIATION_SETUP_REQUEST:
                 return self._setup_requested(message, now)
             case MessageType.ASSOCIATION_RELEASE_REQUEST:
-                known = self.state in (State.UP, State.RELEASING)
-                cause = Cause.ACCEPTED if known else Cause.NO_ESTABLISHED_ASSOCIATION
+                cause = Cause.ACCEPTED if self.state is State.UP else Cause.NO_ESTABLISHED_ASSOCIATION
                 outcome = self._take(Input.RELEASE_REQUESTED, now)
                 answer = Message(MessageType.ASSOCIATION_RELEASE_RESPONSE, message.seq, ies=(self._node, ie(cause)))
                 return self._with(outcome, answer)
@@ -235,8 +191,6 @@ class Association:
                 return self._take(self._beat(response, Input.HEARTBEAT_ANSWERED), now)
             case MessageType.ASSOCIATION_SETUP_REQUEST:
                 return self._setup_answered(response, now)
-            case MessageType.ASSOCIATION_RELEASE_REQUEST:
-                return self._take(Input.RELEASE_DONE, now)
         raise PfcpError("type", f"{request.type.name} is no request about an association")
 
     def timed_out(self, request: Message, now: float) -> Outcome:
@@ -247,17 +201,13 @@ class Association:
         return self._take(lost, now)
 
     def _setup_requested(self, message: Message, now: float) -> Outcome:
-        node = require(NodeId, message.ies)
+        require(NodeId, message.ies)
         recovery = require(RecoveryTimeStamp, message.ies)
-        kind = MessageType.ASSOCIATION_SETUP_RESPONSE
-        if not self._admits(node):
-            refusal = (self._node, ie(Cause.REJECTED), self._recovery)
-            return Outcome(response=Message(kind, message.seq, ies=refusal))
         given = Input.SETUP_REQUESTED_RESTARTED if self._is_later(recovery) else Input.SETUP_REQUESTED
-        self._learn(node, recovery, message)
+        self._learn(recovery)
         outcome = self._take(given, now)
         own = (self._node, ie(Cause.ACCEPTED), *self._own[1:])
-        return self._with(outcome, Message(kind, message.seq, ies=own))
+        return self._with(outcome, Message(MessageType.ASSOCIATION_SETUP_RESPONSE, message.seq, ies=own))
 
     def _setup_answered(self, response: Message, now: float) -> Outcome:
         if response.type is MessageType.VERSION_NOT_SUPPORTED_RESPONSE:
@@ -267,10 +217,10 @@ class Association:
         if not cause.accepted:
             self.refused_with = cause
             return self._take(Input.SETUP_REFUSED, now)
-        node = require(NodeId, response.ies)
+        require(NodeId, response.ies)
         recovery = require(RecoveryTimeStamp, response.ies)
         restarted = self._is_later(recovery)
-        self._learn(node, recovery, response)
+        self._learn(recovery)
         outcome = self._take(Input.SETUP_ACCEPTED, now)
         return Outcome(Event.RESTARTED, outcome.requests) if restarted else outcome
 
@@ -290,11 +240,9 @@ class Association:
         known = self.peer_recovery
         return known is not None and 0 < (recovery - known) % (1 << 32) < 1 << 31
 
-    def _learn(self, node: NodeId, recovery: RecoveryTimeStamp, message: Message) -> None:
-        self.peer_node = node
+    def _learn(self, recovery: RecoveryTimeStamp) -> None:
         if self.peer_recovery is None or self._is_later(recovery):
             self.peer_recovery = recovery
-        self.peer_features = tuple(one for one in message.ies if one.type not in _SETUP)
         self.refused_with = None
 
     def _take(self, given: Input, now: float) -> Outcome:
@@ -315,14 +263,10 @@ class Association:
                     requests.append(Message(MessageType.ASSOCIATION_SETUP_REQUEST, 0, ies=self._own))
                 case Do.SEND_HEARTBEAT:
                     requests.append(Message(MessageType.HEARTBEAT_REQUEST, 0, ies=(self._recovery,)))
-                case Do.SEND_RELEASE:
-                    requests.append(Message(MessageType.ASSOCIATION_RELEASE_REQUEST, 0, ies=(self._node,)))
-                case Do.WAIT_RETRY if self._initiates:
-                    self._due = (now + self._retry_s, Input.RETRY)
+                case Do.WAIT_RETRY:
+                    self._due = (now + RETRY_S, Input.RETRY)
                 case Do.WAIT_HEARTBEAT:
                     self._due = (now + self._heartbeat_s, Input.HEARTBEAT_DUE)
-                case Do.WAIT_NOTHING:
-                    self._due = None
         return Outcome(step.event, tuple(requests))
 
     @staticmethod
@@ -333,6 +277,4 @@ class Association:
 _LOST: Mapping[MessageType, Input] = {
     MessageType.HEARTBEAT_REQUEST: Input.HEARTBEAT_LOST,
     MessageType.ASSOCIATION_SETUP_REQUEST: Input.SETUP_LOST,
-    MessageType.ASSOCIATION_RELEASE_REQUEST: Input.RELEASE_DONE,
 }
-_SETUP = frozenset({IeType.NODE_ID, IeType.RECOVERY_TIME_STAMP, IeType.CAUSE})

@@ -1,4 +1,4 @@
-"""Values that say who: subscribers, slices, data networks, applications (TS 29.244, 8.2)."""
+"""Values that say who: subscribers, slices, data networks (TS 29.244, 8.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from core5g.pfcp.reading import (
     labels_of_name,
     name_of_labels,
     packed,
-    printable,
     tbcd_of,
     text_octets,
 )
@@ -105,27 +104,6 @@ class SNssai:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkInstance:
-    """8.2.4. `labels`: written as an APN is (Open5GS), else as plain text; an empty name is legal."""
-
-    IE: ClassVar[IeType] = IeType.NETWORK_INSTANCE
-
-    name: str
-    labels: bool = True
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        name = name_of_labels(value)
-        return cls(printable(cls.IE, value), labels=False) if name is None else cls(name)
-
-    def encode(self) -> bytes:
-        return labels_of_name(self.IE, self.name) if self.labels else text_octets(self.IE, self.name)
-
-    def __str__(self) -> str:
-        return self.name
-
-
-@dataclass(frozen=True, slots=True)
 class ApnDnn:
     """8.2.117: the name of a data network, dotted."""
 
@@ -145,19 +123,3 @@ class ApnDnn:
 
     def __str__(self) -> str:
         return self.name
-
-
-@dataclass(frozen=True, slots=True)
-class ApplicationId:
-    """8.2.6. Open5GS takes a PDR with one for a PDR that matches everything."""
-
-    IE: ClassVar[IeType] = IeType.APPLICATION_ID
-
-    name: str
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        return cls(printable(cls.IE, value))
-
-    def encode(self) -> bytes:
-        return text_octets(self.IE, self.name)

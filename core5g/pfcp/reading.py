@@ -34,10 +34,9 @@ class Reader:
     def ipv6(self) -> IPv6Address:
         return IPv6Address(self.take(16))
 
-    def text(self, size: int | None = None) -> str:
-        """Printable text of `size` octets, or of all that is left."""
-        taken = self.take(len(self.value) - self.at if size is None else size)
-        return printable(self.ie, taken)
+    def text(self, size: int) -> str:
+        """Printable text of so many octets."""
+        return printable(self.ie, self.take(size))
 
     def error(self, why: str) -> PfcpError:
         return PfcpError("value", f"{name_of(self.ie)} {self.value.hex() or 'empty'}: {why}", ie=self.ie)

@@ -7,16 +7,14 @@ A message is decoded to its IEs and no further; values stay octets, so that a re
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from core5g.pfcp.names import GROUPED, RESPONSES, IeType, MessageType
+from core5g.pfcp.names import RESPONSES, IeType, MessageType
 from nf.errors import InputError
 
 __all__ = [
     "ENTERPRISE",
-    "GROUPED",
-    "MAX_DEPTH",
     "RESPONSES",
     "VERSION",
     "Header",
@@ -24,21 +22,15 @@ __all__ = [
     "IeType",
     "Message",
     "MessageType",
-    "Node",
     "PfcpError",
-    "VersionError",
-    "bundle",
     "decode",
     "encode",
-    "expand",
     "find",
-    "fold",
     "group",
     "grouped",
     "header",
     "name_of",
     "need",
-    "walk",
     "with_seid",
     "with_seq",
 ]  # fmt: skip
@@ -46,8 +38,6 @@ __all__ = [
 VERSION = 1
 ENTERPRISE = 0x8000
 """IE types from here on carry an enterprise number (8.1.1)."""
-MAX_DEPTH = 8
-"""Grouped IEs inside grouped IEs: the standard nests three deep, an attacker as deep as a datagram holds."""
 
 _FOLLOW_ON, _MP, _SEID = 4, 2, 1
 _SPARE = 0x18
@@ -64,18 +54,14 @@ _TYPES = {int(kind): kind for kind in MessageType}
 class PfcpError(InputError):
     """Octets that are no PFCP, or a value that PFCP cannot carry.
 
-    `reason` is a short word to count by: short, version, type, length, follow-on, ie-length, value, missing, range,
-    depth. `ie` is the IE type that it is about, 0 when it is about the message.
+    `reason` is a short word to count by: short, version, type, length, follow-on, ie-length, value, missing, range.
+    `ie` is the IE type that it is about, 0 when it is about the message.
     """
 
     def __init__(self, reason: str, message: str, *, ie: int = 0) -> None:
         super().__init__(message, where="PFCP")
         self.reason = reason
         self.ie = ie
-
-
-class VersionError(PfcpError):
-    """A message of another version: answered by Version Not Supported Response, not dropped (7.4.6)."""
 
 
 class Ie(NamedTuple):
@@ -106,14 +92,6 @@ class Message(NamedTuple):
     def find(self, ie_type: int) -> bytes | None:
         """The value of the first IE of this type."""
         return find(self.ies, ie_type)
-
-    def all(self, ie_type: int) -> tuple[bytes, ...]:
-        """The values of all IEs of this type, in order."""
-        return tuple(ie.value for ie in self.ies if ie.type == ie_type)
-
-    def need(self, ie_type: int) -> bytes:
-        """The value of the first IE of this type; raises PfcpError (reason `missing`)."""
-        return need(self.ies, ie_type)
 
 
 class Header(NamedTuple):
@@ -152,13 +130,13 @@ def name_of(ie_type: int) -> str:
 
 
 def header(data: bytes) -> Header:
-    """The header alone, with the length judged against the datagram. Raises PfcpError, VersionError."""
+    """The header alone, with the length judged against the datagram. Raises PfcpError."""
     size = len(data)
     if size < 8:
         raise PfcpError("short", f"{size} octets are no header")
     flags, kind, length = _HEAD.unpack_from(data)
     if flags >> 5 != VERSION:
-        raise VersionError("version", f"version {flags >> 5}")
+        raise PfcpError("version", f"version {flags >> 5}")
     length += 4
     if length > size or length < (16 if flags & _SEID else 8):
         raise PfcpError("length", f"the header says {length} octets, the datagram has {size}")
@@ -172,7 +150,7 @@ def header(data: bytes) -> Header:
 
 
 def decode(data: bytes) -> Message:
-    """The first message of a datagram. Raises PfcpError, VersionError; nothing else, whatever the octets."""
+    """The first message of a datagram. Raises PfcpError; nothing else, whatever the octets."""
     kind, seq, seid, length, size = header(data)
     known = _TYPES.get(kind)
     if known is None:
@@ -190,16 +168,6 @@ def decode(data: bytes) -> Message:
     else:
         spare |= last
     return Message(known, seq, seid, _ies(data, size, length), priority, spare, data[length:])
-
-
-def bundle(data: bytes) -> tuple[Message, ...]:
-    """All messages of a datagram (7.2.2.2), each without trailing octets. Raises PfcpError."""
-    found = []
-    while data:
-        message = decode(data)
-        found.append(message._replace(trailing=b""))
-        data = message.trailing
-    return tuple(found)
 
 
 def encode(message: Message) -> bytes:
@@ -233,32 +201,6 @@ def grouped(value: bytes) -> tuple[Ie, ...]:
 def group(ie_type: int, members: Iterable[Ie]) -> Ie:
     """A grouped IE of these members. Raises PfcpError when they do not fit."""
     return Ie(ie_type, _octets(members))
-
-
-class Node(NamedTuple):
-    """An IE with its members, all the way down; `members` is None where the IE is not grouped."""
-
-    ie: Ie
-    members: tuple[Node, ...] | None
-
-
-def expand(ies: Iterable[Ie]) -> tuple[Node, ...]:
-    """IEs with everything inside them opened. Raises PfcpError, also at over MAX_DEPTH levels."""
-    return _expand(ies, MAX_DEPTH)
-
-
-def fold(nodes: Iterable[Node]) -> tuple[Ie, ...]:
-    """IEs of an opened tree, made anew from its leaves. Raises PfcpError."""
-    make = tuple.__new__
-    return tuple([ie if members is None else make(Ie, (ie[0], _octets(fold(members)), ie[2])) for ie, members in nodes])
-
-
-def walk(nodes: Iterable[Node]) -> Iterator[Ie]:
-    """Every IE of an opened tree, outer before inner."""
-    for node in nodes:
-        yield node.ie
-        if node.members is not None:
-            yield from walk(node.members)
 
 
 def with_seq(data: bytes, seq: int) -> bytes:
@@ -310,12 +252,3 @@ def _octets(ies: Iterable[Ie]) -> bytes:
     except struct.error as error:
         raise PfcpError("range", f"IE {kind} of {len(value)} octets: {error}") from error
     return b"".join(parts)
-
-
-def _expand(ies: Iterable[Ie], depth: int) -> tuple[Node, ...]:
-    if not depth:
-        raise PfcpError("depth", f"grouped IEs are nested over {MAX_DEPTH} deep")
-    make = tuple.__new__
-    return tuple(
-        [make(Node, (ie, _expand(_ies(ie[1], 0, len(ie[1])), depth - 1) if ie[0] in GROUPED else None)) for ie in ies]
-    )

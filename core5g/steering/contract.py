@@ -10,10 +10,9 @@ fleet: of one UPF by its id, and of all of them (`EVERY`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, Literal, Protocol, Self, TypeAlias, get_args
+from typing import Final, Literal, Self, TypeAlias, get_args
 
 from core5g.documents import Network
 from nf.contracts.json import Json, JsonObject
@@ -32,18 +31,6 @@ EVERY: Final = "*"
 UeAddress: TypeAlias = IPv4Address | IPv6Address
 MechanismName = Literal["n6", "classifier"]
 Exit = Literal["cache", "default", "unknown-ue"]
-
-
-@dataclass(frozen=True, slots=True)
-class SteeringState:
-    """`open`: what the CDN's prefixes name goes to the cache. `since`: seconds since the epoch."""
-
-    open: bool
-    why: str
-    since: float
-    prefixes: int
-    names: tuple[str, ...] = ()
-    counters: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +53,6 @@ class Explanation:
 
     def to_json(self) -> JsonObject:
         return {"exit": self.exit, "why": self.why, "rule": self.rule, "cache": self.cache}
-
-
-class Mechanism(Protocol):
-    """A way of steering, as it is on its appliance now."""
-
-    async def state(self) -> SteeringState: ...
-
-    async def explain(self, ue: UeAddress, destination: str) -> Explanation:
-        """`destination`: an address, or a name as a UE asks for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,18 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core5g.subscribers.opening import (
-    SECRETS,
-    DatabaseOption,
-    FleetOption,
-    JsonOption,
-    Place,
-    PlmnOption,
-    ProfileOption,
-    SealKeyOption,
-    SecretsOption,
-    opener_of,
-)
+from core5g.subscribers.opening import SECRETS, JsonOption, Place, SealKeyOption, SecretsOption, opener_of, placed
 from nf.contracts.noc_client import CLIENT
 from nf.errors import DocumentError, InputError, RefusedError
 
@@ -49,6 +38,7 @@ class Format(StrEnum):
     JSON = "json"
 
 
+@placed
 def import_subscribers(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV with a header line, or JSON.", show_default=False)],
     *,
@@ -58,17 +48,12 @@ def import_subscribers(
     check: Annotated[bool, typer.Option("--check", help="Judge the file by itself; write nothing.")] = False,
     batch: Annotated[int, typer.Option("--batch", min=1, max=5000, help="So many at once, all or none.")] = 500,
     seal_key: SealKeyOption = "",
-    fleet: FleetOption = None,
-    database: DatabaseOption = None,
-    plmn: PlmnOption = None,
-    secrets: SecretsOption = SECRETS,
-    json: JsonOption = False,
-    profile: ProfileOption = None,
+    place: Place,
+    json: bool,
 ) -> None:
     """Many subscribers. Nothing is written unless every line is right; an import that was cut off goes on."""
     from core5g.subscribers import importing, reading
 
-    place = Place(fleet, database, plmn, secrets, profile)
     core = place.core()
     data, parsed = reading.read(file)
     prepared = importing.prepare(
@@ -76,7 +61,7 @@ def import_subscribers(
         parsed,
         core,
         place.scope(core),
-        opener_of(seal_key, secrets),
+        opener_of(seal_key, place.secrets),
         existing=existing.value,
         size=batch,
     )
@@ -116,6 +101,7 @@ def _progress(total: int) -> Iterator[Progress]:
         yield lambda through: bar.update(through - bar.pos)
 
 
+@placed
 def export_subscribers(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="A new file; else stdout.", show_default=False)
@@ -124,18 +110,14 @@ def export_subscribers(
     form: Annotated[
         Format | None, typer.Option("--format", help="Else as the file's name ends; csv.", show_default=False)
     ] = None,
-    fleet: FleetOption = None,
-    database: DatabaseOption = None,
-    plmn: PlmnOption = None,
-    secrets: SecretsOption = SECRETS,
-    json: JsonOption = False,
-    profile: ProfileOption = None,
+    place: Place,
+    json: bool,
 ) -> None:
     """All subscribers of a PLMN without their keys, as `import --existing change` takes them."""
     from core5g.open5gs.subscribers_shape import data_of
 
     chosen = form or (Format.JSON if json or (file and file.suffix == ".json") else Format.CSV)
-    with Place(fleet, database, plmn, secrets, profile).open() as there:
+    with place.open() as there:
         found = [data_of(one) for one in _all(there)]
     rules = sum(bool(session.get("pcc_rules")) for one in found for session in one["sessions"])
     text = _json_text(found) if chosen is Format.JSON else _csv_text(found)

@@ -12,18 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core5g.subscribers import bulk
-from core5g.subscribers.opening import (
-    SECRETS,
-    DatabaseOption,
-    FleetOption,
-    JsonOption,
-    Place,
-    PlmnOption,
-    ProfileOption,
-    SealKeyOption,
-    SecretsOption,
-    opener_of,
-)
+from core5g.subscribers.opening import Place, SealKeyOption, opener_of, placed
 from core5g.subscribers.showing import shown
 from nf.contracts.noc_client import CLIENT
 from nf.errors import DocumentError, InputError
@@ -74,6 +63,7 @@ KeysOption = Annotated[
 
 
 @app.command("list")
+@placed
 def list_subscribers(
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="So many on a page.")] = 50,
@@ -82,12 +72,8 @@ def list_subscribers(
     ] = "",
     dnn: Annotated[str, typer.Option("--dnn", help="Who may use this DNN.", show_default=False)] = "",
     barred: Annotated[bool, typer.Option("--barred", help="Who is barred.")] = False,
-    fleet: FleetOption = None,
-    database: DatabaseOption = None,
-    plmn: PlmnOption = None,
-    secrets: SecretsOption = SECRETS,
-    json: JsonOption = False,
-    profile: ProfileOption = None,
+    place: Place,
+    json: bool,
 ) -> None:
     """The subscribers of a PLMN in the order of their IMSIs, page by page."""
     from core5g.open5gs.subscribers_shape import data_of
@@ -95,7 +81,7 @@ def list_subscribers(
     client = CLIENT.get()
     matching: dict[str, Any] = {"slice.session.name": dnn} if dnn else {}
     matching |= {"subscriber_status": {"$gt": 0}} if barred else {}
-    with Place(fleet, database, plmn, secrets, profile).open() as there:
+    with place.open() as there:
         found = [data_of(one) for one in there.page(limit + 1, after=after, matching=matching)]
         total = there.count(matching)
     page, more = found[:limit], len(found) > limit
@@ -126,22 +112,19 @@ def _row(data: dict[str, Any]) -> tuple[str, ...]:
 
 
 @app.command()
+@placed
 def show(
     imsi: ImsiArgument,
     *,
-    fleet: FleetOption = None,
-    database: DatabaseOption = None,
-    plmn: PlmnOption = None,
-    secrets: SecretsOption = SECRETS,
-    json: JsonOption = False,
-    profile: ProfileOption = None,
+    place: Place,
+    json: bool,
 ) -> None:
     """Everything of a subscriber but its keys."""
     from core5g.open5gs.subscribers_shape import data_of
     from core5g.subscribers import columns
 
     client = CLIENT.get()
-    with Place(fleet, database, plmn, secrets, profile).open() as there:
+    with place.open() as there:
         data = data_of(there.get(imsi))
     if json:
         client.print_json(data)
@@ -157,30 +140,26 @@ def show(
 
 
 @app.command()
+@placed
 def add(
     imsi: ImsiArgument,
     cells: ColumnsArgument = None,
     *,
     keys: KeysOption = None,
     seal_key: SealKeyOption = "",
-    fleet: FleetOption = None,
-    database: DatabaseOption = None,
-    plmn: PlmnOption = None,
-    secrets: SecretsOption = SECRETS,
-    json: JsonOption = False,
-    profile: ProfileOption = None,
+    place: Place,
+    json: bool,
 ) -> None:
     """A new subscriber. What is not said: the core's first DNN and slice, 5QI 9, 1 Gbit/s."""
     from core5g.open5gs.subscribers_shape import data_of, new_document
     from core5g.subscribers import columns
 
     given = _cells(cells or [], "subscriber add")
-    place = Place(fleet, database, plmn, secrets, profile)
     core = place.core()
     security = _read_keys(keys)
     with place.open(core) as there:
         data = columns.fill({"imsi": imsi}, given)
-        judged = _judged(data, security, core, there, opener=(seal_key, secrets))
+        judged = _judged(data, security, core, there, opener=(seal_key, place.secrets))
         if judged.keys is None:
             raise InputError("a new subscriber has keys", where=imsi, remedy="add --keys FILE with k, and opc or op")
         with _writing(judged, there):
@@ -190,18 +169,15 @@ def add(
 
 
 @app.command("set")
+@placed
 def set_columns(
     imsi: ImsiArgument,
     cells: ColumnsArgument = None,
     *,
     keys: KeysOption = None,
     seal_key: SealKeyOption = "",
-    fleet: FleetOption = None,
-    database: DatabaseOption = None,
-    plmn: PlmnOption = None,
-    secrets: SecretsOption = SECRETS,
-    json: JsonOption = False,
-    profile: ProfileOption = None,
+    place: Place,
+    json: bool,
 ) -> None:
     """Change a subscriber; the rest stays, its sequence number always. `COLUMN=` takes something away."""
     from core5g.open5gs.subscribers_shape import data_of
@@ -212,12 +188,11 @@ def set_columns(
         raise InputError("the sequence number belongs to SIM and network", where="sqn", remedy="leave it as it is")
     if not given and keys is None:
         raise InputError("nothing to change", where="subscriber set", remedy="add COLUMN=VALUE or --keys FILE")
-    place = Place(fleet, database, plmn, secrets, profile)
     core = place.core()
     security = {} if keys is None else _read_keys(keys)
     with place.open(core) as there:
         before = data_of(there.get(imsi))
-        judged = _judged(columns.fill(before, given), security, core, there, opener=(seal_key, secrets))
+        judged = _judged(columns.fill(before, given), security, core, there, opener=(seal_key, place.secrets))
         with _writing(judged, there):
             changed = there.change(judged.subscriber, judged.keys)
         now = data_of(there.get(imsi))
@@ -242,21 +217,18 @@ def _columns(before: dict[str, Any], now: dict[str, Any], changed: tuple[str, ..
 
 
 @app.command()
+@placed
 def remove(
     imsis: Annotated[list[str], typer.Argument(metavar="IMSI...", show_default=False)],
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    fleet: FleetOption = None,
-    database: DatabaseOption = None,
-    plmn: PlmnOption = None,
-    secrets: SecretsOption = SECRETS,
-    json: JsonOption = False,
-    profile: ProfileOption = None,
+    place: Place,
+    json: bool,
 ) -> None:
     """Remove subscribers with their keys. Sessions that stand go on until the UE registers anew."""
     from core5g.open5gs.subscribers_batches import Batches
 
-    with Place(fleet, database, plmn, secrets, profile).open() as there:
+    with place.open() as there:
         for imsi in imsis:
             there.get(imsi)  # all are there, and all may be touched, before the first is gone
         if not yes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
     from core5g.subscribers.scope import Scope
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; errors too, on stderr.")]
-ProfileOption = Annotated[Path | None, typer.Option("--profile", help="Operator profile.", show_default=False)]
-FleetOption = Annotated[
+_ProfileOption = Annotated[Path | None, typer.Option("--profile", help="Operator profile.", show_default=False)]
+_FleetOption = Annotated[
     Path | None,
     typer.Option("--fleet", metavar="FILE", help="Fleet document; else the committed one.", show_default=False),
 ]
-DatabaseOption = Annotated[
+_DatabaseOption = Annotated[
     str | None,
     typer.Option(
         "--database",
@@ -34,7 +36,7 @@ DatabaseOption = Annotated[
         show_default=False,
     ),
 ]
-PlmnOption = Annotated[
+_PlmnOption = Annotated[
     str | None,
     typer.Option("--plmn", metavar="MCC-MNC", help="An MVNO's; else the core's own.", show_default=False),
 ]
@@ -99,6 +101,35 @@ class Place:
         from core5g.subscribers.place import DatabaseCredentials
 
         return DatabaseCredentials.read(secret, self.secrets) if secret else DatabaseCredentials()
+
+
+_SHARED = tuple(
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+    for name, option, default in (
+        ("fleet", _FleetOption, None),
+        ("database", _DatabaseOption, None),
+        ("plmn", _PlmnOption, None),
+        ("secrets", SecretsOption, SECRETS),
+        ("json", JsonOption, False),
+        ("profile", _ProfileOption, None),
+    )
+)
+
+
+def placed(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options that name a database, and `--json`: it takes `place` and `json` in their stead."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        place = Place(**{one.name: given.pop(one.name) for one in fields(Place)})
+        command(place=place, **given)
+
+    signature = inspect.signature(command, eval_str=True)
+    own = [one for one in signature.parameters.values() if one.name not in ("place", "json")]
+    shown = signature.replace(parameters=[*own, *_SHARED])
+    run.__signature__ = shown  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {one.name: one.annotation for one in shown.parameters.values()}
+    return run
 
 
 def opener_of(seal_key: str, secrets: Path) -> Opener:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any, Final
 
 from core5g.documents import Core5g, Network, Slice
@@ -14,13 +14,13 @@ from core5g.subscribers.keys import Keys, Opener, check
 from core5g.subscribers.reading import Entry, File
 from core5g.subscribers.scope import Scope
 from core5g.subscribers.showing import REMOVED, like_a_key, shown
+from core5g.ue import prefix_of
 from nf.documents.keys import Loc
 from nf.documents.rules import nearest
 from nf.documents.validation import Violation, validate_part
 from nf.errors import Problem
 
 MAX_PROBLEMS: Final = 1000
-_UE_PREFIX_BITS = 64  # a UE has a /64 of its own, TS 23.501 clause 5.8.2.2.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +146,10 @@ def _address(address: IPv4Address | IPv6Address, pools: Iterable[Network]) -> tu
     if isinstance(pool, IPv4Network) and address in (pool.network_address, pool.broadcast_address):
         return "this is the address of the pool itself", "take another one of the pool"
     if int(address) == int(pool.network_address) + 1 or (
-        isinstance(pool, IPv6Network) and _lan(address) == _lan(pool.network_address)
+        isinstance(address, IPv6Address) and pool.network_address in prefix_of(address)
     ):
         return "the pool's first address is the UPF's own", "take another one of the pool"
     return None
-
-
-def _lan(address: IPv4Address | IPv6Address) -> int:
-    return int(address) >> _UE_PREFIX_BITS
 
 
 def static_addresses(sessions: Iterable[SubscribedSession]) -> Iterator[tuple[int, str, str]]:
@@ -162,11 +158,7 @@ def static_addresses(sessions: Iterable[SubscribedSession]) -> Iterator[tuple[in
         if session.ipv4 is not None:
             yield number, "ipv4", str(session.ipv4)
         if session.ipv6 is not None:
-            yield number, "ipv6", ue_prefix(session.ipv6)
-
-
-def ue_prefix(address: IPv6Address) -> str:
-    return str(IPv6Network((int(address) >> _UE_PREFIX_BITS << _UE_PREFIX_BITS, _UE_PREFIX_BITS)))
+            yield number, "ipv6", str(prefix_of(session.ipv6))
 
 
 def _twice(file: File) -> Iterator[Problem]:

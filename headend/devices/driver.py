@@ -41,12 +41,6 @@ _LOST: Final = (Quality.UNREACHABLE, Quality.STALE)
 _SILENT_REMEDY: Final = "see that it has power, and that its address and credentials are right, and commit again"
 
 
-def _section(want: DocumentModel | None) -> SnmpDevicesSection | None:
-    if want is not None and not isinstance(want, SnmpDevicesSection):
-        raise InputError(f"not a section {DEVICES}: {type(want).__name__}", where=DEVICES)
-    return want
-
-
 class SnmpDevices:
     """`resolve`: the text of a secret; the agent's files unless a test gives another."""
 
@@ -190,7 +184,7 @@ class SnmpDevices:
         )
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        return plan(have, _section(want))
+        return plan(have, SnmpDevicesSection.narrowed(want))
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:  # noqa: ARG002 - the contract's
         """Every device that is to be set answers, and is of its model; not when the appliance enrols.
@@ -297,15 +291,14 @@ class SnmpDevices:
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         """Every device that answers reads back what it is to be."""
-        section = _section(want)
+        section = SnmpDevicesSection.narrowed(want)
         while True:
             found = await asyncio.gather(
                 *(self._differences(device) for device in (section.devices if section is not None else ()))
             )
             wrong = tuple(line for lines in found for line in lines)
-            if not wrong or context.remaining() <= 0 or context.cancel.is_set():
+            if not wrong or not await context.again(0.3):
                 return Drift(wrong)
-            await self.clock.sleep(min(0.3, max(0.05, context.remaining())))
 
     # ---- running ----
 

@@ -144,6 +144,13 @@ class Context:
     def remaining(self) -> float:
         return max(0.0, self.deadline - self.clock.monotonic())
 
+    async def again(self, poll_s: float) -> bool:
+        """Wait until the live thing is to be looked at once more; False when time is over or the call is cancelled."""
+        if self.remaining() <= 0 or self.cancel.is_set():
+            return False
+        await self.clock.sleep(min(poll_s, self.remaining()))
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -86,6 +87,10 @@ class UnitSpec:
     directory: Path = Path("/")
     sandbox: Sandbox = field(default_factory=Sandbox)
 
+    def option(self, name: str) -> str | None:
+        """The argument behind `name`; None when there is none."""
+        return next((value for word, value in pairwise(self.argv) if word == name), None)
+
 
 class UnitState(Enum):
     STOPPED = "stopped"
@@ -95,6 +100,11 @@ class UnitState(Enum):
     BACKOFF = "backoff"  # died, will be started again
     FAILED = "failed"  # died and is not restarted, or never became ready
     STOPPING = "stopping"
+
+    @property
+    def gone(self) -> bool:
+        """It does not run, and nobody but who starts it will change that."""
+        return self in (UnitState.STOPPED, UnitState.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +143,9 @@ class Units(Protocol):
 
     def watch(self) -> AsyncIterator[UnitStatus]:
         """Every change of state from now on."""
+
+
+async def bring_up(units: Units, spec: UnitSpec, now: UnitStatus | None) -> None:
+    """Define the unit, and start it, anew when it runs. Raises DriverError when it does not become ready."""
+    await units.define(spec)
+    await (units.start if now is None or now.state.gone else units.restart)(spec.name)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from nf.contracts.json import JsonObject
+from nf.errors import InputError
 
 API_VERSION = "streamverse.nf/v1"
 
@@ -102,6 +103,13 @@ class DocumentModel(BaseModel):
         """Canonical JSON with document keys. The loader's functions read it back into an equal model."""
         data: JsonObject = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return data
+
+    @classmethod
+    def narrowed(cls, want: DocumentModel | None) -> Self | None:
+        """What a driver is to make true, as its own section's model. Raises InputError when it is another one."""
+        if want is not None and not isinstance(want, cls):
+            raise InputError(f"a {type(want).__name__} in place of a {cls.__name__}", where="section")
+        return want
 
 
 class Metadata(DocumentModel):

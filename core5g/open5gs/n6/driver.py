@@ -59,7 +59,7 @@ class N6NetworkDriver:
         return State(value, frozenset(tun_fact(self._appliance, name) for name in up))
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        section = _section(want)
+        section = N6NetworkSection.narrowed(want)
         if not differences(have.value, section):
             return ()
         return (
@@ -78,7 +78,7 @@ class N6NetworkDriver:
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
         """The exit is there, nobody else has a device's name, and the kernel takes the rules."""
-        section = _section(want)
+        section = N6NetworkSection.narrowed(want)
         if not steps or section is None:
             return
         async with open_tuns() as kernel:
@@ -161,12 +161,11 @@ class N6NetworkDriver:
                 write_switch(name, str(value))
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
-        section = _section(want)
+        section = N6NetworkSection.narrowed(want)
         while True:
             drift = Drift(differences((await self.observe()).value, section))
-            if not drift or context.remaining() <= 0 or context.cancel.is_set():
+            if not drift or not await context.again(_POLL_S):
                 return drift
-            await context.clock.sleep(min(_POLL_S, context.remaining()))
 
     async def events(self) -> AsyncIterator[Event]:
         """None of its own: the driver `open5gs` tells what passes through the devices."""
@@ -188,12 +187,6 @@ async def _restore(kernel: TunKernel, name: str, before: JsonObject) -> None:
         await kernel.set_addresses(tun, ())
         await kernel.set_addresses((await kernel.links())[name], addresses)
     await kernel.set_link(tun, up=bool(before.get("up")), mtu=int(str(before.get("mtu"))))
-
-
-def _section(want: DocumentModel | None) -> N6NetworkSection | None:
-    if want is not None and not isinstance(want, N6NetworkSection):
-        raise InputError(f"not an n6-network section: {type(want).__name__}", where="n6-network")
-    return want
 
 
 def _from_step(step: Step) -> N6NetworkSection | None:

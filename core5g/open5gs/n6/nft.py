@@ -6,19 +6,20 @@ firewall takes UDP and served ports out of tracking (a packet with a zone stays 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any, Final
 
 from core5g import nftables
 from core5g.documents import Network
-from nf.contracts.json import Json
+from nf.contracts.json import JsonObject
 from nf.errors import DriverError
 
 FAMILY: Final = "inet"
 TABLE: Final = "nf_n6"
 _CHAIN: Final = "leaving"
+_WHERE: Final = f"table {FAMILY} {TABLE}"
+_REMEDY: Final = "see that the kernel has nf_tables with NAT (modules nft_masq, nft_chain_nat)"
 _TRACKED: Final = "answers"
 _BASES: Final = {
     _CHAIN: {"type": "nat", "hook": "postrouting", "prio": 100},
@@ -33,8 +34,8 @@ def rules_of(pools: Iterable[Network], leaving: str) -> tuple[Rule, ...]:
     return tuple((str(pool), leaving) for pool in pools)
 
 
-def ruleset(rules: Sequence[Rule]) -> dict[str, Any]:
-    """One transaction that makes the table hold exactly these; without rules there is no table."""
+def ruleset(rules: Sequence[Rule]) -> list[dict[str, Any]]:
+    """Commands of one transaction that makes the table hold exactly these; without rules there is no table."""
     table = {"table": {"family": FAMILY, "name": TABLE}}
     # Added first, so that the deletion finds it.
     commands: list[dict[str, Any]] = [{"add": table}, {"delete": table}]
@@ -48,7 +49,7 @@ def ruleset(rules: Sequence[Rule]) -> dict[str, Any]:
             (_CHAIN, _expressions(*one)) for one in rules
         ]
         commands += [{"add": {"rule": {**place, "chain": chain, "expr": expr}}} for chain, expr in written]
-    return {"nftables": commands}
+    return commands
 
 
 def _tracking(leaving: str) -> list[dict[str, Any]]:
@@ -69,14 +70,13 @@ def _expressions(pool: str, leaving: str) -> list[dict[str, Any]]:
     ]
 
 
-def read_rules(listing: object) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
+def read_rules(listing: Iterable[Mapping[str, Any]] | None) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
     """The rules that `nft -j list table` tells and whose answers are tracked, and what is not ours, in words."""
-    items = listing.get("nftables") if isinstance(listing, dict) else None
     found: list[Rule] = []
     tracked: set[str] = set()
     strange: list[str] = []
-    for item in items if isinstance(items, list) else ():
-        for what, value in item.items() if isinstance(item, dict) else ():
+    for item in listing or ():
+        for what, value in item.items():
             if what == "chain" and not _is_ours(value):
                 strange.append(f"chain {value.get('name')}")
             elif what == "rule":
@@ -86,7 +86,7 @@ def read_rules(listing: object) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
                     tracked.add(leaving)
                 else:
                     strange.append(f"rule {value.get('handle')} of chain {value.get('chain')}")
-            elif what not in {"metainfo", "table", "chain"}:
+            elif what not in {"table", "chain"}:
                 strange.append(f"{what} {value.get('name', '')}".strip())
     strange += [f"tracking at {name}" for name in sorted(tracked - {leaving for _, leaving in found})]
     return tuple(rule for rule in found if rule[1] in tracked), tuple(strange)
@@ -117,37 +117,25 @@ def _read_tracking(value: dict[str, Any]) -> str | None:
     return leaving if value.get("chain") == _TRACKED and value["expr"] == _tracking(leaving) else None
 
 
-async def listed() -> Json:
+async def listed() -> tuple[JsonObject, ...] | None:
     """None when there is no such table. Raises DriverError."""
-    code, output, error = await nftables.run("-j", "list", "table", FAMILY, TABLE)
-    if code == 0:
-        found: Json = json.loads(output)
-        return found
-    if "No such file or directory" in error:
-        return None
-    raise DriverError(f"nft: {error.strip()}", where=f"table {FAMILY} {TABLE}", remedy="install nftables")
+    return await nftables.listed("table", FAMILY, TABLE)
 
 
 async def listed_text() -> str:
     """The table as nft reads it back; empty when there is none. Raises DriverError."""
     code, output, error = await nftables.run("-s", "list", "table", FAMILY, TABLE)
     if code != 0 and "No such file or directory" not in error:
-        raise DriverError(f"nft: {error.strip()}", where=f"table {FAMILY} {TABLE}")
+        raise DriverError(f"nft: {error.strip()}", where=_WHERE)
     return output if code == 0 else ""
 
 
 async def load(rules: Sequence[Rule], *, only_check: bool = False) -> None:
     """Raises DriverError; then nothing has changed."""
-    await _load(json.dumps(ruleset(rules)), "-j", *(("-c",) if only_check else ()))
+    await nftables.transact(ruleset(rules), where=_WHERE, remedy=_REMEDY, dry=only_check)
 
 
 async def restore(text: str) -> None:
     """The table as `listed_text` told it; empty removes it. Raises DriverError."""
-    await _load(f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n{text}")
-
-
-async def _load(text: str, *flags: str) -> None:
-    code, _, error = await nftables.run(*flags, "-f", "-", stdin=text)
-    if code != 0:
-        remedy = "see that the kernel has nf_tables with NAT (modules nft_masq, nft_chain_nat)"
-        raise DriverError(f"nft refuses it: {error.strip()[:500]}", where=f"table {FAMILY} {TABLE}", remedy=remedy)
+    anew = f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n{text}"
+    await nftables.load(anew, where=_WHERE, remedy=_REMEDY)

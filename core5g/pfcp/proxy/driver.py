@@ -16,14 +16,13 @@ from core5g.pfcp.proxy.telemetry import ProxyWatch
 from core5g.pfcp.proxy.units import UNIT, ask, section_of, status_socket, store_file, unit_spec
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json
-from nf.contracts.units import UnitState, UnitStatus
+from nf.contracts.units import UnitState, UnitStatus, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, NfError, Problem, RefusedError
 
 RUN, STOP, RESTORE = "pfcp-proxy.run", "pfcp-proxy.stop", "pfcp-proxy.restore"
 BUDGET_S = 25.0
 _POLL_S, _EVENTS_S = 0.1, 1.0
-_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 
 
 class ProxyDriver:
@@ -45,7 +44,7 @@ class ProxyDriver:
 
     async def _running(self) -> tuple[ProxySection, UnitStatus] | None:
         status = await self._units.status(UNIT)
-        if status is None or status.state in _GONE:
+        if status is None or status.state.gone:
             return None
         section = section_of(status.spec)
         return (section, status) if section is not None else None
@@ -59,7 +58,7 @@ class ProxyDriver:
         return State(section.to_json(), frozenset(section.provides) if answers else frozenset())
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        section = _section(want)
+        section = ProxySection.narrowed(want)
         if have.value == (section.to_json() if section is not None else None):
             return ()
         if section is None:
@@ -68,7 +67,7 @@ class ProxyDriver:
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
         """The proxy's address is of this appliance, unless it waits for that."""
-        section = _section(want)
+        section = ProxySection.narrowed(want)
         if not steps or section is None or section.requires:
             return
         try:
@@ -104,11 +103,7 @@ class ProxyDriver:
         now = await self._units.status(UNIT)
         if now is not None and now.state is UnitState.READY and now.spec == spec:
             return
-        await self._units.define(spec)
-        if now is None or now.state in _GONE:
-            await self._units.start(UNIT)
-        else:
-            await self._units.restart(UNIT)
+        await bring_up(self._units, spec, now)
 
     async def undo(self, undo: Undo, context: Context) -> None:  # noqa: ARG002 - a unit has a limit of its own
         if undo.kind != RESTORE:
@@ -120,12 +115,11 @@ class ProxyDriver:
             await self._ensure(_read(before))
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
-        section = _section(want)
+        section = ProxySection.narrowed(want)
         while True:
             differences = await self._differences(section)
-            if not differences or context.remaining() <= 0 or context.cancel.is_set():
+            if not differences or not await context.again(_POLL_S):
                 return Drift(differences)
-            await context.clock.sleep(min(_POLL_S, context.remaining()))
 
     async def _differences(self, section: ProxySection | None) -> tuple[str, ...]:
         running = await self._running()
@@ -156,12 +150,6 @@ class ProxyDriver:
 def create(context: DriverContext) -> ProxyDriver:
     """Entry point of the group `nf.drivers`."""
     return ProxyDriver(context)
-
-
-def _section(want: DocumentModel | None) -> ProxySection | None:
-    if want is not None and not isinstance(want, ProxySection):
-        raise TypeError(f"section `{SECTION}` holds a ProxySection, not {type(want).__name__}")
-    return want
 
 
 def _read(data: Json) -> ProxySection:

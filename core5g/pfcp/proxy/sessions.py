@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address
 from sys import intern
 
 from core5g.pfcp.ies import ApnDnn, FTeid, OuterHeaderCreation, SNssai, UeIpAddress, UserId, V, read
@@ -15,6 +15,7 @@ from core5g.pfcp.proxy.rulebook import RuleBook
 from core5g.pfcp.transactions import Peer
 from core5g.pfcp.wire import Ie, IeType, PfcpError, find, grouped
 from core5g.steering.classifier.rules import OwnIds
+from core5g.ue import prefix_of
 from nf.contracts.json import JsonObject
 from nf.errors import IntegrityError
 
@@ -159,7 +160,7 @@ def _s_nssai(value: bytes) -> str:
 def _prefix(address: str) -> str:
     """The /64 of an IPv6 address; what is none is left as it is."""
     try:
-        return str(IPv6Network((int(IPv6Address(address)), 64), strict=False))
+        return str(prefix_of(IPv6Address(address)))
     except ValueError:
         return address
 

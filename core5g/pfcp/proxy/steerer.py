@@ -82,7 +82,6 @@ class Steerer:
             NodeId(section.listen),
             RecoveryTimeStamp(stamps.to_edge),
             features,
-            initiates=True,
             heartbeat_s=HEARTBEAT_S,
         )
         if self._edge is not None and (seen := stamps.seen.get(self._edge.address)) is not None:
@@ -234,10 +233,8 @@ class Steerer:
 
     def answer(self, data: bytes, peer: Peer, now: float) -> Session | None:
         """An answer to a request of ours; the session that it was about. Raises nothing."""
-        for event in self._transactions.receive(data, peer, now):
-            if isinstance(event, Answered):
-                return self._answered(event, now)
-        return None
+        answered = self._transactions.receive(data, peer)
+        return self._answered(answered, now) if answered is not None else None
 
     def tick(self, now: float) -> None:
         for lost in self._transactions.tick(now):

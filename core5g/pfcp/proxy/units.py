@@ -59,11 +59,11 @@ def unit_spec(section: ProxySection, run_dir: Path, state_dir: Path) -> UnitSpec
 
 def section_of(spec: UnitSpec | None) -> ProxySection | None:
     """What a unit was started for; None when it is none of ours."""
-    if spec is None or spec.name != UNIT or MODULE not in spec.argv or "--section" not in spec.argv:
+    if spec is None or spec.name != UNIT or MODULE not in spec.argv:
         return None
     try:
-        return ProxySection.model_validate_json(spec.argv[spec.argv.index("--section") + 1])
-    except (ValueError, IndexError):
+        return ProxySection.model_validate_json(spec.option("--section") or "")
+    except ValueError:
         return None
 
 

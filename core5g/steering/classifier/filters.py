@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, 
 
 from core5g.pfcp.proxy.documents import MAX_FILTERS
 from core5g.pfcp.wire import Ie, IeType
+from core5g.ue import ue_of
 from nf.errors import RefusedError
 
 Network = IPv4Network | IPv6Network
@@ -99,9 +100,7 @@ def chunks(filters: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 def _means(ue: str, name: str) -> bool:
     if ue == name or _SUPI in {ue[:5], name[:5]}:
         return ue == name
-    network, address = ip_network(ue), ip_address(name)
-    own = ip_network((int(address), 64), strict=False) if address.version == 6 else ip_network(address)
-    return _meet(network, own)  # of IPv6 a UE has all of a /64
+    return _meet(ip_network(ue), ip_network(ue_of(ip_address(name))))
 
 
 def _overlap(left: str, right: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -23,13 +23,12 @@ from core5g.steering.n6.documents import collapsed
 from core5g.steering.places import Places, Steering
 from core5g.steering.planner import CACHE_PORTS
 from core5g.steering.ways import Way, ways
+from core5g.ue import prefix_of
 from nf.contracts.json import JsonObject
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 
 _BASE: Final = "https://streamverse.example/traffic-influence"
-IPV6_UE_PREFIX: Final = 64
-"""What a UE is given of IPv6 (TS 23.501 clause 5.8.2.2.3)."""
 
 
 def identifier(kind: str, *names: str) -> UUID:
@@ -156,9 +155,9 @@ class Catalogue:
             if device.ipv4_address.private_address is None:
                 raise not_applicable("a device behind address translation is identified by its privateAddress")
         elif device.ipv6_address is not None:
-            network = IPv6Network((device.ipv6_address, IPV6_UE_PREFIX), strict=False)
+            network = prefix_of(device.ipv6_address)
             if self._pool(network):
-                return network, {"ipv6Address": str(IPv6Address(device.ipv6_address))}
+                return network, {"ipv6Address": str(device.ipv6_address)}
         else:
             raise not_applicable("a device is identified by ipv4Address or ipv6Address here")
         raise ApiError(404, "IDENTIFIER_NOT_FOUND", "the address is of no device of this network")

@@ -21,14 +21,13 @@ from core5g.steering.n6.telemetry import SteeringWatch
 from core5g.steering.n6.who import whereabouts
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json, JsonObject
-from nf.contracts.units import UnitSpec, UnitState, UnitStatus
+from nf.contracts.units import UnitSpec, UnitState, UnitStatus, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, RefusedError
 
 STEER, REMOVE, RESTORE = "n6.steer", "n6.remove", "n6.restore"
 BUDGET_S = 30.0
 _POLL_S, _EVENTS_S = 0.2, 1.0
-_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 _WHERE = f"table {render.FAMILY} {render.TABLE}"
 
 Listed = tuple[JsonObject, ...] | None
@@ -63,7 +62,7 @@ class N6Driver:
 
     async def _unit(self, name: str) -> UnitStatus | None:
         status = await self._units.status(name)
-        return status if status is not None and status.state not in _GONE else None
+        return status if status is not None and not status.state.gone else None
 
     async def _live(self) -> tuple[N6Section | None, Listed, UnitStatus | None]:
         """(the section but for its prefixes as they are in the kernel, the table, the gate's unit)."""
@@ -98,7 +97,7 @@ class N6Driver:
     # -- planning ---------------------------------------------------------------------------------------------------
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        section = _section(want)
+        section = N6Section.narrowed(want)
         if section is None:
             return () if have.value is None else (_remove_step(),)
         target = section.to_json()
@@ -122,7 +121,7 @@ class N6Driver:
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
         """The kernel takes the table, and a cache's interface accepts answers from the CDN's addresses."""
-        section = _section(want)
+        section = N6Section.narrowed(want)
         if section is None or not steps:
             return
         commands = [*render.delete_commands(), *render.table_commands(section, self._store.read())]
@@ -196,11 +195,7 @@ class N6Driver:
         if not anew and now is not None and now.state is UnitState.READY and now.spec == spec:
             return
         units.directory(self._run_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-        await self._units.define(spec)
-        if now is None or now.state in _GONE:
-            await self._units.start(spec.name)
-        else:
-            await self._units.restart(spec.name)
+        await bring_up(self._units, spec, now)
 
     async def _remove(self) -> None:
         """The gate first, which would put its route back. What was steered goes on by the default exit, and ends."""
@@ -228,14 +223,13 @@ class N6Driver:
                 await self._ensure_resolver(section)
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
-        section = _section(want)
+        section = N6Section.narrowed(want)
         while True:
             lines = differences((await self.observe()).value, section)
             if not lines and section is not None and await units.ask_gate(self._run_dir) is None:
                 lines = ("the gate does not answer",)
-            if not lines or context.remaining() <= 0 or context.cancel.is_set():
+            if not lines or not await context.again(_POLL_S):
                 return Drift(lines)
-            await context.clock.sleep(min(_POLL_S, context.remaining()))
 
     # -- operations -------------------------------------------------------------------------------------------------
 
@@ -362,9 +356,3 @@ def _remove_step() -> Step:
         disruption="players of UEs that are served by the cache ask once more, by the default exit",
         summary="steer nothing at N6",
     )
-
-
-def _section(want: DocumentModel | None) -> N6Section | None:
-    if want is not None and not isinstance(want, N6Section):
-        raise InputError(f"not a section {SECTION}: {type(want).__name__}", where=SECTION)
-    return want

@@ -60,11 +60,11 @@ def _spec(unit: str, argv: tuple[str, ...], run_dir: Path, sandbox: Sandbox) -> 
 
 def section_of(spec: UnitSpec | None) -> N6Section | None:
     """What a unit was started for; None when it is none of ours."""
-    if spec is None or _MODULES.get(spec.name, "") not in spec.argv or "--section" not in spec.argv:
+    if spec is None or _MODULES.get(spec.name, "") not in spec.argv:
         return None
     try:
-        return N6Section.model_validate_json(spec.argv[spec.argv.index("--section") + 1])
-    except (ValueError, IndexError):
+        return N6Section.model_validate_json(spec.option("--section") or "")
+    except ValueError:
         return None
 
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv6Network, ip_address
+from ipaddress import ip_address
 
 from core5g.open5gs.naming import METRICS_PORTS
 from core5g.open5gs.poller import InfoClient, PduSession
 from core5g.steering.n6.documents import IpAddress, N6Section
+from core5g.ue import ue_of
 from nf.errors import UnavailableError
 
 SUPI = "imsi-"
-_PREFIX_BITS = 64
 
 
 async def whereabouts(ue: str, section: N6Section) -> tuple[tuple[IpAddress, ...], str]:
@@ -55,13 +55,10 @@ def judged(
 
 
 def _is(session: PduSession, ue: str, own: IpAddress | None) -> bool:
-    """Open5GS writes a bare IMSI where a session came over S5. Of IPv6 a UE has all of a /64 (TS 23.501, 5.8.2.2)."""
+    """Open5GS writes a bare IMSI where a session came over S5."""
     if own is None:
         return SUPI + session.supi.removeprefix(SUPI) == ue
-    return any(
-        own == one or (one.version == 6 and own in IPv6Network((int(one), _PREFIX_BITS), strict=False))
-        for one in _addresses((session,))
-    )
+    return any(ue_of(own) == ue_of(one) for one in _addresses((session,)))
 
 
 def _addresses(sessions: Iterable[PduSession]) -> tuple[IpAddress, ...]:

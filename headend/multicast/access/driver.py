@@ -38,7 +38,6 @@ from headend.multicast.interfaces.client import open_kernel
 from headend.multicast.interfaces.driver import address_of
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json, JsonObject
-from nf.contracts.units import UnitState
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, NfError, RefusedError
 
@@ -47,7 +46,6 @@ POLL_S, EVENTS_S = 0.1, 1.0
 LEARNING_S = 10.0
 """At most: it takes the follower 2.5 s, and longer on a busy machine."""
 _WHERE = f"table {FAMILY} {TABLE}"
-_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 
 
 class AccessDriver:
@@ -188,7 +186,7 @@ class AccessDriver:
         new.write_text(text)
         new.replace(path)
         status = await self._units.status(client.UNIT)
-        if status is None or status.state in _GONE:
+        if status is None or status.state.gone:
             await self._units.define(client.unit_spec(self._run_dir))
             await self._units.start(client.UNIT)
         if await client.ask(self._run_dir, "reload") is None:
@@ -214,9 +212,8 @@ class AccessDriver:
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         while True:
             drift = Drift(differences((await self.observe()).value, _section(want)))
-            if not drift or context.remaining() <= 0 or context.cancel.is_set():
+            if not drift or not await context.again(POLL_S):
                 return drift
-            await context.clock.sleep(min(POLL_S, context.remaining()))
 
     async def events(self) -> AsyncIterator[Event]:
         """Every second a sample `access.port` of each port, and alarms as they change."""

@@ -14,13 +14,12 @@ from headend.multicast.amt.units import ROLES, Part, ask, part, part_of, read_pa
 from headend.multicast.interfaces.client import open_kernel
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import JsonObject
-from nf.contracts.units import UnitState, UnitStatus
+from nf.contracts.units import UnitState, UnitStatus, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, NfError, Problem, RefusedError
 
 RUN, STOP, RESTORE = "amt.run", "amt.stop", "amt.restore"
 _POLL_S, _EVENTS_S = 0.1, 1.0
-_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 
 
 class AmtDriver:
@@ -42,7 +41,7 @@ class AmtDriver:
         found: dict[str, tuple[Part, UnitStatus]] = {}
         for role in ROLES:
             status = await self._units.status(unit_name(role))
-            if status is not None and status.state not in _GONE:
+            if status is not None and not status.state.gone:
                 own = part_of(role, status.spec)
                 if own is not None:
                     found[role] = (own, status)
@@ -71,7 +70,7 @@ class AmtDriver:
         return answer is not None and (answer["phase"] == "member" or bool(_delivered(answer)))
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        section = _section(want)
+        section = AmtSection.narrowed(want)
         standing = AmtSection.model_validate(have.value) if have.value is not None else None
         steps: list[Step] = []
         for role in ROLES:
@@ -82,7 +81,7 @@ class AmtDriver:
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
         """Every interface is there, unless the part waits for one."""
-        section = _section(want)
+        section = AmtSection.narrowed(want)
         if not steps or section is None:
             return
         async with open_kernel() as kernel:
@@ -116,11 +115,7 @@ class AmtDriver:
         now = await self._units.status(spec.name)
         if now is not None and now.state is UnitState.READY and part_of(role, now.spec) == wanted:
             return
-        await self._units.define(spec)
-        if now is None or now.state in _GONE:
-            await self._units.start(spec.name)
-        else:
-            await self._units.restart(spec.name)
+        await bring_up(self._units, spec, now)
 
     async def undo(self, undo: Undo, context: Context) -> None:  # noqa: ARG002 - a unit has a limit of its own
         if undo.kind != RESTORE:
@@ -132,12 +127,11 @@ class AmtDriver:
             await self._ensure(role, read_part(role, before))
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
-        section = _section(want)
+        section = AmtSection.narrowed(want)
         while True:
             differences = await self._differences(section)
-            if not differences or context.remaining() <= 0 or context.cancel.is_set():
+            if not differences or not await context.again(_POLL_S):
                 return Drift(differences)
-            await context.clock.sleep(min(_POLL_S, context.remaining()))
 
     async def _differences(self, section: AmtSection | None) -> tuple[str, ...]:
         running = await self._running()
@@ -178,12 +172,6 @@ class AmtDriver:
 def create(context: DriverContext) -> AmtDriver:
     """Entry point of the group `nf.drivers`."""
     return AmtDriver(context)
-
-
-def _section(want: DocumentModel | None) -> AmtSection | None:
-    if want is not None and not isinstance(want, AmtSection):
-        raise TypeError(f"section `multicast-amt` holds an AmtSection, not {type(want).__name__}")
-    return want
 
 
 def _delivered(answer: JsonObject) -> list[str]:

@@ -181,9 +181,8 @@ class FrrDriver:
                 drift = Drift(_differences((await self.observe()).value, want))
             except DriverError as error:  # a daemon may be between two lives
                 drift = Drift((str(error),))
-            if not drift or context.remaining() <= 0 or context.cancel.is_set():
+            if not drift or not await context.again(POLL_S):
                 return drift
-            await context.clock.sleep(min(POLL_S, context.remaining()))
 
     # -- events -----------------------------------------------------------------------------------------------------
 

@@ -173,9 +173,8 @@ class InterfacesDriver:
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         while True:
             drift = Drift(differences((await self.observe()).value, _section(want)))
-            if not drift or context.remaining() <= 0 or context.cancel.is_set():
+            if not drift or not await context.again(POLL_S):
                 return drift
-            await context.clock.sleep(min(POLL_S, context.remaining()))
 
     async def events(self) -> AsyncIterator[Event]:
         """None of its own: a lost link shows as a lost adjacency and as drift."""

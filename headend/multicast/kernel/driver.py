@@ -147,9 +147,8 @@ class ProxyDriver:
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         while True:
             drift = Drift(_differences((await self.observe()).value, want))
-            if not drift or context.remaining() <= 0 or context.cancel.is_set():
+            if not drift or not await context.again(POLL_S):
                 return drift
-            await context.clock.sleep(min(POLL_S, context.remaining()))
 
     async def events(self) -> AsyncIterator[Event]:
         """None of its own: the supervisor tells of the unit, the tree of its counters."""

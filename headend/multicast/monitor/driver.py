@@ -12,19 +12,13 @@ from headend.multicast.monitor.client import MonitorStatus, ask
 from headend.multicast.monitor.telemetry import MonitorWatch
 from headend.multicast.monitor.units import UNIT, Places, digest, section_of, text_of
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
-from nf.contracts.units import UnitState
+from nf.contracts.units import UnitState, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError
 
 CONFIGURE, REMOVE, RESTORE = "monitor.configure", "monitor.remove", "monitor.restore"
 _POLL_S, _EVENTS_S, _ACTIVE_S = 0.1, 1.0, 10.0
 _CONFIGURE_S, _REMOVE_S = 40.0, 15.0
-
-
-def _section(want: DocumentModel | None) -> MonitorSection | None:
-    if want is not None and not isinstance(want, MonitorSection):
-        raise InputError(f"not a multicast-monitor section: {type(want).__name__}", where="multicast-monitor")
-    return want
 
 
 class MonitorDriver:
@@ -61,7 +55,7 @@ class MonitorDriver:
         return _runs_other(await ask(self._places.directory), text)
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        section = _section(want)
+        section = MonitorSection.narrowed(want)
         if section is None:
             return () if have.value is None else (_remove(),)
         return () if have.value == section.to_json() else (_configure(section),)
@@ -90,9 +84,7 @@ class MonitorDriver:
         self._places.write(text)
         spec = self._places.unit()
         now = await self._units.status(UNIT)
-        await self._units.define(spec)
-        gone = now is None or now.state in {UnitState.STOPPED, UnitState.FAILED}
-        await (self._units.start if gone else self._units.restart)(UNIT)
+        await bring_up(self._units, spec, now)
         began = self._clock.monotonic()
         while wrong := _runs_other(await ask(self._places.directory), text):
             if self._clock.monotonic() - began >= _ACTIVE_S:
@@ -111,10 +103,9 @@ class MonitorDriver:
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         while True:
-            lines = _differences(await self.observe(), _section(want))
-            if not lines or context.remaining() <= 0 or context.cancel.is_set():
+            lines = _differences(await self.observe(), MonitorSection.narrowed(want))
+            if not lines or not await context.again(_POLL_S):
                 return Drift(lines)
-            await context.clock.sleep(min(_POLL_S, context.remaining()))
 
     async def events(self) -> AsyncIterator[Event]:
         """Every second a sample `path.mdi` of each flow; alarms as they change."""

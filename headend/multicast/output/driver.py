@@ -19,23 +19,16 @@ from headend.multicast.output.telemetry import OutputWatch
 from headend.multicast.output.units import UNIT, Places, key, section_of, text_of
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json, JsonObject
-from nf.contracts.units import UnitState
+from nf.contracts.units import UnitState, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, NfError
 
 NAME = "multicast-output"
-_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 _POLL_S = 0.05
 _EVENTS_S = 1.0
 _ACTIVE_S = 5.0
 _RETRIED_S = 1.5
 """The process tries every second to open what it could not."""
-
-
-def _section(want: DocumentModel | None) -> OutputSection | None:
-    if want is not None and not isinstance(want, OutputSection):
-        raise InputError(f"not a {NAME} section: {type(want).__name__}", where=NAME)
-    return want
 
 
 class MulticastOutput:
@@ -79,7 +72,7 @@ class MulticastOutput:
         return _wrong(await ask(self._places.sockets), text)
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        return planning.plan(have, _section(want))
+        return planning.plan(have, OutputSection.narrowed(want))
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
         """Nothing can be asked beforehand: the tap and the addresses may come with the same commit."""
@@ -134,8 +127,7 @@ class MulticastOutput:
         if now is not None and now.state is UnitState.READY and now.spec == spec:
             tell(self._places.sockets, reload=True)
         else:
-            await self._units.define(spec)
-            await (self._units.start if now is None or now.state in _GONE else self._units.restart)(UNIT)
+            await bring_up(self._units, spec, now)
         began = self._clock.monotonic()
         while line := _hindrance(wrong := _wrong(await ask(self._places.sockets), text), name):
             patience_s = _ACTIVE_S if planning.STAGE in wrong else _RETRIED_S
@@ -163,12 +155,11 @@ class MulticastOutput:
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         """Every output can be sent as it should; that something is received is for the probes to say."""
-        section = _section(want)
+        section = OutputSection.narrowed(want)
         while True:
             lines = planning.differences(await self.observe(), section)
-            if not lines or context.remaining() <= 0 or context.cancel.is_set():
+            if not lines or not await context.again(_POLL_S):
                 return Drift(lines)
-            await context.clock.sleep(min(_POLL_S, context.remaining()))
 
     # -- events -----------------------------------------------------------------------------------------------------
 

@@ -14,20 +14,13 @@ from headend.multicast.source.telemetry import LOST_AFTER_S, StageWatch
 from headend.multicast.source.units import UNIT_PREFIX, key, second_of, stage_of, status_socket, unit_name, unit_spec
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import JsonObject
-from nf.contracts.units import UnitState, UnitStatus
+from nf.contracts.units import UnitState, UnitStatus, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, NfError, Problem, RefusedError
 
-_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 _POLL_S = 0.1
 _EVENT_INTERVAL_S = 1.0
 _RESTORE = "source.restore"
-
-
-def _section(want: DocumentModel | None) -> SourceSection | None:
-    if want is not None and not isinstance(want, SourceSection):
-        raise InputError(f"not a multicast-source section: {type(want).__name__}", where="multicast-source")
-    return want
 
 
 def _stage(data: object) -> SourceStage:
@@ -56,7 +49,7 @@ class MulticastSource:
     async def _running(self) -> dict[str, tuple[SourceStage, UnitStatus]]:
         found = {}
         for status in await self._units.list():
-            stage = stage_of(status.spec) if status.spec is not None and status.state not in _GONE else None
+            stage = stage_of(status.spec) if status.spec is not None and not status.state.gone else None
             if stage is not None:
                 found[key(stage)] = (stage, status)
         return found
@@ -84,7 +77,7 @@ class MulticastSource:
         return State(SourceSection(stages=tuple(stages)).to_json(), frozenset(facts))
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        return planning.plan(have, _section(want))
+        return planning.plan(have, SourceSection.narrowed(want))
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:  # noqa: ARG002 - the contract's
         """Raises RefusedError when another program holds a contribution port."""
@@ -131,11 +124,7 @@ class MulticastSource:
         now = await self._units.status(spec.name)
         if now is not None and now.state is UnitState.READY and now.spec is not None and stage_of(now.spec) == stage:
             return
-        await self._units.define(spec)
-        if now is None or now.state in _GONE:
-            await self._units.start(spec.name)
-        else:
-            await self._units.restart(spec.name)
+        await bring_up(self._units, spec, now)
 
     async def undo(self, undo: Undo, context: Context) -> None:  # noqa: ARG002 - the contract's
         if undo.kind != _RESTORE:
@@ -148,12 +137,11 @@ class MulticastSource:
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         """A silent contribution is no drift (it has an alarm); one that comes in and does not leave is."""
-        wanted = planning.stages_of(_section(want))
+        wanted = planning.stages_of(SourceSection.narrowed(want))
         while True:
             differences = await self._differences(wanted)
-            if not differences or context.remaining() <= 0 or context.cancel.is_set():
+            if not differences or not await context.again(_POLL_S):
                 return Drift(differences)
-            await self._clock.sleep(_POLL_S)
 
     async def _differences(self, wanted: Mapping[str, SourceStage]) -> tuple[str, ...]:
         running = await self._running()

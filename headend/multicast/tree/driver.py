@@ -142,9 +142,8 @@ class TreeDriver:
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         while True:
             drift = Drift((*_differences((await self.observe()).value, want), *await _loose_pins(want)))
-            if not drift or context.remaining() <= 0 or context.cancel.is_set():
+            if not drift or not await context.again(POLL_S):
                 return drift
-            await context.clock.sleep(min(POLL_S, context.remaining()))
 
     async def events(self) -> AsyncIterator[Event]:
         """Every second a sample `path.hop` of each admitted (S, G), point `tree`. Alarm `legs-share-router` on

@@ -23,23 +23,16 @@ from headend.satellite.receiver.following import Following
 from headend.satellite.receiver.units import UNIT_PREFIX, Places, carrier_of, text_of, unit_name
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json, JsonObject
-from nf.contracts.units import UnitState
+from nf.contracts.units import UnitState, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, Problem, RefusedError
 from nf.trust.secrets import SecretFiles
 
-_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 _POLL_S = 0.1
 _EVENTS_S = 1.0
 _ACTIVE_S = 5.0
 _RETRIED_S = 1.5
 """A feed tries every second to open what it could not."""
-
-
-def _section(want: DocumentModel | None) -> ReceiverSection | None:
-    if want is not None and not isinstance(want, ReceiverSection):
-        raise InputError(f"not a {RECEIVER} section: {type(want).__name__}", where=RECEIVER)
-    return want
 
 
 class SatelliteReceiver:
@@ -85,7 +78,7 @@ class SatelliteReceiver:
         return _wrong(await ask(self._places.directory(name)), text)
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        return planning.plan(have, _section(want))
+        return planning.plan(have, ReceiverSection.narrowed(want))
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:  # noqa: ARG002 - the contract's
         """Raises RefusedError when another program holds the port at which a receiver's stream is to arrive."""
@@ -134,8 +127,7 @@ class SatelliteReceiver:
         if now is not None and now.state is UnitState.READY and now.spec == spec:
             tell(directory, reload=True)
         else:
-            await self._units.define(spec)
-            await (self._units.start if now is None or now.state in _GONE else self._units.restart)(spec.name)
+            await bring_up(self._units, spec, now)
         began = self._clock.monotonic()
         while wrong := _wrong(status := await ask(directory), text):
             patience_s = _RETRIED_S if status is not None and status.problems else _ACTIVE_S
@@ -162,12 +154,11 @@ class SatelliteReceiver:
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         """Every feed runs with its configuration; that something is received is for the probes to say."""
-        section = _section(want)
+        section = ReceiverSection.narrowed(want)
         while True:
             lines = planning.differences(await self.observe(), section)
-            if not lines or context.remaining() <= 0 or context.cancel.is_set():
+            if not lines or not await context.again(_POLL_S):
                 return Drift(lines)
-            await context.clock.sleep(min(_POLL_S, context.remaining()))
 
     # -- events -----------------------------------------------------------------------------------------------------
 

@@ -33,12 +33,6 @@ _BUDGET_S: Final = 30.0
 _PERIOD_S: Final = 0.5
 
 
-def _section(want: DocumentModel | None) -> UplinkSection | None:
-    if want is not None and not isinstance(want, UplinkSection):
-        raise InputError(f"not a satellite-uplink section: {type(want).__name__}", where="satellite-uplink")
-    return want
-
-
 def rf_of(carrier: UplinkCarrier) -> tuple[object, ...]:
     """What makes it this carrier and no other: a change of it happens muted."""
     modem = settings(carrier, carrier.ladder[0]).modem
@@ -114,7 +108,7 @@ class SatelliteUplink:
             return await (await self.chain(carrier)).standing()
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        section = _section(want)
+        section = UplinkSection.narrowed(want)
         before = _carriers(have.value)
         wanted = {one.carrier.id: one for one in section.carriers} if section is not None else {}
         altered = have.value is not None and "altered" in have.value
@@ -256,12 +250,11 @@ class SatelliteUplink:
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         """The chain holds what it was told, every service arrives at the multiplex, and nothing is dropped."""
-        section = _section(want)
+        section = UplinkSection.narrowed(want)
         while True:
             wrong = [line for carrier in (section.carriers if section else ()) for line in await self._wrong(carrier)]
-            if not wrong or context.remaining() <= 0 or context.cancel.is_set():
+            if not wrong or not await context.again(0.3):
                 return Drift(tuple(wrong))
-            await self._clock.sleep(min(0.3, max(0.05, context.remaining())))
 
     async def _wrong(self, carrier: UplinkCarrier) -> list[str]:
         chain = await self.chain(carrier)

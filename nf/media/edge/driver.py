@@ -65,7 +65,7 @@ class EdgeDriver:
     # -- planning ---------------------------------------------------------------------------------------------------
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        section = _section(want)
+        section = EdgeSection.narrowed(want)
         if section is None:
             return () if have.value is None else (_remove_step(),)
         target = section.to_json()
@@ -89,7 +89,7 @@ class EdgeDriver:
         )
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
-        section = _section(want)
+        section = EdgeSection.narrowed(want)
         if section is None or not steps:
             return
         self._server.check_place()
@@ -131,10 +131,9 @@ class EdgeDriver:
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         while True:
-            drift = Drift(differences((await self.observe()).value, _section(want)))
-            if not drift or context.remaining() <= 0 or context.cancel.is_set():
+            drift = Drift(differences((await self.observe()).value, EdgeSection.narrowed(want)))
+            if not drift or not await context.again(_POLL_S):
                 return drift
-            await context.clock.sleep(min(_POLL_S, context.remaining()))
 
     # -- events -----------------------------------------------------------------------------------------------------
 
@@ -198,9 +197,3 @@ def _remove_step() -> Step:
         disruption="the edge cache stops: every player behind it loses its programme",
         summary="remove the edge cache",
     )
-
-
-def _section(want: DocumentModel | None) -> EdgeSection | None:
-    if want is not None and not isinstance(want, EdgeSection):
-        raise InputError(f"not a cdn-edge section: {type(want).__name__}", where="cdn-edge")
-    return want

@@ -229,9 +229,8 @@ class S3Origin:
         wanted = planning.places(planning.section(want))
         while True:
             closed = await self._closed(wanted)
-            if not closed or context.remaining() <= 0 or context.cancel.is_set():
+            if not closed or not await context.again(_POLL_S):
                 return Drift(closed)
-            await self._clock.sleep(_POLL_S)
 
     async def _closed(self, wanted: Mapping[str, Place]) -> tuple[str, ...]:
         """An origin that ceased to answer is an alarm. What it never showed is not there."""

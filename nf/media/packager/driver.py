@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import JsonObject
-from nf.contracts.units import UnitState, UnitStatus
+from nf.contracts.units import UnitState, UnitStatus, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import InputError, NfError, Problem, RefusedError, UnavailableError
 from nf.media.documents import HLS_MANIFEST, PackagerChannel, PackagerSection
@@ -20,16 +20,9 @@ from nf.media.packager.telemetry import PackagerWatch, playlist_age_s
 from nf.media.packager.units import UNIT_PREFIX, channel_of, directory, key, status_socket, unit_name, unit_spec
 from nf.trust.secrets import SECRETS_DIR, SecretFiles
 
-_GONE = frozenset({UnitState.STOPPED, UnitState.FAILED})
 _POLL_S = 0.25
 _EVENT_INTERVAL_S = 1.0
 _RESTORE = "packager.restore"
-
-
-def _section(want: DocumentModel | None) -> PackagerSection | None:
-    if want is not None and not isinstance(want, PackagerSection):
-        raise InputError(f"not a packager section: {type(want).__name__}", where="packager")
-    return want
 
 
 def _channel(data: object) -> PackagerChannel:
@@ -57,7 +50,7 @@ class Packager:
         return {}
 
     async def _running(self) -> dict[str, tuple[PackagerChannel, UnitStatus]]:
-        return {name: found for name, found in (await self._defined()).items() if found[1].state not in _GONE}
+        return {name: found for name, found in (await self._defined()).items() if not found[1].state.gone}
 
     async def _defined(self) -> dict[str, tuple[PackagerChannel, UnitStatus]]:
         """Also those that stand still."""
@@ -92,7 +85,7 @@ class Packager:
         return State(PackagerSection(channels=tuple(channels)).to_json(), frozenset(facts))
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        return planning.plan(have, _section(want))
+        return planning.plan(have, PackagerSection.narrowed(want))
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:  # noqa: ARG002 - the contract's
         """Raises RefusedError: no packager on this machine, an origin that does not answer or refuses credentials."""
@@ -144,11 +137,7 @@ class Packager:
             and channel_of(now.spec) == channel
         ):
             return
-        await self._units.define(spec)
-        if now is None or now.state in _GONE:
-            await self._units.start(spec.name)
-        else:
-            await self._units.restart(spec.name)
+        await bring_up(self._units, spec, now)
 
     async def undo(self, undo: Undo, context: Context) -> None:  # noqa: ARG002 - the contract's
         if undo.kind != _RESTORE:
@@ -162,12 +151,11 @@ class Packager:
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         """A silent contribution is no drift (it has an alarm), nor is an origin that ceased to take what is packaged;
         one that has refused it from the beginning is."""
-        wanted = planning.channels_of(_section(want))
+        wanted = planning.channels_of(PackagerSection.narrowed(want))
         while True:
             differences = await self._differences(wanted)
-            if not differences or context.remaining() <= 0 or context.cancel.is_set():
+            if not differences or not await context.again(_POLL_S):
                 return Drift(differences)
-            await self._clock.sleep(_POLL_S)
 
     async def _differences(self, wanted: Mapping[str, PackagerChannel]) -> tuple[str, ...]:
         running = await self._running()

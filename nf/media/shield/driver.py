@@ -63,7 +63,7 @@ class ShieldDriver:
     # -- planning ---------------------------------------------------------------------------------------------------
 
     def plan(self, have: State, want: DocumentModel | None) -> tuple[Step, ...]:
-        section = _section(want)
+        section = ShieldSection.narrowed(want)
         if section is None:
             return () if have.value is None else (_remove_step(),)
         target = section.to_json()
@@ -86,7 +86,7 @@ class ShieldDriver:
         )
 
     async def check(self, steps: Sequence[Step], want: DocumentModel | None) -> None:
-        section = _section(want)
+        section = ShieldSection.narrowed(want)
         if section is None or not steps:
             return
         check_user("vcache", "varnish", self._varnish.directory)
@@ -125,10 +125,9 @@ class ShieldDriver:
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:
         while True:
-            drift = Drift(differences((await self.observe()).value, _section(want)))
-            if not drift or context.remaining() <= 0 or context.cancel.is_set():
+            drift = Drift(differences((await self.observe()).value, ShieldSection.narrowed(want)))
+            if not drift or not await context.again(_POLL_S):
                 return drift
-            await context.clock.sleep(min(_POLL_S, context.remaining()))
 
     # -- events -----------------------------------------------------------------------------------------------------
 
@@ -176,9 +175,3 @@ def _remove_step() -> Step:
         disruption="the shield cache stops: edges go to another shield, or serve nothing new",
         summary="remove the shield cache",
     )
-
-
-def _section(want: DocumentModel | None) -> ShieldSection | None:
-    if want is not None and not isinstance(want, ShieldSection):
-        raise InputError(f"not a cdn-shield section: {type(want).__name__}", where="cdn-shield")
-    return want

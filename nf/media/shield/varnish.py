@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState, UnitStatus
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState, UnitStatus, bring_up
 from nf.errors import DriverError
 from nf.media.documents import ShieldSection
 from nf.media.processes import ask_program
@@ -84,11 +84,7 @@ class Varnish:
             self.write(vcl)
             return
         self.write(vcl)
-        await self._units.define(spec)
-        if status is None or status.state in {UnitState.STOPPED, UnitState.FAILED}:
-            await self._units.start(UNIT)
-        else:
-            await self._units.restart(UNIT)
+        await bring_up(self._units, spec, status)
 
     async def remove(self) -> None:
         await self._units.remove(UNIT)

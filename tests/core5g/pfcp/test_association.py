@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core5g.pfcp.association import TABLE, Association, Do, Event, Input, Outcome, State
-from core5g.pfcp.ies import Cause, NodeId, RecoveryTimeStamp, UpFunctionFeatures, Value, ie, read, require
-from core5g.pfcp.transactions import Answered, Peer, Received, Transactions
+from core5g.pfcp.ies import Cause, NodeId, RecoveryTimeStamp, Value, ie, require
+from core5g.pfcp.transactions import Transactions
 from core5g.pfcp.wire import IeType, Message, MessageType, PfcpError, decode
 from nf.errors import RefusedError
+from tests.core5g.pfcp.proxy.peers import UPF, Upf
 from tests.core5g.pfcp.recordings import smf
 
 HERE, THERE = NodeId(IPv4Address("10.0.0.1")), NodeId(IPv4Address("10.0.0.2"))
-FEATURES = ie(UpFunctionFeatures(b"\x10\x21"))
 
 
-def ours(*, initiates: bool = True) -> Association:
-    return Association(HERE, RecoveryTimeStamp(100), initiates=initiates, heartbeat_s=10, retry_s=3)
+def ours() -> Association:
+    return Association(HERE, RecoveryTimeStamp(100), heartbeat_s=10)
 
 
 def message(kind: MessageType, *values: Value, seq: int = 1) -> Message:
@@ -59,20 +59,19 @@ def test_setting_up_says_what_the_recorded_smf_says() -> None:
     recorded = decode(smf()[0].data)
     node, stamp = require(NodeId, recorded.ies), require(RecoveryTimeStamp, recorded.ies)
     features = tuple(one for one in recorded.ies if one.type == IeType.CP_FUNCTION_FEATURES)
-    made = Association(node, stamp, features, initiates=True)
+    made = Association(node, stamp, features, heartbeat_s=10)
     (request,) = made.start(0.0).requests
     assert request._replace(seq=recorded.seq) == recorded
     outcome = made.answered(request, decode(smf()[1].data), 1.0)
     assert outcome == Outcome(Event.UP)
-    assert made.peer_node == NodeId(IPv4Address("10.50.0.7"))
-    assert read(UpFunctionFeatures, made.peer_features) == UpFunctionFeatures(bytes.fromhex("10211004"))
+    assert made.peer_recovery == require(RecoveryTimeStamp, decode(smf()[1].data).ies)
 
 
 def test_answering_a_set_up_says_what_the_recorded_upf_says() -> None:
     request, response = decode(smf()[0].data), decode(smf()[1].data)
     features = tuple(one for one in response.ies if one.type == IeType.UP_FUNCTION_FEATURES)
     made = Association(
-        require(NodeId, response.ies), require(RecoveryTimeStamp, response.ies), features, initiates=False
+        require(NodeId, response.ies), require(RecoveryTimeStamp, response.ies), features, heartbeat_s=10
     )
     outcome = made.request(request, 0.0)
     assert outcome == Outcome(Event.UP, (), response)
@@ -167,56 +166,17 @@ def test_a_refusal_is_told_and_tried_again() -> None:
     assert made.next_timeout() == 23.0
 
 
-def test_who_is_not_listed_is_refused() -> None:
-    made = Association(HERE, RecoveryTimeStamp(1), initiates=False, admits=lambda node: node != THERE)
-    outcome = made.request(setup(), 0.0)
-    assert outcome.event is None
-    assert outcome.response is not None
-    assert require(Cause, outcome.response.ies) is Cause.REJECTED
-    assert (made.state, made.peer_node) == (State.IDLE, None)
-
-
-def test_release_from_both_ends() -> None:
-    made = up()
-    outcome = made.release(1.0)
-    assert kinds(outcome) == [MessageType.ASSOCIATION_RELEASE_REQUEST]
-    answer = message(MessageType.ASSOCIATION_RELEASE_RESPONSE, THERE, Cause.ACCEPTED)
-    assert made.answered(outcome.requests[0], answer, 2.0).event is Event.RELEASED
-    assert (made.state, made.next_timeout()) == (State.IDLE, None)
+def test_the_peer_releases_it() -> None:
     made = up()
     outcome = made.request(message(MessageType.ASSOCIATION_RELEASE_REQUEST, THERE), 1.0)
     assert outcome.event is Event.RELEASED
     assert outcome.response is not None
     assert require(Cause, outcome.response.ies).accepted
+    assert (made.state, made.next_timeout()) == (State.IDLE, None)
     outcome = made.request(message(MessageType.ASSOCIATION_RELEASE_REQUEST, THERE), 1.0)
     assert outcome.event is None
     assert outcome.response is not None
     assert require(Cause, outcome.response.ies) is Cause.NO_ESTABLISHED_ASSOCIATION
-
-
-def test_a_release_that_nobody_answers_ends_it_all_the_same() -> None:
-    made = up()
-    (request,) = made.release(1.0).requests
-    assert made.timed_out(request, 13.0).event is Event.RELEASED
-
-
-def test_release_stops_the_tries() -> None:
-    made = ours()
-    (request,) = made.start(0.0).requests
-    made.timed_out(request, 12.0)
-    assert made.next_timeout() == 15.0
-    made.release(13.0)
-    assert made.next_timeout() is None
-
-
-def test_who_waits_for_its_peer_does_not_begin() -> None:
-    made = ours(initiates=False)
-    with pytest.raises(RefusedError, match="waits"):
-        made.start(0.0)
-    made.request(setup(), 0.0)
-    (request,) = made.tick(10.0).requests
-    made.timed_out(request, 22.0)
-    assert made.next_timeout() is None
 
 
 def test_messages_that_are_not_about_associations_or_lack_what_they_must_have() -> None:
@@ -248,8 +208,6 @@ def play(made: Association, move: str, stamp: int, waiting: list[Message], now: 
     match move:
         case "start":
             outcome = made.start(now)
-        case "release":
-            outcome = made.release(now)
         case "setup":
             outcome = made.request(setup(stamp), now)
         case "heartbeat":
@@ -258,11 +216,9 @@ def play(made: Association, move: str, stamp: int, waiting: list[Message], now: 
             outcome = made.request(message(MessageType.ASSOCIATION_RELEASE_REQUEST, THERE), now)
         case "answer" if waiting:
             request = waiting.pop(0)
-            released = message(MessageType.ASSOCIATION_RELEASE_RESPONSE, THERE, Cause.ACCEPTED)
             answers = {
                 MessageType.ASSOCIATION_SETUP_REQUEST: setup_answer(stamp),
                 MessageType.HEARTBEAT_REQUEST: beat(stamp),
-                MessageType.ASSOCIATION_RELEASE_REQUEST: released,
             }
             outcome = made.answered(request, answers[request.type], now)
         case "lose" if waiting:
@@ -272,84 +228,63 @@ def play(made: Association, move: str, stamp: int, waiting: list[Message], now: 
     return outcome
 
 
-moves = ["release", "setup", "heartbeat", "restart", "release-request", "tick", "answer", "lose"]
+moves = ["start", "setup", "heartbeat", "restart", "release-request", "tick", "answer", "lose"]
 
 
-@given(st.data(), st.booleans())
-def test_anything_in_any_order(data: st.DataObject, initiates: bool) -> None:
+@given(st.data())
+def test_anything_in_any_order(data: st.DataObject) -> None:
     """Every input that can happen has an entry in every state in which it can; what waits, waits for something."""
-    made = ours(initiates=initiates)
+    made = ours()
     stamp, now = 500, 0.0
     waiting: list[Message] = []
-    for move in data.draw(st.lists(st.sampled_from([*moves, "start"] if initiates else moves), max_size=40)):
+    for move in data.draw(st.lists(st.sampled_from(moves), max_size=40)):
         now = max(now + 1, made.next_timeout() or 0) if move == "tick" else now + 1
         stamp += move == "restart"
         waiting += play(made, move, stamp, waiting, now).requests
         if made.state is State.UP:
             beating = any(request.type is MessageType.HEARTBEAT_REQUEST for request in waiting)
             assert made.next_timeout() is not None or beating
-        if made.state in (State.SETTING_UP, State.RELEASING):
+        if made.state is State.SETTING_UP:
             assert waiting
 
 
-SMF_PEER, UPF_PEER = Peer("10.0.0.1", 8805), Peer("10.0.0.2", 8805)
-
-
 class End:
-    """What a process does with both: an association on transactions; the other end stands where its socket would."""
+    """What a process does with both: an association on transactions, and a UPF where its socket would be."""
 
-    def __init__(self, association: Association, peer: Peer) -> None:
-        self.association, self.peer = association, peer
-        self.delivery = Transactions()
+    def __init__(self) -> None:
+        self.association, self.upf = ours(), Upf(UPF, stamp=500)
+        self.delivery = Transactions(3, 3, 1)
         self.events: list[Event] = []
 
-    def do(self, outcome: Outcome, now: float, received: Received | None = None) -> None:
+    def do(self, outcome: Outcome, now: float) -> None:
         if outcome.event is not None:
             self.events.append(outcome.event)
         for request in outcome.requests:
-            self.delivery.send(request, self.peer, now)
-        if outcome.response is not None and received is not None:
-            self.delivery.answer(received, outcome.response, now)
+            self.delivery.send(request, UPF, now)
 
-    def take(self, data: bytes, now: float) -> None:
-        for event in self.delivery.receive(data, self.peer, now):
-            match event:
-                case Received():
-                    self.do(self.association.request(event.request, now), now, event)
-                case Answered():
-                    self.do(self.association.answered(event.request, event.response, now), now)
-
-    def tick(self, now: float) -> None:
-        for lost in self.delivery.tick(now):
-            self.do(self.association.timed_out(lost.request, now), now)
-        self.do(self.association.tick(now), now)
+    def run(self, seconds: range) -> None:
+        for now in seconds:
+            for lost in self.delivery.tick(now):
+                self.do(self.association.timed_out(lost.request, now), now)
+            self.do(self.association.tick(now), now)
+            for data, _ in self.delivery.data_to_send():
+                answer = self.upf.receive(data)
+                answered = self.delivery.receive(answer, UPF) if answer is not None else None
+                if answered is not None:
+                    self.do(self.association.answered(answered.request, answered.response, now), now)
 
 
-def run(left: End, right: End, seconds: range, *, cut: bool = False) -> None:
-    for now in seconds:
-        left.tick(now)
-        right.tick(now)
-        for one, other in ((left, right), (right, left)) * 2:
-            for data, _ in one.delivery.data_to_send():
-                if not cut:
-                    other.take(data, now)
-
-
-def test_two_ends_over_reliable_delivery_with_a_cut_and_a_restart() -> None:
-    def upf(stamp: int) -> End:
-        return End(Association(THERE, RecoveryTimeStamp(stamp), (FEATURES,), initiates=False), SMF_PEER)
-
-    left, right = End(ours(), UPF_PEER), upf(500)
-    left.do(left.association.start(0.0), 0.0)
-    run(left, right, range(60))
-    assert (left.events, right.events) == ([Event.UP], [Event.UP])
-    assert left.association.peer_features == (FEATURES,)
-    run(left, right, range(60, 100), cut=True)
-    assert left.events[1:] == [Event.LOST]
-    assert right.events[1:] == [Event.LOST]
-    run(left, right, range(100, 130))
-    assert left.events[2:] == [Event.UP]
-    restarted = upf(900)
-    run(left, restarted, range(130, 200))
-    assert left.events[3:] == [Event.RESTARTED, Event.UP]
-    assert restarted.events == [Event.UP]
+def test_over_reliable_delivery_with_a_cut_and_a_restart() -> None:
+    end = End()
+    end.do(end.association.start(0.0), 0.0)
+    end.run(range(60))
+    assert end.events == [Event.UP]
+    end.upf.up = False
+    end.run(range(60, 100))
+    assert end.events[1:] == [Event.LOST]
+    end.upf.up = True
+    end.run(range(100, 130))
+    assert end.events[2:] == [Event.UP]
+    end.upf.forget()
+    end.run(range(130, 200))
+    assert end.events[3:] == [Event.RESTARTED, Event.UP]

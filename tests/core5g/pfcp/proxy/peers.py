@@ -16,7 +16,7 @@ from core5g.pfcp.proxy.engine import Proxy
 from core5g.pfcp.proxy.exchanges import Outgoing
 from core5g.pfcp.proxy.rulebook import RuleBook
 from core5g.pfcp.transactions import Peer
-from core5g.pfcp.wire import Ie, IeType, Message, MessageType, decode, encode, find, group, grouped
+from core5g.pfcp.wire import Ie, IeType, Message, MessageType, decode, encode, find, group, grouped, need
 
 PORT = 8805
 PROXY, SMF, SMF2, UPF, EDGE = (Peer(f"127.50.0.{host}", PORT) for host in (9, 4, 5, 7, 8))
@@ -87,7 +87,7 @@ class Upf:
             case MessageType.SESSION_ESTABLISHMENT_REQUEST:
                 self.assigned += 1
                 seid = self.assigned
-                self.cp[seid] = FSeid.decode(message.need(IeType.F_SEID))
+                self.cp[seid] = FSeid.decode(need(message.ies, IeType.F_SEID))
                 self.rules[seid] = RuleBook()
                 created = self._take(seid, message)
                 own = ie(FSeid(seid, IPv4Address(self.peer.address)))
@@ -114,7 +114,7 @@ class Upf:
         book = self.rules[seid]
         book.apply(message.ies)
         created = []
-        for pdr in message.all(IeType.CREATE_PDR):
+        for pdr in (one.value for one in message.ies if one.type == IeType.CREATE_PDR):
             members = grouped(pdr)
             fteid = find(grouped(find(members, IeType.PDI) or b""), IeType.F_TEID)
             if fteid is None:
@@ -171,7 +171,7 @@ class Smf:
         """As recorded: the way back leads to the gNB."""
         message = recorded(MessageType.SESSION_MODIFICATION_REQUEST)
         header = Ie(IeType.OUTER_HEADER_CREATION, b"\1\0" + gnb[0].to_bytes(4, "big") + IPv4Address(gnb[1]).packed)
-        update = grouped(message.need(IeType.UPDATE_FAR))
+        update = grouped(need(message.ies, IeType.UPDATE_FAR))
         given = (*replaced(grouped(find(update, IeType.UPDATE_FORWARDING_PARAMETERS) or b""), header), *extra)
         members = replaced(
             update, Ie(IeType.FAR_ID, far.to_bytes(4, "big")), group(IeType.UPDATE_FORWARDING_PARAMETERS, given)
@@ -246,7 +246,7 @@ class Net:
         self.pass_time(0.5)
         self.send(SMF, self.smf.associate())
         self.send(SMF, self.smf.establish())
-        seid = FSeid.decode(self.smf.seen[-1].need(IeType.F_SEID)).seid
+        seid = FSeid.decode(need(self.smf.seen[-1].ies, IeType.F_SEID)).seid
         self.send(SMF, self.smf.connect(seid))
         assert self.proxy.status()["steered"] == 1
         return seid

@@ -12,7 +12,7 @@ from core5g.pfcp.ies import Cause, FSeid, FTeid, NodeId, RecoveryTimeStamp, ie
 from core5g.pfcp.proxy.exchanges import FIRST_OWN, Outgoing
 from core5g.pfcp.proxy.rulebook import RuleBook
 from core5g.pfcp.transactions import Peer
-from core5g.pfcp.wire import Ie, IeType, Message, MessageType, decode, encode, find, group, grouped
+from core5g.pfcp.wire import Ie, IeType, Message, MessageType, decode, encode, find, group, grouped, need
 from tests.core5g.pfcp.proxy.peers import EDGE, GNB, PROXY, SMF, SMF2, SUPI, UE, UPF, Net, recorded
 
 THEIRS, OURS = {1, 2, 3, 4}, {0x7001, 0x7002}
@@ -30,7 +30,7 @@ def _header(far: tuple[Ie, ...]) -> bytes | None:
 
 
 def _cause(message: Message) -> Cause:
-    return Cause.decode(message.need(IeType.CAUSE))
+    return Cause.decode(need(message.ies, IeType.CAUSE))
 
 
 class TestRelay:
@@ -40,11 +40,11 @@ class TestRelay:
         net.send(SMF, net.smf.establish())
         setup, establishment = net.upf.seen
         for message in (setup, establishment):
-            assert str(NodeId.decode(message.need(IeType.NODE_ID))) == PROXY.address
-        assert str(FSeid.decode(establishment.need(IeType.F_SEID)).ipv4) == PROXY.address
+            assert str(NodeId.decode(need(message.ies, IeType.NODE_ID))) == PROXY.address
+        assert str(FSeid.decode(need(establishment.ies, IeType.F_SEID)).ipv4) == PROXY.address
         to_smf = net.smf.seen[-1]
-        assert str(NodeId.decode(to_smf.need(IeType.NODE_ID))) == PROXY.address
-        assert str(FSeid.decode(to_smf.need(IeType.F_SEID)).ipv4) == PROXY.address
+        assert str(NodeId.decode(need(to_smf.ies, IeType.NODE_ID))) == PROXY.address
+        assert str(FSeid.decode(need(to_smf.ies, IeType.F_SEID)).ipv4) == PROXY.address
         assert to_smf.seid == 0x87E
         assert to_smf.seq == net.smf.seq
 
@@ -164,7 +164,7 @@ class TestSteering:
         net = Net()
         seid = net.steered()
         net.send(SMF, net.smf.connect(seid, (0x77, "10.50.0.3"), 1, Ie(IeType.PFCPSMREQ_FLAGS, b"\2")))
-        update = net.upf.seen[-1].need(IeType.UPDATE_FAR)
+        update = need(net.upf.seen[-1].ies, IeType.UPDATE_FAR)
         given = grouped(find(grouped(update), IeType.UPDATE_FORWARDING_PARAMETERS) or b"")
         assert find(given, IeType.PFCPSMREQ_FLAGS) == b"\2"
 
@@ -184,7 +184,7 @@ class TestSteering:
         net.send(UPF, encode(Message(MessageType.SESSION_REPORT_REQUEST, 5, 0x87E, ies)))
         told = net.smf.seen[-1]
         assert told.seid == 0x87E
-        assert grouped(told.need(IeType.DOWNLINK_DATA_REPORT)) == (Ie(IeType.PDR_ID, b"\0\1"),)
+        assert grouped(need(told.ies, IeType.DOWNLINK_DATA_REPORT)) == (Ie(IeType.PDR_ID, b"\0\1"),)
 
     def test_a_sick_edge_gets_nothing(self) -> None:
         net = Net()
@@ -275,7 +275,7 @@ class TestFaults:
     def test_the_smf_s_rules_come_before_ours(self) -> None:
         net = Net(rules=[{"id": "cdn", "prefixes": [f"203.0.{host}.0/25" for host in range(80)]}])
         seid = net.steered()
-        pdr = decode(net.smf.establish()).all(IeType.CREATE_PDR)[3]
+        pdr = [one for one in decode(net.smf.establish()).ies if one.type == IeType.CREATE_PDR][3].value
         members = tuple(Ie(IeType.PDR_ID, b"\0\x0a") if one.type == IeType.PDR_ID else one for one in grouped(pdr))
         more = [group(IeType.CREATE_PDR, (Ie(IeType.PDR_ID, bytes((0, n))), *members[1:])) for n in range(10, 14)]
         net.send(SMF, net.smf.request(MessageType.SESSION_MODIFICATION_REQUEST, seid, tuple(more)))
@@ -352,7 +352,7 @@ class TestFaults:
 
 class TestRestarts:
     def _stamp(self, message: Message) -> int:
-        return RecoveryTimeStamp.decode(message.need(IeType.RECOVERY_TIME_STAMP))
+        return RecoveryTimeStamp.decode(need(message.ies, IeType.RECOVERY_TIME_STAMP))
 
     def test_heartbeats_go_through_with_the_proxy_s_own_time(self) -> None:
         net = Net(edge=None, rules=[])
@@ -412,7 +412,7 @@ class TestRestarts:
         net.send(UPF, encode(Message(MessageType.ASSOCIATION_SETUP_REQUEST, 9, None, ies)))
         assert net.proxy.status()["sessions"] == 0
         told = next(one for one in net.smf.seen if one.type == MessageType.ASSOCIATION_SETUP_REQUEST)
-        assert str(NodeId.decode(told.need(IeType.NODE_ID))) == PROXY.address
+        assert str(NodeId.decode(need(told.ies, IeType.NODE_ID))) == PROXY.address
         assert self._stamp(told) == net.proxy.stamps.to_smf
 
     def test_an_overtaken_heartbeat_is_no_restart(self) -> None:

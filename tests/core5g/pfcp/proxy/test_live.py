@@ -17,7 +17,7 @@ import pytest
 from core5g.pfcp.ies import FSeid
 from core5g.pfcp.proxy.driver import ProxyDriver, create
 from core5g.pfcp.proxy.units import UNIT, ask, events_socket, gate_socket, status_socket
-from core5g.pfcp.wire import IeType, MessageType, decode
+from core5g.pfcp.wire import IeType, MessageType, decode, need
 from nf.contracts.driver import Checkpoint
 from nf.contracts.json import JsonObject
 from nf.errors import InputError, RefusedError
@@ -83,7 +83,7 @@ class World:
     async def session(self) -> int:
         await self.asking.ask(self.smf.associate())
         answer = await self.asking.ask(self.smf.establish())
-        seid = FSeid.decode(answer.need(IeType.F_SEID)).seid
+        seid = FSeid.decode(need(answer.ies, IeType.F_SEID)).seid
         await self.asking.ask(self.smf.connect(seid))
         return seid
 
@@ -177,7 +177,7 @@ def test_killed_it_comes_back_with_every_session(node: Node, driver: ProxyDriver
             before = len(net.upf.seen)
             os.kill(status.pid, signal.SIGKILL)
             again = await net.asking.ask(net.smf.heartbeat())
-            assert again.need(IeType.RECOVERY_TIME_STAMP) == beat.need(IeType.RECOVERY_TIME_STAMP)
+            assert need(again.ies, IeType.RECOVERY_TIME_STAMP) == need(beat.ies, IeType.RECOVERY_TIME_STAMP)
             await net.steered(1)
             ours = [one for one in net.upf.seen[before:] if one.type == MessageType.SESSION_MODIFICATION_REQUEST]
             assert not ours, "nothing is to be made good"
