@@ -18,7 +18,7 @@ help:
 	@echo 'make soak    the tests that take long'
 	@echo 'make image ROLE=pop       the image of a role into build/images; KEYS=DIR signs it, VERSION=, KERNEL=cloud'
 	@echo 'make image-test           a PoP image in qemu: boots, enrols, serves, is upgraded, falls back (root)'
-	@echo 'make image-test-all       the same, and every role boots; image-test-cuts: power cuts in updates (hours)'
+	@echo 'make image-test-all       the same, and every role boots and installs; image-test-cuts: 20 power cuts (1 h)'
 	@echo 'make setup   Debian packages and .venv    make fmt     format and sort imports'
 	@echo 'make proto   generated code of *.proto    make lock    newer versions into requirements*.lock'
 	@echo 'make clean   remove .venv, caches, build'
@@ -80,7 +80,7 @@ image-test:
 
 image-test-all:
 	@sh lab/setup.sh image
-	$(BIN)/pytest -x -o faulthandler_timeout=0 -m image tests/lab/machine tests/image/test_appliance.py tests/image/test_roles.py $(ARGS)
+	$(BIN)/pytest -x -o faulthandler_timeout=0 -m image tests/lab/machine tests/image/test_appliance.py tests/image/test_roles.py tests/image/test_installer.py $(ARGS)
 
 image-test-cuts:
 	@sh lab/setup.sh image
