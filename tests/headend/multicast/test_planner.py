@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headend.multicast.documents import FrrInterface, FrrSection
+from headend.multicast.documents import FrrInterface, FrrSection, InterfacesSection
 from headend.multicast.frr.render import render
 from headend.multicast.planner import MulticastPlanner
 from nf.contracts.planner import Hop, LinkLoad
@@ -238,8 +238,8 @@ def test_a_radio_cell_is_advertised_and_has_no_multicast_and_the_internet_has_ne
     ]
     assert not [line for line in text["pimd"] if line[0] == "interface eth8"]
     assert not [line for lines in text.values() for line in lines if line[0] == "interface eth9"]
-    addressed = {face["name"] for face in found["interfaces"].to_json()["interfaces"]}
-    assert {"eth8", "eth9"} <= addressed
+    assert isinstance(found["interfaces"], InterfacesSection)
+    assert {"eth8", "eth9"} <= {face.name for face in found["interfaces"].interfaces}
 
 
 def test_a_receiver_behind_a_radio_interface_is_asked_for_no_channels() -> None:
