@@ -12,6 +12,7 @@ from typing import Any, Final
 from core5g.documents import Core5g
 from core5g.open5gs.documents import MAX_SESSIONS
 from core5g.open5gs.selection import by_id, meant, taken, upf_peers
+from nf.documents.fleet import Facing, Fleet, Role
 from nf.errors import Problem
 
 NO_ROUND_ROBIN: Final = "no_pfcp_rr_select"
@@ -112,6 +113,32 @@ def wide_tac_warnings(core: Core5g, key: str) -> Iterator[Problem]:
     if wide and any(function.kind == "mme" for function in core.functions):
         rule = f"the MME does not serve TAC {', '.join(wide)}: in the EPC a TAC has 16 bits"
         yield Problem(rule, "give areas with LTE a TAC up to 65535", key=f"{key}.tacs")
+
+
+def facing_warnings(core: Core5g, fleet: Fleet, key: str) -> Iterator[Problem]:
+    """A router speaks OSPF and PIM wherever the fleet does not say that nobody of ours is there."""
+    routers = {one.id: one for one in fleet.spec.appliances if one.role in (Role.CORE, Role.POP)}
+    shared = {
+        end
+        for link in fleet.spec.links
+        for end in link.endpoints
+        if len(routers.keys() & {other.partition(":")[0] for other in link.endpoints}) > 1
+    }
+    for number, upf in enumerate(core.upfs):
+        for face in routers[upf.appliance].interfaces if upf.appliance in routers else ():
+            if face.facing is not Facing.NETWORK or f"{upf.appliance}:{face.name}" in shared:
+                continue
+            for part, facing, behind in (
+                ("exit", Facing.INTERNET, upf.gateway is not None and face.name == upf.exit),
+                ("n3", Facing.RADIO, face.address.ip == upf.n3),
+            ):
+                if behind:
+                    yield Problem(
+                        f"routing and multicast of the network go out of {upf.appliance}:{face.name}",
+                        f"write facing: {facing.value} at that interface, unless routers of the network are behind it",
+                        key=f"{key}.upfs[{number}].{part}",
+                        value=face.name if part == "exit" else str(upf.n3),
+                    )
 
 
 def warnings(core: Core5g, key: str) -> tuple[Problem, ...]:

@@ -49,7 +49,7 @@ class Open5gsPlanner:
         found = problems(core, fleet)
         if found:
             return Contribution(problems=found)
-        told = lint.warnings(core, KEY)
+        told = (*lint.warnings(core, KEY), *lint.facing_warnings(core, fleet, KEY))
         core = ordered(core)
         sections: dict[str, dict[str, DocumentModel]] = defaultdict(dict)
         for appliance in sorted({*(one.appliance for one in core.functions), *(upf.appliance for upf in core.upfs)}):

@@ -84,7 +84,8 @@ def show(
     client.say(f"{upf} steers {how}, to the cache {plan.cache}")
     if live is not None:
         client.say(f"{found.verdict} since {when(live.since) or 'it was started'}: {live.why or 'no reason given'}")
-        client.say(f"{live.steered_packets} packets steered, {live.default_packets} by the default exit")
+        steered, rest = live.counted
+        client.say(f"{steered} steered, {rest} by the default exit")
     rows = tuple(
         (way.name, way.host, ", ".join(map(str, way.path.prefixes)), ", ".join(way.path.names)) for way in plan.ways
     )

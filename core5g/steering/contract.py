@@ -57,7 +57,8 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Result of `steer-list`. Packets are counted since the mechanism began; `since`: seconds since the epoch."""
+    """Result of `steer-list`. Packets are counted since the mechanism began, at an N6; a classifier counts `sessions`,
+    and how many of them are steered. `since`: seconds since the epoch."""
 
     mechanism: MechanismName
     upf: str
@@ -68,6 +69,8 @@ class Listing:
     names: tuple[str, ...] = ()
     steered_packets: int = 0
     default_packets: int = 0
+    sessions: int = 0
+    steered_sessions: int = 0
     influences: frozenset[str] = frozenset()
     """Ids of the TrafficInfluence resources that it holds."""
 
@@ -87,10 +90,20 @@ class Listing:
             names=tuple(str(name) for name in _list(result, "names")),
             steered_packets=int(_number(result, "steered_packets")),
             default_packets=int(_number(result, "default_packets")),
+            sessions=int(_number(result, "sessions")),
+            steered_sessions=int(_number(result, "steered")),
             influences=frozenset(
                 str(one.get("id", "")) if isinstance(one, dict) else str(one) for one in _list(result, "influences")
             ),
         )
+
+    @property
+    def counted(self) -> tuple[str, str]:
+        """(steered, by the default exit), as people read it."""
+        if self.mechanism == "classifier":
+            rest = self.sessions - self.steered_sessions
+            return f"{self.steered_sessions} session{'s' * (self.steered_sessions != 1)}", str(rest)
+        return f"{self.steered_packets} packet{'s' * (self.steered_packets != 1)}", str(self.default_packets)
 
 
 @dataclass(frozen=True, slots=True)

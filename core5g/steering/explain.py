@@ -145,6 +145,8 @@ class Listed:
                 "names": [*listing.names],
                 "steered_packets": listing.steered_packets,
                 "default_packets": listing.default_packets,
+                "sessions": listing.sessions,
+                "steered_sessions": listing.steered_sessions,
                 "influences": [*sorted(listing.influences)],
             }
         return {**self.plan.to_json(), "verdict": self.verdict, "live": live, "fault": self.fault}
@@ -154,7 +156,7 @@ class Listed:
         one = self.listing
         if one is None:
             return (*head, "", "", "", "", "", "", self.fault)
-        counts = (str(one.prefixes), str(len(one.names)), str(one.steered_packets), str(one.default_packets))
+        counts = (str(one.prefixes), str(len(one.names)), *one.counted)
         return (*head, when(one.since), *counts, str(len(one.influences)), one.why)
 
 

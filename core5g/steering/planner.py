@@ -111,10 +111,9 @@ class _Plan:
             steering = self.places.steering.get(name)
             if steering is None:
                 continue  # its problem stands at the fleet
-            self.steered[name].append(way)
-            edge = steering.breakout.id
-            if way not in self.steered[edge]:
-                self.steered[edge].append(way)
+            for upf in (name, steering.breakout.id):
+                if way not in self.steered[upf]:
+                    self.steered[upf].append(way)
             self._hop(way, steering.breakout.appliance)
 
     def _hop(self, way: Way, appliance: str) -> None:

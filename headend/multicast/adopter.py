@@ -18,7 +18,7 @@ from headend.multicast.equipment import PART, MulticastEquipment
 from headend.multicast.planning.facts import MONITOR_FUNCTION, OUTPUT_FUNCTION, OUTPUT_INTERFACE, SOURCE_FUNCTION
 from headend.multicast.reading import Costs, Reading
 from nf.contracts.adopter import Adopted, AdoptedAppliance, Observed
-from nf.documents.fleet import Fleet, Interface, Link, Placement
+from nf.documents.fleet import Facing, Fleet, Interface, Link, Placement
 
 INGEST: Final = "ingest"
 _UNKNOWN_CAPACITY_BPS: Final = 1_000_000_000
@@ -40,7 +40,9 @@ class MulticastAdopter:
             name: AdoptedAppliance(
                 loopback=section.loopback,
                 interfaces=tuple(
-                    Interface(name=i.name, address=i.address) for i in section.interfaces if i.pair is None
+                    Interface(name=i.name, address=i.address, facing=_facing(reading, known, name, i.name))
+                    for i in section.interfaces
+                    if i.pair is None
                 ),
             )
             for name, section in reading.interfaces.items()
@@ -59,6 +61,21 @@ class MulticastAdopter:
             tuple(reading.problems),
             {} if PART in known.spec.equipment else found,
         )
+
+
+def _facing(reading: Reading, known: Fleet, name: str, interface: str) -> Facing:
+    """As it was written; of an interface that nobody has described, what the router's FRR does there."""
+    for appliance in known.spec.appliances:
+        for face in appliance.interfaces:
+            if (appliance.id, face.name) == (name, interface):
+                return face.facing
+    section = reading.frr.get(name)
+    if section is None or not any(one.pim for one in section.interfaces):
+        return Facing.NETWORK  # no router, or one in which trees only end
+    routed = next((one for one in section.interfaces if one.name == interface), None)
+    if routed is None:
+        return Facing.INTERNET
+    return Facing.RADIO if routed.passive and not routed.pim else Facing.NETWORK
 
 
 def _placement(reading: Reading) -> Iterator[Placement]:

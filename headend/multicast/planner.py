@@ -20,7 +20,7 @@ from headend.multicast.planning.planned import Planned, PlannedWay, plan_ways
 from headend.multicast.planning.sections import Sections, with_reverse_paths
 from headend.multicast.planning.spt import Face
 from headend.multicast.planning.streams import addresses_v6_problems, source_pair_problems
-from headend.multicast.planning.underlay import loopback_problems, underlay
+from headend.multicast.planning.underlay import facing_problems, loopback_problems, underlay
 from headend.multicast.trace.operations import trace_operations
 from headend.multicast.trusted import trusted
 from nf.contracts.planner import Contribution, Hop
@@ -51,6 +51,7 @@ class MulticastPlanner:
             receivers.add(planned)
         problems = [
             *loopback_problems(fleet),
+            *facing_problems(fleet),
             *source_pair_problems(fleet, plan.topology),
             *addresses_v6_problems(fleet, plan.topology),
             *access_problems(plan),

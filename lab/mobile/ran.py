@@ -6,7 +6,7 @@ device of the namespace this runs in, so that any program has the UE's address, 
 leaves by it. `--control SOCKET`: JSON lines,
 `{"ue": "imsi-...", "act": "idle" | "active" | "handover" | "detach" | "stats"}`; `--ready FILE` is written once all UEs
 have their sessions. A UE whose downlink waits at the UPF is paged: `--page` asks the SMF for it. `--keep`: the gNB is
-there before the SMF is, and UEs whose sessions an SMF has lost get new ones.
+there before the SMF is, and UEs whose sessions an SMF has lost, or given to another UPF than `--home`, get new ones.
 """
 
 from __future__ import annotations
@@ -240,6 +240,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--keep", action="store_true", help="never give up: attach, and attach again, as the SMF is there"
     )
+    parser.add_argument("--home", help="N3 address of the UPF that UEs belong to; with --keep")
     parser.add_argument("--page", action="store_true", help="idle UEs come back when their downlink waits")
     return parser.parse_args(arguments)
 
@@ -284,7 +285,7 @@ def _signals() -> Callable[[], bool]:
 def _keeper(ran: Ran, options: argparse.Namespace) -> Callable[[], None]:
     """What is done in the loop: UEs with new sessions take them. Raises ConfigError."""
     names = _names(options)
-    keeper = Keeper(options.smf, tuple(names), ran.asking)
+    keeper = Keeper(options.smf, tuple(names), ran.asking, options.home)
     keeper.start()
 
     def keep() -> None:

@@ -12,7 +12,7 @@ from lab.scenarios.console import Console, ScenarioError
 HERE = Path(__file__).resolve().parent.parent
 TOPOLOGY = HERE / "topologies" / "streamverse.clab.yml"
 DOCUMENTS = HERE / "documents"
-APPLIANCES = ("headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", "ue1")
+APPLIANCES = ("headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", "ue1", "ue2")
 WARDEN = "/etc/nf/warden"
 SECOND = "/etc/nf/second"  # another engineer: what two people have to want
 # SNMP of the lab's headend devices, and who polls them.

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from lab.scenarios import bootstrap, cdn, images, mobile, multicast, operations, satellite, snapshot
+from lab.scenarios import anchored, bootstrap, cdn, images, mobile, multicast, operations, satellite, snapshot
 from lab.scenarios.console import Answer, Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
 
@@ -92,7 +92,7 @@ def why(answer: Answer) -> str:
 
 
 def chapter_up(console: Console, verdicts: Verdicts) -> None:
-    verdicts.chapter("1. A network of nine appliances and a 5G core, a NOC, three receivers and a UE")
+    verdicts.chapter("1. A network of ten appliances and a 5G core, a NOC, three receivers and two UEs")
     limits = {
         "lab": ("the lab is up", 15.0),
         "noc": ("the NOC answers", 20.0),
@@ -274,6 +274,7 @@ def farewell(terminal: Terminal) -> None:
         f"{nf} lab exec noc nf audit show",
         f"{nf} lab exec noc nf steer list",
         f"{nf} lab exec ue1 curl -s http://198.51.100.1/",
+        f"{nf} lab exec ue2 curl -s http://198.51.100.1/",
         f"{nf} lab exec r1 tshark -i eth1 -c 10",
         f"{nf} lab down {LAB}                   # takes everything down",
     ):
@@ -306,15 +307,19 @@ def run(console: Console, verdicts: Verdicts) -> None:
     chapter_steady(console, verdicts, since)
     verdicts.chapter("17. The cache that serves the UE dies")
     mobile.chapter_cache_dies(console, verdicts)
+    verdicts.chapter(
+        "18. A UE whose session is in the core: a classifier sends what is for the CDN to the cache of pop1"
+    )
+    anchored.chapter_classified(console, verdicts)
     console.wait("every receiver up again", lambda: all_up_now(console), 60.0)
-    verdicts.chapter("18. A channel is protected: two trees without a common router")
+    verdicts.chapter("19. A channel is protected: two trees without a common router")
     multicast.chapter_protected(console, verdicts)
     matrix(console, verdicts)
-    verdicts.chapter("19. A core dies")
+    verdicts.chapter("20. A core dies")
     multicast.chapter_core_dies(console, verdicts)
-    verdicts.chapter("20. A link loses packets in one direction, and is named")
+    verdicts.chapter("21. A link loses packets in one direction, and is named")
     multicast.chapter_loss_found(console, verdicts)
-    verdicts.chapter("21. An update bundle in small: signed, judged, refused")
+    verdicts.chapter("22. An update bundle in small: signed, judged, refused")
     images.chapter_bundle(console, verdicts)
 
 
@@ -338,7 +343,7 @@ def main() -> int:
     else:
         console.host("lab", "down", LAB)
         left = console.host("lab", "status", "--json")
-        verdicts.chapter("22. Everything taken down")
+        verdicts.chapter("23. Everything taken down")
         verdicts.add(
             "nf lab down",
             "no lab left" if LAB not in left.stdout else "SOMETHING LEFT",

@@ -26,37 +26,37 @@ MASTER = f"http://{cdn.HOST}/{CHANNEL}/master.m3u8"
 STALL_S = 1.0
 _ACCESS_LOG = "/run/nf/cdn-edge/log/access.log"
 _ASKING = "/run/asking.pid"
-_SEGMENTS = 3
+SEGMENTS = 3
 """That six seconds are, of two each."""
-_SEVERAL = 5
+SEVERAL = 5
 """Answers to small requests: more than the UE's probe asks for meanwhile."""
 _BAD = 400
 _tags = itertools.count(1)
 
 
-def ue_address(console: Console) -> str:
+def ue_address(console: Console, ue: str = UE) -> str:
     """What the SMF gave the UE. Raises ScenarioError when it has no session."""
-    shown = console.must(console.sh(UE, "ip", "-j", "-4", "address", "show", "dev", "ue0")).json()
+    shown = console.must(console.sh(ue, "ip", "-j", "-4", "address", "show", "dev", "ue0")).json()
     addresses = [str(info["local"]) for link in shown for info in link.get("addr_info", ())]
     if not addresses:
-        raise ScenarioError(f"{UE} has no session")
+        raise ScenarioError(f"{ue} has no session")
     return addresses[0]
 
 
-def steering(console: Console) -> dict[str, Any]:
-    """What `nf steer list` tells of the UPF right now."""
-    shown = console.must(console.nf("steer", "list", "--json")).json()
-    found: dict[str, Any] = next(one for one in shown["upfs"] if one["upf"] == UPF)
+def steering(console: Console, upf: str = UPF) -> dict[str, Any]:
+    """What `nf steer list` tells of the UPF right now, also while another one does not answer."""
+    shown = console.nf("steer", "list", "--json").json()
+    found: dict[str, Any] = next(one for one in shown["upfs"] if one["upf"] == upf)
     return found
 
 
-def is_open(console: Console) -> bool:
-    return bool((steering(console)["live"] or {}).get("open"))
+def is_open(console: Console, upf: str = UPF) -> bool:
+    return bool((steering(console, upf)["live"] or {}).get("open"))
 
 
-def explained(console: Console, destination: str) -> dict[str, Any]:
+def explained(console: Console, destination: str, ue: str = UE) -> dict[str, Any]:
     """Where the UE's traffic goes, and why, as `nf steer explain` tells."""
-    shown = console.must(console.nf("steer", "explain", ue_address(console), destination, "--json")).json()
+    shown = console.must(console.nf("steer", "explain", ue_address(console, ue), destination, "--json")).json()
     found: dict[str, Any] = shown["answers"][0]
     return found
 
@@ -74,21 +74,21 @@ def far_flows(console: Console) -> int:
     return sum(int(part["counter"]["packets"]) for part in expressions if "counter" in part)
 
 
-def left_by_exit(console: Console) -> int:
+def left_by_exit(console: Console, appliance: str = POP) -> int:
     """Packets that left by the default exit of N6."""
-    (link,) = console.must(console.sh(POP, "ip", "-j", "-s", "link", "show", "dev", EXIT)).json()
+    (link,) = console.must(console.sh(appliance, "ip", "-j", "-s", "link", "show", "dev", EXIT)).json()
     return int(link["stats64"]["tx"]["packets"])
 
 
-def played(console: Console) -> tuple[Answer, str]:
+def played(console: Console, ue: str = UE) -> tuple[Answer, str]:
     """ffmpeg at the UE plays six seconds of HLS, by the CDN's name, over the GTP-U tunnel; and its mark in logs."""
     tag = f"player={next(_tags)}"
     command = ("ffmpeg", "-v", "error", "-nostdin", "-rw_timeout", "8000000", "-i", f"{MASTER}?{tag}")
-    return console.sh(UE, *command, "-t", "6", "-f", "null", "-", timeout_s=60.0), tag
+    return console.sh(ue, *command, "-t", "6", "-f", "null", "-", timeout_s=60.0), tag
 
 
-def told_by_stranger(console: Console, name: str) -> str:
-    return console.sh(UE, "curl", "-s", "-m", "10", f"http://{name}/").stdout.strip()
+def told_by_stranger(console: Console, name: str, ue: str = UE) -> str:
+    return console.sh(ue, "curl", "-s", "-m", "10", f"http://{name}/").stdout.strip()
 
 
 @dataclass
@@ -101,27 +101,27 @@ class Asked:
 
 
 @contextmanager
-def asking(console: Console) -> Iterator[Asked]:
+def asking(console: Console, ue: str = UE) -> Iterator[Asked]:
     """The UE asks all the time; filled at the end."""
     asked = Asked()
     found: list[Answer] = []
     script = f"echo $$ > {_ASKING}; exec python -m lab.mobile.asking {MASTER} --every 0.05"
-    near = _asked_of(console, POP)
-    thread = Thread(target=lambda: found.append(console.sh(UE, "sh", "-c", script, timeout_s=900.0)))
+    near = asked_of(console, POP, ue)
+    thread = Thread(target=lambda: found.append(console.sh(ue, "sh", "-c", script, timeout_s=900.0)))
     thread.start()
     try:
-        console.wait("the UE is answered by the near cache", lambda: _asked_of(console, POP) > near + _SEVERAL, 20.0)
+        console.wait("the UE is answered by the near cache", lambda: asked_of(console, POP, ue) > near + SEVERAL, 20.0)
         yield asked
     finally:
-        console.sh(UE, "sh", "-c", f"kill -TERM $(cat {_ASKING})")
+        console.sh(ue, "sh", "-c", f"kill -TERM $(cat {_ASKING})")
         thread.join()
     told = console.must(found[0]).json()
     asked.answers, asked.failures, asked.stall_s = told["answers"], told["failures"], told["stall_s"]
 
 
-def _asked_of(console: Console, pop: str) -> int:
+def asked_of(console: Console, pop: str, ue: str = UE) -> int:
     """Answers to the UE at a PoP: to itself at the near one, to the internet in its name at another."""
-    client = ue_address(console) if pop == POP else NAT_OF_INTERNET
+    client = ue_address(console, ue) if pop == POP else NAT_OF_INTERNET
     return served(console, pop, client, f'{MASTER}"')
 
 
@@ -140,17 +140,17 @@ class Outage:
 def cache_dies(console: Console, fault: str) -> Outage:
     """`freeze` leaves it alive and deaf until it is thawed; `kill` has its supervisor start it again."""
     with asking(console) as asked:
-        before, far = far_flows(console), _asked_of(console, FAR_POP)
+        before, far = far_flows(console), asked_of(console, FAR_POP)
         console.fault(fault, POP, CACHE)
-        console.wait("another PoP answers", lambda: _asked_of(console, FAR_POP) > far + _SEVERAL, 20.0)
+        console.wait("another PoP answers", lambda: asked_of(console, FAR_POP) > far + SEVERAL, 20.0)
         verdict = {"exit": "", "why": ""}
         if fault == "freeze":
             verdict = explained(console, CDN_ADDRESS)
             console.fault("thaw", POP, CACHE)
         back_s = console.wait("the gate is open again", lambda: is_open(console), 60.0)
-        near = _asked_of(console, POP)
-        console.wait("the near cache answers again", lambda: _asked_of(console, POP) > near + _SEVERAL, 20.0)
-        far = _asked_of(console, FAR_POP) - far
+        near = asked_of(console, POP)
+        console.wait("the near cache answers again", lambda: asked_of(console, POP) > near + SEVERAL, 20.0)
+        far = asked_of(console, FAR_POP) - far
     return Outage(asked, verdict["why"], verdict["exit"], far_flows(console) - before, far, back_s)
 
 
@@ -169,7 +169,7 @@ def chapter_steered(console: Console, verdicts: Verdicts) -> None:
     before, had = far_flows(console), fetched()
     answer, tag = played(console)
     console.wait("the cache's log of the playlist", lambda: served(console, POP, ue, tag) > 0, 20.0)
-    console.wait("the cache's log of its segments", lambda: fetched() - had >= _SEGMENTS, 20.0)
+    console.wait("the cache's log of its segments", lambda: fetched() - had >= SEGMENTS, 20.0)
     well = answer.code == 0 and not answer.text()
     by_far = far_flows(console) - before
     verdicts.add(

@@ -41,11 +41,24 @@ class Site(DocumentModel):
     description: str = ""
 
 
+class Facing(Enum):
+    """Who is behind an interface.
+
+    `network`: the fleet's own: appliances, devices, receivers. `radio`: base stations; the network knows the way to
+    them, and no router of ours is there. `internet`: strangers, who hear nothing of the network's routing.
+    """
+
+    NETWORK = "network"
+    RADIO = "radio"
+    INTERNET = "internet"
+
+
 class Interface(DocumentModel):
     """A data-plane interface. The management interface is out-of-band and never listed here."""
 
     name: InterfaceName
     address: InterfaceAddress
+    facing: Facing = Facing.NETWORK
 
 
 class Appliance(DocumentModel):

@@ -47,6 +47,22 @@ def test_the_paths_come_back(lineup: LineUp, fleet: Fleet, observed: dict[str, d
     assert [path.doubts for path in adopted.paths] == [()]
 
 
+def test_without_its_classifier_a_path_is_of_the_edge_alone(
+    fleet: Fleet, observed: dict[str, dict[str, JsonObject]]
+) -> None:
+    """A proxy that only relays steers nothing."""
+    relaying = {name: dict(sections) for name, sections in observed.items()}
+    relaying["c1"]["pfcp-proxy"] = {**relaying["c1"]["pfcp-proxy"], "rules": []}
+    (path,) = CoreAdopter().adopt(relaying, fleet).paths
+    assert path.path.to_json()["upfs"] == ["edge1"]
+
+
+def test_a_proxy_that_cannot_be_read_is_told(fleet: Fleet, observed: dict[str, dict[str, JsonObject]]) -> None:
+    broken = {name: dict(sections) for name, sections in observed.items()}
+    broken["c1"]["pfcp-proxy"] = {"listen": "nowhere"}
+    assert any("c1, section pfcp-proxy: listen" in told for told in CoreAdopter().adopt(broken, fleet).problems)
+
+
 def test_a_core_that_the_fleet_does_not_know_is_a_problem(
     fleet: Fleet, observed: dict[str, dict[str, JsonObject]]
 ) -> None:

@@ -189,7 +189,7 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
     topology = load_topology(REFERENCE)
     addresses = {n.name: n.management for n in topology.linux()}
     outside = ("studio", "origin", *DEVICES)
-    order = ("noc", "headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", *outside, "ue1", "inet")
+    order = ("noc", "headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", *outside, "ue1", "inet", "ue2")
     assert addresses == {name: IPv4Address(f"172.20.20.{10 + index}") for index, name in enumerate(order)}
     assert {(str(link.a), str(link.b)) for link in topology.links} == {
         ("headend:eth1", "br-hl:hl-headend"),
@@ -215,6 +215,8 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         ("pop1:eth5", "ue1:eth1"),
         ("inet:eth1", "pop1:eth6"),
         ("inet:eth2", "br-hl:hl-inet"),
+        ("c1:eth5", "ue2:eth1"),
+        ("inet:eth3", "c1:eth6"),
     }
     appliances = [n for n in topology.linux() if n.name not in ("noc", "inet", *outside)]
     assert all("nf supervisor run" in " ".join(n.cmd) for n in appliances)
@@ -233,6 +235,7 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         ("rx2:eth2", "10.4.2.2/30"),
         ("inet:eth1", "10.6.1.1/30"),
         ("inet:eth2", "10.1.0.30/24"),
+        ("inet:eth3", "10.6.2.1/30"),
     }
 
 

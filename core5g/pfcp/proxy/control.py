@@ -81,8 +81,6 @@ class Control:
             "since": self._proxy.since,
             "prefixes": sum(len(traffic.networks) for traffic in steerer.traffic),
             "names": [*sorted({name for rule in section.rules for name in rule.names})],
-            "steered_packets": 0,
-            "default_packets": 0,
             "sessions": status["sessions"],
             "steered": status["steered"],
             "influences": [*sorted(steerer.influences)],

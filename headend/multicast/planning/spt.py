@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
 from headend.multicast.equipment import multicast_equipment
-from nf.documents.fleet import Appliance, Fleet, Role
+from nf.documents.fleet import Appliance, Facing, Fleet, Role
 
 ROUTERS = frozenset({Role.CORE, Role.POP})
 DEFAULT_COST = 10
@@ -23,6 +23,7 @@ class Face:
     address: IPv4Interface
     link: str
     cost: int
+    facing: Facing = Facing.NETWORK
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +251,7 @@ def _faces(appliance: Appliance, on_link: Mapping[str, str], cost: Mapping[str, 
     faces = []
     for interface in sorted(appliance.interfaces, key=lambda interface: natural(interface.name)):
         link = on_link.get(f"{appliance.id}:{interface.name}", "")
-        faces.append(Face(interface.name, interface.address, link, cost.get(link, DEFAULT_COST)))
+        faces.append(Face(interface.name, interface.address, link, cost.get(link, DEFAULT_COST), interface.facing))
     return tuple(faces)
 
 

@@ -20,9 +20,9 @@ from headend.multicast.planning.facts import (
 )
 from headend.multicast.planning.forest import access_faces
 from headend.multicast.planning.planned import subscriber_faces
-from headend.multicast.planning.spt import Topology
+from headend.multicast.planning.spt import ROUTERS, Topology
 from headend.multicast.planning.streams import face_of
-from nf.documents.fleet import Fleet, Role
+from nf.documents.fleet import Facing, Fleet, Role
 from nf.documents.model import DocumentModel
 from nf.errors import Problem
 
@@ -74,6 +74,26 @@ def loopback_problems(fleet: Fleet) -> Iterator[Problem]:
             )
 
 
+def facing_problems(fleet: Fleet) -> Iterator[Problem]:
+    """Where another router is, there has to be routing."""
+    routers = {appliance.id for appliance in fleet.spec.appliances if appliance.role in ROUTERS}
+    links = {end: link for link in fleet.spec.links for end in link.endpoints}
+    for number, appliance in enumerate(fleet.spec.appliances):
+        for index, interface in enumerate(appliance.interfaces):
+            link = links.get(f"{appliance.id}:{interface.name}")
+            if appliance.id not in routers or interface.facing is Facing.NETWORK or link is None:
+                continue
+            others = sorted({end.partition(":")[0] for end in link.endpoints} & routers - {appliance.id})
+            if others:
+                yield Problem(
+                    f"the router {others[0]} is on the link {link.id} behind it: no routes and no channels would "
+                    "cross that link",
+                    "leave facing out, or end the link elsewhere",
+                    key=f"spec.appliances[{number}].interfaces[{index}].facing",
+                    value=interface.facing.value,
+                )
+
+
 def _interfaces(topology: Topology, equipment: MulticastEquipment, name: str) -> Iterator[InterfaceConfig]:
     """With the addresses of protected channels beside the one of the interface in whose subnet they are."""
     secondary: dict[str, list[IPv4Interface]] = {}
@@ -109,17 +129,23 @@ def _served(name: str) -> Iterator[FrrInterface]:
 
 def _routing(topology: Topology, router: str, receivers: AbstractSet[str]) -> Iterator[FrrInterface]:
     """An adjacency needs exactly two routers on the link; a LAN with hosts is advertised and stays passive, and so
-    does the link to a proxy, which is a host that asks. No multicast crosses the uplink of a PoP behind a tunnel."""
+    does the link to a proxy, which is a host that asks. No multicast crosses the uplink of a PoP behind a tunnel.
+
+    A radio cell's subnet is advertised too, since user planes elsewhere (N9) and an SMF reach it, and no multicast goes
+    there. Towards the internet nothing is said at all: what UEs send leaves with an address of the interface."""
     unicast = {
         face.link for name in topology.gateways for face in topology.faces[name] if face.link in topology.adjacencies
     }
     asking = {face.link for name, up in topology.proxies.items() for face in topology.faces[name] if face.name == up}
     for face in topology.faces[router]:
+        if face.facing is Facing.INTERNET:
+            continue
+        multicast = router in topology.transit and face.facing is Facing.NETWORK
         yield FrrInterface(
             name=face.name,
             cost=face.cost,
             passive=face.link not in topology.adjacencies,
             bfd=face.link in topology.adjacencies,
-            pim=router in topology.transit and face.link not in unicast,
-            igmp=router in topology.transit and (face.name in receivers or (face.link != "" and face.link in asking)),
+            pim=multicast and face.link not in unicast,
+            igmp=multicast and (face.name in receivers or (face.link != "" and face.link in asking)),
         )

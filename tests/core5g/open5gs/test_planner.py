@@ -22,7 +22,8 @@ from nf.contracts.driver import DriverContext, State
 from nf.contracts.units import Units
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
-from tests.core5g.open5gs.samples import CORE, EPC, core, core_data, fleet, n6, open5gs, planned, problems
+from nf.documents.validation import validate
+from tests.core5g.open5gs.samples import CORE, EPC, REGISTRY, core, core_data, fleet, n6, open5gs, planned, problems
 from tests.nf.planning.samples import built, fleet_data
 
 
@@ -42,6 +43,28 @@ def test_each_appliance_runs_what_stands_on_it() -> None:
         ("drain", "central", ((("c2", "open5gs"),),)),
         ("drain", "edge1", ((("pop1", "open5gs"),),)),
     ]
+
+
+def test_routing_that_goes_out_to_strangers_is_told_until_the_fleet_says_who_is_there() -> None:
+    """pop1's eth3 is where no other router is; its eth1 is a link of the network."""
+    data = core_data()
+    data["upfs"][1] |= {"n3": "10.3.1.1", "gateway": "10.3.1.9"}
+    key = "spec.equipment.core5g.upfs[1]"
+
+    def told(facing: str | None, **changes: Any) -> set[str]:
+        data["upfs"][1] |= changes
+        whole = fleet(data).model_dump(mode="json", by_alias=True)
+        (pop,) = [one for one in whole["spec"]["appliances"] if one["id"] == "pop1"]
+        (face,) = [one for one in pop["interfaces"] if one["name"] == "eth3"]
+        face["facing"] = facing or "network"
+        document, violations = validate(Fleet, whole, REGISTRY)
+        assert document is not None, violations
+        found = Open5gsPlanner().plan(LineUp.empty(), document).warnings
+        return {warning.key for warning in found if "routing and multicast" in warning.rule}
+
+    assert told(None) == {f"{key}.exit", f"{key}.n3"}
+    assert told("internet") == told("radio") == set()
+    assert told(None, n3="10.2.0.3", exit="eth1", gateway="10.2.0.2") == set()
 
 
 def test_a_fleet_without_a_core_gets_nothing() -> None:

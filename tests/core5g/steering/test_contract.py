@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core5g.steering.contract import Explanation, InfluenceOrder, Listing, parse_ue
 from core5g.steering.explain import parse_destination
-from nf.contracts.json import Json
+from nf.contracts.json import Json, JsonObject
 from nf.errors import DriverError, InputError
 
 JSON: st.SearchStrategy[Json] = st.recursive(
@@ -86,3 +86,15 @@ def test_an_order_is_plain_json() -> None:
         "ues": ["10.45.0.2/32"],
         "ports": [80],
     }
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ({"mechanism": "n6", "steered_packets": 7, "default_packets": 3}, ("7 packets", "3")),
+        ({"mechanism": "classifier", "sessions": 3, "steered": 1}, ("1 session", "2")),
+    ],
+)
+def test_each_mechanism_counts_what_it_sees(told: JsonObject, counted: tuple[str, str]) -> None:
+    found = Listing.of({"upf": "edge1", "open": True, "why": "", "since": 0, "prefixes": 1, **told})
+    assert found.counted == counted

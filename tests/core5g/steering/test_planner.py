@@ -135,6 +135,14 @@ def test_a_classifier_sends_to_the_edge_and_the_edge_to_its_cache() -> None:
     ]
 
 
+def test_a_path_at_a_classifiers_upf_and_at_its_edge_is_steered_once_at_the_edge() -> None:
+    fleet = fleet_data(core_data(upfs=[upf(1), central()], classifiers=[classifier()], equipment=[]))
+    for upfs in (["central", "edge1"], ["edge1", "central"]):
+        found = compiled(lineup_data(breakout(upfs=upfs)), fleet).configs["pop1"].sections["n6-steering"]
+        assert isinstance(found, N6Section)
+        assert [(path.channel, path.path) for path in found.paths] == [("ch1", "mobile")]
+
+
 def test_a_classifier_of_a_upf_that_does_not_use_it_relays() -> None:
     core = core_data(upfs=[upf(1), upf(2), central(steering="none")], classifiers=[classifier()])
     section = proxy(compiled(fleet=fleet_data(core)), "pop1")

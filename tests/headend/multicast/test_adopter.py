@@ -15,7 +15,7 @@ from headend.multicast.source.driver import MulticastSource
 from headend.multicast.tree.driver import TreeDriver
 from nf.clock import RealClock
 from nf.contracts.driver import DriverContext, State
-from nf.documents.fleet import Fleet
+from nf.documents.fleet import Facing, Fleet
 from nf.documents.lineup import LineUp
 from nf.documents.loader import load_fleet, load_lineup
 from nf.noc.adoption import Documents, compose
@@ -95,6 +95,25 @@ def test_adopting_twice_gives_the_same_text() -> None:
     have = observed(compile_lineup(lineup, fleet, PLANNERS))
     backwards = {name: dict(reversed(have[name].items())) for name in reversed(have)}
     assert adopted(have, identities(fleet)) == adopted(backwards, identities(fleet))
+
+
+def test_who_is_behind_an_interface_is_seen_by_what_is_not_routed_there(tmp_path: Any) -> None:
+    data = fleet_data()
+    pop = next(one for one in data["spec"]["appliances"] if one["id"] == "pop1")
+    pop["interfaces"] += [
+        {"name": "eth8", "address": "10.5.1.1/24", "facing": "radio"},
+        {"name": "eth9", "address": "10.6.1.2/30", "facing": "internet"},
+    ]
+    fleet = built(Fleet, data)
+    have = observed(compile_lineup(built(LineUp, ssm_lineup()), fleet, PLANNERS))
+    for known in (identities(fleet), fleet):
+        documents = adopted(have, known)
+        assert_nothing_to_do(have, recompiled(documents), tmp_path)
+        found = load_fleet(documents.fleet_yaml, file="fleet.yaml").document.appliance("pop1")
+        assert {face.name: face.facing for face in found.interfaces if face.facing is not Facing.NETWORK} == {
+            "eth8": Facing.RADIO,
+            "eth9": Facing.INTERNET,
+        }
 
 
 def test_what_the_documents_know_already_is_kept(tmp_path: Any) -> None:

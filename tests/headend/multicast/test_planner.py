@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from headend.multicast.documents import FrrInterface, FrrSection
+import pytest
+
+from headend.multicast.documents import FrrInterface, FrrSection, InterfacesSection
+from headend.multicast.frr.render import render
 from headend.multicast.planner import MulticastPlanner
 from nf.contracts.planner import Hop, LinkLoad
 from nf.documents.fleet import Fleet
@@ -211,6 +214,50 @@ def test_a_probe_of_another_site_on_a_pops_link_is_no_receiver_of_its() -> None:
     assert "pop1-ue1" not in {use.link for use in found.links}
     faces = {face["name"]: face["igmp"] for face in sections(fleet=fleet)["pop1"]["frr"]["interfaces"]}
     assert faces == {"eth1": False, "eth2": False, "eth3": True, "eth5": False}
+
+
+def with_facing(router: str, radio: str, internet: str) -> dict[str, Any]:
+    """Two interfaces more, with nobody of the fleet behind them."""
+    fleet = fleet_data()
+    next(one for one in fleet["spec"]["appliances"] if one["id"] == router)["interfaces"] += [
+        {"name": radio, "address": "10.5.1.1/24", "facing": "radio"},
+        {"name": internet, "address": "10.6.1.2/30", "facing": "internet"},
+    ]
+    return fleet
+
+
+@pytest.mark.parametrize("router", ["c1", "pop1"])
+def test_a_radio_cell_is_advertised_and_has_no_multicast_and_the_internet_has_neither(router: str) -> None:
+    found = compiled(fleet=with_facing(router, "eth8", "eth9")).configs[router].sections
+    text = render(FrrSection.model_validate(found["frr"].to_json()))
+    assert [line for line in text["ospfd"] if line[0] == "interface eth8"] == [
+        ("interface eth8",),
+        ("interface eth8", "ip ospf cost 10"),
+        ("interface eth8", "ip ospf area 0"),
+        ("interface eth8", "ip ospf passive"),
+    ]
+    assert not [line for line in text["pimd"] if line[0] == "interface eth8"]
+    assert not [line for lines in text.values() for line in lines if line[0] == "interface eth9"]
+    assert isinstance(found["interfaces"], InterfacesSection)
+    assert {"eth8", "eth9"} <= {face.name for face in found["interfaces"].interfaces}
+
+
+def test_a_receiver_behind_a_radio_interface_is_asked_for_no_channels() -> None:
+    fleet = fleet_data()
+    pop = next(one for one in fleet["spec"]["appliances"] if one["id"] == "pop1")
+    next(face for face in pop["interfaces"] if face["name"] == "eth3")["facing"] = "radio"
+    (face,) = [face for face in sections(fleet=fleet)["pop1"]["frr"]["interfaces"] if face["name"] == "eth3"]
+    assert (face["pim"], face["igmp"], face["passive"]) == (False, False, True)
+
+
+@pytest.mark.parametrize("facing", ["radio", "internet"])
+def test_where_another_router_is_an_interface_faces_the_network(facing: str) -> None:
+    fleet = fleet_data()
+    pop = next(one for one in fleet["spec"]["appliances"] if one["id"] == "pop1")
+    next(face for face in pop["interfaces"] if face["name"] == "eth1")["facing"] = facing
+    number = fleet["spec"]["appliances"].index(pop)
+    found = {one.key: one.rule for one in problems(fleet=fleet)}
+    assert "the router c1 is on the link c1-pop1" in found[f"spec.appliances[{number}].interfaces[0].facing"]
 
 
 def test_a_site_without_probes_is_served() -> None:

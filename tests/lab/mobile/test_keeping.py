@@ -67,6 +67,16 @@ def test_sessions_of_a_gnb_that_was_here_before_are_made_anew(keeper: Keeper, mo
     assert [made["supi"] for made in keeper.found()] == [FIRST, SECOND]
 
 
+def test_a_ue_that_is_at_another_upf_than_its_own_asks_until_it_is_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = Keeper("http://127.0.0.1:1", (FIRST,), lambda supi: {"supi": supi}, home="10.5.1.1")
+    smf = with_smf(keeper, monkeypatch, {"id": "a", "supi": FIRST, "upf": {"address": "10.5.2.1", "teid": 1}})
+    keeper.look(known=True)
+    assert (smf.deleted, [made["supi"] for made in keeper.found()]) == (["a"], [FIRST])
+    smf.there = [{"id": "b", "supi": FIRST, "upf": {"address": "10.5.1.1", "teid": 2}}]
+    keeper.look(known=True)
+    assert (smf.deleted, keeper.found()) == (["a"], [])
+
+
 def test_an_smf_that_is_away_changes_nothing(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     smf = with_smf(keeper, monkeypatch)
     smf.away = True
