@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, ClassVar
 
 from lab.mobile import amf_nas, ngap
 from lab.mobile.amf_nas import NasFormatError
@@ -64,7 +64,7 @@ class Amf:
         """What is sent for a message of a gNB; what cannot be read is logged and dropped."""
         try:
             message = ngap.decode(data)
-            handler = _TABLE.get(message.name)
+            handler = self._TABLE.get(message.name)
             if handler is None:
                 self._log(f"{message.name} is not modelled")
                 return []
@@ -221,9 +221,7 @@ class Amf:
             "PDUSessionAggregateMaximumBitRate": _rate("pDUSession"),
             "UL-NGU-UP-TNLInformation": ("gTPTunnel", tunnel),
             "PDUSessionType": "ipv4",
-            "QosFlowSetupRequestList": [
-                {"qosFlowIdentifier": told["qfi"], "qosFlowLevelQosParameters": quality}
-            ],
+            "QosFlowSetupRequestList": [{"qosFlowIdentifier": told["qfi"], "qosFlowLevelQosParameters": quality}],
         }
         made = ngap.transfer("PDUSessionResourceSetupRequestTransfer", {"protocolIEs": ngap.elements(ies)})
         return {"pDUSessionID": psi, "s-NSSAI": self._slice, "pDUSessionResourceSetupRequestTransfer": made}
@@ -318,19 +316,18 @@ class Amf:
         ies = {"UEPagingIdentity": ("fiveG-S-TMSI", identity), "TAIListForPaging": [area]}
         return ngap.encode(INITIATING, "Paging", "Paging", ies, "ignore")
 
+    _TABLE: ClassVar[dict[str, Callable[[Amf, int, Message], Sent]]] = {
+        "NGSetupRequest": _setup,
+        "InitialUEMessage": _initial,
+        "UplinkNASTransport": _uplink,
+        "InitialContextSetupResponse": _set_up,
+        "InitialContextSetupFailure": _context_failed,
+        "PDUSessionResourceSetupResponse": _set_up,
+        "PDUSessionResourceReleaseResponse": lambda _amf, _gnb, _message: [],
+        "UEContextReleaseRequest": _silent,
+        "UEContextReleaseComplete": _released,
+    }
+
 
 def _rate(whose: str) -> dict[str, int]:
     return {f"{whose}AggregateMaximumBitRate{way}": _RATE_BPS for way in ("DL", "UL")}
-
-
-_TABLE: dict[str, Callable[[Amf, int, Message], Sent]] = {
-    "NGSetupRequest": Amf._setup,
-    "InitialUEMessage": Amf._initial,
-    "UplinkNASTransport": Amf._uplink,
-    "InitialContextSetupResponse": Amf._set_up,
-    "InitialContextSetupFailure": Amf._context_failed,
-    "PDUSessionResourceSetupResponse": Amf._set_up,
-    "PDUSessionResourceReleaseResponse": lambda _amf, _gnb, _message: [],
-    "UEContextReleaseRequest": Amf._silent,
-    "UEContextReleaseComplete": Amf._released,
-}

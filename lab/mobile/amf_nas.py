@@ -124,14 +124,14 @@ def downlink(psi: int, container: bytes) -> bytes:
     return _mm(0x68, b"\1" + len(container).to_bytes(2) + container + bytes((0x12, psi)))
 
 
-def session_accept(psi: int, pti: int, address: IPv4Address, qfi: int, dnn: bytes, sst: int) -> bytes:
-    """IPv4, SSC mode 1, one QoS flow that matches everything, with 5QI 9; 100 Mbit/s both ways."""
+def session_accept(ids: tuple[int, int], address: IPv4Address, qfi: int, dnn: bytes, sst: int) -> bytes:
+    """IPv4, SSC mode 1, one QoS flow that matches everything, with 5QI 9; 100 Mbit/s both ways. `ids`: PSI and PTI."""
     rule = bytes((1, 0, 6, 0x31, 0x31, 1, 1, 0xFF, qfi))
     flow = bytes((qfi, 0x20, 0x41, 1, 1, 9))
     rate = bytes((6, 0, 100)) * 2
     body = b"\x11" + len(rule).to_bytes(2) + rule + bytes((len(rate),)) + rate
     body += _tlv(0x29, b"\1" + address.packed) + _tlv(0x22, bytes((sst,))) + _tlve(0x79, flow) + _tlv(0x25, dnn)
-    return bytes((0x2E, psi, pti, 0xC2)) + body
+    return bytes((0x2E, *ids, 0xC2)) + body
 
 
 def session_reject(psi: int, pti: int, cause: int) -> bytes:

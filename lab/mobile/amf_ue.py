@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, ClassVar
 
 from lab.mobile import amf_nas, amf_security
 from lab.mobile.amf_nas import NasFormatError
@@ -86,7 +86,7 @@ class AmfUe:
             if self.link is not None and kind != 0x41:
                 self.failures.append(f"message {kind:#x} without protection")
                 return []
-        handler = _TABLE.get((self.step, kind))
+        handler = self._TABLE.get((self.step, kind))
         if handler is None:
             self.failures.append(f"message {kind:#x} in step {self.step.name}")
             return []
@@ -177,7 +177,7 @@ class AmfUe:
             return [self.sealed(amf_nas.downlink(psi, reject))]
         self.sessions[psi] = told
         address = IPv4Address(told["ue_ip"])
-        accept = amf_nas.session_accept(psi, pti, address, told["qfi"], labels, self.profile.sst)
+        accept = amf_nas.session_accept((psi, pti), address, told["qfi"], labels, self.profile.sst)
         return [Give("session", psi, self.sealed(amf_nas.downlink(psi, accept)))]
 
     def _leaving(self, _body: bytes) -> Told:
@@ -196,6 +196,18 @@ class AmfUe:
         self.wanted = tuple(psi for psi in self.sessions if bits >> psi & 1)
         return [Give("context", told=self.sealed(amf_nas.service_accept()))]
 
+    _TABLE: ClassVar[dict[tuple[Step, int], Callable[[AmfUe, bytes], Told]]] = {
+        (Step.CHALLENGED, 0x41): _registration,
+        (Step.CHALLENGED, 0x57): _answered,
+        (Step.CHALLENGED, 0x59): _failed,
+        (Step.SECURING, 0x5E): _secured,
+        (Step.ACCEPTING, 0x43): _completed,
+        (Step.REGISTERED, 0x55): _configured,
+        (Step.REGISTERED, 0x67): _transport,
+        (Step.REGISTERED, 0x45): _leaving,
+        (Step.REGISTERED, 0x4C): _service,
+    }
+
 
 def _labels(data: bytes) -> list[str]:
     """Of a DNN (TS 23.003 clause 9.1). Raises NasFormatError."""
@@ -207,16 +219,3 @@ def _labels(data: bytes) -> list[str]:
         found.append(data[at + 1 : end].decode("ascii", "replace"))
         at = end
     return found
-
-
-_TABLE: dict[tuple[Step, int], Callable[[AmfUe, bytes], Told]] = {
-    (Step.CHALLENGED, 0x41): AmfUe._registration,
-    (Step.CHALLENGED, 0x57): AmfUe._answered,
-    (Step.CHALLENGED, 0x59): AmfUe._failed,
-    (Step.SECURING, 0x5E): AmfUe._secured,
-    (Step.ACCEPTING, 0x43): AmfUe._completed,
-    (Step.REGISTERED, 0x55): AmfUe._configured,
-    (Step.REGISTERED, 0x67): AmfUe._transport,
-    (Step.REGISTERED, 0x45): AmfUe._leaving,
-    (Step.REGISTERED, 0x4C): AmfUe._service,
-}

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, ClassVar
 
 from lab.mobile import identities, ngap
 from lab.mobile.n4 import Tunnel
@@ -30,7 +30,7 @@ class N3:
 
 @dataclass(slots=True)
 class Connection:
-    """A UE that is connected. `amf_id`: once the AMF has spoken. `secured`: its context is set up with the right key."""
+    """A UE that is connected. `amf_id`: once the AMF has spoken. `secured`: its context has the right key."""
 
     ue: Ue
     ran_id: int
@@ -99,7 +99,7 @@ class GnbNode:
         if message.name == "Paging":
             self._page(message)
             return []
-        handler = _TABLE.get(message.name)
+        handler = self._TABLE.get(message.name)
         if handler is None:
             sys.stderr.write(f"WARNING: {message.name} of the AMF is not modelled\n")
             return []
@@ -178,9 +178,7 @@ class GnbNode:
                 "uPTransportLayerInformation": _encoded(end.gnb),
                 "associatedQosFlowList": [{"qosFlowIdentifier": qfi} for qfi in qfis],
             }
-            told = ngap.transfer(
-                "PDUSessionResourceSetupResponseTransfer", {"dLQosFlowPerTNLInformation": information}
-            )
+            told = ngap.transfer("PDUSessionResourceSetupResponseTransfer", {"dLQosFlowPerTNLInformation": information})
             made.append({"pDUSessionID": psi, "pDUSessionResourceSetupResponseTransfer": told})
             answers += self._to_ue(connection, item.get("pDUSessionNAS-PDU") or item.get("nAS-PDU"))
         return made, failed, answers
@@ -190,9 +188,7 @@ class GnbNode:
         for item in message.need("PDUSessionResourceToReleaseListRelCmd"):
             connection.ends.pop(item["pDUSessionID"], None)
             told = ngap.transfer("PDUSessionResourceReleaseResponseTransfer", {})
-            released.append(
-                {"pDUSessionID": item["pDUSessionID"], "pDUSessionResourceReleaseResponseTransfer": told}
-            )
+            released.append({"pDUSessionID": item["pDUSessionID"], "pDUSessionResourceReleaseResponseTransfer": told})
         ies = {**connection.ids, "PDUSessionResourceReleasedListRelRes": released}
         response = ngap.encode(SUCCESSFUL, "PDUSessionResourceRelease", "PDUSessionResourceReleaseResponse", ies)
         return [response, *self._to_ue(connection, message.ies.get("NAS-PDU"))]
@@ -218,15 +214,14 @@ class GnbNode:
             which = value["aMFSetID"][0] << 6 | value["aMFPointer"][0]
             self._paged(bytes((0xF0 | identities.S_TMSI,)) + which.to_bytes(2) + value["fiveG-TMSI"])
 
-
-_TABLE: dict[str, Callable[[GnbNode, Connection, Message], list[bytes]]] = {
-    "DownlinkNASTransport": GnbNode._downlink,
-    "InitialContextSetupRequest": GnbNode._context,
-    "PDUSessionResourceSetupRequest": GnbNode._resources,
-    "PDUSessionResourceReleaseCommand": GnbNode._resources_released,
-    "UEContextReleaseCommand": GnbNode._released,
-    "ErrorIndication": GnbNode._lost,
-}
+    _TABLE: ClassVar[dict[str, Callable[[GnbNode, Connection, Message], list[bytes]]]] = {
+        "DownlinkNASTransport": _downlink,
+        "InitialContextSetupRequest": _context,
+        "PDUSessionResourceSetupRequest": _resources,
+        "PDUSessionResourceReleaseCommand": _resources_released,
+        "UEContextReleaseCommand": _released,
+        "ErrorIndication": _lost,
+    }
 
 
 def _s_tmsi(guti: bytes) -> dict[str, Any]:

@@ -55,13 +55,6 @@ class N2Core:
         self.node = GnbNode(gnb, self._paged)
         self.amf = self._set_up()
 
-    def renewed(self, link: Link) -> None:
-        """Another association: all registrations are forgotten. Raises N2Error."""
-        self._link = link
-        self._known.clear()
-        self.node = GnbNode(self.node.gnb, self._paged)
-        self.amf = self._set_up()
-
     def _set_up(self) -> str:
         self._link.send(ngap.setup_request(self.node.gnb))
         try:
@@ -81,7 +74,9 @@ class N2Core:
         """Registers the UE if it is not, then asks for its session. Raises N2Error."""
         supi, psi = str(asked["supi"]), int(asked.get("psi", 1))
         if asked.get("pdn_type", "ipv4") != "ipv4":
-            raise N2Error("over N2 a session has IPv4: what an IPv6 prefix comes by, router advertisements, is not here")
+            raise N2Error(
+                "over N2 a session has IPv4: what an IPv6 prefix comes by, router advertisements, is not here"
+            )
         known = self._registered(supi)
         connection = self._connected(known)
         end = N3(_tunnel(asked["gnb"]))
@@ -108,30 +103,30 @@ class N2Core:
         ]
 
     def idle(self, key: str) -> None:
-        """The gNB has the UE released. Raises N2Error, KeyError."""
+        """The gNB has the UE released. Raises N2Error."""
         supi, known, _ = self._by_key(key)
         connection = self._connected(known)
         self._link.send(self.node.release_request(connection))
         self._until(lambda: connection.ran_id not in self.node.connections, known, f"{supi}: release")
 
     def gnb(self, key: str, act: str, end: dict[str, Any]) -> None:
-        """`active`: a service request from idle, with the tunnel `end`. Raises N2Error, KeyError."""
+        """`active`: a service request from idle, with the tunnel `end`. Raises N2Error."""
         if act != "active":
             raise N2Error(f"{act} is not modelled over N2")
         supi, known, psi = self._by_key(key)
         if self._connection(known) is not None:
             return
+        if known.ue.state is not State.REGISTERED:
+            raise N2Error(f"{supi} is not registered: {known.ue.refused}")
         paged, known.paged = known.paged > 0, 0
         connection = self._connect(known, known.ue.request_service(paged=paged), "mt-Access" if paged else "mo-Data")
         made = N3(_tunnel(end))
         known.end = connection.ends[psi] = made
         ue = known.ue
-        self._until(
-            lambda: ue.state is State.REGISTERED and made.upf is not None, known, f"{supi}: service request"
-        )
+        self._until(lambda: ue.state is State.REGISTERED and made.upf is not None, known, f"{supi}: service request")
 
     def delete(self, key: str) -> None:
-        """Lets the session go, where the UE is connected, and the UE is deregistered. Raises N2Error, KeyError."""
+        """Lets the session go, where the UE is connected, and the UE is deregistered. Raises N2Error."""
         supi, known, psi = self._by_key(key)
         ue, connection = known.ue, self._connection(known)
         if ue.state is not State.REGISTERED:
@@ -194,7 +189,10 @@ class N2Core:
         return found
 
     def _by_key(self, key: str) -> tuple[str, _Known, int]:
+        """Raises N2Error."""
         supi, _, psi = key.rpartition("-")
+        if supi not in self._known:
+            raise N2Error(f"no session {key}")
         return supi, self._known[supi], int(psi)
 
     def _told(self, supi: str, known: _Known, session: N1Session) -> dict[str, Any]:

@@ -133,7 +133,8 @@ def parse(data: bytes) -> Nas:
         raise NasError(f"malformed message {data[2]:#x}: {error!r}", 96) from error
     if message is None:
         raise NasError(f"no message of type {data[2]:#x}", cause)
-    ies = {ie._name: _value(ie) for ie in list(message)[1:] if not ie.get_trans() and ie._name != "spare"}
+    present = [(ie._name, ie) for ie in list(message)[1:] if not ie.get_trans()]  # noqa: SLF001 - no other way to it
+    ies = {name: _value(ie) for name, ie in present if name != "spare"}
     if data[0] == EPD_5GMM:
         return Nas(data[2], ies)
     return Nas(data[3], ies, psi=data[1], pti=data[2])

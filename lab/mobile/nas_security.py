@@ -80,7 +80,7 @@ def nea2(key: bytes, count: int, bearer: int, direction: int, message: bytes) ->
 
 @dataclass(slots=True)
 class NasSecurity:
-    """A UE's context. `uplink`: NAS COUNT of the next message of ours; `downlink`: of the last that was taken, or -1."""
+    """A UE's context. `uplink`: NAS COUNT of our next message; `downlink`: of the last that was taken, or -1."""
 
     ciphering: int
     encryption_key: bytes

@@ -77,9 +77,7 @@ class Sessions:
         """Raises KeyError."""
         session = self.by_psi[psi]
         session.pti, session.state = self._next_pti(), SessionState.RELEASING
-        return _transport(
-            psi, nas.sm(Sm.RELEASE_REQUEST, psi, session.pti, _5GSMCause=bytes((_REGULAR_DEACTIVATION,)))
-        )
+        return _transport(psi, nas.sm(Sm.RELEASE_REQUEST, psi, session.pti, _5GSMCause=bytes((_REGULAR_DEACTIVATION,))))
 
     def received(self, transport: Nas) -> list[bytes]:
         """What is answered to a downlink transport. Raises NasError."""
@@ -124,9 +122,7 @@ def _status(message: Nas, cause: int) -> bytes:
 
 
 def _transport(psi: int, container: bytes) -> bytes:
-    return nas.mm(
-        Mm.UPLINK_TRANSPORT, PayloadContainerType=1, PayloadContainer=container, PDUSessID=bytes((psi,))
-    )
+    return nas.mm(Mm.UPLINK_TRANSPORT, PayloadContainerType=1, PayloadContainer=container, PDUSessID=bytes((psi,)))
 
 
 def _addressed(session: N1Session, address: bytes) -> None:

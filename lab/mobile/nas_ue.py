@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import ClassVar
 
 from lab.mobile import identities, nas, nas_keys
 from lab.mobile.nas import Mm, Nas, NasError
@@ -24,7 +25,7 @@ from lab.mobile.nas_security import (
     Protected,
 )
 from lab.mobile.nas_sessions import Sessions
-from lab.mobile.usim import MacFailure, SyncFailure, Usim
+from lab.mobile.usim import MacError, SyncError, Usim
 
 NO_KEY = 7
 _INITIAL_WITH_FOLLOW_ON = 0b1001
@@ -105,7 +106,7 @@ class Ue:
         security = self._with_security()
         self.state, self.refused = State.REQUESTING_SERVICE, ""
         self._radio_count = security.uplink
-        own = {
+        own: dict[str, bytes | int] = {
             "ServiceType": _PAGED_SERVICE if paged else _DATA_SERVICE,
             "NAS_KSI": self._ngksi,
             "_5GSID": identities.s_tmsi(self.guti),
@@ -151,16 +152,21 @@ class Ue:
         """What is answered, protected as it should be."""
         try:
             message = self._opened(data)
-            handler = _TABLE.get((self.state, message.type))
-            if handler is None:
-                raise NasError(f"message {message.type:#x} in state {self.state.name}", _STATE_MISMATCH)
-            return handler(self, message)
+            return self._handler(message)(self, message)
         except NasSecurityError as error:
             self.dropped.append(str(error))
             return []
         except NasError as error:
             self.dropped.append(str(error))
             return [self._answer(nas.mm(Mm.STATUS, _5GMMCause=bytes((error.cause,))))]
+
+    def _handler(self, message: Nas) -> _Handler:
+        """Raises NasError where the table has none."""
+        own = self._OF.get(self.state)
+        found = None if own is None else own.get(message.type) or self._ALWAYS.get(message.type)
+        if found is None:
+            raise NasError(f"message {message.type:#x} in state {self.state.name}", _STATE_MISMATCH)
+        return found
 
     def _opened(self, data: bytes) -> Nas:
         if len(data) > 1 and data[0] == EPD_5GMM and not data[1] & 0x0F:
@@ -186,10 +192,10 @@ class Ue:
             return [self._failed(_NOT_5G)]
         try:
             answer = self.usim.answer(rand, autn)
-        except MacFailure:
+        except MacError:
             self.refused = "the network's challenge is not of this USIM's key (MAC failure)"
             return [self._failed(_MAC_FAILURE)]
-        except SyncFailure as failure:
+        except SyncError as failure:
             self.resynchronised += 1
             return [self._failed(_SYNC_FAILURE, AUTS=failure.auts)]
         network = nas_keys.serving_network(self.mcc, self.mnc)
@@ -303,33 +309,31 @@ class Ue:
         self.dropped.append(f"the network tells 5GMM cause {message.number('5GMMCause')}")
         return []
 
+    _ALWAYS: ClassVar[dict[int, _Handler]] = {
+        Mm.AUTHENTICATION_REQUEST: _authenticate,
+        Mm.AUTHENTICATION_REJECT: _rejected,
+        Mm.SECURITY_MODE_COMMAND: _mode,
+        Mm.IDENTITY_REQUEST: _identify,
+        Mm.STATUS: _told_status,
+    }
+    _OF: ClassVar[dict[State, dict[int, _Handler]]] = {
+        State.REGISTERING: {Mm.REGISTRATION_ACCEPT: _accepted, Mm.REGISTRATION_REJECT: _refused},
+        State.REGISTERED: {
+            Mm.CONFIGURATION_COMMAND: _configured,
+            Mm.DOWNLINK_TRANSPORT: _transported,
+            Mm.DEREGISTRATION_COMMAND: _sent_away,
+        },
+        State.REQUESTING_SERVICE: {
+            Mm.SERVICE_ACCEPT: _served,
+            Mm.SERVICE_REJECT: _refused,
+            Mm.DEREGISTRATION_COMMAND: _sent_away,
+        },
+        State.DEREGISTERING: {
+            Mm.DEREGISTRATION_ACCEPT: _left,
+            Mm.DEREGISTRATION_COMMAND: _sent_away,
+            Mm.DOWNLINK_TRANSPORT: _transported,
+        },
+    }
+
 
 _Handler = Callable[[Ue, Nas], list[bytes]]
-_ALWAYS: dict[int, _Handler] = {
-    Mm.AUTHENTICATION_REQUEST: Ue._authenticate,
-    Mm.AUTHENTICATION_REJECT: Ue._rejected,
-    Mm.SECURITY_MODE_COMMAND: Ue._mode,
-    Mm.IDENTITY_REQUEST: Ue._identify,
-    Mm.STATUS: Ue._told_status,
-}
-_OF: dict[State, dict[int, _Handler]] = {
-    State.REGISTERING: {Mm.REGISTRATION_ACCEPT: Ue._accepted, Mm.REGISTRATION_REJECT: Ue._refused},
-    State.REGISTERED: {
-        Mm.CONFIGURATION_COMMAND: Ue._configured,
-        Mm.DOWNLINK_TRANSPORT: Ue._transported,
-        Mm.DEREGISTRATION_COMMAND: Ue._sent_away,
-    },
-    State.REQUESTING_SERVICE: {
-        Mm.SERVICE_ACCEPT: Ue._served,
-        Mm.SERVICE_REJECT: Ue._refused,
-        Mm.DEREGISTRATION_COMMAND: Ue._sent_away,
-    },
-    State.DEREGISTERING: {
-        Mm.DEREGISTRATION_ACCEPT: Ue._left,
-        Mm.DEREGISTRATION_COMMAND: Ue._sent_away,
-        Mm.DOWNLINK_TRANSPORT: Ue._transported,
-    },
-}
-_TABLE: dict[tuple[State, int], _Handler] = {
-    (state, kind): handler for state, own in _OF.items() for kind, handler in {**_ALWAYS, **own}.items()
-}

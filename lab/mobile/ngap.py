@@ -77,9 +77,10 @@ def _numbers() -> tuple[dict[str, int], dict[str, int]]:
     procedures: dict[str, int] = {}
     found: dict[str, int] = {}
     for value in constants._all_:
-        name = value._name
+        name = value._name  # noqa: SLF001 - no other way to it
         if name.startswith("id-"):
-            table = procedures if value._typeref.called[1] == "ProcedureCode" else found
+            kind = value._typeref.called[1]  # noqa: SLF001 - nor to this
+            table = procedures if kind == "ProcedureCode" else found
             table[name.removeprefix("id-")] = int(value.get_val())
     return procedures, found
 

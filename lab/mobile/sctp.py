@@ -18,6 +18,9 @@ ENCAPSULATION_PORT = 9899
 
 _IPPROTO_SCTP = 132
 _REMOTE_UDP_ENCAPS_PORT = 0x24
+_INITMSG = 0x03
+_STREAMS, _ATTEMPTS, _MOST_BETWEEN_MS = 10, 5, 1000
+"""Of a peer that is not there: told within seconds, not minutes."""
 _SENDV_SNDINFO = 1
 _LISTENING = 8
 _MOST = 65536
@@ -57,6 +60,10 @@ class Stack:
         self._done(
             self._library.usrsctp_setsockopt(made, _IPPROTO_SCTP, _REMOTE_UDP_ENCAPS_PORT, option, len(option)),
             "usrsctp_setsockopt",
+        )
+        first = struct.pack("=HHHH", _STREAMS, _STREAMS, _ATTEMPTS, _MOST_BETWEEN_MS)
+        self._done(
+            self._library.usrsctp_setsockopt(made, _IPPROTO_SCTP, _INITMSG, first, len(first)), "usrsctp_setsockopt"
         )
         peer = _sockaddr(address, port)
         self._done(self._library.usrsctp_connect(made, peer, len(peer)), f"no association with {address}:{port}")

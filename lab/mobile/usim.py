@@ -18,11 +18,11 @@ _FURTHEST = 1 << 28
 _RESYNC_AMF = bytes(2)
 
 
-class MacFailure(Exception):
+class MacError(Exception):
     """The challenge is not from who has the key."""
 
 
-class SyncFailure(Exception):
+class SyncError(Exception):
     """The challenge has been there before. `auts`: what the network takes the right number from, 14 octets."""
 
     def __init__(self, auts: bytes) -> None:
@@ -50,25 +50,30 @@ class Usim:
     taken: dict[int, int] = field(default_factory=dict)
 
     def answer(self, rand: bytes, autn: bytes) -> Answer:
-        """Raises MacFailure, SyncFailure."""
+        """Raises MacError, SyncError."""
         milenage = Milenage(self.k, self.opc)
         res, ak = milenage.res_ak(rand)
         hidden, amf, mac = autn[:6], autn[6:8], autn[8:]
         sqn = bytes(a ^ b for a, b in zip(hidden, ak, strict=True))
         if not hmac.compare_digest(milenage.macs(rand, sqn, amf)[0], mac):
-            raise MacFailure
+            raise MacError
         seq, index = divmod(int.from_bytes(sqn), 1 << _INDEX_BITS)
         highest = max(self.taken.values(), default=0)
         if not self.taken.get(index, 0) < seq <= highest + _FURTHEST:
-            raise SyncFailure(self._auts(milenage, rand))
+            raise SyncError(self._auts(milenage, rand))
         self.taken[index] = seq
         return Answer(res, milenage.ck(rand), milenage.ik(rand), hidden)
 
     def _auts(self, milenage: Milenage, rand: bytes) -> bytes:
-        index, seq = max(self.taken.items(), key=lambda entry: entry[1], default=(0, 0))
-        sqn = (seq << _INDEX_BITS | index).to_bytes(6)
+        sqn = self.highest.to_bytes(6)
         mac = milenage.macs(rand, sqn, _RESYNC_AMF)[1]
         return bytes(a ^ b for a, b in zip(sqn, milenage.ak_resync(rand), strict=True)) + mac
+
+    @property
+    def highest(self) -> int:
+        """The highest number that it has taken, 48 bits."""
+        index, seq = max(self.taken.items(), key=lambda entry: entry[1], default=(0, 0))
+        return seq << _INDEX_BITS | index
 
     def start_at(self, sqn: int) -> None:
         """The highest number that it has taken so far, 48 bits."""
