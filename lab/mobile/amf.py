@@ -180,7 +180,7 @@ class Amf:
         link = served.ue.link
         if link is None:
             raise NasFormatError("no security context")
-        ciphering, integrity = served.ue.capabilities[:2]
+        ciphering, integrity = (served.ue.capabilities + bytes(2))[:2]
         algorithms = {
             # NEA0 and NIA0 have no bit here.
             "nRencryptionAlgorithms": ((ciphering << 1 & 255) << 8, 16),
@@ -231,7 +231,9 @@ class Amf:
         served = self._of(message)
         for name in ("PDUSessionResourceSetupListSURes", "PDUSessionResourceSetupListCxtRes"):
             for item in message.ies.get(name, []):
-                session = served.ue.sessions[item["pDUSessionID"]]
+                session = served.ue.sessions.get(item["pDUSessionID"])
+                if session is None:
+                    raise NgapError(f"{message.name} of a session that is not asked for")
                 told = ngap.transferred(
                     "PDUSessionResourceSetupResponseTransfer", item["pDUSessionResourceSetupResponseTransfer"]
                 )
@@ -241,7 +243,9 @@ class Amf:
                 end = {"address": address, "teid": int.from_bytes(tunnel["gTP-TEID"])}
                 self._ask(lambda session=session, end=end: self.smf.gnb(session["id"], "active", end))
         for item in message.ies.get("PDUSessionResourceFailedToSetupListSURes", []):
-            self._ask(self.smf.delete, served.ue.sessions.pop(item["pDUSessionID"])["id"])
+            session = served.ue.sessions.pop(item["pDUSessionID"], None)
+            if session is not None:
+                self._ask(self.smf.delete, session["id"])
         return []
 
     def _context_failed(self, _gnb: int, message: Message) -> Sent:

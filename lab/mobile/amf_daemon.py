@@ -51,6 +51,7 @@ class AmfDaemon:
             if event is None:
                 break
             self._handle(*event)
+        self._listener.close()
         for association in self._gnbs.values():
             association.shutdown()
 

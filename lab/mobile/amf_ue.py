@@ -122,6 +122,8 @@ class AmfUe:
 
     def _failed(self, body: bytes) -> Told:
         """MAC failure ends it here; a real AMF may ask who the UE is first."""
+        if not body:
+            raise NasFormatError("a failure without a cause")
         auts = amf_nas.optional(body[1:]).get(0x30, b"")
         known = self._challenge is not None and body[0] == _SYNC_FAILURE and len(auts) == 14
         if known and self._challenge and self.subscriptions[self.imsi].resynchronise(self._challenge.rand, auts):

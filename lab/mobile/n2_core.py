@@ -21,6 +21,8 @@ from lab.mobile.pfcp import address_of
 from lab.mobile.usim import Usim
 
 _LIMIT_S = 60.0
+_SETUP_S = 10.0
+"""An AMF that is ending may take an association and never speak."""
 
 
 class Link(Protocol):
@@ -58,14 +60,14 @@ class N2Core:
     def _set_up(self) -> str:
         self._link.send(ngap.setup_request(self.node.gnb))
         try:
-            return ngap.amf_name(self._next(self._limit_s, "NG setup"))
+            return ngap.amf_name(self._next(min(self._limit_s, _SETUP_S), "NG setup"))
         except NgapError as error:
             raise N2Error(str(error)) from error
 
     def _next(self, wait_s: float, what: str) -> bytes:
         data = self._link.take(wait_s)
         if data is None:
-            raise N2Error(f"{what}: the AMF does not answer within {self._limit_s:g} s")
+            raise N2Error(f"{what}: the AMF does not answer in time")
         return data
 
     # As the user plane asks.

@@ -104,6 +104,10 @@ class Listener:
             raise SctpError(f"usrsctp_accept: {os.strerror(ctypes.get_errno())}")
         return Association(self._library, ctypes.c_void_p(accepted))
 
+    def close(self) -> None:
+        """Who accepts gets an SctpError."""
+        self._library.usrsctp_close(self._handle)
+
 
 class Association:
     """Messages of one stream, in order."""

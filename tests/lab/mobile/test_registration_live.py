@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +48,7 @@ def _act(path: Path, ue: str, act: str) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(params=["nea0", "nea2"])
-def ciphering(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
-
-
+@pytest.mark.parametrize("ciphering", ["nea0", "nea2"])
 def test_a_registered_ue_plays_packets_idles_and_is_paged(core: Network, tmp_path: Path, ciphering: str) -> None:
     trace, control = tmp_path / "n2.pcap", tmp_path / "control"
     files = ("--ready", str(tmp_path / "ran.json"), "--control", str(control), "--trace", str(trace))
