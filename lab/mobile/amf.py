@@ -108,13 +108,13 @@ class Amf:
         temporary = message.ies.get("FiveG-S-TMSI")
         if temporary is None:
             guti = b"\xf2" + self.profile.plmn + bytes((_REGION,)) + (_SET << 6 | _POINTER).to_bytes(2)
-            ue = AmfUe(self.profile, guti + secrets.token_bytes(4), self.subscriptions, self.smf.create)
+            ue = AmfUe(self.profile, guti + secrets.token_bytes(4), self.subscriptions, self._create)
             served = self._new(ue)
         else:
             found = [own for own in self.served.values() if own.ue.guti[7:] == temporary["fiveG-TMSI"]]
             if not found:
                 # Plain, since there is no context: the UE registers anew (TS 24.501 clause 5.6.1.5).
-                ue = AmfUe(self.profile, b"", {}, self.smf.create, step=Step.GONE)
+                ue = AmfUe(self.profile, b"", {}, self._create, step=Step.GONE)
                 served = self._new(ue)
                 served.gnb, served.ran_id = gnb, ran_id
                 return self._do(served, [amf_nas.service_reject(_UNKNOWN_IDENTITY), Give("release")])
@@ -127,6 +127,19 @@ class Amf:
         served = _Served(ue, self._last_id)
         self.served[served.id] = served
         return served
+
+    def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """In place of what an AMF or a gNB before has left. Raises CoreError."""
+        for told in self.smf.sessions():
+            if told["id"] == f"{asked['supi']}-{asked['psi']}":
+                self.smf.delete(told["id"])
+        return self.smf.create(asked)
+
+    def _supersede(self, served: _Served) -> None:
+        """Who registers is the same UE as before, which is connected no more (TS 24.501 clause 5.5.1.2.8 f)."""
+        older = [own for own in self.served.values() if own.ue.imsi == served.ue.imsi and own is not served]
+        for own in older:
+            del self.served[own.id]
 
     def _of(self, message: Message) -> _Served:
         served = self.served.get(message.need("AMF-UE-NGAP-ID"))
@@ -158,6 +171,7 @@ class Amf:
 
     def _give(self, served: _Served, give: Give) -> bytes | None:
         if give.what == "context":
+            self._supersede(served)
             return self._context(served, give.told)
         if give.what == "session":
             item = {**self._resource(served, give.psi), "pDUSessionNAS-PDU": give.told}

@@ -142,6 +142,6 @@ def parse(data: bytes) -> Nas:
 
 def _value(ie: Any) -> bytes:
     value = ie[-1]
-    if value.get_bl() < 8:
+    if 0 < value.get_bl() < 8:
         return bytes((value.to_uint(),))
     return bytes(value.to_bytes())

@@ -161,7 +161,9 @@ class Ue:
             return [self._answer(nas.mm(Mm.STATUS, _5GMMCause=bytes((error.cause,))))]
 
     def _handler(self, message: Nas) -> _Handler:
-        """Raises NasError where the table has none."""
+        """Raises NasError where the table has none; a status is never answered with another."""
+        if message.type == Mm.STATUS:
+            return Ue.told_status
         own = self._OF.get(self.state)
         found = None if own is None else own.get(message.type) or self._ALWAYS.get(message.type)
         if found is None:
@@ -305,7 +307,7 @@ class Ue:
         self._give_up("the network has deregistered the UE")
         return [accept]
 
-    def _told_status(self, message: Nas) -> list[bytes]:
+    def told_status(self, message: Nas) -> list[bytes]:
         self.dropped.append(f"the network tells 5GMM cause {message.number('5GMMCause')}")
         return []
 
@@ -314,7 +316,6 @@ class Ue:
         Mm.AUTHENTICATION_REJECT: _rejected,
         Mm.SECURITY_MODE_COMMAND: _mode,
         Mm.IDENTITY_REQUEST: _identify,
-        Mm.STATUS: _told_status,
     }
     _OF: ClassVar[dict[State, dict[int, _Handler]]] = {
         State.REGISTERING: {Mm.REGISTRATION_ACCEPT: _accepted, Mm.REGISTRATION_REJECT: _refused},

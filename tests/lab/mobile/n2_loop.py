@@ -49,6 +49,7 @@ class Smf:
 
     def delete(self, key: str) -> None:
         self.calls.append(("delete", key))
+        self.told = [told for told in self.told if told["id"] != key]
 
 
 class Loop:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,13 +15,16 @@ from lab.mobile import amf_nas, identities, nas, ngap
 from lab.mobile.amf_nas import NasFormatError
 from lab.mobile.amf_security import Link, Subscription, derive
 from lab.mobile.amf_ue import Step
-from lab.mobile.n2_link import N2Error
+from lab.mobile.n2_core import N2Core
+from lab.mobile.n2_link import N2Error, Trace
 from lab.mobile.nas import Mm, NasError, Sm
 from lab.mobile.nas_security import CAPABILITIES
 from lab.mobile.nas_ue import State, Ue
-from lab.mobile.ngap import NgapError
+from lab.mobile.ngap import Gnb, NgapError
 from lab.mobile.usim import Usim
-from tests.lab.mobile.n2_loop import IMSI, NETWORK, OPC, SUPI, K, Loop
+from tests.lab.mobile.n2_loop import END, IMSI, NETWORK, OPC, SUPI, K, Loop
+
+LIMIT_S = 90.0
 
 
 @pytest.mark.parametrize("ciphering", [0, 2])
@@ -56,6 +62,15 @@ def test_from_idle_a_ue_deregisters_too() -> None:
     loop.core.delete(key)
     assert loop.smf.calls[-1] == ("delete", key)
     assert loop.amf.served == {}
+
+
+def test_a_ue_that_comes_again_takes_the_place_of_what_it_has_left() -> None:
+    loop = Loop()
+    key = loop.session()["id"]
+    again = N2Core(Gnb("999", "70"), {SUPI: Usim(IMSI, K, OPC, {0: 100})}, loop, limit_s=1)
+    assert again.create({"supi": SUPI, "dnn": "internet", "gnb": END})["id"] == key
+    assert loop.smf.calls.count(("delete", key)) == 1
+    assert [served.ue.imsi for served in loop.amf.served.values()] == [IMSI]
 
 
 def test_a_session_that_the_smf_has_not_is_refused_and_another_is_given() -> None:
@@ -212,3 +227,41 @@ def test_ngap_with_some_octets_changed_is_a_message_or_malformed(data: st.DataOb
 _QUIET = Loop()
 _QUIET.session()
 _RECORDED = tuple(_QUIET.sent)
+
+
+@pytest.mark.daemon
+def test_wireshark_reads_what_both_have_written(tmp_path: Path) -> None:
+    """tshark: NGAP and NAS without ciphering, as somebody else understands them."""
+    if shutil.which("tshark") is None:
+        pytest.skip("needs tshark")
+    loop = Loop(ciphering=0)
+    key = loop.session()["id"]
+    loop.core.idle(key)
+    loop.core.gnb(key, "active", {"address": "10.50.0.2", "teid": 6})
+    loop.core.delete(key)
+    trace = Trace(tmp_path / "n2.pcap", "10.50.0.2", "10.50.0.1")
+    for data in loop.sent:
+        trace.write(data, sent=True)
+    fields = ["_ws.malformed", "nas_5gs.mm.message_type", "nas_5gs.sm.message_type", "nas_5gs.mm.suci.msin"]
+    fields += ["ngap.AMFName", "nas_5gs.cmn.dnn", "nas_5gs.sm.pdu_addr_inf_ipv4", "nas_5gs.sm.qfi"]
+    fields += ["ngap.TransportLayerAddressIPv4", "ngap.gTP_TEID"]
+    command = ["tshark", "-n", "-r", str(tmp_path / "n2.pcap"), "-o", "nas-5gs.null_decipher:TRUE", "-T", "fields"]
+    command += [part for field in fields for part in ("-e", field)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=True)
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    found = [{value for row in rows for value in row[at].split(",") if value} for at in range(len(fields))]
+    assert len(rows) == len(loop.sent)
+    assert found[0] == set()
+    assert {int(kind, 0) for kind in found[1]} == {
+        *(Mm.REGISTRATION_REQUEST, Mm.REGISTRATION_ACCEPT, Mm.REGISTRATION_COMPLETE),
+        *(Mm.AUTHENTICATION_REQUEST, Mm.AUTHENTICATION_RESPONSE, Mm.SECURITY_MODE_COMMAND, Mm.SECURITY_MODE_COMPLETE),
+        *(Mm.CONFIGURATION_COMMAND, Mm.CONFIGURATION_COMPLETE, Mm.UPLINK_TRANSPORT, Mm.DOWNLINK_TRANSPORT),
+        *(Mm.SERVICE_REQUEST, Mm.SERVICE_ACCEPT, Mm.DEREGISTRATION_REQUEST, Mm.DEREGISTRATION_ACCEPT),
+    }
+    assert {int(kind, 0) for kind in found[2]} == {
+        *(Sm.ESTABLISHMENT_REQUEST, Sm.ESTABLISHMENT_ACCEPT),
+        *(Sm.RELEASE_REQUEST, Sm.RELEASE_COMMAND, Sm.RELEASE_COMPLETE),
+    }
+    assert (found[3], found[4]) == ({"0000000001"}, {"sv-lab-amf-stand-in"})
+    assert (found[5], found[6], found[7]) == ({"internet"}, {"10.45.0.2"}, {"1"})
+    assert (found[8], found[9]) == ({"10.50.0.7", "10.50.0.2"}, {"00:00:00:4d", "00:00:00:05", "00:00:00:06"})

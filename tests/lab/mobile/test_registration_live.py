@@ -133,8 +133,7 @@ def test_a_gnb_that_keeps_is_there_before_its_amf_and_after_another(tmp_path: Pa
     command = over_n2("--keep", "--tun", "kept0", "--route", f"{SERVER}/32")
     with running(command, tmp_path, "ran"):
         for _ in range(2):
-            with amf(tmp_path, HOME):
-                awaited(lambda: ask("/model/sessions"))
+            with amf(tmp_path, HOME) as said:
+                awaited(lambda said=said: "is registered" in said())
+                awaited(lambda: list(_states().values()) == ["active"])
                 assert ping(SERVER)
-            for left in ask("/model/sessions"):
-                ask(f"/model/sessions/{left['id']}", method="DELETE")
