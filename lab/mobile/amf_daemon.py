@@ -122,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     network = f"5G:mnc{mnc.rjust(3, '0')}.mcc{mcc}.3gppnetwork.org".encode()
     ciphering = int(options.ciphering.removeprefix("nea"))
     profile = Profile(network, identities.plmn(mcc, mnc), options.tac, ciphering, options.sst)
+    # pycrate takes seconds to load: that is no time for the first gNB to wait.
+    ngap.elements({})
     try:
         smf = SmfClient(options.smf)
         amf = Amf(profile, _subscriptions(options.subscribers), smf, _say)

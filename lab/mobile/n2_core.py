@@ -21,7 +21,7 @@ from lab.mobile.pfcp import address_of
 from lab.mobile.usim import Usim
 
 _LIMIT_S = 60.0
-_SETUP_S = 10.0
+_SETUP_S = 30.0
 """An AMF that is ending may take an association and never speak."""
 
 
