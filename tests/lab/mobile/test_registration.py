@@ -264,4 +264,4 @@ def test_wireshark_reads_what_both_have_written(tmp_path: Path) -> None:
     }
     assert (found[3], found[4]) == ({"0000000001"}, {"sv-lab-amf-stand-in"})
     assert (found[5], found[6], found[7]) == ({"internet"}, {"10.45.0.2"}, {"1"})
-    assert (found[8], found[9]) == ({"10.50.0.7", "10.50.0.2"}, {"00:00:00:4d", "00:00:00:05", "00:00:00:06"})
+    assert (found[8], found[9]) == ({"10.50.0.7", "10.50.0.2"}, {"0000004d", "00000005", "00000006"})
