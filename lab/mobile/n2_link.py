@@ -50,6 +50,9 @@ class Trace:
         seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         self._file.write(struct.pack("<IIII", seconds, nanoseconds // 1000, len(frame), len(frame)) + frame)
 
+    def close(self) -> None:
+        self._file.close()
+
 
 class N2Link:
     """Messages of an association; `fileno` is readable when some wait, or when it has ended."""

@@ -242,6 +242,7 @@ def test_wireshark_reads_what_both_have_written(tmp_path: Path) -> None:
     trace = Trace(tmp_path / "n2.pcap", "10.50.0.2", "10.50.0.1")
     for data in loop.sent:
         trace.write(data, sent=True)
+    trace.close()
     fields = ["_ws.malformed", "nas_5gs.mm.message_type", "nas_5gs.sm.message_type", "nas_5gs.mm.suci.msin"]
     fields += ["ngap.AMFName", "nas_5gs.cmn.dnn", "nas_5gs.sm.pdu_addr_inf_ipv4", "nas_5gs.sm.qfi"]
     fields += ["ngap.TransportLayerAddressIPv4", "ngap.gTP_TEID"]
