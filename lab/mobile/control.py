@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab.mobile.smf_client import SmfError
+from lab.mobile.core import CoreError
 
 
 class Control:
@@ -46,5 +46,5 @@ class Control:
         try:
             asked = json.loads(line)
             return self._act(str(asked["ue"]), str(asked["act"]))
-        except (ValueError, LookupError, TypeError, SmfError) as error:
+        except (ValueError, LookupError, TypeError, CoreError) as error:
             return {"error": f"{type(error).__name__}: {error}"}

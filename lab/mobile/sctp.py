@@ -18,6 +18,9 @@ ENCAPSULATION_PORT = 9899
 
 _IPPROTO_SCTP = 132
 _REMOTE_UDP_ENCAPS_PORT = 0x24
+_INITMSG = 0x03
+_STREAMS, _ATTEMPTS, _MOST_BETWEEN_MS = 10, 5, 1000
+"""Of a peer that is not there: told within seconds, not minutes."""
 _SENDV_SNDINFO = 1
 _LISTENING = 8
 _MOST = 65536
@@ -58,19 +61,24 @@ class Stack:
             self._library.usrsctp_setsockopt(made, _IPPROTO_SCTP, _REMOTE_UDP_ENCAPS_PORT, option, len(option)),
             "usrsctp_setsockopt",
         )
+        first = struct.pack("=HHHH", _STREAMS, _STREAMS, _ATTEMPTS, _MOST_BETWEEN_MS)
+        self._done(
+            self._library.usrsctp_setsockopt(made, _IPPROTO_SCTP, _INITMSG, first, len(first)), "usrsctp_setsockopt"
+        )
         peer = _sockaddr(address, port)
         self._done(self._library.usrsctp_connect(made, peer, len(peer)), f"no association with {address}:{port}")
         return Association(self._library, made)
 
-    def accept(self, address: str, port: int) -> Association:
-        """The first association that comes. Raises SctpError."""
+    def listen(self, address: str, port: int) -> Listener:
+        """Raises SctpError."""
         made, own = self._socket(), _sockaddr(address, port)
         self._done(self._library.usrsctp_bind(made, own, len(own)), "usrsctp_bind")
         self._done(self._library.usrsctp_listen(made, _LISTENING), "usrsctp_listen")
-        accepted = self._library.usrsctp_accept(made, None, None)
-        if not accepted:
-            raise SctpError(f"usrsctp_accept: {os.strerror(ctypes.get_errno())}")
-        return Association(self._library, ctypes.c_void_p(accepted))
+        return Listener(self._library, made)
+
+    def accept(self, address: str, port: int) -> Association:
+        """The first association that comes. Raises SctpError."""
+        return self.listen(address, port).accept()
 
     def _socket(self) -> ctypes.c_void_p:
         made = self._library.usrsctp_socket(socket.AF_INET, socket.SOCK_STREAM, _IPPROTO_SCTP, None, None, 0, None)
@@ -81,6 +89,24 @@ class Stack:
     def _done(self, result: int, what: str) -> None:
         if result < 0:
             raise SctpError(f"{what}: {os.strerror(ctypes.get_errno())}")
+
+
+class Listener:
+    """Where associations come in."""
+
+    def __init__(self, library: ctypes.CDLL, handle: ctypes.c_void_p) -> None:
+        self._library, self._handle = library, handle
+
+    def accept(self) -> Association:
+        """The next one; it waits. Raises SctpError."""
+        accepted = self._library.usrsctp_accept(self._handle, None, None)
+        if not accepted:
+            raise SctpError(f"usrsctp_accept: {os.strerror(ctypes.get_errno())}")
+        return Association(self._library, ctypes.c_void_p(accepted))
+
+    def close(self) -> None:
+        """Who accepts gets an SctpError."""
+        self._library.usrsctp_close(self._handle)
 
 
 class Association:
@@ -109,6 +135,10 @@ class Association:
         if got <= 0:
             raise SctpError("the association has ended")
         return buffer.raw[:got]
+
+    def shutdown(self) -> None:
+        """Nothing more is sent; the peer, which then ends it too, lets who receives go."""
+        self._library.usrsctp_shutdown(self._handle, socket.SHUT_WR)
 
     def close(self) -> None:
         self._library.usrsctp_close(self._handle)

@@ -7,10 +7,12 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+from lab.mobile.core import CoreError
+
 _LIMIT_S = 90.0
 
 
-class SmfError(Exception):
+class SmfError(CoreError):
     """The SMF model refuses, or is not there."""
 
 

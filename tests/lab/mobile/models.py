@@ -107,3 +107,25 @@ def metric(address: str, name: str) -> float:
     with urllib.request.urlopen(f"http://{address}:9090/metrics", timeout=LIMIT_S) as answer:
         lines = answer.read().decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+
+AMF = "10.50.0.1"
+K, OPC = "465b5ce8b199b49faa5f0a2ee238a6bc", "cd63cb71954a9f4e48a5994e37a02baf"
+"""Of TS 35.208 test set 1."""
+
+
+@contextlib.contextmanager
+def amf(folder: Path, subscribers: str, *arguments: str) -> Iterator[Callable[[], str]]:
+    """The stand-in AMF, listening; what it has told so far. `subscribers`: CSV."""
+    (folder / "home.csv").write_text(subscribers, encoding="utf-8")
+    command = [sys.executable, "-m", "lab.mobile.amf_daemon", "--address", AMF, "--smf", URL]
+    told = folder / "amf.out"
+    with running([*command, "--subscribers", str(folder / "home.csv"), *arguments], folder, "amf"):
+        awaited(lambda: "listening" in told.read_text(encoding="utf-8"))
+        yield lambda: told.read_text(encoding="utf-8")
+
+
+def over_n2(*arguments: str, keys: tuple[str, ...] = ("--k", K, "--opc", OPC)) -> list[str]:
+    """Command of a gNB whose UEs register over N2; AMF and gNB are in one namespace, so it has another UDP port."""
+    command = [sys.executable, "-m", "lab.mobile.ran", "--amf", AMF, "--udp-port", "9900", "--address", "10.50.0.2"]
+    return [*command, *keys, *arguments]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from lab.mobile import ngap
 from lab.mobile.ngap import Gnb, NgapError
 from lab.mobile.sctp import SctpError, _library
+from lab.mobile.sctp_kernel import KernelAssociation
 
 ROOT = Path(__file__).parents[3]
 RECORDED = dict(line.split() for line in (ROOT / "tests/data/core5g/ngsetup.txt").read_text().splitlines())
@@ -47,6 +49,17 @@ def test_everything_else_is_no_response(data: bytes) -> None:
 @pytest.mark.parametrize(("mcc", "mnc", "octets"), [("999", "70", "99f907"), ("310", "410", "130014")])
 def test_a_plmn(mcc: str, mnc: str, octets: str) -> None:
     assert ngap.plmn(mcc, mnc).hex() == octets
+
+
+def test_a_kernel_without_sctp_is_told() -> None:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132).close()
+    except OSError:
+        with pytest.raises(SctpError, match="modprobe sctp"):
+            KernelAssociation("127.0.0.1", ngap.PORT, ngap.PPID)
+    else:
+        with pytest.raises(SctpError, match="no association with"):
+            KernelAssociation("127.0.0.1", 1, ngap.PPID)
 
 
 @pytest.fixture
