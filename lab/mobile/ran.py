@@ -9,8 +9,8 @@ echo requests and counts; with `--tun NAME` it is a device of the namespace this
 UE's address, and `--route PREFIX` (all, by default) leaves by it. `--control SOCKET`: JSON lines,
 `{"ue": "imsi-...", "act": "idle" | "active" | "handover" | "detach" | "stats"}`; `--ready FILE` is written once all UEs
 have their sessions. A UE whose downlink waits at the UPF is paged: `--page` asks the SMF for it; an AMF pages itself.
-`--keep`: the gNB is there before the core is, and UEs whose sessions a core has lost, or an SMF has given to another UPF
-than `--home`, get new ones.
+`--keep`: the gNB is there before the core is, and UEs whose sessions a core has lost, or an SMF has given to another
+UPF than `--home`, get new ones.
 """
 
 from __future__ import annotations
