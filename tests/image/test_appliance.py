@@ -39,7 +39,7 @@ OVERLAYS = Path(__file__).parent / "overlays"
 FIRST, GOOD, SICK, PLAIN = "1.0.0", "1.1.0", "1.2.0", "1.0.0+plain"
 BOOT_S = 900.0 * SLOWNESS  # a minute where nothing else runs
 COMMIT_S = 900.0 * SLOWNESS
-HEALTH = ("--hold", "20s", "--patience", "5m")
+HEALTH = ("--hold", "20s", "--patience", f"{round(300 * SLOWNESS)}s")
 SLATE = "ch1/slate.txt"
 BOOT_TARGET = 1.2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from nf.supervisor.systemd.states import invocation, last_exit, settled, status_
 
 LINKS: Final = Path("/run/systemd/system")
 SHIPPED: Final = Path("/usr/lib/systemd/system")
+VOLATILE: Final = Path("/run")
 
 _GRACE_S = 3.0  # for what systemd does around a program: the sandbox takes its time on a busy machine
 _KILL_GRACE_S = 10.0
@@ -35,6 +37,7 @@ class SystemdUnits:
     """Implements `nf.contracts.units.Units`.
 
     hidden   places that no unit sees, but for what its sandbox names there: keys, secrets, what the agent keeps
+    volatile what a boot empties
     address  of the D-Bus, when it is not the system's own
 
     Every call raises UnavailableError when systemd does not answer. Beyond the contract, a unit that is started starts
@@ -48,11 +51,13 @@ class SystemdUnits:
         hidden: Sequence[Path] = (),
         links: Path = LINKS,
         shipped: Path = SHIPPED,
+        volatile: Path = VOLATILE,
         address: str | None = None,
     ) -> None:
         self._store = Store(state_dir, links)
         self._hidden = tuple(hidden)
         self._shipped = shipped
+        self._volatile = volatile
         self._systemd = Systemd(address)
         self._systemd.listen(self._heard)
         self._version = 0
@@ -192,14 +197,20 @@ class SystemdUnits:
     # -- beyond it --------------------------------------------------------------------------------------------------
 
     async def restore(self) -> tuple[str, ...]:
-        """After a boot: link every definition and start what was wanted; which. It does not wait for readiness."""
+        """After a boot: link every definition and start what was wanted; which. It does not wait for readiness.
+
+        What was given files below /run, which a boot empties, could only fail until the agent has made them anew: it is
+        left to the agent, whose first reconcile starts it.
+        """
         if not self._version:
             self._version = await self._systemd.version()
         for name, kept in self._records.items():
             # Rendered anew, since it may be that this boot brought other software.
             self._store.publish(name, render(kept.spec, hidden=self._hidden, version=self._version))
         await self._systemd.reload()
-        wanted = tuple(name for name, kept in self._records.items() if kept.wanted)
+        wanted = tuple(
+            name for name, kept in self._records.items() if kept.wanted and not lost(kept.spec, self._volatile)
+        )
         for name in wanted:
             _make_places(self._records[name].spec)
             await self._systemd.start(service(name))
@@ -296,6 +307,15 @@ class SystemdUnits:
             yield queue
         finally:
             stop()
+
+
+def lost(spec: UnitSpec, volatile: Path) -> tuple[Path, ...]:
+    """Places below `volatile` that a unit was given by its arguments, environment or sandbox, and that are not there."""
+    box = spec.sandbox
+    words = (*spec.argv, *(value for _, value in spec.environment), str(spec.directory))
+    named = re.findall(rf"{re.escape(str(volatile))}/[^\s:,;=]+", " ".join(words))
+    given = {*map(Path, named), *box.writable, *box.readable, *box.executable}
+    return tuple(sorted(place for place in given if place.is_relative_to(volatile) and not place.exists()))
 
 
 def _make_places(spec: UnitSpec) -> None:

@@ -111,18 +111,21 @@ async def test_after_a_boot_everything_is_there_again_and_what_was_wanted_runs(
 ) -> None:
     for name in ("wanted", "idle"):
         await units.define(UnitSpec(name, SLEEP))
-    await units.start("wanted")
-    await units.stop("wanted")
-    # A boot: nothing runs, the links are gone, and systemd knows none of it; only the state is left.
-    record = tmp_path / "state" / "units" / "wanted.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"wanted": True}))
-    for name in ("wanted", "idle"):
+    await units.define(UnitSpec("emptied", SLEEP, environment=(("CONFIG", "/run/nf-gone/config"),)))
+    for name in ("wanted", "emptied"):
+        await units.start(name)
+        await units.stop(name)
+        # A boot: nothing runs, the links are gone, and systemd knows none of it; only the state is left.
+        record = tmp_path / "state" / "units" / f"{name}.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"wanted": True}))
+    for name in ("wanted", "idle", "emptied"):
         (LINKS / f"nf-{name}.service").unlink()
     fresh = SystemdUnits(tmp_path / "state")
     try:
         assert await fresh.restore() == ("wanted",)
         async with asyncio.timeout(90):
             while {s.name: s.state for s in await fresh.list()} != {  # noqa: ASYNC110
+                "emptied": UnitState.STOPPED,  # its configuration went with /run: the agent makes it anew
                 "idle": UnitState.STOPPED,
                 "wanted": UnitState.READY,
             }:
