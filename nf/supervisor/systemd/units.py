@@ -310,7 +310,7 @@ class SystemdUnits:
 
 
 def lost(spec: UnitSpec, volatile: Path) -> tuple[Path, ...]:
-    """Places below `volatile` that a unit was given by its arguments, environment or sandbox, and that are not there."""
+    """Places below `volatile` that arguments, environment or sandbox of a unit name, and that are not there."""
     box = spec.sandbox
     words = (*spec.argv, *(value for _, value in spec.environment), str(spec.directory))
     named = re.findall(rf"{re.escape(str(volatile))}/[^\s:,;=]+", " ".join(words))
