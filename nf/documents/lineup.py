@@ -35,14 +35,15 @@ class Source(DocumentModel):
 class DeliveryPath(DocumentModel):
     """What every delivery path has. Domains derive from it and fix `type` with a Literal.
 
-    `protection`: whether what is delivered is scrambled; a scrambled path is not replaced by a clear one.
+    `scrambled`: what is delivered is (conditional access, DRM); a clear path does not stand in for such a one unless
+    `failover.allow_clear` says so.
     """
 
     id: Name
     type: str
     priority: Annotated[Whole, Field(ge=1, le=9)] = 1
     rate_bps: BitRate = Field(alias="rate")
-    protection: Literal["clear", "scrambled"] = "clear"
+    scrambled: bool = False
 
 
 class Failback(DocumentModel):
