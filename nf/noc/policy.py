@@ -79,9 +79,13 @@ class Policy:
         self._changing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def load(self) -> None:
+        """What was kept; from now on it hears what the fleet measures."""
         await self.records.load()
         self._telemetry.listeners.append(self._measurements)
+
+    async def start(self) -> None:
+        await self.load()
         self._task = asyncio.create_task(self._run(), name="policy")
 
     async def close(self) -> None:
@@ -157,8 +161,7 @@ class Policy:
     async def _run(self) -> None:
         while True:
             try:
-                async with self._changing:
-                    await self._evaluate()
+                await self.evaluate()
             except Exception:  # noqa: BLE001 - what cannot be judged must not end the policy of all others
                 _log.exception("the policy could not be evaluated")
             await self._clock.sleep(_SHORTEST_S)
@@ -175,17 +178,19 @@ class Policy:
             woken.cancel()
             slept.cancel()
 
-    async def _evaluate(self) -> None:
-        self._wake.clear()
-        await self._follow_lineup()
-        for appliance in self._measurements.look(frozenset(self._places.by_appliance)):
-            self._dirty |= self._places.by_appliance[appliance]
-        now = self._now()
-        keys = self._dirty | {key for key, due in self._due.items() if due <= now} | set(self._slice())
-        self._dirty = set()
-        for key in self._places.spots.keys() & keys:
-            await self._one(self._places.spots[key], self.records.spots.get(key, SpotRecord()))
-        self._alarms.tell_sites(self._rankings.all())
+    async def evaluate(self) -> None:
+        """What is new since the last time, what is due, and of the rest so much that everything comes round."""
+        async with self._changing:
+            self._wake.clear()
+            await self._follow_lineup()
+            for appliance in self._measurements.look(frozenset(self._places.by_appliance)):
+                self._dirty |= self._places.by_appliance[appliance]
+            now = self._now()
+            keys = self._dirty | {key for key, due in self._due.items() if due <= now} | set(self._slice())
+            self._dirty = set()
+            for key in self._places.spots.keys() & keys:
+                await self._one(self._places.spots[key], self.records.spots.get(key, SpotRecord()))
+            self._alarms.tell_sites(self._rankings.all())
 
     def _slice(self) -> list[Pair]:
         """Every one comes round: a verdict may change because nothing comes any more."""

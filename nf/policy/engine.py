@@ -278,9 +278,11 @@ def _next(view: _View) -> Candidate | None:
 
 
 def _preferred(view: _View) -> Candidate | None:
-    """The most preferred path above the active one that is up."""
+    """Of the paths above the active one that are up, the most preferred that is up for long enough, else at all."""
     above = view.ordered[: view.ordered.index(view.active)]
-    return next((one for one in above if one.verdict is Verdict.UP and _allowed(view, one)), None)
+    usable = [one for one in above if one.verdict is Verdict.UP and _allowed(view, one)]
+    ripe = [one for one in usable if view.now - view.state.up_since[one.path] >= view.rules.failback_after_s]
+    return next(iter(ripe or usable), None)
 
 
 def _allowed(view: _View, target: Candidate) -> bool:
@@ -290,11 +292,11 @@ def _allowed(view: _View, target: Candidate) -> bool:
 
 def _free_at(state: State, rules: Rules) -> float:
     """The limits: `hold_down` after the last switch, and when the hour has room for one more."""
+    if rules.max_per_hour <= 0:
+        return float("inf")
     if not state.switches:
         return state.at
     free = state.switches[-1] + rules.hold_down_s
-    if rules.max_per_hour <= 0:
-        return float("inf")
     if len(state.switches) >= rules.max_per_hour:
         free = max(free, state.switches[-rules.max_per_hour] + HOUR_S)
     return free
