@@ -143,7 +143,7 @@ ALL_UP = {"sat": True, "iptv": True, "ott": True}
 
 @pytest.fixture
 async def network(tmp_path: Path) -> AsyncIterator[Network]:
-    store = await SqliteStore.open(tmp_path / "noc.db", sign=lambda data: data)
+    store = await SqliteStore.open(tmp_path / "noc.db", sign=lambda data: data, clock=VirtualClock())
     yield Network(store)
     await store.close()
 
@@ -155,7 +155,7 @@ async def test_a_path_that_fails_is_left_for_the_next_within_the_second_and_on_r
     assert network.verdicts("pop2") == {"sat": "unknown", "iptv": "unknown", "ott": "unknown"}
     calm = network.ranking()
     assert (calm.paths, calm.active, calm.alert) == (("sat", "iptv", "ott"), "sat", False)
-    await network.passes(0.6, step=0.2, sat=False, iptv=True, ott=True)
+    await network.passes(0.8, step=0.2, sat=False, iptv=True, ott=True)
     moved = network.ranking()
     assert (moved.paths, moved.active, moved.alert) == (("iptv", "ott", "sat"), "iptv", True)
     assert moved.number > calm.number
