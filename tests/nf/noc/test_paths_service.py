@@ -111,9 +111,9 @@ async def test_from_a_probe_that_fails_to_an_approved_return(served: tuple[InPro
     ]
     fleet.daemons["recv"].lie = True
     await fleet.until(lambda: active(fleet) == "ott")
-    assert ("", FAILOVER) in fleet.alarms()
+    assert (FAILOVER, "ch1/edge") in fleet.alarms()
     fleet.daemons["recv"].lie = False
-    await fleet.until(lambda: ("", WAITS) in fleet.alarms())
+    await fleet.until(lambda: (WAITS, "ch1/edge") in fleet.alarms())
     request = pb.ApproveFailbackRequest(channel="ch1", site=SITE)
     await fleet.until(lambda: verdict(fleet, "path") == "up")
     answer = await ask(fleet, "ApproveFailback", request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, replace
 
@@ -266,8 +267,7 @@ def test_flapping_input_never_breaks_the_laws(
                 assert before.bad_since is not None or given_rules.detect_s == 0
             switched.append(now)
             approved = set()
-    pairs = zip(switched, switched[1:], strict=False)
-    assert all(later - sooner >= given_rules.hold_down_s for sooner, later in pairs)
+    assert all(later - sooner >= given_rules.hold_down_s for sooner, later in itertools.pairwise(switched))
     for moment in switched:
         assert sum(moment - HOUR_S < other <= moment for other in switched) <= given_rules.max_per_hour
 
