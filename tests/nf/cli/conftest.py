@@ -19,7 +19,16 @@ from nf.cli.main import main
 from nf.cli.profile import given, save_profile
 from nf.clock import RealClock
 from nf.control.errors import to_status
-from nf.control.v1 import admin_pb2, admin_pb2_grpc, noc_pb2, noc_pb2_grpc, upgrade_pb2, upgrade_pb2_grpc
+from nf.control.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    noc_pb2,
+    noc_pb2_grpc,
+    paths_pb2,
+    paths_pb2_grpc,
+    upgrade_pb2,
+    upgrade_pb2_grpc,
+)
 from nf.errors import NfError
 from nf.trust.authority import Authority
 from nf.trust.identity import Identity, key_pem, new_key
@@ -97,6 +106,8 @@ def _serving(authority: Authority) -> Iterator[FakeNoc]:
     upgrades = upgrade_pb2.DESCRIPTOR.services_by_name["Upgrades"]
     servicer = _servicer(noc, upgrades, upgrade_pb2_grpc.UpgradesServicer)
     upgrade_pb2_grpc.add_UpgradesServicer_to_server(servicer, server)
+    paths = _servicer(noc, paths_pb2.DESCRIPTOR.services_by_name["Paths"], paths_pb2_grpc.PathsServicer)
+    paths_pb2_grpc.add_PathsServicer_to_server(paths, server)
     credentials = grpc.ssl_server_credentials(
         [(identity.key_pem, identity.certificate_pem)], identity.ca_pem, require_client_auth=True
     )
