@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from lab.scenarios import bootstrap, cdn, images, mobile, multicast, operations, satellite, snapshot
+from lab.scenarios import bootstrap, cdn, fallback, images, mobile, multicast, operations, satellite, snapshot
 from lab.scenarios.console import Answer, Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
 
@@ -223,7 +223,7 @@ def chapter_rollback(console: Console, verdicts: Verdicts, before: dict[str, dic
 
 
 def chapter_red(console: Console, verdicts: Verdicts) -> None:
-    verdicts.chapter("15. What is broken by hand shows red, and green again when mended")
+    verdicts.chapter("16. What is broken by hand shows red, and green again when mended")
     for end in ("pop1:eth1", "pop1:eth2"):
         console.fault("silence", end)
     seconds = console.wait("ch1 red at r1", lambda: receivers(console, "ch1")["r1"]["verdict"] != "up", 15.0)
@@ -243,7 +243,7 @@ def chapter_red(console: Console, verdicts: Verdicts) -> None:
 
 def chapter_steady(console: Console, verdicts: Verdicts, since: float) -> None:
     """r2 and r3 are behind pop2, whose links were never touched: they must have lost nothing since the first commit."""
-    verdicts.chapter("16. Meanwhile, at the receivers that nobody disturbed")
+    verdicts.chapter("17. Meanwhile, at the receivers that nobody disturbed")
     rest = SETTLED_S - (time.monotonic() - since)
     if rest > 0:
         time.sleep(rest)
@@ -298,23 +298,25 @@ def run(console: Console, verdicts: Verdicts) -> None:
     satellite.chapter_rain(console, verdicts)
     verdicts.chapter("12. Rain at one receive site")
     satellite.chapter_one_site(console, verdicts)
-    verdicts.chapter("13. Content that has to go leaves every cache")
+    verdicts.chapter("13. The satellite is lost at a PoP: the CDN path takes over on the same groups, and gives back")
+    fallback.chapter_cut(console, verdicts)
+    verdicts.chapter("14. Content that has to go leaves every cache")
     operations.chapter_purge(console, verdicts)
-    verdicts.chapter("14. The NOC is destroyed, and comes back from its continuous copy")
+    verdicts.chapter("15. The NOC is destroyed, and comes back from its continuous copy")
     operations.chapter_noc_lost(console, verdicts, CHANNELS)
     chapter_red(console, verdicts)
     chapter_steady(console, verdicts, since)
-    verdicts.chapter("17. The cache that serves the UE dies")
+    verdicts.chapter("18. The cache that serves the UE dies")
     mobile.chapter_cache_dies(console, verdicts)
     console.wait("every receiver up again", lambda: all_up_now(console), 60.0)
-    verdicts.chapter("18. A channel is protected: two trees without a common router")
+    verdicts.chapter("19. A channel is protected: two trees without a common router")
     multicast.chapter_protected(console, verdicts)
     matrix(console, verdicts)
-    verdicts.chapter("19. A core dies")
+    verdicts.chapter("20. A core dies")
     multicast.chapter_core_dies(console, verdicts)
-    verdicts.chapter("20. A link loses packets in one direction, and is named")
+    verdicts.chapter("21. A link loses packets in one direction, and is named")
     multicast.chapter_loss_found(console, verdicts)
-    verdicts.chapter("21. An update bundle in small: signed, judged, refused")
+    verdicts.chapter("22. An update bundle in small: signed, judged, refused")
     images.chapter_bundle(console, verdicts)
 
 
@@ -338,7 +340,7 @@ def main() -> int:
     else:
         console.host("lab", "down", LAB)
         left = console.host("lab", "status", "--json")
-        verdicts.chapter("22. Everything taken down")
+        verdicts.chapter("23. Everything taken down")
         verdicts.add(
             "nf lab down",
             "no lab left" if LAB not in left.stdout else "SOMETHING LEFT",
