@@ -36,7 +36,8 @@ def make_streams(directory: Path, seconds: int = 20) -> tuple[Path, Path]:
         ([*programs, "-muxrate", "1500k"], many),
         (["-map", "0:v", "-map", "1:a", "-mpegts_start_pid", "0x321", "-mpegts_service_id", "5"], single),
     ):
-        command = ["ffmpeg", "-v", "error", *picture, "-t", str(seconds), *coding, *arguments, "-f", "mpegts", str(target)]
+        made = ["-t", str(seconds), *coding, *arguments, "-f", "mpegts", str(target)]
+        command = ["ffmpeg", "-v", "error", *picture, *made]
         subprocess.run(command, check=True, timeout=120)
     return many, single
 

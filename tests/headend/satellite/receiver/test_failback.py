@@ -24,7 +24,6 @@ from tests.headend.satellite.receiver.samples import carrier, status
 @asynccontextmanager
 async def feed(place: Path, *, taken: str, age_ms: float | None = 5.0) -> AsyncIterator[socket.socket]:
     """Answers as a feed does; what it is told arrives at the socket."""
-    place.mkdir(parents=True)
     text = json.dumps(asdict(status(9, taken=taken, age_ms=age_ms))).encode() + b"\n"
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,13 +42,15 @@ async def feed(place: Path, *, taken: str, age_ms: float | None = 5.0) -> AsyncI
 def places(tmp_path: Path) -> Places:
     found = Places.of(tmp_path / "run", tmp_path / "state")
     found.write("c1", text_of(carrier()))
+    found.directory("c1").mkdir(parents=True)
     return found
 
 
 async def run(places: Places, **arguments: str) -> JsonObject:
     clock = RealClock()
     given: JsonObject = dict(arguments)
-    return await FailbackOperation(places).run(given, Checkpoint({}, lambda _: None), Context(clock, clock.monotonic() + 10))
+    context = Context(clock, clock.monotonic() + 10)
+    return await FailbackOperation(places).run(given, Checkpoint({}, lambda _: None), context)
 
 
 async def test_the_feed_is_told(places: Places) -> None:
