@@ -16,6 +16,7 @@ from headend.satellite.documents import (
     ReceiverSection,
     SatelliteOutput,
     SatellitePath,
+    SwitchRules,
     UplinkCarrier,
     UplinkSection,
     UplinkService,
@@ -23,7 +24,9 @@ from headend.satellite.documents import (
 from headend.satellite.names import RECEIVER, UPLINK
 from nf.contracts.adopter import Adopted, AdoptedPath, Observed
 from nf.documents.fleet import Fleet
+from nf.documents.lineup import Failover
 from nf.documents.model import DocumentModel
+from nf.documents.quantities import format_duration
 
 S = TypeVar("S", bound=DocumentModel)
 _ALTERED = "altered"
@@ -78,14 +81,14 @@ def _path(carrier: UplinkCarrier, service: UplinkService, taken: _Taken, problem
     """None when something stands against it: then that is a problem."""
     name = f"{service.channel}/{service.path}"
     sites = taken.get((carrier.carrier.id, service.channel, service.path), {})
-    given = {(one.group, one.port, one.fallback) for one in sites.values()}
+    given = {(one.group, one.port, one.fallback, one.failover) for one in sites.values()}
     if not sites:
         problems.append(f"{name} is sent on carrier {carrier.carrier.id}, and no PoP that was seen receives it")
         return None
     if len(given) > 1:
         problems.append(f"{name} is given out in several ways ({', '.join(sorted(sites))}); a path has one")
         return None
-    ((group, port, fallback),) = given
+    ((group, port, fallback, rules),) = given
     try:
         path = SatellitePath(
             id=service.path,
@@ -104,4 +107,17 @@ def _path(carrier: UplinkCarrier, service: UplinkService, taken: _Taken, problem
     except ValidationError as error:
         problems.append(f"{name}: {error.errors()[0]['msg']}")
         return None
-    return AdoptedPath(service.channel, path)
+    return AdoptedPath(service.channel, path, failover=_failover(rules))
+
+
+def _failover(rules: SwitchRules | None) -> Failover | None:
+    if rules is None:
+        return None
+    return Failover.model_validate(
+        {
+            "detect": format_duration(rules.detect_ms),
+            "hold_down": format_duration(rules.hold_down_ms),
+            "max_per_hour": rules.max_per_hour,
+            "failback": {"after": format_duration(rules.failback_after_ms), "approve": rules.failback_approve},
+        }
+    )

@@ -25,7 +25,7 @@ from headend.satellite.modcod import by_name
 from headend.satellite.names import MUX_PORT_BASE, STANDBY_PORT_OFFSET
 from headend.satellite.quantities import Frequency, SymbolRate
 from headend.satellite.threshold import Losses
-from nf.documents.lineup import DeliveryPath, LineUp
+from nf.documents.lineup import DeliveryPath, LineUp, Taking
 from nf.documents.model import Address, DocumentModel, Name, Port, RuleError, Whole
 from nf.documents.quantities import BitRate, DurationMs
 from nf.documents.registry import Extension
@@ -223,7 +223,8 @@ class SatellitePath(DeliveryPath):
     priority    who leaves first when the MODCOD carries less: 9 before 1
     input       UDP port of the carrier's encoder at which the contribution arrives
     pmt_pid     the service has this PID and the 15 after it; 16 x service_id when not given
-    fallback    the path that a PoP takes while its reception is bad, of the same channel
+    fallback    the path that a PoP takes while its reception is bad, of the same channel: multicast, or one that the
+                PoP can have handed over, such as the CDN's
     """
 
     type: Literal["dvb-s2x"]
@@ -245,6 +246,9 @@ class SatellitePath(DeliveryPath):
         if self.pmt_pid is None and not 32 <= 16 * self.service_id <= 8175:
             raise RuleError("the service id gives no PID of its own", "write pmt_pid, 32 to 8175")
         return self
+
+    def takes(self) -> Taking | None:
+        return None if self.fallback is None else Taking(self.fallback, self.sites)
 
     @property
     def first_pid(self) -> int:
@@ -346,9 +350,20 @@ class UplinkSection(DocumentModel):
     carriers: tuple[UplinkCarrier, ...] = ()
 
 
+class SwitchRules(DocumentModel):
+    """When a PoP leaves a service for its fallback by itself, and when it returns (the line-up's `failover`)."""
+
+    detect_ms: Whole
+    hold_down_ms: Whole
+    max_per_hour: Whole
+    failback_after_ms: Whole
+    failback_approve: Literal["operator", "auto"]
+
+
 class ReceivedService(DocumentModel):
-    """`outputs`: the PoP's addresses on its receivers' LANs. `fallback`: the path with the same programme as (S, G);
-    `fallback_encapsulation`: what its datagrams hold, TS packets or those behind an RTP header (RFC 2250)."""
+    """`outputs`: the PoP's addresses on its receivers' LANs. `fallback`: the path with the same programme, as (S, G),
+    or handed over at an own address (`fallback_address`) of the PoP; `fallback_encapsulation`: what the datagrams of
+    (S, G) hold, TS packets or those behind an RTP header (RFC 2250)."""
 
     channel: Name
     path: Name
@@ -357,10 +372,12 @@ class ReceivedService(DocumentModel):
     port: Port
     outputs: tuple[Address, ...]
     fallback: Name | None = None
+    fallback_address: Address | None = None
     fallback_source: Address | None = None
     fallback_group: SsmGroup | None = None
     fallback_port: Port | None = None
     fallback_encapsulation: Encapsulation | None = None
+    failover: SwitchRules | None = None
 
 
 class ReceivedCarrier(DocumentModel):

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 from headend.devices.documents import SnmpDevice, SnmpEquipment
 from headend.multicast.documents import SsmPath, SsmProbeArguments
@@ -21,6 +22,7 @@ from headend.satellite.documents import (
     RungService,
     SatelliteEquipment,
     SatellitePath,
+    SwitchRules,
     UplinkCarrier,
     UplinkReceiver,
     UplinkRung,
@@ -33,11 +35,13 @@ from headend.satellite.names import MUX_PORT_BASE, OPERATIONS, RECEIVER, UPLINK
 from nf.contracts.planner import Contribution, FleetOperation, Hop, LinkLoad
 from nf.documents.appliance import ProbeTarget
 from nf.documents.fleet import Fleet, Role
+from nf.documents.handovers import Handover, handovers
 from nf.documents.lineup import Channel, LineUp
 from nf.documents.model import DocumentModel
 from nf.documents.quantities import format_bitrate
 from nf.documents.rules import unique, unknown
 from nf.errors import Problem
+from nf.policy.local import FAILBACK, failback_object
 
 PIDS_PER_SERVICE = 16
 _KEY = "spec.equipment.satellite.carriers"
@@ -64,7 +68,9 @@ class SatellitePlanner:
         found = [*carriers.problems(satellite, devices, fleet), *_shared_problems(ways)]
         translations = {transponder.id: transponder.translation_hz for transponder in satellite.transponders}
         plan = _Plan(
+            lineup,
             first_feeds(lineup, fleet),
+            {(one.channel, one.taker, one.appliance): one for one in handovers(lineup, fleet)},
             fleet,
             Topology(fleet),
             devices,
@@ -135,7 +141,9 @@ def _shared_problems(ways: Sequence[_Way]) -> Iterator[Problem]:
 
 @dataclass(slots=True)
 class _Plan:
+    lineup: LineUp
     feeds: Mapping[tuple[str, str], FirstFeed]
+    handed: Mapping[tuple[str, str, str], Handover]
     fleet: Fleet
     topology: Topology
     devices: dict[str, SnmpDevice]
@@ -164,16 +172,19 @@ class _Plan:
             elif site not in served:
                 remedy = f"add one to the carrier in the fleet, or choose among: {', '.join(sorted(served)) or 'none'}"
                 self._refuse(way, Problem(f"the site has no receiver of {carrier.id}", remedy, key=key, value=site))
+        if way.path.fallback is None:
+            return
         others = {path.id: path for path in way.channel.delivery if path.id != way.path.id}
-        if way.path.fallback is not None and not isinstance(others.get(way.path.fallback), SsmPath):
-            remedy = "name a path of type ssm of the same channel, or remove the key"
-            key, value = f"{way.key}.fallback", way.path.fallback
-            self._refuse(way, Problem("a PoP cannot fall back to that path", remedy, key=key, value=value))
-        elif isinstance(other := others.get(way.path.fallback or ""), SsmPath):
+        other = others.get(way.path.fallback)
+        if isinstance(other, SsmPath):
             for site in sorted(set(way.path.sites) - set(other.sites)):
                 remedy = f"add {site} to the sites of {other.id}, or remove the key"
                 key, value = f"{way.key}.fallback", other.id
                 self._refuse(way, Problem(f"{other.id} does not come to {site}", remedy, key=key, value=value))
+        elif other is None or not other.can_be_handed_over:
+            remedy = "name a path of type ssm or cdn of the same channel, or remove the key"
+            key, value = f"{way.key}.fallback", way.path.fallback
+            self._refuse(way, Problem("a PoP cannot fall back to that path", remedy, key=key, value=value))
 
     def _refuse(self, way: _Way, problem: Problem) -> None:
         self.problems.append(problem)
@@ -287,7 +298,7 @@ class _Plan:
                 input_port=receiver.output_port,
                 transport_stream_id=carrier.transport_stream_id,
                 margins=carrier.margins,
-                services=tuple(self._received_service(way, lans) for way in ways),
+                services=tuple(self._received_service(way, lans, pop.id) for way in ways),
                 requires=(uplink_fact(carrier.id),),
             )
         )
@@ -297,9 +308,7 @@ class _Plan:
                 self.loads.append(LinkLoad(face.link, pop.id, way.path.rate_bps, way.channel.id, way.path.id))
             self._prove(way, pop.id, receiver.site)
 
-    def _received_service(self, way: _Way, lans: list[Face]) -> ReceivedService:
-        fallback = next((path for path in way.channel.delivery if path.id == way.path.fallback), None)
-        feed = self.feeds.get((way.channel.id, fallback.id)) if isinstance(fallback, SsmPath) else None
+    def _received_service(self, way: _Way, lans: list[Face], pop: str) -> ReceivedService:
         return ReceivedService(
             channel=way.channel.id,
             path=way.path.id,
@@ -307,12 +316,34 @@ class _Plan:
             group=way.path.output.group,
             port=way.path.output.port,
             outputs=tuple(sorted(face.address.ip for face in lans)),
-            fallback=fallback.id if fallback is not None and feed is not None else None,
-            fallback_source=feed.source if feed is not None else None,
-            fallback_group=feed.group if feed is not None else None,
-            fallback_port=feed.port if feed is not None else None,
-            fallback_encapsulation=feed.encapsulation if feed is not None else None,
+            **self._fallback(way, pop),
         )
+
+    def _fallback(self, way: _Way, pop: str) -> dict[str, Any]:
+        """The keys of a received service that are about its fallback."""
+        name = way.path.fallback
+        feed = self.feeds.get((way.channel.id, name or ""))
+        handed = self.handed.get((way.channel.id, way.path.id, pop))
+        if feed is not None:
+            found: dict[str, Any] = {
+                "fallback_source": feed.source,
+                "fallback_group": feed.group,
+                "fallback_port": feed.port,
+                "fallback_encapsulation": feed.encapsulation,
+            }
+        elif handed is not None:
+            found = {"fallback_address": handed.address, "fallback_port": handed.port}
+        else:
+            return {}
+        policy = self.lineup.failover(way.channel)
+        rules = SwitchRules(
+            detect_ms=policy.detect_ms,
+            hold_down_ms=policy.hold_down_ms,
+            max_per_hour=policy.max_per_hour,
+            failback_after_ms=policy.failback.after_ms,
+            failback_approve=policy.failback.approve,
+        )
+        return {"fallback": name, "failover": rules, **found}
 
     def _prove(self, way: _Way, pop: str, site: str) -> None:
         for receiver in self.fleet.spec.appliances:
@@ -360,13 +391,27 @@ class _Plan:
             hops=tuple(self.hops),
             problems=tuple(dict.fromkeys(self.problems)),
             warnings=tuple(warnings),
-            operations=tuple(
-                FleetOperation(name, entry.carrier.id, (((appliance, UPLINK),),))
-                for appliance, found in sorted(self.uplinks.items())
-                for entry in found
-                for name in OPERATIONS
-            ),
+            operations=(*self._chain_operations(), *self._failbacks()),
         )
+
+    def _chain_operations(self) -> Iterator[FleetOperation]:
+        for appliance, found in sorted(self.uplinks.items()):
+            for entry in found:
+                for name in OPERATIONS:
+                    yield FleetOperation(name, entry.carrier.id, (((appliance, UPLINK),),))
+
+    def _failbacks(self) -> Iterator[FleetOperation]:
+        """An operator's word for the way back, one for each channel and site; two carriers of a site share it."""
+        sites = {appliance.id: appliance.site for appliance in self.fleet.spec.appliances}
+        asked = {
+            (service.channel, appliance)
+            for appliance, taken in self.received.items()
+            for entry in taken
+            for service in entry.services
+            if service.fallback is not None
+        }
+        for channel, appliance in sorted(asked):
+            yield FleetOperation(FAILBACK, failback_object(channel, sites[appliance]), (((appliance, RECEIVER),),))
 
 
 def _rung(rung: Rung, ways: dict[str, _Way]) -> UplinkRung:

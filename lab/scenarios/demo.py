@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from lab.scenarios import anchored, bootstrap, cdn, images, mobile, multicast, operations, satellite, snapshot
+from lab.scenarios import anchored, bootstrap, cdn, fallback, images, mobile, multicast, operations, satellite, snapshot
 from lab.scenarios.console import Answer, Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
 
@@ -92,7 +92,7 @@ def why(answer: Answer) -> str:
 
 
 def chapter_up(console: Console, verdicts: Verdicts) -> None:
-    verdicts.chapter("1. A network of ten appliances and a 5G core, a NOC, three receivers and two UEs")
+    verdicts.chapter("A network of ten appliances and a 5G core, a NOC, three receivers and two UEs")
     limits = {
         "lab": ("the lab is up", 15.0),
         "noc": ("the NOC answers", 20.0),
@@ -107,13 +107,13 @@ def chapter_up(console: Console, verdicts: Verdicts) -> None:
 
 
 def chapter_commit(console: Console, verdicts: Verdicts) -> None:
-    verdicts.chapter("2. One line-up document, committed to every box at once")
+    verdicts.chapter("One line-up document, committed to every box at once")
     answer, seconds = commit(console, LINEUP, "--comment", "two channels by multicast, CDN, satellite and mobile")
     verdicts.add("commit", f"exit {answer.code} in {seconds:.1f} s", "confirmed (exit 0)", good=answer.code == 0)
     if answer.code != 0:
         raise ScenarioError(answer.text())
     satellite.chapter_on_the_air(console, verdicts)
-    verdicts.chapter("3. Each path, proved at the receiver")
+    verdicts.chapter("Each path, proved at the receiver")
     console.wait("a first sample from every receiver", lambda: all_up(console), 20.0)
     verdicts.add(
         "delivery matrix",
@@ -143,7 +143,7 @@ def break_nft(console: Console, node: str) -> None:
 
 
 def chapter_refused(console: Console, verdicts: Verdicts) -> None:
-    verdicts.chapter("5. A line-up that does not fit a link is refused whole")
+    verdicts.chapter("A line-up that does not fit a link is refused whole")
     before = bootstrap.appliances(console)
     answer, _ = commit(console, LINEUP_OVERLOAD)
     unchanged = confirmed(before) == confirmed(bootstrap.appliances(console))
@@ -169,7 +169,7 @@ def left_over(console: Console, before: snapshot.Snapshot) -> list[str]:
 
 
 def chapter_undone(console: Console, verdicts: Verdicts) -> None:
-    verdicts.chapter("6. A commit that fails on one appliance while it is applied is undone whole")
+    verdicts.chapter("A commit that fails on one appliance while it is applied is undone whole")
     before = snapshot.snapshot(console)
     break_nft(console, "pop2")
     answer, _ = commit(console, LINEUP_THREE, "--comment", "pop2 will fail")
@@ -186,7 +186,7 @@ def chapter_undone(console: Console, verdicts: Verdicts) -> None:
 
 def chapter_killed(console: Console, verdicts: Verdicts) -> dict[str, dict[str, Any]]:
     """Returns the snapshot from before this commit."""
-    verdicts.chapter("7. The agent of a PoP is killed mid-commit, and heals")
+    verdicts.chapter("The agent of a PoP is killed mid-commit, and heals")
     before = snapshot.snapshot(console)
     console.fault("killpoint", "pop1", "effect:apply")
     answer, seconds = commit(console, LINEUP_THREE, "--comment", "a third channel")
@@ -211,7 +211,7 @@ def agent_restarts(console: Console, appliance: str) -> int:
 
 
 def chapter_rollback(console: Console, verdicts: Verdicts, before: dict[str, dict[str, Any]]) -> None:
-    verdicts.chapter("8. Rollback: every box as it was before the commit")
+    verdicts.chapter("Rollback: every box as it was before the commit")
     answer = console.nf("lineup", "rollback", "--comment", "back to two channels")
     left = left_over(console, before)
     verdicts.add(
@@ -223,7 +223,7 @@ def chapter_rollback(console: Console, verdicts: Verdicts, before: dict[str, dic
 
 
 def chapter_red(console: Console, verdicts: Verdicts) -> None:
-    verdicts.chapter("15. What is broken by hand shows red, and green again when mended")
+    verdicts.chapter("What is broken by hand shows red, and green again when mended")
     for end in ("pop1:eth1", "pop1:eth2"):
         console.fault("silence", end)
     seconds = console.wait("ch1 red at r1", lambda: receivers(console, "ch1")["r1"]["verdict"] != "up", 15.0)
@@ -243,7 +243,7 @@ def chapter_red(console: Console, verdicts: Verdicts) -> None:
 
 def chapter_steady(console: Console, verdicts: Verdicts, since: float) -> None:
     """r2 and r3 are behind pop2, whose links were never touched: they must have lost nothing since the first commit."""
-    verdicts.chapter("16. Meanwhile, at the receivers that nobody disturbed")
+    verdicts.chapter("Meanwhile, at the receivers that nobody disturbed")
     rest = SETTLED_S - (time.monotonic() - since)
     if rest > 0:
         time.sleep(rest)
@@ -285,41 +285,41 @@ def run(console: Console, verdicts: Verdicts) -> None:
     chapter_up(console, verdicts)
     chapter_commit(console, verdicts)
     since = time.monotonic()
-    verdicts.chapter("4. A UE behind the UPF of pop1: the CDN from the PoP's own cache, all else by the default N6")
+    verdicts.chapter("A UE behind the UPF of pop1: the CDN from the PoP's own cache, all else by the default N6")
     mobile.chapter_steered(console, verdicts)
     chapter_refused(console, verdicts)
     chapter_undone(console, verdicts)
     before = chapter_killed(console, verdicts)
     chapter_rollback(console, verdicts, before)
-    verdicts.chapter("9. A third channel by CDN comes, goes, and leaves nothing behind")
+    verdicts.chapter("A third channel by CDN comes, goes, and leaves nothing behind")
     cdn.chapter_rollback(console, verdicts)
-    verdicts.chapter("10. More than the transponder carries is refused whole")
+    verdicts.chapter("More than the transponder carries is refused whole")
     satellite.chapter_refused(console, verdicts)
-    verdicts.chapter("11. Rain over the uplink: power, then the MODCOD, then all comes back")
+    verdicts.chapter("Rain over the uplink: power, then the MODCOD, then all comes back")
     satellite.chapter_rain(console, verdicts)
-    verdicts.chapter("12. Rain at one receive site")
+    verdicts.chapter("Rain at one receive site")
     satellite.chapter_one_site(console, verdicts)
-    verdicts.chapter("13. Content that has to go leaves every cache")
+    verdicts.chapter("The satellite is lost at a PoP: the CDN path takes over on the same groups, and gives back")
+    fallback.chapter_cut(console, verdicts)
+    verdicts.chapter("Content that has to go leaves every cache")
     operations.chapter_purge(console, verdicts)
-    verdicts.chapter("14. The NOC is destroyed, and comes back from its continuous copy")
+    verdicts.chapter("The NOC is destroyed, and comes back from its continuous copy")
     operations.chapter_noc_lost(console, verdicts, CHANNELS)
     chapter_red(console, verdicts)
     chapter_steady(console, verdicts, since)
-    verdicts.chapter("17. The cache that serves the UE dies")
+    verdicts.chapter("The cache that serves the UE dies")
     mobile.chapter_cache_dies(console, verdicts)
-    verdicts.chapter(
-        "18. A UE whose session is in the core: a classifier sends what is for the CDN to the cache of pop1"
-    )
+    verdicts.chapter("A UE whose session is in the core: a classifier sends what is for the CDN to the cache of pop1")
     anchored.chapter_classified(console, verdicts)
     console.wait("every receiver up again", lambda: all_up_now(console), 60.0)
-    verdicts.chapter("19. A channel is protected: two trees without a common router")
+    verdicts.chapter("A channel is protected: two trees without a common router")
     multicast.chapter_protected(console, verdicts)
     matrix(console, verdicts)
-    verdicts.chapter("20. A core dies")
+    verdicts.chapter("A core dies")
     multicast.chapter_core_dies(console, verdicts)
-    verdicts.chapter("21. A link loses packets in one direction, and is named")
+    verdicts.chapter("A link loses packets in one direction, and is named")
     multicast.chapter_loss_found(console, verdicts)
-    verdicts.chapter("22. An update bundle in small: signed, judged, refused")
+    verdicts.chapter("An update bundle in small: signed, judged, refused")
     images.chapter_bundle(console, verdicts)
 
 
@@ -343,7 +343,7 @@ def main() -> int:
     else:
         console.host("lab", "down", LAB)
         left = console.host("lab", "status", "--json")
-        verdicts.chapter("23. Everything taken down")
+        verdicts.chapter("Everything taken down")
         verdicts.add(
             "nf lab down",
             "no lab left" if LAB not in left.stdout else "SOMETHING LEFT",

@@ -181,7 +181,7 @@ def chapter_one_site(console: Console, verdicts: Verdicts) -> None:
     verdicts.add(
         "rain at pop1 only",
         f"next path after {took:.1f} s, ffprobe: {codecs or 'nothing'}, carrier {'as it was' if same else 'CHANGED'}",
-        "pop1 on iptv, pop2 on satellite, carrier as it was",
+        "pop1 on its fallback, pop2 on satellite, carrier as it was",
         good=other and same and codecs == "aac h264",
     )
     console.fault("fade", "--site", "pop1", "--db", "0", "--slope", "4")

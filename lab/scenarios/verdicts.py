@@ -26,9 +26,11 @@ class Verdicts:
     path: Path
     rows: list[Verdict] = field(default_factory=list)
     _mark: float = field(default_factory=time.monotonic)
+    _chapters: int = 0
 
     def chapter(self, title: str) -> None:
-        self.terminal.print(f"\n[bold]{title}[/bold]")
+        self._chapters += 1
+        self.terminal.print(f"\n[bold]{self._chapters}. {title}[/bold]")
 
     def note(self, text: str) -> None:
         self.terminal.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)

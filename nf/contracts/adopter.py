@@ -9,7 +9,7 @@ from typing import Protocol
 
 from nf.contracts.json import JsonObject
 from nf.documents.fleet import Fleet, Interface, Link, Placement
-from nf.documents.lineup import DeliveryPath, Source
+from nf.documents.lineup import DeliveryPath, Failover, Source
 from nf.documents.model import DocumentModel
 
 GROUP = "nf.adopters"
@@ -35,6 +35,7 @@ class AdoptedPath:
     `doubts`: fields of the path (`sites`) or of the source (`source.bitrate`) that could not be observed for certain.
     `other_source`: one more contribution, whose id stands in a field `source` inside the path.
     `unseen`: fields of the path that nothing on a box shows; what was written of them before is kept.
+    `failover`: the channel's policy, as far as a box that acts alone by it shows; the rest is kept as it was written.
     """
 
     channel: str
@@ -44,6 +45,7 @@ class AdoptedPath:
     names_source: bool = False
     other_source: Source | None = None
     unseen: tuple[str, ...] = ()
+    failover: Failover | None = None
 
 
 @dataclass(frozen=True, slots=True)

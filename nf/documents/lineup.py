@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -32,18 +33,33 @@ class Source(DocumentModel):
     bitrate_bps: BitRate = Field(alias="bitrate")
 
 
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """The PoPs of `sites` take `path` of the same channel while the path that says so is of no use to them."""
+
+    path: str
+    sites: tuple[str, ...]
+
+
 class DeliveryPath(DocumentModel):
     """What every delivery path has. Domains derive from it and fix `type` with a Literal.
 
     `scrambled`: what is delivered is (conditional access, DRM); a clear path does not stand in for such a one unless
-    `failover.allow_clear` says so.
+    `failover.allow_clear` says so. `can_be_handed_over`: an appliance can have it as a transport stream of its own
+    (`nf.documents.handovers`).
     """
+
+    can_be_handed_over: ClassVar[bool] = False
 
     id: Name
     type: str
     priority: Annotated[Whole, Field(ge=1, le=9)] = 1
     rate_bps: BitRate = Field(alias="rate")
     scrambled: bool = False
+
+    def takes(self) -> Taking | None:
+        """What a PoP takes in its place."""
+        return None
 
 
 class Failback(DocumentModel):

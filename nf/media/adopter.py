@@ -34,6 +34,7 @@ from nf.media.documents import (
 from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD
 
 INGEST: Final = "ingest"
+INTAKE: Final = "stream-intake"
 _NOT_IN_SECTIONS: Final = frozenset({"altered", "unit", "live", "others", "unreachable"})
 """What drivers add to an observed section to say that it is not as it should be."""
 
@@ -49,7 +50,7 @@ class MediaAdopter:
 
     @property
     def sections(self) -> frozenset[str]:
-        return frozenset({ORIGIN, PACKAGER, SHIELD, EDGE})
+        return frozenset({ORIGIN, PACKAGER, SHIELD, EDGE, INTAKE})
 
     def adopt(self, observed: Observed, known: Fleet) -> Adopted:
         seen = _Seen(observed)

@@ -7,7 +7,7 @@ as `/BUCKET/CHANNEL/NAME`, the edges as `http://HOST/CHANNEL/NAME`.
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
@@ -110,6 +110,8 @@ class CdnPath(DeliveryPath):
     rate      total bit rate of all renditions
     segment   duration of a media segment; window: how much of the programme a manifest lists
     """
+
+    can_be_handed_over: ClassVar[bool] = True
 
     type: Literal["cdn"]
     host: HostName
@@ -225,6 +227,35 @@ class EdgeSection(DocumentModel):
         return self
 
 
+class IntakeOutput(DocumentModel):
+    """Where the stream is handed over on this appliance: UDP to `address`:`port`, for the path `taker`."""
+
+    taker: Name
+    address: Address
+    port: Port
+
+
+class IntakeChannel(DocumentModel):
+    """A channel that is followed at an edge and sent on as one steady transport stream.
+
+    url    of the multivariant playlist, with the edge's address; `host` goes into the Host header
+    """
+
+    channel: Name
+    path: Name
+    url: str
+    host: HostName
+    segment_ms: Milliseconds = Field(alias="segment")
+    outputs: Annotated[tuple[IntakeOutput, ...], Field(min_length=1)]
+    requires: tuple[str, ...] = ()
+
+
+class IntakeSection(DocumentModel):
+    """Section `stream-intake`: what an appliance has of the CDN as transport streams, for its own other functions."""
+
+    channels: tuple[IntakeChannel, ...] = ()
+
+
 class HlsProbeArguments(DocumentModel):
     """Arguments of a probe target of kind `hls`.
 
@@ -245,5 +276,6 @@ EXTENSION = Extension(
         "packager": PackagerSection,
         "cdn-shield": ShieldSection,
         "cdn-edge": EdgeSection,
+        "stream-intake": IntakeSection,
     },
 )

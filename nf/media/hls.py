@@ -62,7 +62,14 @@ class MultivariantPlaylist:
     @property
     def media_uris(self) -> tuple[str, ...]:
         """Playlists that a player with the least bandwidth reads: one variant, and its audio when that is apart."""
-        chosen = min(self.variants, key=lambda variant: variant.bandwidth_bps)
+        return self._uris(min(self.variants, key=lambda variant: variant.bandwidth_bps))
+
+    @property
+    def best_uris(self) -> tuple[str, ...]:
+        """The same with all the bandwidth that the variants ask for."""
+        return self._uris(max(self.variants, key=lambda variant: variant.bandwidth_bps))
+
+    def _uris(self, chosen: Variant) -> tuple[str, ...]:
         audio = self.audio.get(chosen.audio_group)
         return (chosen.uri,) if audio is None or audio == chosen.uri else (chosen.uri, audio)
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 from nf.contracts.planner import Contribution, FleetOperation, Hop, LinkLoad
 from nf.documents.appliance import ProbeTarget
 from nf.documents.fleet import Fleet, Role
+from nf.documents.handovers import Handover, handovers
 from nf.documents.lineup import Channel, LineUp, Source
 from nf.documents.model import DocumentModel
 from nf.documents.rules import unique, unknown
@@ -25,6 +26,9 @@ from nf.media.documents import (
     EdgeChannel,
     EdgeSection,
     HlsProbeArguments,
+    IntakeChannel,
+    IntakeOutput,
+    IntakeSection,
     OriginSection,
     PackagerChannel,
     PackagerSection,
@@ -36,7 +40,7 @@ from nf.media.network import Direction, Network
 from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD, Caches, find_caches
 from nf.media.purge import PURGE
 
-E = TypeVar("E", Bucket, PackagerChannel, ShieldChannel, EdgeChannel)
+E = TypeVar("E", Bucket, PackagerChannel, ShieldChannel, EdgeChannel, IntakeChannel)
 
 PROBE_BUDGET = "30s"
 """From the first packet of a contribution to a manifest that stands at the edge: several segments at least."""
@@ -72,7 +76,11 @@ class MediaPlanner:
     def plan(self, lineup: LineUp, fleet: Fleet) -> Contribution:
         network = Network(fleet)
         caches = find_caches(fleet, network)
-        plan = _Plan(fleet, network, caches, {site.id for site in fleet.spec.sites}, list(caches.problems))
+        takers: dict[tuple[str, str], list[Handover]] = defaultdict(list)
+        for handover in handovers(lineup, fleet):
+            takers[handover.channel, handover.giver].append(handover)
+        sites = {site.id for site in fleet.spec.sites}
+        plan = _Plan(fleet, network, caches, sites, takers, list(caches.problems))
         ways = list(_ways(lineup))
         plan.problems += _shared_problems(lineup, ways)
         for way in ways:
@@ -144,11 +152,13 @@ class _Plan:
     network: Network
     caches: Caches
     sites: set[str]
+    takers: Mapping[tuple[str, str], list[Handover]]
     problems: list[Problem]
     packaged: dict[str, list[PackagerChannel]] = field(default_factory=lambda: defaultdict(list))
     buckets: dict[tuple[str, str], list[Bucket]] = field(default_factory=lambda: defaultdict(list))
     shielded: dict[str, list[ShieldChannel]] = field(default_factory=lambda: defaultdict(list))
     edged: dict[str, list[EdgeChannel]] = field(default_factory=lambda: defaultdict(list))
+    taken_in: dict[str, list[IntakeChannel]] = field(default_factory=lambda: defaultdict(list))
     probes: dict[str, list[ProbeTarget]] = field(default_factory=lambda: defaultdict(list))
     loads: list[LinkLoad] = field(default_factory=list)
     hops: list[Hop] = field(default_factory=list)
@@ -163,6 +173,7 @@ class _Plan:
         self._add_origin(way, way.source, packager)
         self._add_caches(way, edges)
         self._add_receivers(way, edges)
+        self._add_intakes(way, edges)
         for link, sender in loads:
             self.loads.append(LinkLoad(link, sender, way.path.rate_bps, way.channel.id, way.path.id))
 
@@ -177,6 +188,8 @@ class _Plan:
             sections[name]["cdn-shield"] = ShieldSection(
                 listen=shield.address, requires=shield.requires, channels=_ordered(self.shielded[name])
             )
+        for name, taken_in in self.taken_in.items():
+            sections[name]["stream-intake"] = IntakeSection(channels=_ordered(taken_in))
         if self.caches.parents:
             for name, edge in self.caches.edges.items():
                 sections[name]["cdn-edge"] = EdgeSection(
@@ -382,6 +395,46 @@ class _Plan:
             )
             self.probes[receiver.id].append(target)
             self._hop(way, 4, receiver.id, "receiver")
+
+    def _add_intakes(self, way: _Way, edges: tuple[str, ...]) -> None:
+        """Where another path of the channel takes this one as its fallback: the PoP follows it at its own edge, or at
+        the nearest, and hands it over."""
+        by_appliance: dict[str, list[Handover]] = defaultdict(list)
+        for taker in self.takers.get((way.channel.id, way.path.id), ()):
+            by_appliance[taker.appliance].append(taker)
+        for appliance, takers in sorted(by_appliance.items()):
+            found = self._nearest_edge(appliance, edges)
+            if found is None:
+                rule = f"{appliance} reaches no edge of {way.path.id}, which {takers[0].taker} falls back to"
+                self.problems.append(Problem(rule, "add the missing link to the fleet", key=f"{way.key}.sites"))
+                continue
+            edge, carried = found
+            for link, sender in sorted(carried):
+                self.loads.append(LinkLoad(link, sender, way.path.rate_bps, way.channel.id, way.path.id))
+            outputs = [IntakeOutput(taker=one.taker, address=one.address, port=one.port) for one in takers]
+            self.taken_in[appliance].append(
+                IntakeChannel(
+                    channel=way.channel.id,
+                    path=way.path.id,
+                    url=f"http://{self.caches.edges[edge].listen[0]}/{way.channel.id}/{HLS_MANIFEST}",
+                    host=way.path.host,
+                    segment_ms=way.path.segment_ms,
+                    outputs=tuple(sorted(outputs, key=lambda output: output.taker)),
+                    requires=(edge_fact(way.channel.id, way.path.id, edge),),
+                )
+            )
+            self._hop(way, 5, appliance, "intake")
+
+    def _nearest_edge(self, appliance: str, edges: tuple[str, ...]) -> tuple[str, frozenset[Direction]] | None:
+        """With the directions that carry what it serves; none at all from an edge of its own."""
+        if appliance in edges:
+            return appliance, frozenset()
+        ways = {edge: self.network.ways([edge], [appliance]) for edge in sorted(edges)}
+        reached = {edge: way for edge, way in ways.items() if way is not None}
+        if not reached:
+            return None
+        nearest = min(reached, key=lambda edge: (len(reached[edge]), edge))
+        return nearest, reached[nearest]
 
     def _hop(self, way: _Way, order: int, appliance: str, point: str) -> None:
         self.hops.append(Hop(way.channel.id, way.path.id, order, appliance, point))

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from nf.contracts.adopter import GROUP, Adopted, AdoptedPath, Adopter
 from nf.contracts.json import JsonObject
 from nf.documents.fleet import Appliance, Fleet, FleetSpec, Link, Placement
-from nf.documents.lineup import Channel, DeliveryPath, LineUp, LineUpSpec, Source
+from nf.documents.lineup import Channel, DeliveryPath, Failover, LineUp, LineUpSpec, Source
 from nf.documents.model import API_VERSION, DocumentModel, Metadata
 from nf.documents.writer import Place, write_document
 from nf.errors import NotFoundError, Problem, RefusedError
@@ -219,7 +219,7 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
             uid=known_channel.uid if known_channel else f"{uid}{name}",
             source=sources.of_channel(name, own, known_channel),
             delivery=delivery,
-            failover=known_channel.failover if known_channel else None,
+            failover=_failover(own, known, known_channel),
         )
         if known_channel is None:
             doubts += [(*place, field) for field in ("name", "lcn", "uid")]
@@ -239,6 +239,17 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
     spec = LineUpSpec(sources=tuple(ordered), channels=tuple(channels), policy=known.spec.policy)
     lineup = LineUp(api_version=API_VERSION, kind="LineUp", metadata=Metadata(name="adopted"), spec=spec)
     return lineup, [*front, *doubts]
+
+
+def _failover(own: Sequence[AdoptedPath], known: LineUp, before: Channel | None) -> Failover | None:
+    """As it was written, unless the boxes act by another one."""
+    written = before.failover if before is not None else None
+    seen = next((path.failover for path in own if path.failover is not None), None)
+    effective = written or known.spec.policy.failover
+    if seen is None:
+        return written
+    merged = seen.model_copy(update={"allow_clear": effective.allow_clear, "prefer": effective.prefer})
+    return written if merged == effective else merged
 
 
 def _preferred(path: DeliveryPath, known: DeliveryPath | None, unseen: Sequence[str]) -> DeliveryPath:

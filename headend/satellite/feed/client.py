@@ -23,7 +23,8 @@ class InputStatus:
 class ServiceStatus:
     """`packets`, `continuity_errors` and `age_ms`: of what is sent; errors are those of the input that was sent.
 
-    `input`: satellite or fallback; `switches`: between the two, since the feed began with this service.
+    `input`: satellite or fallback; `switches`: between the two, ever; `reason`: of the last one; `waiting`: whether the
+    way back waits for an operator.
     """
 
     channel: str
@@ -34,6 +35,8 @@ class ServiceStatus:
     continuity_errors: int
     age_ms: float | None
     switches: int
+    waiting: bool
+    reason: str
     send_errors: int
     last_send_error: str
     satellite: InputStatus

@@ -9,7 +9,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from headend.satellite.feed.policy import AS_BEFORE, rules_from
 from nf.errors import InputError
+from nf.policy.model import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,22 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True)
+class Handed:
+    """The same programme, sent to an own address of the machine."""
+
+    address: IPv4Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceConfig:
-    """One service: which it is in the multiplex, and where it goes, from each address of `outputs`."""
+    """One service: which it is in the multiplex, and where it goes, from each address of `outputs`.
+
+    `rules`: when it goes to its fallback, and when it returns.
+    """
 
     channel: str
     path: str
@@ -36,7 +52,8 @@ class ServiceConfig:
     group: IPv4Address
     port: int
     outputs: tuple[IPv4Address, ...]
-    fallback: Fallback | None = None
+    fallback: Fallback | Handed | None = None
+    rules: Rules = AS_BEFORE
 
     @property
     def key(self) -> str:
@@ -92,10 +109,13 @@ def _service(carrier: dict[str, Any], data: dict[str, Any]) -> ServiceConfig:
         int(data["port"]),
         tuple(IPv4Address(address) for address in data["outputs"]),
         _fallback(data),
+        rules_from(data["failover"]) if "failover" in data else AS_BEFORE,
     )
 
 
-def _fallback(data: dict[str, Any]) -> Fallback | None:
+def _fallback(data: dict[str, Any]) -> Fallback | Handed | None:
+    if data.get("fallback_address") is not None:
+        return Handed(IPv4Address(data["fallback_address"]), int(data["fallback_port"]))
     source, group, port = (data.get(f"fallback_{name}") for name in ("source", "group", "port"))
     if source is None or group is None or port is None:
         return None

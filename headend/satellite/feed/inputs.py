@@ -12,7 +12,7 @@ from headend.multicast.outputs import error_text
 from headend.multicast.receive import IP_MULTICAST_ALL, drain, join_source, open_receiver
 from headend.multicast.route import interfaces_towards, join_source_by
 from headend.multicast.rtp import payload_of
-from headend.satellite.feed.config import Fallback
+from headend.satellite.feed.config import Fallback, Handed
 from headend.satellite.feed.programme import SILENCE_S, Multiplex
 
 Selector = selectors.BaseSelector
@@ -156,3 +156,38 @@ class FallbackInput:
         for reader in self._readers.values():
             reader.close()
         self._readers = {}
+
+
+class HandedInput:
+    """What another process of this machine hands over at an own address, which nothing else than it sends to."""
+
+    def __init__(self, selector: Selector, handed: Handed) -> None:
+        self.multiplex = Multiplex()
+        self.problem = ""
+        self._selector = selector
+        self._handed = handed
+        self._reader: _Reader | None = None
+        self.check()
+
+    def fetch(self, lans: Iterable[IPv4Address]) -> None:
+        """It comes by itself."""
+
+    def check(self) -> None:
+        """Opens it, unless it is open."""
+        if self._reader is not None:
+            return
+        try:
+            sock = open_receiver(str(self._handed.address), self._handed.port)
+        except OSError as error:
+            self.problem = f"cannot listen on {self._handed}: {error_text(error)}"
+            return
+        self._reader, self.problem = _Reader(self._selector, sock, self.multiplex.receive), ""
+
+    def drain(self) -> None:
+        if self._reader is not None:
+            self._reader.drain()
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None

@@ -1,6 +1,8 @@
 """The process: sockets, time and the services of one carrier, in one loop of its own.
 
-It may be told `{"reception": "good"}` or `"bad"`, and `{"reload": true}`.
+It may be told `{"reception": "good"}` or `"bad"`, `{"reload": true}`, and `{"failback": "ch1/sat"}`: an operator lets
+that service return to the satellite. What policy has to remember lies beside the sockets, so that a restart of the
+process is no reason to switch.
 """
 
 from __future__ import annotations
@@ -9,13 +11,17 @@ import json
 import os
 import selectors
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from headend import datapath
 from headend.multicast.outputs import Outputs
-from headend.satellite.feed.config import FeedConfig, ServiceConfig, load
-from headend.satellite.feed.inputs import CarrierInput, FallbackInput
+from headend.satellite.feed.config import FeedConfig, Handed, ServiceConfig, load
+from headend.satellite.feed.inputs import CarrierInput, FallbackInput, HandedInput
+from headend.satellite.feed.memory import Memory
+from headend.satellite.feed.policy import AS_BEFORE
 from headend.satellite.feed.programme import Multiplex
 from headend.satellite.feed.service import Service
 from nf.errors import InputError
@@ -29,12 +35,21 @@ _GATHER_S = 0.004
 class _Channel:
     """A service with its sockets."""
 
-    def __init__(self, selector: selectors.BaseSelector, config: ServiceConfig, now: float) -> None:
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        config: ServiceConfig,
+        now: float,
+        remembered: Mapping[str, Any] | None = None,
+    ) -> None:
         self.outputs = Outputs(config.group, config.port)
-        self.service = Service(config, self.outputs.send, now)
-        self.fallback: FallbackInput | None = None
+        self.service = Service(config, self.outputs.send, now, remembered)
+        self.fallback: FallbackInput | HandedInput | None = None
         if config.fallback is not None and self.service.fallback is not None:
-            self.fallback = FallbackInput(selector, config.fallback)
+            given = config.fallback
+            self.fallback = (
+                HandedInput(selector, given) if isinstance(given, Handed) else FallbackInput(selector, given)
+            )
             self.fallback.multiplex.follow([self.service.fallback])
 
     def tick(self, now: float) -> None:
@@ -66,6 +81,8 @@ class _Channel:
             "continuity_errors": output.continuity_errors,
             "age_ms": None if output.last_at is None else max(0.0, now - output.last_at) * 1000,
             "switches": service.switches,
+            "waiting": service.policy.waiting,
+            "reason": service.policy.reason,
             "switched_ago_ms": None if at is None else (now - at) * 1000,
             "send_errors": self.outputs.send_errors,
             "last_send_error": self.outputs.last_error,
@@ -78,7 +95,7 @@ class _Channel:
 class Feed:
     """One carrier. Raises InputError when its first configuration is none."""
 
-    def __init__(self, path: Path, selector: selectors.BaseSelector) -> None:
+    def __init__(self, path: Path, selector: selectors.BaseSelector, directory: Path) -> None:
         self._path = path
         self._selector = selector
         self._multiplex = Multiplex()
@@ -88,6 +105,7 @@ class Feed:
         self._started_at = time.monotonic()
         self._next_check = self._started_at + _CHECK_S
         self._refused = ""
+        self._memory = Memory(directory)
         self._config = load(path)
         self._apply(self._config)
 
@@ -112,10 +130,13 @@ class Feed:
         for key, channel in list(self._channels.items()):
             if channel.service.config not in wanted:
                 self._channels.pop(key).close(now)
+        self._memory.keep(service.key for service in config.services)
         for stream, service in wanted.items():
             if service.key not in self._channels:
-                self._channels[service.key] = _Channel(self._selector, stream, now)
+                remembered = self._memory.services.get(service.key)
+                self._channels[service.key] = _Channel(self._selector, stream, now, remembered)
             self._channels[service.key].outputs.use(service.outputs)
+            self._channels[service.key].service.use(service.rules)
         self._multiplex.follow(channel.service.satellite for channel in self._channels.values())
         self._config = config
         self._tell()
@@ -128,19 +149,24 @@ class Feed:
     def command(self, data: bytes) -> None:
         """One datagram of the control socket. Raises ValueError when it is none of ours."""
         told = json.loads(data)
-        if not isinstance(told, dict) or not told.keys() <= {"reception", "reload"}:
-            raise ValueError("neither `reception` nor `reload`")
+        if not isinstance(told, dict) or not told.keys() <= {"reception", "reload", "failback"}:
+            raise ValueError("neither `reception` nor `reload` nor `failback`")
         if told.get("reception") in ("good", "bad"):
             self._reception = told["reception"] == "good"
             self._tell()
+        if told.get("failback") in self._channels:
+            self._channels[told["failback"]].service.approve()
         if told.get("reload") is True:
             self.reload()
 
     def tick(self, now: float) -> None:
         """Whatever has arrived is counted before anything is called silent."""
         self._drain()
-        for channel in self._channels.values():
+        for key, channel in self._channels.items():
             channel.tick(now)
+            news = channel.service.news()
+            if news is not None:
+                self._memory.note(key, news)
         if now >= self._next_check:
             self._next_check = now + _CHECK_S
             if self._input is not None:
@@ -189,10 +215,10 @@ class Feed:
 
 
 def _stream(service: ServiceConfig) -> ServiceConfig:
-    """What makes it another stream when it changes: all but the addresses it is sent from."""
-    return replace(service, outputs=())
+    """What makes it another stream when it changes: all but the addresses it is sent from and the limits of policy."""
+    return replace(service, outputs=(), rules=AS_BEFORE)
 
 
 def run(config: Path, directory: Path) -> None:
     """Until SIGTERM or SIGINT. Raises InputError, and OSError when the unix sockets cannot be had."""
-    datapath.run(directory, lambda selector: Feed(config, selector), tick_s=_TICK_S, gather_s=_GATHER_S)
+    datapath.run(directory, lambda selector: Feed(config, selector, directory), tick_s=_TICK_S, gather_s=_GATHER_S)

@@ -32,7 +32,8 @@ class InputCounters:
 class Programme:
     """One programme of one input. `program_number` None: the first that the PAT lists, as in a stream with one.
 
-    in_order   whether the packet that is handed on was the one expected
+    in_order     whether the packet that is handed on was the one expected
+    sound_since  when it began to come as it does, without a loss and without a silence
     """
 
     def __init__(self, program_number: int | None, take: Take, mapped: Mapped) -> None:
@@ -58,12 +59,8 @@ class Programme:
             return frozenset()
         return frozenset({self.pmt.pcr_pid, *(stream.pid for stream in self.pmt.streams)} - {NULL_PID})
 
-    def present(self, now: float) -> bool:
-        return self.last_at is not None and now - self.last_at <= SILENCE_S
-
-    def sound(self, now: float, for_s: float) -> bool:
-        """Whether it has come for `for_s` seconds without a loss and without a silence."""
-        return self.present(now) and self.sound_since is not None and now - self.sound_since >= for_s
+    def present(self, now: float, silence_s: float = SILENCE_S) -> bool:
+        return self.last_at is not None and now - self.last_at <= silence_s
 
     def pcr(self, now: float) -> int | None:
         """Its system time clock at `now`, from the last PCR that came; 27 MHz ticks."""

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from headend.satellite.feed.config import ServiceConfig
 from headend.satellite.feed.output import Output
+from headend.satellite.feed.policy import FALLBACK, Policy, Seen, lasting
 from headend.satellite.feed.programme import Programme
 from headend.satellite.feed.streams import remap
-from headend.satellite.feed.switch import Input, State, View, judge, step
+from headend.satellite.feed.switch import Input, State, step
+from nf.contracts.json import JsonObject
+from nf.policy.model import Rules
 
-SOUND_S = 5.0
 _PATIENCE_S = 5.0
-_PATIENCE_SILENT_S = 0.5
+_PATIENCE_SILENT_S = 0.35
 """So long a cut waits for a random access point while the old input still sends, or does not; then any PES packet of
-the picture will do."""
+the picture will do. With the silence that was waited for before, and the turns of the process, a gap is below 1 s."""
+_BEGINNING_S = 0.5
 
 
 class Service:
     """Packets come in by its two programmes; `tick` lets time pass. `emit`: gets the datagrams that go out."""
 
-    def __init__(self, config: ServiceConfig, emit: Callable[[bytes], None], now: float) -> None:
+    def __init__(
+        self,
+        config: ServiceConfig,
+        emit: Callable[[bytes], None],
+        now: float,
+        remembered: Mapping[str, Any] | None = None,
+    ) -> None:
         self.config = config
-        self.state = State.SATELLITE
-        self.switches = 0
         self.switched_at: float | None = None
         self.satellite = Programme(config.service_id, self._packet, self._mapped)
         self.fallback = Programme(None, self._packet, self._mapped) if config.fallback is not None else None
         self.output = Output(config.transport_stream_id, config.service_id, emit)
-        self._active = self.satellite
+        self.policy = Policy(config.rules, now, remembered if self.fallback is not None else None)
+        self.state = State.FALLBACK if self.policy.on_fallback else State.SATELLITE
+        self._active = self.fallback if self.fallback is not None and self.policy.on_fallback else self.satellite
         self._wanted: Programme | None = None
         self._wanted_at = now
         self._lead: int | None = None
         self._reception = True
         self._begun_at = now
+        self._sound_since: float | None = None
+        self._noted = lasting(self.policy.state)
+
+    @property
+    def switches(self) -> int:
+        return self.policy.state.number
 
     @property
     def on_fallback(self) -> bool:
@@ -49,24 +65,41 @@ class Service:
         self._judge(now)
         self.output.flush(now, stale=True)
 
+    def use(self, rules: Rules) -> None:
+        """Other limits, from now on."""
+        self.policy.rules = rules
+
+    def approve(self) -> bool:
+        """An operator lets it return to the satellite; whether there is something to approve."""
+        return self.fallback is not None and self.policy.approve()
+
+    def news(self) -> JsonObject | None:
+        """What has to outlive the process, when that is other than at the last call."""
+        noted = lasting(self.policy.state)
+        if noted == self._noted:
+            return None
+        self._noted = noted
+        return self.policy.to_json()
+
     def _judge(self, now: float) -> None:
         if self.fallback is None:
             return
-        starting = self.satellite.last_at is None and now - self._begun_at <= _PATIENCE_SILENT_S
-        view = View(
-            self._reception,
-            self.satellite.present(now) or starting,
-            self.satellite.sound(now, SOUND_S),
-            self.fallback.present(now),
+        silence_s = self.policy.silence_s()
+        beginning = self.satellite.last_at is None and now - self._begun_at <= _BEGINNING_S
+        seen = Seen(
+            satellite=None if beginning else self.satellite.present(now, silence_s),
+            reception=self._reception,
+            lost=self.satellite.sound_since != self._sound_since,
+            fallback=self.fallback.present(now, silence_s),
         )
-        given = judge(self.state, view)
-        if given is not None:
-            self._step(given, now)
+        self._sound_since = self.satellite.sound_since
+        wanted = self.policy.wanted(seen, now)
+        self._step(Input.WANT_FALLBACK if wanted == FALLBACK else Input.WANT_SATELLITE, now)
 
     def _step(self, given: Input, now: float) -> None:
-        self.state = step(self.state, given)
-        wanted = {State.LEAVING: self.fallback, State.RETURNING: self.satellite}.get(self.state)
-        self._want(wanted, now)
+        before, self.state = self.state, step(self.state, given)
+        if self.state is not before:
+            self._want({State.LEAVING: self.fallback, State.RETURNING: self.satellite}.get(self.state), now)
 
     def _want(self, programme: Programme | None, now: float) -> None:
         self._wanted, self._wanted_at = programme, now
@@ -97,7 +130,7 @@ class Service:
 
     def _cut(self, programme: Programme, now: float) -> None:
         self._active = programme
-        self.switches += 1
+        self.policy.cut(now)
         self.switched_at = now
         self.output.take_from(programme, switch=True)
         self._step(Input.ENTRY, now)

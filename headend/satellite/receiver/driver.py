@@ -19,6 +19,7 @@ from headend.satellite.feed.client import FeedStatus, ask
 from headend.satellite.feed.config import digest
 from headend.satellite.names import RECEIVER
 from headend.satellite.receiver import plan as planning
+from headend.satellite.receiver.failback import FailbackOperation
 from headend.satellite.receiver.following import Following
 from headend.satellite.receiver.units import UNIT_PREFIX, Places, carrier_of, text_of, unit_name
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
@@ -26,6 +27,7 @@ from nf.contracts.json import Json, JsonObject
 from nf.contracts.units import UnitState, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, Problem, RefusedError
+from nf.policy.local import FAILBACK
 from nf.trust.secrets import SecretFiles
 
 _POLL_S = 0.1
@@ -40,13 +42,13 @@ class SatelliteReceiver:
 
     name = RECEIVER
     section = RECEIVER
-    operations: Mapping[str, Operation] = {}
 
     def __init__(self, context: DriverContext, resolve: ResolveSecret | None = None) -> None:
         self._units = context.units
         self._clock = context.clock
         self._places = Places.of(context.run_dir, context.state_dir)
         self._resolve = resolve or SecretFiles()
+        self.operations: Mapping[str, Operation] = {FAILBACK: FailbackOperation(self._places)}
         self.owns = Ownership(
             paths=frozenset({self._places.files, self._places.sockets}), units=frozenset({f"{UNIT_PREFIX}*"})
         )

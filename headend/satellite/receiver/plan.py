@@ -93,7 +93,8 @@ def _key(service: ReceivedService) -> tuple[str, str]:
 
 
 def _stream(service: ReceivedService) -> ReceivedService:
-    return service.model_copy(update={"outputs": ()})
+    """What makes it another stream when it changes."""
+    return service.model_copy(update={"outputs": (), "failover": None})
 
 
 def differences(have: State, want: ReceiverSection | None) -> tuple[str, ...]:

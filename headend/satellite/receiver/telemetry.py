@@ -108,10 +108,10 @@ class CarrierWatch:
             values["age_ms"] = told.age_ms
         labels = {"channel": service.channel, "path": service.path, "point": "downlink"}
         yield Sample("path.hop", now, labels, values, text=self._text(service, told))
-        if service.fallback_group is not None:
+        if service.fallback_port is not None:
             name = service.fallback or "its fallback"
             text = f"{service.channel} comes by {name} instead of carrier {self.carrier.carrier} ({self._why(told)})"
-            remedy = "see the reception of the carrier; it goes back by itself after 5 s without a loss"
+            remedy = f"see the reception of the carrier; {_way_back(service, told)}"
             alarm = AlarmEvent(FALLBACK, f"{service.channel}/{service.path}", Severity.MINOR, now, text, remedy)
             yield from self._say(alarm, raised=told.input == "fallback")
 
@@ -129,7 +129,9 @@ class CarrierWatch:
         """Why the satellite is not taken."""
         if self.reception.good is False and self.reception.reading is not None:
             return describe(self.reception.reading)
-        return "sound again for less than 5 s" if told.satellite.present else "the service does not come"
+        if told.waiting:
+            return "sound again, waits for an operator"
+        return "sound again, not for long enough" if told.satellite.present else "the service does not come"
 
     def end(self, now: float) -> Iterator[Event]:
         """The carrier is no longer received: its alarms end."""
@@ -144,6 +146,14 @@ class CarrierWatch:
             return
         self._said[key] = raised
         yield event if raised else replace(event, severity=Severity.CLEARED)
+
+
+def _way_back(service: ReceivedService, told: ServiceStatus) -> str:
+    rules = service.failover
+    if told.waiting or (rules is not None and rules.failback_approve == "operator"):
+        return f"when it is sound, approve the way back: nf path approve {service.channel}"
+    after_s = 5.0 if rules is None else rules.failback_after_ms / 1000
+    return f"it goes back by itself after {after_s:g} s without a loss"
 
 
 def _bitrate_bps(before: _Count | None, count: _Count) -> float:

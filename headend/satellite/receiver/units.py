@@ -11,6 +11,7 @@ from pathlib import Path
 
 from headend.datapath import STATUS_SOCKET
 from headend.satellite.documents import ReceivedCarrier
+from headend.satellite.feed.memory import FILE as MEMORY
 from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 from nf.errors import StorageError
 
@@ -74,7 +75,8 @@ class Places:
 
     def remove(self, carrier: str) -> None:
         self.file(carrier).unlink(missing_ok=True)
-        with suppress(OSError):  # there is nothing in it when its feed has ended
+        (self.directory(carrier) / MEMORY).unlink(missing_ok=True)
+        with suppress(OSError):  # there is nothing else in it when its feed has ended
             self.directory(carrier).rmdir()
 
     def unit(self, carrier: str) -> UnitSpec:

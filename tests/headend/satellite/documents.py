@@ -39,6 +39,9 @@ def lineup_data(name: str = "lineup.yaml") -> dict[str, Any]:
     data: dict[str, Any] = copy.deepcopy(_read(name))
     for channel in data["spec"]["channels"]:
         channel["delivery"] = [path for path in channel["delivery"] if path["type"] in {"ssm", "dvb-s2x"}]
+        for path in channel["delivery"]:
+            if "fallback" in path:
+                path["fallback"] = "iptv"
     return data
 
 

@@ -71,3 +71,19 @@ def test_what_no_document_can_say_is_a_problem() -> None:
     altered = copy.deepcopy(have)
     altered["headend"]["satellite-uplink"]["altered"] = ["enc1: channel[1].bit_rate is 700000, not 1200000"]
     assert "altered" in SatelliteAdopter().adopt(altered, fleet).problems[0]
+
+
+def test_a_pop_that_acts_by_another_policy_than_is_written_gives_the_channel_its_own() -> None:
+    data = lineup_data()
+    data["spec"]["policy"].pop("failover", None)
+    data["spec"]["channels"][0]["failover"] = {"hold_down": "7s", "failback": {"after": "9s", "approve": "auto"}}
+    have = observed(data)
+    lineup, fleet = documents(lineup_data())
+    found = [adopter.adopt(have, fleet) for adopter in ADOPTERS]
+    written = compose(fleet, lineup, found, "tag:tv.example,2026:")
+    again = load_lineup(written.lineup_yaml, file="lineup.yaml", extensions=REGISTRY).document
+    assert observed(again.to_json())["pop1"]["satellite-receiver"] == have["pop1"]["satellite-receiver"]
+    assert [channel.failover is not None for channel in again.spec.channels] == [True, True]
+    failover = again.spec.channels[0].failover
+    assert failover is not None
+    assert (failover.hold_down_ms, failover.failback.after_ms) == (7000, 9000)

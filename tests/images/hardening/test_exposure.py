@@ -32,8 +32,9 @@ from headend.multicast.source import units as source
 from headend.multicast.tree import pinning
 from headend.satellite.receiver.units import Places as ReceiverPlaces
 from nf.contracts.units import Units, UnitSpec
-from nf.media.documents import EdgeSection, PackagerChannel, ShieldSection
+from nf.media.documents import EdgeSection, IntakeChannel, PackagerChannel, ShieldSection
 from nf.media.edge.server import Server
+from nf.media.intake import units as intake
 from nf.media.packager import units as packager
 from nf.media.shield.varnish import Varnish
 from nf.supervisor.choice import CONFIGURATION
@@ -78,6 +79,7 @@ LIMITS = {
     "satellite-feed-c1": 1.5,
     "source-ch1-iptv": 1.4,
     "staticd": 1.4,
+    "stream-intake-ch1-ott": 1.4,
     "trafficserver": 1.5,
     "varnishd": 1.4,
     "zebra": 2.0,
@@ -114,6 +116,8 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     channel = PackagerChannel.model_construct(channel="ch1", path="ott", contribution_port=6000, **origin, **times)
     yield packager.unit_spec(channel, RUN, CONFIGURATION / "secrets")
     yield Varnish(RUN, units).spec(ShieldSection.model_construct(listen=address, port=6081))
+    taken = {"url": "http://10.0.0.1/ch1/master.m3u8", "host": "cdn.test", "segment_ms": 2000, "outputs": ()}
+    yield intake.unit_spec(IntakeChannel.model_construct(channel="ch1", path="ott", **taken), RUN)
     server = Server(RUN, STATE, units, None)  # type: ignore[arg-type] # it waits for nothing here
     yield server._spec(EdgeSection.model_construct(listen=(address,), port=80), {})
 

@@ -25,8 +25,8 @@ FALLBACK_GROUP, FALLBACK_PORT = "232.10.1.1", 5002
 INPUT_PORT = 5100
 
 
-def make_streams(directory: Path) -> tuple[Path, Path]:
-    """Two programmes in one transport stream, and the first of them once more with PIDs of its own; 20 s."""
+def make_streams(directory: Path, seconds: int = 20) -> tuple[Path, Path]:
+    """Two programmes in one transport stream, and the first of them once more with PIDs of its own."""
     picture = ["-f", "lavfi", "-i", "testsrc2=size=160x96:rate=25", "-f", "lavfi", "-i", "sine=440"]
     coding = ["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "300k", "-g", "12", "-c:a", "aac", "-b:a", "64k"]
     many, single = directory / "many.ts", directory / "single.ts"
@@ -36,8 +36,9 @@ def make_streams(directory: Path) -> tuple[Path, Path]:
         ([*programs, "-muxrate", "1500k"], many),
         (["-map", "0:v", "-map", "1:a", "-mpegts_start_pid", "0x321", "-mpegts_service_id", "5"], single),
     ):
-        command = ["ffmpeg", "-v", "error", *picture, "-t", "20", *coding, *arguments, "-f", "mpegts", str(target)]
-        subprocess.run(command, check=True, timeout=60)
+        made = ["-t", str(seconds), *coding, *arguments, "-f", "mpegts", str(target)]
+        command = ["ffmpeg", "-v", "error", *picture, *made]
+        subprocess.run(command, check=True, timeout=120)
     return many, single
 
 
@@ -120,6 +121,7 @@ class Capture:
 
     def __init__(self, pair: Pair, group: str = GROUP) -> None:
         self.datagrams: list[bytes] = []
+        self.arrivals: list[float] = []
         self._socket = in_namespace(pair.receiver, lambda: self._open(group)).result()
         self._loop = asyncio.get_running_loop()
         self._came = asyncio.Event()
@@ -132,8 +134,16 @@ class Capture:
         return sock
 
     def _readable(self) -> None:
-        drain(self._socket, time.monotonic(), lambda datagram, _: self.datagrams.append(datagram))
+        drain(self._socket, time.monotonic(), self._take)
         self._came.set()
+
+    def _take(self, datagram: bytes, arrival: float) -> None:
+        self.datagrams.append(datagram)
+        self.arrivals.append(arrival)
+
+    def longest_gap_s(self) -> float:
+        """Between two datagrams, by the kernel's time stamps."""
+        return max(after - before for before, after in zip(self.arrivals, self.arrivals[1:], strict=False))
 
     async def until(self, count: int) -> None:
         async with asyncio.timeout(90):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from typing import Any
 
 from headend.satellite.feed.config import Fallback, ServiceConfig
 from headend.satellite.feed.programme import Multiplex
@@ -91,12 +92,12 @@ CONFIG = ServiceConfig(
 class Bench:
     """A service with two streams made for it; virtual time in steps of 10 ms."""
 
-    def __init__(self, config: ServiceConfig = CONFIG) -> None:
+    def __init__(self, config: ServiceConfig = CONFIG, remembered: Mapping[str, Any] | None = None) -> None:
         self.now = 100.0
         self.out: list[bytes] = []
         self.satellite = Stream(program_number=config.service_id)
         self.fallback = Stream(program_number=9, pmt_pid=0x1000, video=0x100, audio=0x101, clock=PCR_HZ * 5000)
-        self.service = Service(config, self.out.append, self.now)
+        self.service = Service(config, self.out.append, self.now, remembered)
         self.multiplexes = (Multiplex(), Multiplex())
         self.multiplexes[0].follow([self.service.satellite])
         if self.service.fallback is not None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headend.satellite.feed.service import SOUND_S
+from headend.satellite.feed.policy import AS_BEFORE
 from headend.satellite.feed.streams import PCR_PID, PMT_PID
 from headend.satellite.feed.switch import State
 from headend.transport.packet import PCR_HZ, parse_packet
@@ -63,7 +63,7 @@ def test_silence_brings_the_fallback_and_five_sound_seconds_the_satellite_back()
     bench.run(1)
     bench.run(1.5, satellite=False)
     assert (bench.service.state, bench.service.switches) == (State.FALLBACK, 1)
-    bench.run(SOUND_S - 0.1)
+    bench.run(AS_BEFORE.failback_after_s - 0.1)
     assert bench.service.state is State.FALLBACK
     bench.run(1)
     assert (bench.service.state, bench.service.switches) == (State.SATELLITE, 2)
@@ -97,6 +97,8 @@ def test_bad_reception_goes_over_without_a_gap_and_good_reception_comes_back() -
     bench.run(10)
     assert bench.service.state is State.FALLBACK
     bench.service.reception(good=True, now=bench.now)
+    bench.run(AS_BEFORE.failback_after_s - 0.1)
+    assert bench.service.state is State.FALLBACK
     bench.run(1)
     assert (bench.service.state, bench.service.switches) == (State.SATELLITE, 2)
     assert bench.errors() == 0
@@ -163,7 +165,7 @@ def test_a_fallback_that_is_silent_is_never_taken_and_one_that_falls_silent_is_l
     bench = Bench()
     bench.service.reception(good=False, now=bench.now)
     bench.run(2, fallback=False)
-    assert (bench.service.state, bench.service.switches) == (State.LEAVING, 0)
+    assert (bench.service.state, bench.service.switches) == (State.SATELLITE, 0)
     assert bench.service.output.packets > 500
     bench.run(1)
     assert bench.service.state is State.FALLBACK

@@ -66,5 +66,7 @@ def status(
     packets: int = 0, *, uptime_s: float = 1.0, age_ms: float | None = 5.0, taken: str = "satellite"
 ) -> FeedStatus:
     present = InputStatus(packets, 0, age_ms, age_ms is not None and age_ms <= 400)
-    told = ServiceStatus("ch1", "satellite", taken, taken, packets, 0, age_ms, 0, 0, "", present, present, "")
+    told = ServiceStatus(
+        "ch1", "satellite", taken, taken, packets, 0, age_ms, 0, False, "", 0, "", present, present, ""
+    )
     return FeedStatus("c1", "digest", uptime_s, "good", (), "127.0.0.1:5100", 1, 0, 0, age_ms, (told,))

@@ -124,7 +124,7 @@ def test_what_is_well_is_said_once_and_measured_each_time() -> None:
     [
         (-0.3, status(9, taken="fallback"), "on iptv (margin -0.3 dB)"),
         (0.2, status(9), "on satellite (margin 0.2 dB)"),
-        (4.0, status(9, taken="fallback"), "on iptv (sound again for less than 5 s)"),
+        (4.0, status(9, taken="fallback"), "on iptv (sound again, not for long enough)"),
         (4.0, status(9, age_ms=3000.0), "nothing comes on satellite"),
         (4.0, status(0, age_ms=None, taken="fallback"), "nothing comes on iptv (the service does not come)"),
     ],
