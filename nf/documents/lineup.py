@@ -58,6 +58,13 @@ class OverridePolicy(DocumentModel):
     max_ttl_ms: DurationMs = Field(alias="max_ttl", default=86_400_000)
 
 
+class SteeringPolicy(DocumentModel):
+    """How soon players ask again which pathway to take: while all is well, and while it is not."""
+
+    ttl_calm_ms: DurationMs = Field(alias="ttl_calm", default=300_000)
+    ttl_alert_ms: DurationMs = Field(alias="ttl_alert", default=10_000)
+
+
 class Policy(DocumentModel):
     """`deadline`: the whole of a commit at its slowest, undo included, fits into it or the commit is refused.
 
@@ -67,6 +74,7 @@ class Policy(DocumentModel):
     deadline_ms: DurationMs = Field(alias="deadline", default=1_200_000)
     reconcile_ms: DurationMs = Field(alias="reconcile", default=10_000)
     overrides: OverridePolicy = OverridePolicy()
+    steering: SteeringPolicy = SteeringPolicy()
 
 
 class LineUpSpec(DocumentModel):
