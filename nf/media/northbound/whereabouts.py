@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from starlette.requests import Request
@@ -41,8 +41,8 @@ class Whereabouts:
 def client_address(request: Request, proxies: Sequence[Prefix]) -> IPv4Address | IPv6Address | None:
     """Of the client itself: behind proxies of ours the last one that is none of them (X-Forwarded-For)."""
     peer = _address(request.client.host) if request.client is not None else None
-    forwarded: Mapping[str, str] = request.headers
-    for text in reversed(forwarded.get("x-forwarded-for", "").split(",")):
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+    for text in reversed(forwarded.split(",") if forwarded else []):
         if peer is None or not any(peer in prefix for prefix in proxies):
             break
         peer = _address(text.strip())
