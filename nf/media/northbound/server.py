@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -78,10 +79,10 @@ def bind(settings: HttpSettings) -> socket.socket:
 
 
 class _Certificate:
-    """The files of the settings, in a TLS context."""
+    """Two files in a TLS context."""
 
-    def __init__(self, settings: HttpSettings) -> None:
-        self._settings = settings
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._files = (certificate, key)
         self._shown: tuple[float, ...] = ()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -89,15 +90,14 @@ class _Certificate:
 
     def show(self) -> None:
         """From the next handshake on, when the files changed. Raises InputError."""
-        settings = self._settings
-        files = [path for path in (settings.certificate, settings.key) if path is not None]
+        certificate, key = self._files
         try:
-            now = tuple(path.stat().st_mtime for path in files)
+            now = (certificate.stat().st_mtime, key.stat().st_mtime)
             if now != self._shown:
-                self.tls.load_cert_chain(*files)
+                self.tls.load_cert_chain(certificate, key)
                 self._shown = now
-        except (OSError, ssl.SSLError) as error:
-            where = ", ".join(map(str, files))
+        except OSError as error:  # a bad certificate is one of them, too
+            where = f"{certificate}, {key}"
             raise InputError(
                 f"no certificate with its key: {error}", where=where, remedy="write both there in PEM"
             ) from error
@@ -105,8 +105,9 @@ class _Certificate:
 
 async def serve(app: ASGIApp, settings: HttpSettings, ready: Callable[[int], None]) -> None:
     """Until cancelled. `ready` hears the port when it is served. Raises UnavailableError, InputError (certificate)."""
-    certificate = None if settings.certificate is None else _Certificate(settings)
-    if certificate is not None:
+    certificate = None
+    if settings.certificate is not None and settings.key is not None:
+        certificate = _Certificate(settings.certificate, settings.key)
         certificate.show()
     listening = bind(settings)
     port = listening.getsockname()[1]

@@ -42,6 +42,10 @@ def judged(document: bytes) -> Any:
     root = etree.fromstring(document)
     for schema in _schemas():
         schema.assertValid(root)
+    known = {one.get("regionID") for one in root.iter("{*}Region")}
+    dangling = {one.text for one in root.iter("{*}TargetRegion")} - known  # libxml2 does not look after IDREFs
+    if dangling:
+        raise etree.DocumentInvalid(f"no such region: {dangling}")
     return root
 
 
