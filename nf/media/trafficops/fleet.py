@@ -52,6 +52,7 @@ def import_into(text: str, found: Found, *, file: str) -> Imported:
     yaml = YAML()
     yaml.width = 4096
     yaml.preserve_quotes = True
+    yaml.brace_single_entry_mapping_in_flow_sequence = True
     yaml.indent(mapping=2, sequence=4, offset=2)
     root = yaml.load(text)
     work = _Work(fleet, found)
