@@ -95,7 +95,7 @@ class ServiceContext(Protocol):
 
     @property
     def paths(self) -> Paths:
-        """What is known of the delivery paths, and what policy says of them."""
+        """What the NOC's policy says of the delivery paths."""
 
     def identity(self) -> Identity:
         """The NOC's own, as it is now: it is renewed while the service runs."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, model_validator
 
-from nf.documents.model import API_VERSION, Document, DocumentModel, Form, Metadata, Name, Port, Whole
+from nf.documents.model import API_VERSION, Document, DocumentModel, Form, Metadata, Name, Port, RuleError, Whole
 from nf.documents.quantities import BitRate, DurationMs
 
 TagUri = Annotated[
@@ -41,6 +41,21 @@ class DeliveryPath(DocumentModel):
     rate_bps: BitRate = Field(alias="rate")
 
 
+class Steering(DocumentModel):
+    """How long players keep what the steering server said: `ttl_calm` when all is well, `ttl_alert` otherwise."""
+
+    ttl_calm_ms: Annotated[DurationMs, Field(le=3_600_000)] = Field(alias="ttl_calm", default=300_000)
+    ttl_alert_ms: Annotated[DurationMs, Field(ge=10_000)] = Field(alias="ttl_alert", default=10_000)
+
+    @model_validator(mode="after")
+    def _sane(self) -> Self:
+        if self.ttl_alert_ms > self.ttl_calm_ms:
+            raise RuleError("ttl_alert is more than ttl_calm", "lower ttl_alert or raise ttl_calm")
+        if self.ttl_calm_ms % 1000 or self.ttl_alert_ms % 1000:
+            raise RuleError("players count whole seconds", "round ttl_calm and ttl_alert")
+        return self
+
+
 class Channel(DocumentModel):
     """One programme. `lcn`: logical channel number on the remote; `uid`: tag URI, RFC 4151."""
 
@@ -58,13 +73,6 @@ class OverridePolicy(DocumentModel):
     max_ttl_ms: DurationMs = Field(alias="max_ttl", default=86_400_000)
 
 
-class SteeringPolicy(DocumentModel):
-    """How soon players ask again which pathway to take: while all is well, and while it is not."""
-
-    ttl_calm_ms: DurationMs = Field(alias="ttl_calm", default=300_000)
-    ttl_alert_ms: DurationMs = Field(alias="ttl_alert", default=10_000)
-
-
 class Policy(DocumentModel):
     """`deadline`: the whole of a commit at its slowest, undo included, fits into it or the commit is refused.
 
@@ -74,7 +82,7 @@ class Policy(DocumentModel):
     deadline_ms: DurationMs = Field(alias="deadline", default=1_200_000)
     reconcile_ms: DurationMs = Field(alias="reconcile", default=10_000)
     overrides: OverridePolicy = OverridePolicy()
-    steering: SteeringPolicy = SteeringPolicy()
+    steering: Steering = Steering()
 
 
 class LineUpSpec(DocumentModel):
