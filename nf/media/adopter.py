@@ -30,6 +30,7 @@ from nf.media.documents import (
     Parent,
     ShieldChannel,
     ShieldSection,
+    Steering,
 )
 from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD
 
@@ -134,6 +135,7 @@ def _path(key: _Key, seen: _Seen, known: Fleet) -> AdoptedPath | None:
             segment_ms=format_duration(packaged.segment_ms),
             window_ms=format_duration(packaged.window_ms),
             origin=Origin(endpoint=packaged.endpoint, bucket=packaged.bucket, credentials=packaged.credentials),
+            steering=None if packaged.steering is None else Steering(server=packaged.steering.server),
         )
     except ValidationError as error:
         seen.problems.append(f"{name}: {error.errors()[0]['msg']}")

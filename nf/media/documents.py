@@ -26,6 +26,8 @@ DASH_MANIFEST = "manifest.mpd"
 CACHE_KEY_HEADER = "xkey"
 """Header of a response by which a shield knows the channel an object belongs to."""
 
+MAX_HOST_CHARACTERS = 253
+
 HostName = Annotated[
     str,
     Form(
@@ -95,6 +97,40 @@ def object_prefix(bucket: str, channel: str) -> str:
     return f"/{bucket}/{channel}/"
 
 
+def _server(url: str) -> str:
+    rule = RuleError("a steering server is http(s)://HOST[:PORT], without a path", "write it as https://steer.example")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise rule from None
+    plain = url.isascii() and url.isprintable() and not any(c in url for c in ' "<>\\^`{|}@')
+    if parts.scheme not in {"http", "https"} or not host or not plain or url != f"{parts.scheme}://{parts.netloc}":
+        raise rule
+    return url
+
+
+ServerUrl = Annotated[str, AfterValidator(_server)]
+"""Where players reach a steering server: `https://steer.streamverse.test`. Nothing is below it: paths are ours."""
+
+SHARED_PATHWAY = "any"
+"""The pathway of a path's own host: whichever edge answers there."""
+
+MAX_LISTED = 4
+"""So many sites have variants of their own in multivariant playlists; those beyond are clones in steering manifests."""
+
+
+def pathway_host(host: str, site: str) -> str:
+    """The name by which the edges of one site are asked for what they serve under `host`."""
+    return f"{site}.{host}"
+
+
+class Steering(DocumentModel):
+    """Players are steered between the sites of the path (HLS and DASH Content Steering) by the server at `server`."""
+
+    server: ServerUrl
+
+
 class Origin(DocumentModel):
     """Where the packager writes and the shields read. `credentials` are the writer's; reading needs none."""
 
@@ -109,6 +145,7 @@ class CdnPath(DeliveryPath):
     source    a source of the line-up with a port of its own, since one port has one reader
     rate      total bit rate of all renditions
     segment   duration of a media segment; window: how much of the programme a manifest lists
+    steering  makes a pathway of each site, `SITE.HOST`, beside the path's host
     """
 
     can_be_handed_over: ClassVar[bool] = True
@@ -120,6 +157,15 @@ class CdnPath(DeliveryPath):
     segment_ms: Annotated[DurationMs, Field(ge=1_000, le=10_000)] = Field(alias="segment", default=2_000)
     window_ms: Annotated[DurationMs, Field(ge=4_000, le=3_600_000)] = Field(alias="window", default=30_000)
     origin: Origin
+    steering: Steering | None = None
+
+    @model_validator(mode="after")
+    def _names_of_sites(self) -> Self:
+        if self.steering is not None and SHARED_PATHWAY in self.sites:
+            raise RuleError(f"{SHARED_PATHWAY} is the pathway of the path's host", "call the site otherwise")
+        if self.steering is not None and len(pathway_host(self.host, max(self.sites, key=len))) > MAX_HOST_CHARACTERS:
+            raise RuleError("with the name of a site before it the host is no DNS name any more", "shorten the host")
+        return self
 
     @model_validator(mode="after")
     def _window_of_segments(self) -> Self:
@@ -145,6 +191,14 @@ class OriginSection(DocumentModel):
     buckets: tuple[Bucket, ...] = ()
 
 
+class Pathways(DocumentModel):
+    """What manifests say of steering: the server, and the sites of the path below its host."""
+
+    server: ServerUrl
+    host: HostName
+    sites: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
 class PackagerChannel(DocumentModel):
     """MPEG-TS on UDP `contribution_port` becomes CMAF with HLS and DASH at `endpoint`/`bucket`/`channel`/."""
 
@@ -157,6 +211,7 @@ class PackagerChannel(DocumentModel):
     credentials: SecretRef
     segment_ms: Milliseconds = Field(alias="segment")
     window_ms: Milliseconds = Field(alias="window")
+    steering: Pathways | None = None
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 
@@ -197,11 +252,15 @@ class Parent(DocumentModel):
 
 
 class EdgeChannel(DocumentModel):
-    """`http://HOST/CHANNEL/` as the edge maps it to `/BUCKET/CHANNEL/` at the shields."""
+    """`http://HOST/CHANNEL/` as the edge maps it to `/BUCKET/CHANNEL/` at the shields.
+
+    `aliases`: names of the same, such as the one of its site only.
+    """
 
     channel: Name
     path: Name
     host: HostName
+    aliases: tuple[HostName, ...] = ()
     bucket: BucketName
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()

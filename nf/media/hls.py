@@ -178,9 +178,13 @@ def parse_media(text: str) -> MediaPlaylist:
 
 
 def parse_multivariant(text: str) -> MultivariantPlaylist:
-    """A multivariant playlist with one variant at least. Raises InputError for what is none."""
+    """A multivariant playlist with one variant at least. Raises InputError for what is none.
+
+    Of several pathways (RFC 8216bis, 4.4.6.2) the first one that is named: the others have the same media elsewhere.
+    """
     variants: list[Variant] = []
     audio: dict[str, str] = {}
+    pathway: str | None = None
     pending: dict[str, str] | None = None
     for line in _lines(text):
         name, _, value = line.partition(":")
@@ -191,11 +195,15 @@ def parse_multivariant(text: str) -> MultivariantPlaylist:
             if given.get("TYPE") == "AUDIO" and "URI" in given:
                 audio.setdefault(given.get("GROUP-ID", ""), given["URI"])
         elif not line.startswith("#") and pending is not None:
-            variants.append(Variant(line, _whole(pending.get("BANDWIDTH", "")), pending.get("AUDIO", "")))
+            own = pending.get("PATHWAY-ID", "")
+            pathway = own if pathway is None else pathway
+            if own == pathway:
+                variants.append(Variant(line, _whole(pending.get("BANDWIDTH", "")), pending.get("AUDIO", "")))
             pending = None
     if not variants:
         raise _broken("it names no variant")
-    return MultivariantPlaylist(tuple(variants), audio)
+    used = {variant.audio_group for variant in variants}
+    return MultivariantPlaylist(tuple(variants), {k: v for k, v in audio.items() if k in used or not pathway})
 
 
 def render_media(playlist: MediaPlaylist) -> str:

@@ -32,9 +32,11 @@ from nf.media.documents import (
     OriginSection,
     PackagerChannel,
     PackagerSection,
+    Pathways,
     ShieldChannel,
     ShieldSection,
     endpoint_address,
+    pathway_host,
 )
 from nf.media.network import Direction, Network
 from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD, Caches, find_caches
@@ -317,6 +319,7 @@ class _Plan:
                 credentials=origin.credentials,
                 segment_ms=way.path.segment_ms,
                 window_ms=way.path.window_ms,
+                steering=_pathways(way.path),
                 requires=(there,),
                 provides=(packaged_fact(way.channel.id, way.path.id),),
             )
@@ -358,12 +361,16 @@ class _Plan:
                     channel=channel,
                     path=path,
                     host=way.path.host,
+                    aliases=self._aliases(way, edge),
                     bucket=origin.bucket,
                     requires=tuple(shield_fact(channel, path, shield) for shield in self.caches.shields),
                     provides=(edge_fact(channel, path, edge),),
                 )
             )
             self._hop(way, 3, edge, "edge")
+
+    def _aliases(self, way: _Way, edge: str) -> tuple[str, ...]:
+        return () if way.path.steering is None else (pathway_host(way.path.host, self.network.appliances[edge].site),)
 
     def _add_receivers(self, way: _Way, edges: tuple[str, ...]) -> None:
         for number, receiver in enumerate(self.fleet.spec.appliances):
@@ -438,6 +445,10 @@ class _Plan:
 
     def _hop(self, way: _Way, order: int, appliance: str, point: str) -> None:
         self.hops.append(Hop(way.channel.id, way.path.id, order, appliance, point))
+
+
+def _pathways(path: CdnPath) -> Pathways | None:
+    return None if path.steering is None else Pathways(server=path.steering.server, host=path.host, sites=path.sites)
 
 
 def _serving(

@@ -192,7 +192,8 @@ def _remap(section: EdgeSection, places: Places) -> str:
 
 def hosts(section: EdgeSection, channel: EdgeChannel) -> tuple[str, ...]:
     """What may stand in the Host header: a client names the port there unless it is 80 (RFC 9110 section 7.2)."""
-    return (channel.host,) if section.port == 80 else (channel.host, f"{channel.host}:{section.port}")
+    names = (channel.host, *channel.aliases)
+    return names if section.port == 80 else tuple(form for name in names for form in (name, f"{name}:{section.port}"))
 
 
 def _maps(section: EdgeSection, channel: EdgeChannel, places: Places) -> list[str]:

@@ -74,6 +74,20 @@ class _Count:
         return octets * 8.0 / (now - self._since) if octets and self._since is not None else None
 
 
+def _named_once(section: EdgeSection, served: Mapping[Key, Served] | None) -> Mapping[Key, Served] | None:
+    """What was asked for by another name of a channel's host, counted under that host."""
+    names = {(alias, one.channel): (one.host, one.channel) for one in section.channels for alias in one.aliases}
+    if served is None or not names:
+        return served
+    found: dict[Key, Served] = {}
+    for key, one in served.items():
+        total = found.setdefault(names.get(key, key), Served())
+        total.requests += one.requests
+        total.hits += one.hits
+        total.octets += one.octets
+    return found
+
+
 class EdgeWatch:
     """Turns the access log into samples, and silence into an alarm that is said once."""
 
@@ -100,7 +114,7 @@ class EdgeWatch:
     def count(self, section: EdgeSection, served: Mapping[Key, Served] | None) -> None:
         """What was served since the last call; None: that is not known."""
         ours = {(channel.host, channel.channel) for channel in section.channels}
-        self._count.take(served, self._clock.monotonic(), ours)
+        self._count.take(_named_once(section, served), self._clock.monotonic(), ours)
 
     def samples(self, section: EdgeSection) -> tuple[Sample, ...]:
         """One for each channel. `age_ms`: since its last request; absent before the first one is seen."""

@@ -74,6 +74,7 @@ class Packager:
             "credentials": channel.credentials,
             "segment_ms": channel.segment_ms,
             "window_ms": channel.window_ms,
+            "steering": None if channel.steering is None else channel.steering.to_json(),
         }
         return status if status is not None and status.arguments == meant else None
 

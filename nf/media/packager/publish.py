@@ -15,6 +15,7 @@ from nf.media.documents import DASH_MANIFEST, HLS_MANIFEST
 from nf.media.hls import MediaPlaylist, Segment, continued, parse_media, render_media
 from nf.media.origin.client import S3, Upload
 from nf.media.packager.command import PLAYLISTS, RENDITIONS
+from nf.media.packager.steered import Steered
 
 _NUMBERED = re.compile(rf"(?:{'|'.join(RENDITIONS)})/(?:init-)?([0-9]{{1,18}})\.(?:m4s|mp4)")
 _GRACE_S = 30.0
@@ -74,13 +75,23 @@ class Figures:
 class Publisher:
     """One channel's part of a bucket, written by this process alone."""
 
-    def __init__(self, directory: Path, bucket: str, channel: str, *, segment_ms: int, window_ms: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        bucket: str,
+        channel: str,
+        *,
+        segment_ms: int,
+        window_ms: int,
+        steered: Steered | None = None,
+    ) -> None:
         self._directory = directory
         self._bucket = bucket
         self._prefix = f"{channel}/"
         self._window_s = window_ms / 1000
         self._keep = ceil(_GRACE_S * 1000 / segment_ms)
         self._manifests = manifest_cache_control(segment_ms)
+        self._steered = steered
         self._published: dict[str, MediaPlaylist] = {}
         self._read: dict[str, str] = {}
         self._there: set[str] = set()
@@ -199,14 +210,16 @@ class Publisher:
         """The manifests above the playlists, once everything that they name is there."""
         master = self._text(HLS_MANIFEST)
         if master is not None and self._read.get(HLS_MANIFEST) != master and len(self._published) == len(PLAYLISTS):
-            await self._put(s3, HLS_MANIFEST, master.encode(), self._manifests)
+            shown = master if self._steered is None else self._steered.multivariant(master)
+            await self._put(s3, HLS_MANIFEST, shown.encode(), self._manifests)
             self._read[HLS_MANIFEST] = master
         if mpd is None or self._read.get(DASH_MANIFEST) == mpd:
             return
         last = last_number(mpd)
         there = [number for name in self._there if (number := number_of(name)) is not None]
         if last is not None and last <= max(there, default=0):
-            await self._put(s3, DASH_MANIFEST, mpd.encode(), self._manifests)
+            shown = mpd if self._steered is None else self._steered.presentation(mpd)
+            await self._put(s3, DASH_MANIFEST, shown.encode(), self._manifests)
             self._read[DASH_MANIFEST] = mpd
 
     async def _put(self, s3: S3, name: str, body: bytes, cache_control: str) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nf.contracts.json import canonical
 from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 from nf.documents.quantities import format_duration
 from nf.media.documents import PackagerChannel
@@ -54,6 +55,8 @@ def unit_spec(channel: PackagerChannel, run_dir: Path, secrets: Path) -> UnitSpe
         "--status": status,
         "--secrets": str(secrets),
     }
+    if channel.steering is not None:
+        options["--steering"] = canonical(channel.steering.to_json())
     facts = json.dumps({"requires": list(channel.requires), "provides": list(channel.provides)})
     return UnitSpec(
         name=name,
@@ -86,6 +89,7 @@ def channel_of(spec: UnitSpec) -> PackagerChannel | None:
                 "credentials": options["--credentials"],
                 "segment": format_duration(int(options["--segment-ms"])),
                 "window": format_duration(int(options["--window-ms"])),
+                "steering": json.loads(options.get("--steering", "null")),
                 **facts,
             }
         )

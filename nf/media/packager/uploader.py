@@ -22,9 +22,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nf.errors import DeniedError, IntegrityError, NfError, NotFoundError, StorageError, UnavailableError
+from nf.media.documents import Pathways
 from nf.media.origin.client import S3
 from nf.media.packager.command import Packaging, program
 from nf.media.packager.publish import Publisher
+from nf.media.packager.steered import Steered
 from nf.trust.secrets import SECRETS_DIR, Credentials, SecretFiles
 
 _PAUSE_FIRST_S, _PAUSE_LAST_S = 0.5, 8.0
@@ -47,11 +49,17 @@ class Arguments:
     directory: Path
     status: Path
     secrets: Path
+    steering: Pathways | None = None
+
+    @property
+    def steered(self) -> Steered | None:
+        return None if self.steering is None else Steered(self.channel, self.path, self.steering)
 
     @property
     def stream(self) -> dict[str, object]:
         """What it is for, as its status says it; paths of this machine left out."""
-        return {k: v for k, v in asdict(self).items() if not isinstance(v, Path)}
+        plain = {k: v for k, v in asdict(self).items() if not isinstance(v, Path)}
+        return {**plain, "steering": None if self.steering is None else self.steering.to_json()}
 
 
 def parse_arguments(argv: Sequence[str]) -> Arguments:
@@ -65,6 +73,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     for name in ("directory", "status"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--secrets", type=Path, default=SECRETS_DIR)
+    parser.add_argument("--steering", type=Pathways.model_validate_json, help="pathways, as JSON")
     return Arguments(**vars(parser.parse_args(argv)))
 
 
@@ -88,6 +97,7 @@ class Uploader:
             arguments.channel,
             segment_ms=arguments.segment_ms,
             window_ms=arguments.window_ms,
+            steered=arguments.steered,
         )
         self._started_at = time.time()
         self._published_at: float | None = None

@@ -1,0 +1,1 @@
+"""CDN interconnection: what this network tells an upstream CDN about itself."""
