@@ -18,6 +18,7 @@ GROUP = "nf.commands"
 BUILT_IN = {
     "lineup": "Line-ups: check, plan, commit, schedule, confirm, roll back.",
     "channel": "What reaches people, measured at each hop.",
+    "path": "The ways to a site, which one is taken, and the way back.",
     "alarms": "The alarms that stand now; acknowledge and shelve them.",
     "maintenance": "Windows in which a site is worked on.",
     "appliance": "The boxes of the fleet: list, show, enroll, replace, drain.",

@@ -25,6 +25,7 @@ _STYLES = {
     "undone": "yellow",
     "held": "yellow",
     "unknown": "yellow",
+    "degraded": "yellow",
     "no": "yellow",
     "cleared": "dim",
 }

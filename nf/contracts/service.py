@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from nf.clock import Clock
 from nf.contracts.json import JsonObject
 from nf.contracts.noc_client import OperationOutcome
+from nf.contracts.paths import Paths
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.documents.model import DocumentModel
@@ -91,6 +92,10 @@ class ServiceContext(Protocol):
 
     @property
     def records(self) -> Records: ...
+
+    @property
+    def paths(self) -> Paths:
+        """What the NOC's policy says of the delivery paths."""
 
     def identity(self) -> Identity:
         """The NOC's own, as it is now: it is renewed while the service runs."""

@@ -58,6 +58,7 @@ _HANDLE_ALARM: Final = _operator(OperatorRole.OPERATOR)  # its site is known onl
 _NOC: Final = "/streamverse.nf.v1.Noc/"
 _ADMIN: Final = "/streamverse.nf.v1.NocAdmin/"
 _OPERATIONS: Final = "/streamverse.nf.v1.Operations/"
+_PATHS: Final = "/streamverse.nf.v1.Paths/"
 _UPGRADES: Final = "/streamverse.nf.v1.Upgrades/"
 
 TABLE: Final[dict[str, Rule]] = {
@@ -103,6 +104,11 @@ TABLE: Final[dict[str, Rule]] = {
     _ADMIN + "AdoptLineUp": _operator(OperatorRole.ENGINEER),
     _OPERATIONS + "RunOperation": _operator(OperatorRole.OPERATOR, Scope.FLEET),
     _OPERATIONS + "ListFleetOperations": _VIEW,
+    _PATHS + "ListPaths": _VIEW,
+    _PATHS + "ListSwitches": _VIEW,
+    _PATHS + "ApproveFailback": _OPERATE_SITE,
+    _PATHS + "HoldPaths": _OPERATE_SITE,
+    _PATHS + "ReleasePaths": _OPERATE_SITE,
     _UPGRADES + "OfferBundle": _CHANGE_FLEET,
     _UPGRADES + "SendBundle": _CHANGE_FLEET,
     _UPGRADES + "ListBundles": _VIEW,

@@ -219,6 +219,7 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
             uid=known_channel.uid if known_channel else f"{uid}{name}",
             source=sources.of_channel(name, own, known_channel),
             delivery=delivery,
+            failover=known_channel.failover if known_channel else None,
         )
         if known_channel is None:
             doubts += [(*place, field) for field in ("name", "lcn", "uid")]
@@ -241,11 +242,11 @@ def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[Line
 
 
 def _preferred(path: DeliveryPath, known: DeliveryPath | None, unseen: Sequence[str]) -> DeliveryPath:
-    """With the priority that was written, and what else nothing that runs shows."""
+    """With the priority and the protection that were written, and what else nothing that runs shows."""
     if known is None:
         return path
     kept = {name: getattr(known, name) for name in unseen} if type(known) is type(path) else {}
-    return path.model_copy(update={**kept, "priority": known.priority})
+    return path.model_copy(update={**kept, "priority": known.priority, "scrambled": known.scrambled})
 
 
 def _written(path: AdoptedPath) -> list[str]:

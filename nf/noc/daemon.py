@@ -20,7 +20,14 @@ from nf.contracts.planner import Planner
 from nf.contracts.service import Service
 from nf.control.authorization import Authorizer, GuardInterceptor, admit_anybody
 from nf.control.server import ControlServer, ServerLimits, server_credentials
-from nf.control.v1 import admin_pb2_grpc, fleet_pb2_grpc, noc_pb2_grpc, operations_pb2_grpc, upgrade_pb2_grpc
+from nf.control.v1 import (
+    admin_pb2_grpc,
+    fleet_pb2_grpc,
+    noc_pb2_grpc,
+    operations_pb2_grpc,
+    paths_pb2_grpc,
+    upgrade_pb2_grpc,
+)
 from nf.documents.fleet import Fleet
 from nf.documents.loader import Loaded
 from nf.documents.model import API_VERSION
@@ -31,6 +38,7 @@ from nf.noc.fleet_service import EnrolmentService, FleetService
 from nf.noc.lineups import draft
 from nf.noc.node import Node
 from nf.noc.operations_service import OperationsService
+from nf.noc.paths_service import PathsService
 from nf.noc.records import Book, put_configs, put_current, put_revision
 from nf.noc.replica import Replica
 from nf.noc.service import NocService
@@ -247,6 +255,7 @@ def _servers(
     fleet_pb2_grpc.add_FleetServicer_to_server(fleet_service, server.server)
     noc_pb2_grpc.add_NocServicer_to_server(NocService(node), server.server)
     operations_pb2_grpc.add_OperationsServicer_to_server(OperationsService(node), server.server)
+    paths_pb2_grpc.add_PathsServicer_to_server(PathsService(node), server.server)
     upgrade_pb2_grpc.add_UpgradesServicer_to_server(UpgradeService(node), server.server)
     adoption = Adoption(node, load_adopters() if config.adopters is None else config.adopters)
     admin = NocAdminService(node, replica, Support(node), adoption)

@@ -30,6 +30,7 @@ from nf.noc.hardware import Hardware
 from nf.noc.ledger import Ledger
 from nf.noc.lineups import LineUps
 from nf.noc.maintenance import Maintenance
+from nf.noc.policy import Policy
 from nf.noc.records import ApplianceRecord, Book
 from nf.noc.schedule import Schedule
 from nf.noc.sessions import Session, Sessions, enrol_it
@@ -149,6 +150,14 @@ class Node:
             doing=self.coordinator.doing,
             image_of=self.image_of,
         )
+        self.policy = Policy(
+            book=self.book,
+            lineups=self.lineups,
+            sessions=self.sessions,
+            telemetry=self.telemetry,
+            clock=clock,
+            author=self.spiffe_id,
+        )
         self._known: dict[str, ApplianceRecord] = {}
         self._kept: dict[str, ApplianceRecord] = {}  # of those, as the store has them
         self._refusals = Allowance(clock)
@@ -169,12 +178,14 @@ class Node:
         await self.schedule.start()
         await self.operations.start()
         await self.upgrades.start()
+        await self.policy.start()
         for appliance in self._known:
             self._tasks.start(self._alarm_when_offline(appliance))
 
     async def close(self) -> None:
         """Undecided transactions stay as they are in the store; the next start ends them."""
         self.sessions.close()
+        await self.policy.close()
         for part in (self.upgrades, self.schedule, self.drains, self.alarm_handling, self.maintenance):
             await part.close()
         await self.operations.close()

@@ -13,6 +13,7 @@
     owed           SHA-256 of what      an operation that somebody missed, or that is under way
     alarms         SHA-256 of its id    who acknowledged or shelved it
     upgrades       id                   another image for appliances: who, in which waves, how far
+    policy         spot/, switch/       which path a channel takes at a site, and why (nf.noc.policy_records)
     settings       "noc", service/NAME  where the NOC listens; what was set for a hosted service: without it, it is off
     services       NAME/key             what a hosted service keeps (nf.noc.services)
 
@@ -45,6 +46,7 @@ DRAINS: Final = "drains"
 OWED: Final = "owed"
 ALARMS: Final = "alarms"
 UPGRADES: Final = "upgrades"
+POLICY: Final = "policy"
 
 
 class Decision(Enum):

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from nf.clock import Clock
 from nf.contracts.json import JsonObject, canonical
 from nf.contracts.noc_client import NodeOutcome, OperationOutcome
+from nf.contracts.paths import Paths
 from nf.contracts.service import Caller, Committed, Note, Progress, Service, silent
 from nf.documents.model import DocumentModel, RuleError
 from nf.errors import DeniedError, IdentityError, InputError, IntegrityError, NfError, NotFoundError
@@ -186,6 +187,10 @@ class HostedContext:
     @property
     def records(self) -> StoredRecords:
         return self._records
+
+    @property
+    def paths(self) -> Paths:
+        return self._node.policy
 
     async def authorize(self, certificate_der: bytes, role: OperatorRole, act: str) -> Caller:
         actor = "unknown"

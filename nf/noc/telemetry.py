@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from nf.clock import Clock
 from nf.control.convert import alarm_event_from_proto, sample_from_proto
@@ -33,8 +33,23 @@ def _place(appliance: str, sample: Sample) -> tuple[str, str, str, str]:
     return appliance, labels.get("channel", ""), labels.get("path", ""), labels.get("point", "")
 
 
+class Listener(Protocol):
+    """Hears what the fleet says, as it comes. It must not wait, and raises nothing."""
+
+    def sampled(self, appliance: str, sample: Sample) -> None:
+        """`sample.at` is as the appliance's clock has it."""
+
+    def alarmed(self, appliance: str, alarm: Alarm) -> None:
+        """Raised, changed, or over (CLEARED); also the NOC's own, whose appliance is empty."""
+
+    def told_all(self, appliance: str) -> None:
+        """What stands of it now is all that it has: it has listed its alarms."""
+
+
 class Telemetry:
     """Bounded: the subject that was not measured for longest makes room for a new one.
+
+    listeners    parts of the NOC that act on what comes
 
     on_clear     hears (appliance, cause, object) of every alarm that is over, also of one that was not known here
     on_complete  hears every (cause, object) that stands on an appliance, when it has told them all
@@ -47,6 +62,7 @@ class Telemetry:
         self._alarms: dict[str, AlarmTable] = {NOC: AlarmTable()}
         self._cleared: deque[tuple[str, Alarm]] = deque(maxlen=_HISTORY)
         self.dropped = 0
+        self.listeners: list[Listener] = []
         self.on_clear: Callable[[str, str, str], None] = lambda _appliance, _cause, _object: None
         self.on_complete: Callable[[str, set[tuple[str, str]]], None] = lambda _appliance, _standing: None
 
@@ -60,11 +76,16 @@ class Telemetry:
             self.on_complete(appliance, standing)
         for event in events:
             self._apply(appliance, event)
+        if batch.alarms_complete:
+            for listener in self.listeners:
+                listener.told_all(appliance)
         for item in batch.items:
             if item.HasField("sample"):
                 self._keep(appliance, sample_from_proto(item.sample))
 
     def _keep(self, appliance: str, sample: Sample) -> None:
+        for listener in self.listeners:
+            listener.sampled(appliance, sample)
         # One whose clock is ahead would be believed for as long after it fell silent.
         sample = replace(sample, at=min(sample.at, self._clock.now()))
         subject = _subject(appliance, sample)
@@ -99,6 +120,9 @@ class Telemetry:
         changed = table.take(event)
         if appliance != NOC:
             self._tell_overflow(appliance, table)
+        if changed is not None:
+            for listener in self.listeners:
+                listener.alarmed(appliance, changed)
         if changed is not None and changed.severity is Severity.CLEARED:
             self._cleared.appendleft((appliance, changed))
 
@@ -121,6 +145,11 @@ class Telemetry:
 
     def clear(self, cause: str, subject: str) -> None:
         self.alarm(cause, subject, Severity.CLEARED)
+
+    def standing(self, appliance: str, cause: str, subject: str) -> Alarm | None:
+        """The alarm of an appliance (empty: of the NOC), if it stands."""
+        table = self._alarms.get(appliance)
+        return None if table is None else table.find(cause, subject)
 
     def alarms(self, appliance: str | None = None, *, cleared: bool = False) -> Iterator[tuple[str, Alarm]]:
         """(appliance, alarm), oldest first; with `cleared`, then those that ended, newest first.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nf.documents.fleet import Fleet
-from nf.documents.lineup import LineUp
+from nf.documents.lineup import Channel, LineUp
 from nf.documents.rules import unique, unknown
 from nf.errors import Problem
+from nf.policy.documents import cycle, fallback_of
 
 
 def check_lineup(lineup: LineUp, fleet: Fleet) -> tuple[Problem, ...]:
@@ -66,6 +67,31 @@ def _channels(lineup: LineUp) -> Iterator[Problem]:
             "give every delivery path of a channel its own id",
             ((f"{key}.delivery[{i}].id", path.id, path.id) for i, path in enumerate(channel.delivery)),
         )
+        yield from _failover(lineup, key, channel)
+
+
+def _failover(lineup: LineUp, key: str, channel: Channel) -> Iterator[Problem]:
+    """A scrambled path's fallback is scrambled too; fallbacks form no ring; what is preferred is there."""
+    ring = cycle(channel)
+    paths = {path.id: path for path in channel.delivery}
+    for number, path in enumerate(channel.delivery):
+        place, fallback = f"{key}.delivery[{number}].fallback", fallback_of(path)
+        other = paths.get(fallback)
+        if path.id in ring[:1]:
+            rule = f"fallbacks go round in a ring: {' -> '.join(ring)}"
+            yield Problem(rule, "let one of them have no fallback", key=place, value=fallback)
+        if other is not None and path.scrambled and not other.scrambled and not lineup.failover(channel).allow_clear:
+            yield Problem(
+                "a scrambled path would be replaced by a clear one",
+                "scramble that one too, take another, or write allow_clear: true in the channel's failover",
+                key=place,
+                value=fallback,
+            )
+    words = channel.failover.prefer if channel.failover is not None else ()
+    known = paths.keys() | {path.type for path in channel.delivery}
+    for number, word in enumerate(words):
+        if word not in known:
+            yield unknown("path or type of path of this channel", f"{key}.failover.prefer[{number}]", word, known)
 
 
 def _sites_and_appliances(fleet: Fleet) -> Iterator[Problem]:

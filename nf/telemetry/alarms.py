@@ -65,6 +65,9 @@ class AlarmTable:
     def full(self) -> bool:
         return self._limit is not None and len(self._alarms) >= self._limit
 
+    def find(self, cause: str, subject: str) -> Alarm | None:
+        return self._alarms.get((cause, subject))
+
     def restore(self, alarm: Alarm) -> None:
         """Put back an alarm that was kept elsewhere, with its history."""
         self._alarms[(alarm.cause, alarm.object)] = alarm
