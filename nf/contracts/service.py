@@ -6,7 +6,7 @@ the NOC's process under supervision: one that fails is started again after a pau
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from nf.clock import Clock
 from nf.contracts.json import JsonObject
 from nf.contracts.noc_client import OperationOutcome
 from nf.contracts.paths import Paths
+from nf.contracts.telemetry import Telemetry
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.documents.model import DocumentModel
@@ -97,6 +98,10 @@ class ServiceContext(Protocol):
     def paths(self) -> Paths:
         """What the NOC's policy says of the delivery paths."""
 
+    @property
+    def telemetry(self) -> Telemetry:
+        """What the fleet measures and says, as it stands."""
+
     def identity(self) -> Identity:
         """The NOC's own, as it is now: it is renewed while the service runs."""
 
@@ -122,6 +127,18 @@ class ServiceContext(Protocol):
 
         Raises NotFoundError when the current line-up has no such operation or object.
         """
+
+    async def submit_operations(
+        self, name: str, target: str, several: Sequence[JsonObject], *, author: str
+    ) -> tuple[int, ...]:
+        """Give orders for one object, each by its arguments: all are durable when it returns, or none is, and they are
+        carried out by themselves. Their numbers; one whose id is known already has the number that it has.
+
+        Raises NotFoundError (no such object), InputError, and what the store raises.
+        """
+
+    async def operation_objects(self, name: str) -> frozenset[str]:
+        """What the operation can be done to now."""
 
     def alarm(self, cause: str, subject: str, severity: Severity, text: str = "", remedy: str = "") -> None:
         """Raised, changed, or ended (CLEARED), as the NOC's own. `subject` is put below the service's name."""

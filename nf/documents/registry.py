@@ -31,12 +31,14 @@ class Extension:
     sections     section of an appliance's configuration -> model
     equipment    part of a fleet's `equipment` -> model
     kinds        `kind:` at the head of a document of the domain's own -> model (fixes `kind` with a Literal)
+    messages     name -> model of a message that other systems are sent or send, whose schema is published
     """
 
     path_types: Mapping[str, type[DeliveryPath]] = field(default_factory=dict)
     sections: Mapping[str, type[DocumentModel]] = field(default_factory=dict)
     equipment: Mapping[str, type[DocumentModel]] = field(default_factory=dict)
     kinds: Mapping[str, type[Document]] = field(default_factory=dict)
+    messages: Mapping[str, type[DocumentModel]] = field(default_factory=dict)
 
 
 class Registry:
@@ -47,6 +49,7 @@ class Registry:
         sections: dict[str, type[DocumentModel]] = {}
         equipment: dict[str, type[DocumentModel]] = {}
         kinds: dict[str, type[Document]] = dict(CORE_KINDS)
+        messages: dict[str, type[DocumentModel]] = {}
         for extension in extensions:
             for name, path_model in extension.path_types.items():
                 _refuse_second("path type", name, path_types.get(name), path_model)
@@ -62,10 +65,14 @@ class Registry:
                 _refuse_second("kind", name, kinds.get(name), kind_model)
                 _check_literal(name, kind_model, "kind")
                 kinds[name] = kind_model
+            for name, message_model in extension.messages.items():
+                _refuse_second("message", name, {**kinds, **messages}.get(name), message_model)
+                messages[name] = message_model
         self.path_types: Mapping[str, type[DeliveryPath]] = MappingProxyType(dict(sorted(path_types.items())))
         self.sections: Mapping[str, type[DocumentModel]] = MappingProxyType(dict(sorted(sections.items())))
         self.equipment: Mapping[str, type[DocumentModel]] = MappingProxyType(dict(sorted(equipment.items())))
         self.kinds: Mapping[str, type[Document]] = MappingProxyType(kinds)
+        self.messages: Mapping[str, type[DocumentModel]] = MappingProxyType(dict(sorted(messages.items())))
 
 
 @cache
