@@ -103,6 +103,8 @@ TABLE: Final[dict[str, Rule]] = {
     _ADMIN + "AdoptLineUp": _operator(OperatorRole.ENGINEER),
     _OPERATIONS + "RunOperation": _operator(OperatorRole.OPERATOR, Scope.FLEET),
     _OPERATIONS + "ListFleetOperations": _VIEW,
+    _OPERATIONS + "ListOrders": _VIEW,
+    _OPERATIONS + "GetOrder": _VIEW,
     _UPGRADES + "OfferBundle": _CHANGE_FLEET,
     _UPGRADES + "SendBundle": _CHANGE_FLEET,
     _UPGRADES + "ListBundles": _VIEW,

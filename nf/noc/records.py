@@ -43,6 +43,7 @@ SCHEDULE: Final = "schedule"
 HARDWARE: Final = "hardware"
 DRAINS: Final = "drains"
 OWED: Final = "owed"
+ORDERS: Final = "orders"
 ALARMS: Final = "alarms"
 UPGRADES: Final = "upgrades"
 
