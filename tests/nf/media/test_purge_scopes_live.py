@@ -1,4 +1,4 @@
-"""Exactly what is asked for goes: Varnish and Traffic Server hold a dozen objects, and each is asked for before and after."""
+"""Exactly what is asked for goes: Varnish and Traffic Server hold objects, each asked for before and after."""
 
 from __future__ import annotations
 
@@ -60,11 +60,16 @@ async def run(operation: Operation, *orders: JsonObject, channel: str = "ch1", *
 
 
 async def fill() -> None:
+    """A second after the last rule: what is about a rule is told by the date, in whole seconds."""
+    await next_second()
     for channel in CHANNELS:
         await edge_stores(f"/{channel}/{NAMES[0]}")
         for name in NAMES:
             await from_edge(f"/{channel}/{name}")
-    # What a rule is about was stored before it, in whole seconds; the next fill is later than the rules of the last test.
+    await next_second()
+
+
+async def next_second() -> None:
     begun = int(time.time())
 
     async def later() -> bool:
@@ -100,7 +105,7 @@ CASES: dict[str, tuple[str, Any, Callable[[str], bool]]] = {
     "tags": (
         "tag",
         ["ch1/audio:init", "ch1/video:segment"],
-        lambda n: n.startswith("audio/init") or n[6:7].isdigit() and n[0] == "v",
+        lambda n: n.startswith("audio/init") or (n[6:7].isdigit() and n[0] == "v"),
     ),
     "regex": ("regex", r"^/ch1/(video|audio)/\d\.m4s$", lambda name: name[-5:-4].isdigit() and name.count("17") == 0),
     "channel": ("tag", "ch1", lambda _name: True),
