@@ -140,7 +140,7 @@ class Varnish:
 
     async def ban(self, pattern: str) -> None:
         """Serve nothing that is stored now and whose URL matches the regular expression. Raises DriverError."""
-        await self._ask("ban", f"obj.http.{URL_HEADER}", "~", pattern)
+        await self._ask("ban", f"obj.http.{URL_HEADER}", "~", _quoted(pattern))
 
     async def _loaded(self) -> dict[str, str]:
         """Name -> `active` or `available`, of every VCL that is loaded."""
@@ -160,6 +160,12 @@ class Varnish:
         if status != 0:
             raise DriverError(f"varnishstat: {_told(output)}", where=f"unit {UNIT}")
         return parse_statistics(output)
+
+
+def _quoted(word: str) -> str:
+    """As the command line of Varnish reads it: backslashes and quotes mean something there."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def parse_vcl_list(text: str) -> dict[str, str]:

@@ -107,7 +107,7 @@ CASES: dict[str, tuple[str, Any, Callable[[str], bool]]] = {
         ["ch1/audio:init", "ch1/video:segment"],
         lambda n: n.startswith("audio/init") or (n[6:7].isdigit() and n[0] == "v"),
     ),
-    "regex": ("regex", r"^/ch1/(video|audio)/\d\.m4s$", lambda name: name[-5:-4].isdigit() and name.count("17") == 0),
+    "regex": ("regex", r"^/ch1/(video|audio)/\d\.m4s$", lambda name: name.endswith(".m4s") and "17" not in name),
     "channel": ("tag", "ch1", lambda _name: True),
     "all": ("all", "ch1", lambda _name: True),
 }
