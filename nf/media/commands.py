@@ -1,4 +1,4 @@
-"""`nf purge`: take what a channel, tag, URL, prefix or expression names out of every cache, and see what became of it."""
+"""`nf purge`: take what a channel, tag, URL, prefix or expression names out of every cache; what became of it."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def _by_channel(message: PurgeMessage) -> dict[str, PurgeMessage]:
 
 
 def _what(order: JsonObject) -> str:
-    arguments = order.get("arguments_json")
+    arguments = order.get("arguments")
     found = arguments if isinstance(arguments, dict) else {}
     match = found.get("match")
     shown = f"{len(match)} of them" if isinstance(match, list) else str(match)

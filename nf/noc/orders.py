@@ -43,7 +43,7 @@ OPEN: Final = frozenset({OrderState.WAITING, OrderState.OWED})
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Times are seconds since the epoch. `done`: (stage, appliance) that have acknowledged. `why`: what kept the others."""
+    """Times are seconds since the epoch. `done`: (stage, appliance) that have acknowledged. `why`: what kept others."""
 
     stream: str
     seq: int

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import sqlite3
 import threading
@@ -129,7 +128,7 @@ class TagIndex:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         base = sqlite3.connect(self._file, timeout=10.0)
         base.executescript(_SCHEMA)
-        os.chmod(self._file, 0o600)
+        self._file.chmod(0o600)
         return base
 
 

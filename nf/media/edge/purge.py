@@ -64,7 +64,7 @@ class EdgePurge:
         lead_s = lead_of(arguments, checkpoint, context.clock)
         connection = Connection(str(section.listen[0]), section.port, timeout_s=_ANSWER_TIMEOUT_S)
         try:
-            total = await self._purge(work, section, entries, connection, context, lead_s)
+            total = await self._purge(work, section, entries, connection, context=context, lead_s=lead_s)
         finally:
             connection.close()
         self._applied.note(work)
@@ -76,6 +76,7 @@ class EdgePurge:
         section: EdgeSection,
         entries: list[EdgeChannel],
         connection: Connection,
+        *,
         context: Context,
         lead_s: float,
     ) -> JsonObject:

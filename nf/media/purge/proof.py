@@ -112,8 +112,8 @@ class Proof:
 async def prove(
     names: Sequence[str], get: Get, word: Callable[[Response], str], context: Context, *, began: float, lead_s: float
 ) -> Proof:
-    """Ask for objects once, MAX_PROOFS of them. `began`: when this cache was purged, on the monotonic clock; `lead_s`: since the
-    first cache of the fleet was, until then.
+    """Ask for objects once, MAX_PROOFS of them. `began`: when this cache was purged, on the monotonic clock; `lead_s`:
+    since the first cache of the fleet was, until then.
 
     Raises DriverError when an answer is older than the purge, CancelledError.
     """

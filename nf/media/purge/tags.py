@@ -1,4 +1,4 @@
-"""Tags: what a purge names several objects by. CHANNEL, CHANNEL/RENDITION, CHANNEL:KIND or CHANNEL/RENDITION:KIND. Pure.
+"""Tags, by which a purge names several objects: CHANNEL, CHANNEL/RENDITION, CHANNEL:KIND, CHANNEL/RENDITION:KIND.
 
 Nobody writes tags down: they follow from an object's name. A rendition is the directory that the packager gives it; the
 playlist RENDITION.m3u8 beside the directory is the rendition's too.

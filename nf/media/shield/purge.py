@@ -1,4 +1,4 @@
-"""The operation `purge` of a shield: by key what has a tag, one object by PURGE, what an expression matches by a ban."""
+"""The operation `purge` of a shield: by key what has a tag, an object by PURGE, what an expression matches by a ban."""
 
 from __future__ import annotations
 

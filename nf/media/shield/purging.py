@@ -1,4 +1,4 @@
-"""The share of the VCL that is about purging: keys by which objects are found, and methods that only the appliance may use.
+"""What of the VCL is about purging: keys by which objects are found, and methods that only the appliance may use.
 
 PURGE          one object, away
 SOFTPURGE      one object, to be asked for with its validator

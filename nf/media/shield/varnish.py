@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState, UnitStatus, bring_up
+from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState, UnitStatus
 from nf.errors import DriverError
 from nf.media.documents import ShieldSection
 from nf.media.processes import ask_program
@@ -85,7 +85,11 @@ class Varnish:
             self.write(vcl)
             return
         self.write(vcl)
-        await bring_up(self._units, spec, status)
+        await self._units.define(spec)
+        if status is None or status.state in {UnitState.STOPPED, UnitState.FAILED}:
+            await self._units.start(UNIT)
+        else:
+            await self._units.restart(UNIT)
 
     async def remove(self) -> None:
         await self._units.remove(UNIT)
@@ -136,7 +140,7 @@ class Varnish:
 
     async def ban(self, pattern: str) -> None:
         """Serve nothing that is stored now and whose URL matches the regular expression. Raises DriverError."""
-        await self._ask("ban", f"obj.http.{URL_HEADER}", "~", pattern)
+        await self._ask("ban", f"obj.http.{URL_HEADER}", "~", _quoted(pattern))
 
     async def _loaded(self) -> dict[str, str]:
         """Name -> `active` or `available`, of every VCL that is loaded."""
@@ -156,6 +160,12 @@ class Varnish:
         if status != 0:
             raise DriverError(f"varnishstat: {_told(output)}", where=f"unit {UNIT}")
         return parse_statistics(output)
+
+
+def _quoted(word: str) -> str:
+    """As the command line of Varnish reads it: backslashes and quotes mean something there."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def parse_vcl_list(text: str) -> dict[str, str]:
