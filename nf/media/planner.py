@@ -179,8 +179,12 @@ class _Plan:
             )
         if self.caches.parents:
             for name, edge in self.caches.edges.items():
+                has = self.caches.equipment.of(name)
                 sections[name]["cdn-edge"] = EdgeSection(
                     listen=edge.listen,
+                    tls=has.tls,
+                    congestion_control=has.congestion_control,
+                    healing=has.healing,
                     requires=edge.requires,
                     shields=self.caches.parents,
                     channels=_ordered(self.edged[name]),
