@@ -34,6 +34,8 @@ PURGE_ALL = ("NF-Purge", "channel")
 _HEAD = "# section "
 _REDIRECT = re.compile(rf"^redirect http://{re.escape(CONFIG_HOST)}/ http://([0-9a-f]+)\.nf\.invalid/$", re.MULTILINE)
 _STALE_S = 10  # a manifest older than this is worse than none: the player goes to another path
+_SHIELD_MAY_TAKE_S = 2
+_RETRY_MS = 10
 _CACHE_SIZE = "256M"
 LOGS_MB = 50
 """How much all logs of an edge may take, the oldest go first. Several times the least that Traffic Server rolls."""
@@ -204,14 +206,20 @@ def _records(section: EdgeSection, places: Places, *, has_bbr: bool) -> str:
         "http.insert_response_via_str INT": 2,
         # One request fills, the others wait for it (collapsed forwarding).
         "http.cache.open_write_fail_action INT": 5,
-        "http.cache.max_open_read_retries INT": 5,
-        "http.cache.open_read_retry_time INT": 10,
+        # As long as a shield may take, and from its first octet on they read what is written.
+        "http.cache.max_open_read_retries INT": _SHIELD_MAY_TAKE_S * 1000 // _RETRY_MS,
+        "http.cache.open_read_retry_time INT": _RETRY_MS,
+        "cache.enable_read_while_writer INT": 1,
+        "http.background_fill_active_timeout INT": 0,
+        "http.background_fill_completed_threshold FLOAT": 0.0,
         "http.connect_attempts_timeout INT": 2,
         "http.parent_proxy.self_detect INT": 0,
-        "http.parent_proxy.retry_time INT": 5,
+        # Shields that failed together, for a moment, are not refused to anybody for longer than that. One that stays
+        # down is watched by healing.
+        "http.parent_proxy.retry_time INT": 1,
         "http.parent_proxy.fail_threshold INT": 2,
         "http.parent_proxy.connect_attempts_timeout INT": 1,
-        "http.transaction_no_activity_timeout_out INT": 2,
+        "http.transaction_no_activity_timeout_out INT": _SHIELD_MAY_TAKE_S,
         "http.push_method_enabled INT": 0,
         "diags.output.error STRING": "L",
         "diags.output.warning STRING": "L",

@@ -21,9 +21,11 @@ PATIENCE_S = 30.0
 
 @dataclass
 class Origin:
-    """Answers every GET with BODY, after `header`, and remembers what it was asked for."""
+    """Answers every GET after `delay_s` with BODY, or what `bodies` has, and remembers what it was asked for."""
 
     asked: list[str] = field(default_factory=list)
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    delay_s: float = 0.0
     cache_control: str = "public, max-age=3600"
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -38,8 +40,11 @@ class Origin:
                 self.asked.append(head.split(" ")[1])
                 found = "missing" not in self.asked[-1]
                 status = "200 OK" if found else "404 Not Found"
-                lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(BODY)}", f"Cache-Control: {self.cache_control}"]
-                writer.write("\r\n".join([*lines, "", ""]).encode() + BODY)
+                body = self.bodies.get(self.asked[-1], BODY)
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", f"Cache-Control: {self.cache_control}"]
+                writer.write("\r\n".join([*lines, "", ""]).encode() + body)
                 await writer.drain()
         self.writers.discard(writer)
         writer.close()
