@@ -5,11 +5,13 @@ Traffic Server cannot find what it has by a key or a prefix. So what is below a 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from nf.contracts.driver import Checkpoint, Context
 from nf.contracts.json import JsonObject
 from nf.errors import DriverError
-from nf.media.documents import EdgeChannel
-from nf.media.edge.render import PURGE_ALL, hosts, section_of
+from nf.media.documents import EdgeChannel, EdgeSection
+from nf.media.edge.render import PURGE_ALL, hosts, section_of, tls_hosts
 from nf.media.edge.server import UNIT, Server
 from nf.media.http import Connection, Response, cache_status
 from nf.media.purge import SERVED, Get, Scope, added, lead_of, listed, prove, scope_of
@@ -33,17 +35,26 @@ class EdgePurge:
             known = sorted({entry.host for entry in channels if entry.channel == scope.channel})
             return {"text": f"it does not serve {scope.host or scope.channel}", SERVED: [*known]}
         lead_s = lead_of(arguments, checkpoint, context.clock)
-        connection = Connection(str(section.listen[0]), section.port, timeout_s=_ANSWER_TIMEOUT_S)
         total: JsonObject = {}
-        try:
-            for entry in entries:
-                for host in hosts(section, entry):
-                    done = await _Map(entry, host, connection, context).purge(scope, lead_s)
-                    total = added(total, done)
-        finally:
-            connection.close()
+        for entry in entries:
+            for connection, names in doors(section, entry):
+                try:
+                    for host in names:
+                        done = await _Map(entry, host, connection, context).purge(scope, lead_s)
+                        total = added(total, done)
+                finally:
+                    connection.close()
         below = "" if scope.whole or scope.single else ", with all else of the channel: an edge knows no prefixes"
         return {**total, "text": f"purged on {section.listen[0]}{below}"}
+
+
+def doors(section: EdgeSection, entry: EdgeChannel) -> Iterator[tuple[Connection, tuple[str, ...]]]:
+    """Connections by http and by https, with the forms of the host that each has a map for."""
+    address = str(section.listen[0])
+    yield Connection(address, section.port, timeout_s=_ANSWER_TIMEOUT_S), hosts(section, entry)
+    if section.tls is not None:
+        secured = Connection(address, section.tls.port, timeout_s=_ANSWER_TIMEOUT_S, tls_name=entry.host)
+        yield secured, tls_hosts(section, entry)
 
 
 class _Map:

@@ -32,6 +32,7 @@ from headend.multicast.tree import pinning
 from headend.satellite.receiver.units import Places as ReceiverPlaces
 from nf.contracts.units import Units, UnitSpec
 from nf.media.documents import EdgeSection, PackagerChannel, ShieldSection
+from nf.media.edge.healing import units as healing
 from nf.media.edge.server import Server
 from nf.media.packager import units as packager
 from nf.media.shield.varnish import Varnish
@@ -48,6 +49,7 @@ LIMITS = {
     "amt-relay": 2.1,
     "bfdd": 2.0,
     "core5g-observation": 2.2,
+    "edge-healing": 1.9,
     "multicast-monitor": 1.9,
     "multicast-output": 2.1,
     "multicast-pins": 1.9,
@@ -105,7 +107,9 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield packager.unit_spec(channel, RUN, CONFIGURATION / "secrets")
     yield Varnish(RUN, units).spec(ShieldSection.model_construct(listen=address, port=6081))
     server = Server(RUN, STATE, units, None)  # type: ignore[arg-type] # it waits for nothing here
-    yield server._spec(EdgeSection.model_construct(listen=(address,), port=80), {})
+    edge = EdgeSection.model_construct(listen=(address,), port=80)
+    yield server._spec(edge, {})
+    yield healing.spec(edge, server.places)
 
 
 @pytest.mark.daemon

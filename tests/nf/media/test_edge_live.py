@@ -15,15 +15,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from nf.contracts.driver import Checkpoint
 from nf.errors import NotFoundError, RefusedError
 from nf.media.documents import CongestionControl, EdgeSection, EdgeTls
 from nf.media.edge import kernel
 from nf.media.edge.driver import EdgeDriver, create
 from nf.media.http import cache_status
+from nf.media.purge import PURGE
 from nf.media.shield.driver import ShieldDriver
 from nf.media.shield.driver import create as create_shield
 from nf.trust.files import write_private
-from tests.headend.multicast.tree.network import Node, commit, nodes, until
+from tests.headend.multicast.tree.network import Node, commit, context, nodes, until
 from tests.nf.media.cdn import BODY, EDGE, EDGE_PORT, HOST, SHIELD, edge_section, edge_stores, from_edge, origin
 from tests.nf.media.cdn import shield_section as section_of_shield
 
@@ -175,6 +177,22 @@ def test_https_beside_http_with_the_certificate_that_was_asked_for(node: Node, e
         undo = await edge.prepare(edge.plan(await edge.observe(), edge_section("ch1"))[0])
         assert "PRIVATE KEY" not in str(undo.data), "no key goes into a journal"
         assert (edge._server.places.certificates / "cdn-tls.pem").stat().st_mode & 0o077 == 0
+
+    node.call(play)
+
+
+def test_a_purge_takes_out_what_https_had_too(node: Node, shield: ShieldDriver, edge: EdgeDriver) -> None:
+    async def play() -> None:
+        async with origin() as source:
+            for _ in range(2):
+                await from_tls("/ch1/purged.m4s")
+                await from_edge("/ch1/purged.m4s")
+            source.bodies = {"/media/ch1/purged.m4s": b"anew"}
+            for cache in (shield, edge):
+                checkpoint = Checkpoint({}, lambda _data: None)
+                await cache.operations[PURGE].run({"channel": "ch1"}, checkpoint, context(PATIENCE_S))
+            assert (await from_tls("/ch1/purged.m4s"))[1] == b"anew"
+            assert (await from_edge("/ch1/purged.m4s")).body == b"anew"
 
     node.call(play)
 
