@@ -190,7 +190,7 @@ def test_a_purge_takes_out_what_https_had_too(node: Node, shield: ShieldDriver, 
             source.bodies = {"/media/ch1/purged.m4s": b"anew"}
             for cache in (shield, edge):
                 checkpoint = Checkpoint({}, lambda _data: None)
-                await cache.operations[PURGE].run({"channel": "ch1"}, checkpoint, context(PATIENCE_S))
+                await cache.operations[PURGE].run({"channel": "ch1"}, checkpoint, context())
             assert (await from_tls("/ch1/purged.m4s"))[1] == b"anew"
             assert (await from_edge("/ch1/purged.m4s")).body == b"anew"
 
@@ -265,8 +265,11 @@ def test_connections_have_the_congestion_control_that_was_asked_for(
         await commit(edge, SECURED.model_copy(update={"congestion_control": wanted}))
         async with origin():
             await edge_stores("/ch1/paced.m4s")
-            _, writer = await asyncio.open_connection(EDGE, EDGE_PORT)
+            reader, writer = await asyncio.open_connection(EDGE, EDGE_PORT)
             try:
+                # A connection is accepted with its first octets (TCP_DEFER_ACCEPT), and kept.
+                writer.write(f"GET /ch1/paced.m4s HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+                await reader.readuntil(b"\r\n\r\n")
 
                 async def told() -> bool:
                     shown = node.shell("ss", "-Htin", "state", "established", f"( sport = :{EDGE_PORT} )")

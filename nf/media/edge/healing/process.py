@@ -37,8 +37,11 @@ _AGAIN_S = 0.02
 """After a failure the next probe is soon."""
 _CUT_S, _CUT_FOR_S = 0.05, 3.0
 """How often waiting requests are ended, and for how long before that is left to each probe."""
-_SAY_AGAIN_S = 5.0
-_RETRY_S = 0.5
+_LOOK_S = 0.5
+"""How often it is looked whether something is to be said."""
+_SAY_OUT_AGAIN_S, _SAY_IN_AGAIN_S = 5.0, 60.0
+_INSIST_S, _INSIST_FOR_S = 1.0, 10.0
+"""A Traffic Server that was started anew believes what it had written down last, which may be long ago."""
 
 
 class Healer:
@@ -96,19 +99,23 @@ class Healer:
     async def _command(self, name: str, _parent: Parent) -> None:
         """Bring Traffic Server to what is decided, and keep it there."""
         said: bool | None = None
+        said_at = insist_until = float("-inf")
+        started: tuple[float, ...] = ()
         while True:
             self._stirred[name].clear()
-            wanted, known = name in self._out, self._shields.machines[name].state is not State.UNKNOWN
-            pause = _SAY_AGAIN_S
-            if known and (wanted or said is not False):
+            wanted, now = name in self._out, time.monotonic()
+            if started != (started := _started(self._root)):
+                insist_until = now + _INSIST_FOR_S
+            again_s = _INSIST_S if now < insist_until else _SAY_OUT_AGAIN_S if wanted else _SAY_IN_AGAIN_S
+            known = self._shields.machines[name].state is not State.UNKNOWN
+            if known and (said is not wanted or now - said_at >= again_s):
                 try:
                     await set_host(self._root, name, down=wanted)
-                    said = wanted
+                    said, said_at = wanted, now
                 except NfError as error:
                     self._note(str(error))
-                    pause = _RETRY_S
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause if known else _CUT_S):
+                async with asyncio.timeout(_LOOK_S):
                     await self._stirred[name].wait()
 
     async def _cut(self, name: str, parent: Parent) -> None:
@@ -148,6 +155,15 @@ class Healer:
             "errors": self._errors,
             "last_error": self._last_error,
         }
+
+
+def _started(root: Path) -> tuple[float, ...]:
+    """When Traffic Server and its manager were started, by what they write then."""
+    times = []
+    for name in ("manager.lock", "server.lock"):
+        with contextlib.suppress(OSError):
+            times.append((root / "run" / name).stat().st_mtime)
+    return tuple(times)
 
 
 def _bound(path: Path) -> socket.socket:
