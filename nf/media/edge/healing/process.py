@@ -35,6 +35,8 @@ from nf.media.edge.render import USER
 
 _AGAIN_S = 0.02
 """After a failure the next probe is soon."""
+_LATE_S, _DOUBTFUL = 0.1, 3
+"""A probe that ended so long after its time is not counted; so many in a row are."""
 _CUT_S, _CUT_FOR_S = 0.05, 3.0
 """How often waiting requests are ended, and for how long before that is left to each probe."""
 _LOOK_S = 0.5
@@ -78,12 +80,19 @@ class Healer:
 
     async def _watch(self, name: str, parent: Parent) -> None:
         healing, machine = self._section.healing, self._shields.machines[name]
+        doubtful = 0
         while True:
             began = time.monotonic()
-            machine.probed(await probe(parent, healing), time.time())
+            failure = await probe(parent, healing)
             self._probes[name] += 1
-            self._decide()
-            pause = _AGAIN_S if machine.state is State.SUSPECT else healing.interval_ms / 1000
+            # When this process had to wait for a processor, it is no fault of the shield's; but not for ever.
+            late_s = time.monotonic() - began - healing.timeout_ms / 1000
+            doubtful = doubtful + 1 if failure and late_s > _LATE_S else 0
+            if not 0 < doubtful <= _DOUBTFUL:
+                machine.probed(failure, time.time())
+                self._decide()
+            soon = doubtful or machine.state is State.SUSPECT
+            pause = _AGAIN_S if soon else healing.interval_ms / 1000
             await asyncio.sleep(max(_AGAIN_S, began + pause - time.monotonic()))
 
     def _decide(self) -> None:
