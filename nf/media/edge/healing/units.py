@@ -40,7 +40,7 @@ def spec(section: EdgeSection, places: Places) -> UnitSpec:
             *(sys.executable, "-m", MODULE, "--section", told(section)),
             *("--root", str(places.root), "--status", status),
         ),
-        ready=Readiness(ReadyKind.UNIX_SOCKET, status, 30.0),
+        ready=Readiness(ReadyKind.UNIX_SOCKET, status, 60.0),
         backoff_last_s=1.0,
         stop_timeout_s=3.0,
         sandbox=Sandbox(
