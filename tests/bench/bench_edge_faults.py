@@ -23,6 +23,7 @@ from tests.headend.multicast.tree.network import Node, commit, nodes
 from tests.nf.media.cdn import EDGE, EDGE_PORT, HOST, OTHER_SHIELD, SHIELD, SHIELD_PORT, edge_section
 
 LAME = Path(__file__).parents[1] / "nf" / "media" / "lame_shield.py"
+PLAIN_SHIELD, PLAIN_OTHER = "127.0.1.21", "127.0.1.22"
 START_S = 30.0
 LONGEST_S = 150.0
 """Traffic Server's own time-outs are 30 s for each of two attempts."""
@@ -77,31 +78,34 @@ async def _longest_wait(port: int, hang: asyncio.Event, over: asyncio.Event) -> 
     return longest
 
 
-async def _both(node: Node, first: subprocess.Popen[bytes]) -> tuple[float, float]:
+async def _both(node: Node, hung: list[subprocess.Popen[bytes]]) -> tuple[float, float]:
     await commit(create(node.context()), edge_section("ch1"))
     await asyncio.gather(_serves(EDGE_PORT), _serves(PLAIN_PORT))
     hang, over = asyncio.Event(), asyncio.Event()
     ours, theirs = (asyncio.create_task(_longest_wait(port, hang, over)) for port in (EDGE_PORT, PLAIN_PORT))
     await asyncio.sleep(2)
     hang.set()
-    first.send_signal(signal.SIGSTOP)
+    for process in hung:
+        process.send_signal(signal.SIGSTOP)
     await asyncio.sleep(5)
     over.set()  # what waits is still waited for
     return await ours, await theirs
 
 
 def hung_parent() -> float:
-    """Longest wait of Traffic Server with its own time-outs over ours: the same two shields, in the same seconds."""
+    """Longest wait of Traffic Server with its own time-outs over ours, in the same seconds."""
     with nodes("bench") as made, ExitStack() as stack:
         node = made["bench"]
         node.supervise()
-        first = stack.enter_context(_shield(node, SHIELD))
-        stack.enter_context(_shield(node, OTHER_SHIELD))
+        # Shields of its own for the peer: ours ends every request of Traffic Server's user that waits at a hung one.
+        hung = [stack.enter_context(_shield(node, address)) for address in (SHIELD, PLAIN_SHIELD)]
+        for address in (OTHER_SHIELD, PLAIN_OTHER):
+            stack.enter_context(_shield(node, address))
         place = Path(node.run_dir).parent
         places = Places(place / "plain", place / "plain-cache")
-        parents = f'parent="{SHIELD}:{SHIELD_PORT};{OTHER_SHIELD}:{SHIELD_PORT}"'
+        parents = f'parent="{PLAIN_SHIELD}:{SHIELD_PORT};{PLAIN_OTHER}:{SHIELD_PORT}"'
         stack.enter_context(running(node, places, plain(places, parents)))
-        ours, theirs = node.call(_both, node, first, timeout_s=2 * LONGEST_S)
+        ours, theirs = node.call(_both, node, hung, timeout_s=2 * LONGEST_S)
         print(f"edge.hung_parent: longest wait {ours:.2f} s, with Traffic Server's own time-outs {theirs:.1f} s")
         return theirs / ours
 
