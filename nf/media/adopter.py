@@ -19,9 +19,12 @@ from nf.documents.lineup import Source
 from nf.documents.model import DocumentModel
 from nf.documents.quantities import format_duration
 from nf.media.documents import (
+    PART,
     Bucket,
+    CdnEquipment,
     CdnPath,
     EdgeChannel,
+    EdgeEquipment,
     EdgeSection,
     Origin,
     OriginSection,
@@ -36,7 +39,7 @@ from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD
 
 INGEST: Final = "ingest"
 INTAKE: Final = "stream-intake"
-_NOT_IN_SECTIONS: Final = frozenset({"altered", "unit", "live", "others", "unreachable"})
+_NOT_IN_SECTIONS: Final = frozenset({"altered", "unit", "live", "others", "unreachable", "certificates", "healer"})
 """What drivers add to an observed section to say that it is not as it should be."""
 
 _Key = tuple[str, str]
@@ -58,7 +61,8 @@ class MediaAdopter:
         paths = tuple(path for key in sorted(seen.packaged) if (path := _path(key, seen, known)) is not None)
         placement = _placement(seen)
         seen.problems += [*_unpackaged(seen), *_caches(seen)]
-        return Adopted(placement=placement, paths=paths, problems=tuple(seen.problems))
+        equipment = {} if PART in known.spec.equipment else _equipment(seen)
+        return Adopted(placement=placement, paths=paths, problems=tuple(seen.problems), equipment=equipment)
 
 
 class _Seen:
@@ -100,6 +104,18 @@ def _by_path(sections: Iterable[tuple[str, Iterable[E]]]) -> dict[_Key, dict[str
         for entry in entries:
             found[entry.channel, entry.path][appliance] = entry
     return dict(found)
+
+
+def _equipment(seen: _Seen) -> dict[str, DocumentModel]:
+    """What edges have that is not what they have unasked."""
+    usual = EdgeEquipment()
+    found: dict[str, tuple[EdgeEquipment, list[str]]] = {}
+    for name, edge in sorted(seen.edges.items()):
+        has = EdgeEquipment(tls=edge.tls, congestion_control=edge.congestion_control, healing=edge.healing)
+        if has != usual:
+            found.setdefault(has.model_dump_json(), (has, []))[1].append(name)
+    entries = tuple(has.model_copy(update={"appliances": tuple(names)}) for has, names in found.values())
+    return {PART: CdnEquipment(edges=entries)} if entries else {}
 
 
 def _path(key: _Key, seen: _Seen, known: Fleet) -> AdoptedPath | None:

@@ -6,6 +6,7 @@ as `/BUCKET/CHANNEL/NAME`, the edges as `http://HOST/CHANNEL/NAME`.
 
 from __future__ import annotations
 
+from enum import Enum
 from ipaddress import IPv4Address
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
@@ -17,6 +18,9 @@ from nf.documents.model import Address, DocumentModel, Form, Name, Port, RuleErr
 from nf.documents.quantities import BitRate, DurationMs, format_duration, parse_duration_ms
 from nf.documents.registry import Extension
 from nf.media.purge.message import PurgeMessage
+
+PART = "cdn"
+"""Part of a fleet's equipment."""
 
 HLS_MANIFEST = "master.m3u8"
 """Name of the multivariant playlist (RFC 8216) of a channel."""
@@ -267,6 +271,46 @@ class EdgeChannel(DocumentModel):
     provides: tuple[str, ...] = ()
 
 
+class CongestionControl(Enum):
+    """Of the connections that receivers open. `auto`: BBR where the kernel has it; `kernel`: what the kernel uses."""
+
+    AUTO = "auto"
+    BBR = "bbr"
+    KERNEL = "kernel"
+
+
+class EdgeTls(DocumentModel):
+    """The https listener beside http. A certificate is a secret: its chain and its key, in PEM, leaf first.
+
+    Which one a client gets is what it asks for by name (SNI, RFC 6066 section 3); without a name, the first.
+    """
+
+    port: HttpPort = 443
+    certificates: Annotated[tuple[SecretRef, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(set(self.certificates)) != len(self.certificates):
+            raise RuleError("a certificate is named twice", "name it once")
+        return self
+
+
+class Healing(DocumentModel):
+    """How soon a shield that does not answer is left alone, and how soon it is asked again.
+
+    path      what each shield is asked for; 500 and above, and what does not come in time, are failures
+    interval  between two questions; timeout: for one. After a failure the next question is asked at once
+    hold      how long a shield must have answered before it is asked for content again, and be on probation then
+    """
+
+    path: Annotated[
+        str, Form(r"/[!-~]*", "the path of a request begins with a slash and has no space", "write it as /nf/health")
+    ] = "/nf/health"
+    interval_ms: Annotated[Milliseconds, Field(ge=50, le=60_000)] = Field(alias="interval", default=250)
+    timeout_ms: Annotated[Milliseconds, Field(ge=20, le=10_000)] = Field(alias="timeout", default=200)
+    hold_ms: Annotated[Milliseconds, Field(ge=500, le=3_600_000)] = Field(alias="hold", default=10_000)
+
+
 class EdgeSection(DocumentModel):
     """Section `cdn-edge`: the cache that receivers ask. `shields` in the order in which they are preferred.
 
@@ -275,6 +319,9 @@ class EdgeSection(DocumentModel):
 
     listen: Annotated[tuple[Address, ...], Field(min_length=1)]
     port: HttpPort = 80
+    tls: EdgeTls | None = None
+    congestion_control: CongestionControl = CongestionControl.AUTO
+    healing: Healing = Healing()
     requires: tuple[str, ...] = ()
     shields: Annotated[tuple[Parent, ...], Field(min_length=1)]
     channels: tuple[EdgeChannel, ...] = ()
@@ -285,6 +332,41 @@ class EdgeSection(DocumentModel):
         if len({shield.address for shield in self.shields}) != len(self.shields):
             raise RuleError("two shields share an address", "give every shield an address of its own")
         return self
+
+    @model_validator(mode="after")
+    def _distinct_ports(self) -> Self:
+        if self.tls is not None and self.tls.port == self.port:
+            raise RuleError("http and https share a port", "give each a port of its own")
+        return self
+
+
+class EdgeEquipment(DocumentModel):
+    """What edges have beyond their place. `appliances`: which; none named: those that no other entry names."""
+
+    appliances: tuple[Name, ...] = ()
+    tls: EdgeTls | None = None
+    congestion_control: CongestionControl = CongestionControl.AUTO
+    healing: Healing = Healing()
+
+
+class CdnEquipment(DocumentModel):
+    """Part `cdn` of a fleet's equipment."""
+
+    edges: tuple[EdgeEquipment, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        named = [name for entry in self.edges for name in entry.appliances or ("",)]
+        if len(set(named)) != len(named):
+            raise RuleError(
+                "two entries are for the same edge, or two name none", "name every edge once, and leave one entry open"
+            )
+        return self
+
+    def of(self, appliance: str) -> EdgeEquipment:
+        """What the edge on `appliance` has."""
+        named = next((entry for entry in self.edges if appliance in entry.appliances), None)
+        return named or next((entry for entry in self.edges if not entry.appliances), EdgeEquipment())
 
 
 class IntakeOutput(DocumentModel):
@@ -331,6 +413,7 @@ class HlsProbeArguments(DocumentModel):
 
 EXTENSION = Extension(
     path_types={"cdn": CdnPath},
+    equipment={PART: CdnEquipment},
     sections={
         "s3-origin": OriginSection,
         "packager": PackagerSection,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -23,12 +24,33 @@ class Response:
     body: bytes
 
 
+class _Secured(http.client.HTTPConnection):
+    """http.client's own asks for the name that it connects to."""
+
+    def __init__(self, host: str, port: int, timeout_s: float, name: str) -> None:
+        super().__init__(host, port, timeout=timeout_s)
+        self._name = name
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._context.check_hostname = False
+        self._context.verify_mode = ssl.CERT_NONE
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
+
+
 class Connection:
     """To one host and port. Not for two calls at a time. Opens anew when the peer closed it meanwhile."""
 
-    def __init__(self, host: str, port: int, *, timeout_s: float) -> None:
+    def __init__(self, host: str, port: int, *, timeout_s: float, tls_name: str = "") -> None:
+        """`tls_name`: by TLS, asking for this name (SNI). Who answers is not verified: it is for caches of this
+        appliance, known by their address."""
         self._where = f"{host}:{port}"
-        self._connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+        self._connection = (
+            _Secured(host, port, timeout_s, tls_name)
+            if tls_name
+            else http.client.HTTPConnection(host, port, timeout=timeout_s)
+        )
 
     async def get(self, target: str, headers: Mapping[str, str] | None = None) -> Response:
         """Raises UnavailableError when nothing answers in time or what answers is no HTTP."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from nf.documents.fleet import Appliance, Fleet
 from nf.errors import Problem
-from nf.media.documents import Parent
+from nf.media.documents import PART, CdnEquipment, Parent
 from nf.media.network import Network
 
 PACKAGER, ORIGIN, SHIELD, EDGE = "packager", "s3-origin", "cdn-shield", "cdn-edge"
@@ -36,6 +36,7 @@ class Caches:
     shields: Mapping[str, ShieldPlace]
     edges: Mapping[str, EdgePlace]
     problems: tuple[Problem, ...]
+    equipment: CdnEquipment = field(default_factory=CdnEquipment)
 
     @property
     def parents(self) -> tuple[Parent, ...]:
@@ -65,7 +66,21 @@ def find_caches(fleet: Fleet, network: Network) -> Caches:
             else:
                 edges[name] = EdgePlace(tuple(address for _, address in places), requires)
     origin = [name for name in fleet.placed(ORIGIN) if name in network.appliances]
-    return Caches(frozenset(fleet.placed(PACKAGER)), origin[0] if origin else "", shields, edges, tuple(problems))
+    equipment = fleet.spec.equipment.get(PART)
+    known = equipment if isinstance(equipment, CdnEquipment) else CdnEquipment()
+    problems += _strangers(known, edges)
+    return Caches(
+        frozenset(fleet.placed(PACKAGER)), origin[0] if origin else "", shields, edges, tuple(problems), known
+    )
+
+
+def _strangers(equipment: CdnEquipment, edges: Mapping[str, EdgePlace]) -> Iterator[Problem]:
+    for number, entry in enumerate(equipment.edges):
+        for index, name in enumerate(entry.appliances):
+            if name not in edges:
+                key = f"spec.equipment.{PART}.edges[{number}].appliances[{index}]"
+                remedy = f"place {EDGE} there, or remove it: " + (", ".join(sorted(edges)) or "there is no edge yet")
+                yield Problem(f"{name} does not have the function {EDGE}", remedy, key=key, value=name)
 
 
 def _places(appliance: Appliance, access: list[tuple[str, IPv4Address]]) -> list[tuple[str, IPv4Address]]:

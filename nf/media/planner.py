@@ -194,8 +194,12 @@ class _Plan:
             sections[name]["stream-intake"] = IntakeSection(channels=_ordered(taken_in))
         if self.caches.parents:
             for name, edge in self.caches.edges.items():
+                has = self.caches.equipment.of(name)
                 sections[name]["cdn-edge"] = EdgeSection(
                     listen=edge.listen,
+                    tls=has.tls,
+                    congestion_control=has.congestion_control,
+                    healing=has.healing,
                     requires=edge.requires,
                     shields=self.caches.parents,
                     channels=_ordered(self.edged[name]),

@@ -26,7 +26,7 @@ TURNS, TURN_S = 4, 1
 START_S = 20.0
 
 
-def _plain(places: Places) -> dict[str, str]:
+def plain(places: Places, parents: str = f'parent="{SHIELD}:{SHIELD_PORT}|1.0"') -> dict[str, str]:
     """The least that makes Traffic Server a cache in front of the same parent, with the access log of its package."""
     return {
         "records.config": (
@@ -38,8 +38,7 @@ def _plain(places: Places) -> dict[str, str]:
         ),
         "remap.config": f"map http://{HOST}/ http://shield.plain.invalid/media/\n",
         "parent.config": (
-            f'dest_domain=shield.plain.invalid scheme=http parent="{SHIELD}:{SHIELD_PORT}|1.0" '
-            "go_direct=false parent_is_proxy=false\n"
+            f"dest_domain=shield.plain.invalid scheme=http {parents} go_direct=false parent_is_proxy=false\n"
         ),
         "storage.config": f"{places.cache} 256M\n",
         "logging.yaml": (
@@ -53,7 +52,7 @@ def _plain(places: Places) -> dict[str, str]:
 
 
 @contextmanager
-def _running(node: Node, places: Places, files: Mapping[str, str]) -> Iterator[None]:
+def running(node: Node, places: Places, files: Mapping[str, str]) -> Iterator[None]:
     make_directories(places)
     for name, text in files.items():
         (places.config / name).write_text(text)
@@ -100,8 +99,8 @@ def hits() -> float:
     with nodes("bench") as made:
         node = made["bench"]
         place = Path(node.run_dir).parent
-        ours, plain = (Places(place / name, place / f"{name}-cache") for name in ("ours", "plain"))
-        with _running(node, ours, render(edge_section("ch1"), ours)), _running(node, plain, _plain(plain)):
+        ours, other = (Places(place / name, place / f"{name}-cache") for name in ("ours", "plain"))
+        with running(node, ours, render(edge_section("ch1"), ours)), running(node, other, plain(other)):
             node.call(_fill)
             ratios: list[float] = []
             for turn in range(2 * TURNS):

@@ -22,7 +22,7 @@ Key = tuple[str, str]
 
 # As the log's format is rendered. An expression takes about 40 % of the time of reading it as JSON.
 _LINE = re.compile(
-    rb'{"ts":[0-9.]+,"client":"[^"]*","method":"[^"]*","url":"http://([^/":?]{1,253})(?::[0-9]{1,5})?/([^/"?]{1,64})/[^"]*"'
+    rb'{"ts":[0-9.]+,"client":"[^"]*","method":"[^"]*","url":"https?://([^/":?]{1,253})(?::[0-9]{1,5})?/([^/"?]{1,64})/[^"]*"'
     rb',"status":[0-9]{3},"octets":([0-9]{1,18}),"cache":"([A-Z_]+)"'
 )
 _FRESH = (b"TCP_HIT", b"TCP_MEM_HIT")

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from nf.errors import DriverError
 from nf.media.documents import EdgeSection
 from nf.media.edge.render import PROGRAMS, Places, render
 from nf.media.edge.server import make_directories
+from nf.media.edge.tls import install
 from nf.media.processes import ask_program
 
 TIMEOUT_S = 60.0  # on an appliance whose processors are busy
 _TELLING = ("error", "fail", "malformed", "unable", "fatal")
 
 
-async def check_candidate(section: EdgeSection) -> None:
-    """Changes nothing. Raises DriverError with Traffic Server's complaint."""
+async def check_candidate(
+    section: EdgeSection, certificates: Mapping[str, str] | None = None, *, has_bbr: bool = True
+) -> None:
+    """Changes nothing. `certificates`: file name -> PEM. Raises DriverError with Traffic Server's complaint."""
     with tempfile.TemporaryDirectory(prefix="nf-edge-") as name:
         place = Path(name)
         places = _candidate(place)
-        await verify_config(places, render(section, places))
+        install(places.certificates, certificates or {})
+        await verify_config(places, render(section, places, has_bbr=has_bbr))
 
 
 def _candidate(place: Path) -> Places:

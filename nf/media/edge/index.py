@@ -27,7 +27,7 @@ MAX_READ_OCTETS: Final = 64 * 1024 * 1024
 INDEX: Final = "names.sqlite"
 
 _FETCHED = re.compile(
-    rb'"url":"http://[^/"?]{1,260}/([a-z][a-z0-9-]{0,38})/([^"?#]{1,1024})[^"]*","status":2[0-9]{2},"octets":[0-9]+,'
+    rb'"url":"https?://[^/"?]{1,260}/([a-z][a-z0-9-]{0,38})/([^"?#]{1,1024})[^"]*","status":2[0-9]{2},"octets":[0-9]+,'
     rb'"cache":"(?!TCP_HIT|TCP_MEM_HIT)'
 )
 _SCHEMA: Final = """

@@ -13,7 +13,7 @@ import math
 import re
 import sqlite3
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from nf.contracts.driver import Checkpoint, Context
@@ -21,7 +21,7 @@ from nf.contracts.json import Json, JsonObject
 from nf.errors import DriverError
 from nf.media.documents import HLS_MANIFEST, EdgeChannel, EdgeSection, object_prefix
 from nf.media.edge.index import TagIndex
-from nf.media.edge.render import PURGE_ALL, hosts, section_of
+from nf.media.edge.render import PURGE_ALL, hosts, section_of, tls_hosts
 from nf.media.edge.rules import BEFORE, END, Rule, Rules
 from nf.media.edge.server import UNIT, Server
 from nf.media.http import Connection, Response, cache_status
@@ -62,25 +62,25 @@ class EdgePurge:
             asked = next((one.host for one in work.selections if one.host), "") or work.channel
             return work.answer({"text": f"it does not serve {asked}", SERVED: served})
         lead_s = lead_of(arguments, checkpoint, context.clock)
-        connection = Connection(str(section.listen[0]), section.port, timeout_s=_ANSWER_TIMEOUT_S)
+        opened = [(entry, *door) for entry in entries for door in doors(section, entry)]
+        maps = [_Map(entry, host, connection, work) for entry, connection, names in opened for host in names]
         try:
-            total = await self._purge(work, section, entries, connection, context=context, lead_s=lead_s)
+            total = await self._purge(work, entries, maps, context=context, lead_s=lead_s)
         finally:
-            connection.close()
+            for _, connection, _ in opened:
+                connection.close()
         self._applied.note(work)
         return work.answer({**total, "text": f"purged on {section.listen[0]}"})
 
     async def _purge(
         self,
         work: Work,
-        section: EdgeSection,
         entries: list[EdgeChannel],
-        connection: Connection,
+        maps: list[_Map],
         *,
         context: Context,
         lead_s: float,
     ) -> JsonObject:
-        maps = [_Map(entry, host, connection, work) for entry in entries for host in hosts(section, entry)]
         known = await self._known(work, maps, context)
         context.progress(0.1, f"purging {work.channel}")
         for one in maps:
@@ -124,6 +124,15 @@ class EdgePurge:
             return await asyncio.to_thread(self._index.names, work.channel)
         except (OSError, sqlite3.Error):
             return None
+
+
+def doors(section: EdgeSection, entry: EdgeChannel) -> Iterator[tuple[Connection, tuple[str, ...]]]:
+    """Connections by http and by https, with the forms of the host that each has a map for."""
+    address = str(section.listen[0])
+    yield Connection(address, section.port, timeout_s=_ANSWER_TIMEOUT_S), hosts(section, entry)
+    if section.tls is not None:
+        secured = Connection(address, section.tls.port, timeout_s=_ANSWER_TIMEOUT_S, tls_name=entry.host)
+        yield secured, tls_hosts(section, entry)
 
 
 class _Map:

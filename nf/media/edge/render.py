@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nf.contracts.json import canonical, digest
-from nf.media.documents import EdgeChannel, EdgeSection, object_prefix
+from nf.media.documents import CongestionControl, EdgeChannel, EdgeSection, object_prefix
 
 CONFIG_HOST = "config.nf.invalid"
 SHIELD_HOST = "shield.nf.invalid"
@@ -22,6 +22,7 @@ USER = GROUP = "trafficserver"
 PROGRAMS = Path("/usr/bin")
 MODULES = Path("/usr/lib/trafficserver/modules")
 REMAP = "remap.config"
+MULTICERT = "ssl_multicert.config"
 RESTART_FILES = frozenset({"records.config", "storage.config", "plugin.config"})
 """Files that Traffic Server reads when it starts, and not at a reload."""
 
@@ -37,6 +38,8 @@ PURGE_ALL = ("NF-Purge", "channel")
 _HEAD = "# section "
 _REDIRECT = re.compile(rf"^redirect http://{re.escape(CONFIG_HOST)}/ http://([0-9a-f]+)\.nf\.invalid/$", re.MULTILINE)
 _STALE_S = 10  # a manifest older than this is worse than none: the player goes to another path
+_SHIELD_MAY_TAKE_S = 2
+_RETRY_MS = 10
 _CACHE_SIZE = "256M"
 LOGS_MB = 50
 """How much all logs of an edge may take, the oldest go first. Several times the least that Traffic Server rolls."""
@@ -71,16 +74,25 @@ class Places:
         return self.root / "log"
 
     @property
+    def certificates(self) -> Path:
+        """Apart from the configuration, whose text goes into undo records: these hold keys."""
+        return self.root / "tls"
+
+    @property
+    def healing(self) -> Path:
+        return self.root / "healing"
+
+    @property
     def directories(self) -> tuple[Path, ...]:
         # Traffic Server ends at once when a plugin finds no var/trafficserver.
-        names = ("etc", "run", "log", "var", "var/trafficserver", "data")
+        names = ("etc", "run", "log", "var", "var/trafficserver", "data", "tls", "healing")
         return (self.root, *(self.root / name for name in names), self.cache)
 
 
-def render(section: EdgeSection, places: Places) -> dict[str, str]:
-    """File name -> text, for `places.config`."""
+def render(section: EdgeSection, places: Places, *, has_bbr: bool = True) -> dict[str, str]:
+    """File name -> text, for `places.config`. `has_bbr`: whether the kernel it is for knows BBR."""
     return {
-        "records.config": _records(section),
+        "records.config": _records(section, places, has_bbr=has_bbr),
         REMAP: _remap(section, places),
         "parent.config": _parent(section),
         "ip_allow.yaml": _ip_allow(section),
@@ -92,6 +104,7 @@ def render(section: EdgeSection, places: Places) -> dict[str, str]:
         ),
         STATS: _stats(section),
         "logging.yaml": _logging(),
+        **({MULTICERT: _multicert(section)} if section.tls is not None else {}),
     }
 
 
@@ -106,9 +119,9 @@ def section_of(files: Mapping[str, str]) -> EdgeSection | None:
         return None
 
 
-def altered(files: Mapping[str, str], section: EdgeSection, places: Places) -> tuple[str, ...]:
+def altered(files: Mapping[str, str], section: EdgeSection, places: Places, *, has_bbr: bool = True) -> tuple[str, ...]:
     """The files that are not, down to the byte, what `section` is rendered to."""
-    wanted = render(section, places)
+    wanted = render(section, places, has_bbr=has_bbr)
     return tuple(sorted(name for name in wanted.keys() | files.keys() if wanted.get(name) != files.get(name)))
 
 
@@ -139,9 +152,50 @@ def runroot(places: Places) -> str:
     return "".join(f"{name}: {path}\n" for name, path in entries.items())
 
 
-def _records(section: EdgeSection) -> str:
-    ports = " ".join(f"{section.port}:ip-in={address}" for address in section.listen)
-    values = {
+def _ports(section: EdgeSection) -> str:
+    plain = [f"{section.port}:ip-in={address}" for address in section.listen]
+    tls = section.tls
+    return " ".join([*plain, *(f"{tls.port}:ssl:ip-in={address}" for address in section.listen if tls is not None)])
+
+
+def uses_bbr(section: EdgeSection, *, has_bbr: bool) -> bool:
+    wanted = section.congestion_control
+    return wanted is CongestionControl.BBR or (wanted is CongestionControl.AUTO and has_bbr)
+
+
+def _transport(section: EdgeSection, places: Places, *, has_bbr: bool) -> dict[str, object]:
+    """Congestion control of accepted connections, and where certificates lie."""
+    values: dict[str, object] = {}
+    if uses_bbr(section, has_bbr=has_bbr):
+        values["net.tcp_congestion_control_in STRING"] = "bbr"
+    if section.tls is not None:
+        values |= {
+            "ssl.server.cert.path STRING": places.certificates,
+            "ssl.server.private_key.path STRING": places.certificates,
+            "ssl.server.multicert.exit_on_load_fail INT": 0,  # a bad certificate must not take http with it
+            "ssl.TLSv1 INT": 0,
+            "ssl.TLSv1_1 INT": 0,
+        }
+    return values
+
+
+def _parents(section: EdgeSection) -> dict[str, object]:
+    """A shield that ended a connection is not asked again where another could be: a hung one would accept it anew."""
+    return {"http.parent_proxy.per_parent_connect_attempts INT": 1 if len(section.shields) > 1 else 2}
+
+
+def _multicert(section: EdgeSection) -> str:
+    names = [certificate_file(reference) for reference in section.tls.certificates] if section.tls is not None else []
+    return "".join(f"{'dest_ip=* ' if not number else ''}ssl_cert_name={name}\n" for number, name in enumerate(names))
+
+
+def certificate_file(reference: str) -> str:
+    """Of `secret:NAME`, in `Places.certificates`."""
+    return f"{reference.removeprefix('secret:')}.pem"
+
+
+def _records(section: EdgeSection, places: Places, *, has_bbr: bool) -> str:
+    values: dict[str, object] = {
         "admin.user_id STRING": USER,
         "exec_thread.autoconfig INT": 1,
         "cache.ram_cache.size INT": _RAM_CACHE_OCTETS,
@@ -150,21 +204,27 @@ def _records(section: EdgeSection) -> str:
         "reverse_proxy.enabled INT": 1,
         "url_remap.remap_required INT": 1,
         "url_remap.pristine_host_hdr INT": 0,
-        "http.server_ports STRING": ports,
+        "http.server_ports STRING": _ports(section),
         "http.cache.http INT": 1,
         "http.cache.required_headers INT": 2,
         "http.cache.max_stale_age INT": _STALE_S,
         "http.insert_response_via_str INT": 2,
         # One request fills, the others wait for it (collapsed forwarding).
         "http.cache.open_write_fail_action INT": 5,
-        "http.cache.max_open_read_retries INT": 5,
-        "http.cache.open_read_retry_time INT": 10,
+        # As long as a shield may take, and from its first octet on they read what is written.
+        "http.cache.max_open_read_retries INT": _SHIELD_MAY_TAKE_S * 1000 // _RETRY_MS,
+        "http.cache.open_read_retry_time INT": _RETRY_MS,
+        "cache.enable_read_while_writer INT": 1,
+        "http.background_fill_active_timeout INT": 0,
+        "http.background_fill_completed_threshold FLOAT": 0.0,
         "http.connect_attempts_timeout INT": 2,
         "http.parent_proxy.self_detect INT": 0,
-        "http.parent_proxy.retry_time INT": 5,
+        # Shields that failed together, for a moment, are not refused to anybody for longer than that. One that stays
+        # down is watched by healing.
+        "http.parent_proxy.retry_time INT": 1,
         "http.parent_proxy.fail_threshold INT": 2,
         "http.parent_proxy.connect_attempts_timeout INT": 1,
-        "http.transaction_no_activity_timeout_out INT": 2,
+        "http.transaction_no_activity_timeout_out INT": _SHIELD_MAY_TAKE_S,
         "http.push_method_enabled INT": 0,
         "diags.output.error STRING": "L",
         "diags.output.warning STRING": "L",
@@ -182,6 +242,8 @@ def _records(section: EdgeSection) -> str:
         "net.poll_timeout INT": 10,
         "raw_stat_sync_interval_ms INT": 1000,
         "config_update_interval_ms INT": 500,
+        **_parents(section),
+        **_transport(section, places, has_bbr=has_bbr),
     }
     return "".join(f"CONFIG proxy.config.{name} {value}\n" for name, value in values.items())
 
@@ -203,21 +265,31 @@ def hosts(section: EdgeSection, channel: EdgeChannel) -> tuple[str, ...]:
 
 def _maps(section: EdgeSection, channel: EdgeChannel, places: Places) -> list[str]:
     target = f"http://{SHIELD_HOST}{object_prefix(channel.bucket, channel.channel)}"
+    forms = [("http", host, str(number)) for number, host in enumerate(hosts(section, channel))]
+    forms += [("https", host, f"s{number}") for number, host in enumerate(tls_hosts(section, channel))]
     return [
-        f"map http://{host}/{channel.channel}/ {target} {_plugins(places, channel, number)}"
-        for number, host in enumerate(hosts(section, channel))
+        f"map {scheme}://{host}/{channel.channel}/ {target} {_plugins(places, channel, number)}"
+        for scheme, host, number in forms
     ]
 
 
-def _plugins(places: Places, channel: EdgeChannel, number: int) -> str:
+def tls_hosts(section: EdgeSection, channel: EdgeChannel) -> tuple[str, ...]:
+    """As `hosts`, of requests that come by TLS: the table parts them by their scheme."""
+    if section.tls is None:
+        return ()
+    return (channel.host,) if section.tls.port == 443 else (channel.host, f"{channel.host}:{section.tls.port}")
+
+
+def _plugins(places: Places, channel: EdgeChannel, number: str) -> str:
     """Each map counts its own generations, so what is stored under one must not be found under another.
 
     The count lies beside what is cached: a purge that a restart forgot would be none.
     """
     name, value = PURGE_ALL
     generations = places.cache / f"{channel.channel}.{channel.path}.{number}.generation"
+    prefix = "cdn" if number == "0" else f"cdn{number}"
     return (
-        f"@plugin=cachekey.so @pparam=--static-prefix=cdn{number or ''} @pparam=--remove-all-params=true "
+        f"@plugin=cachekey.so @pparam=--static-prefix={prefix} @pparam=--remove-all-params=true "
         f"@plugin=remap_purge.so @pparam=--header={name} @pparam=--secret={value} @pparam=--state-file={generations}"
     )
 
@@ -228,7 +300,9 @@ def _parent(section: EdgeSection) -> str:
     return (
         f'dest_domain={SHIELD_HOST} scheme=http parent="{first}" {secondary}'
         "round_robin=consistent_hash go_direct=false parent_is_proxy=false parent_retry=both "
-        'unavailable_server_retry_responses="502,503" max_simple_retries=1 max_unavailable_server_retries=1\n'
+        # 404: a segment may be at another shield already. 500: there may be nothing wrong with the others.
+        'simple_server_retry_responses="404,500,504" unavailable_server_retry_responses="502,503" '
+        "max_simple_retries=1 max_unavailable_server_retries=1\n"
     )
 
 

@@ -17,10 +17,12 @@ from nf.contracts.json import digest
 from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState, UnitStatus
 from nf.errors import DriverError, UnavailableError
 from nf.media.documents import EdgeSection
+from nf.media.edge import tls
 from nf.media.edge.index import INDEX, TagIndex
 from nf.media.edge.render import (
     CONFIG_HOST,
     GROUP,
+    MULTICERT,
     PROGRAMS,
     REMAP,
     RESTART_FILES,
@@ -111,8 +113,12 @@ class Server:
     async def remove(self) -> None:
         await self._units.remove(UNIT)
 
-    async def activate(self, files: Mapping[str, str], timeout_s: float) -> None:
+    async def activate(
+        self, files: Mapping[str, str], timeout_s: float, certificates: Mapping[str, str] | None = None
+    ) -> None:
         """Write `files` and bring Traffic Server to them: start, restart or reload, whatever is the least that does it.
+
+        `certificates`: file name -> PEM; what is there and named by neither the old nor the new files goes.
 
         Raises DriverError with its own words when it does not take them.
         """
@@ -122,7 +128,10 @@ class Server:
         if section is None:
             raise DriverError("remap.config names no section", where=str(self.places.config))
         wanted = generation_of(files)
+        renewed = self._install(files, certificates or {})
         written = self.write_files(files)
+        if renewed and MULTICERT in files and MULTICERT not in written:
+            tls.touch(self.places.config / MULTICERT, self._clock.now())
         told = frozenset[str]()
         spec = self._spec(section, files)
         status = await self._units.status(UNIT)
@@ -133,11 +142,17 @@ class Server:
         elif status.spec != spec:
             await self._units.define(spec)
             await self._units.restart(UNIT)
-        elif written or await self.live_generation(section) != wanted:
+        elif written or renewed or await self.live_generation(section) != wanted:
             # A table that was changed by hand may be loaded, and announces the generation that it was made from.
             told = written & {REMAP} if await self.live_generation(section) == wanted else told
             await self.reload()
         await self.prove(section, wanted, mark, timeout_s, told)
+
+    def _install(self, files: Mapping[str, str], certificates: Mapping[str, str]) -> bool:
+        named = " ".join(text.get(MULTICERT, "") for text in (files, self.read_files()))
+        keep = re.findall(r"ssl_cert_name=(\S+)", named)
+        tls.prune(self.places.certificates, frozenset(keep))
+        return tls.install(self.places.certificates, certificates)
 
     def _spec(self, section: EdgeSection, files: Mapping[str, str]) -> UnitSpec:
         """The unit carries a digest of the files that only a start reads, so that it is known when one is due."""
@@ -248,6 +263,7 @@ def make_directories(places: Places) -> None:
         for path in places.directories:
             path.mkdir(mode=0o755, parents=True, exist_ok=True)
             shutil.chown(path, USER, GROUP)
+        places.certificates.chmod(0o700)
         if not (places.config / BODIES.name).exists():
             shutil.copytree(BODIES, places.config / BODIES.name)
         (places.root / "runroot.yaml").write_text(runroot(places))

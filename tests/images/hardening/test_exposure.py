@@ -33,6 +33,7 @@ from headend.multicast.tree import pinning
 from headend.satellite.receiver.units import Places as ReceiverPlaces
 from nf.contracts.units import Units, UnitSpec
 from nf.media.documents import EdgeSection, IntakeChannel, PackagerChannel, ShieldSection
+from nf.media.edge.healing import units as healing
 from nf.media.edge.server import Server
 from nf.media.intake import units as intake
 from nf.media.packager import units as packager
@@ -50,6 +51,7 @@ LIMITS = {
     "amt-relay": 2.1,
     "bfdd": 2.0,
     "core5g-observation": 2.2,
+    "edge-healing": 1.9,
     "multicast-monitor": 1.9,
     "multicast-output": 2.1,
     "multicast-pins": 1.9,
@@ -119,7 +121,9 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     taken = {"url": "http://10.0.0.1/ch1/master.m3u8", "host": "cdn.test", "segment_ms": 2000, "outputs": ()}
     yield intake.unit_spec(IntakeChannel.model_construct(channel="ch1", path="ott", **taken), RUN)
     server = Server(RUN, STATE, units, None)  # type: ignore[arg-type] # it waits for nothing here
-    yield server._spec(EdgeSection.model_construct(listen=(address,), port=80), {})
+    edge = EdgeSection.model_construct(listen=(address,), port=80)
+    yield server._spec(edge, {})
+    yield healing.spec(edge, server.places)
 
 
 @pytest.mark.daemon

@@ -21,12 +21,14 @@ PATIENCE_S = 30.0
 
 @dataclass
 class Origin:
-    """Answers every GET with BODY, after `header`, and remembers what it was asked for.
+    """Answers every GET after `delay_s` with BODY, or what `bodies` has, and remembers what it was asked for.
 
     `validator`: its ETag; who has it already is told so, and remembered in `unchanged`.
     """
 
     asked: list[str] = field(default_factory=list)
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    delay_s: float = 0.0
     cache_control: str = "public, max-age=3600"
     validator: str = ""
     unchanged: list[str] = field(default_factory=list)
@@ -43,15 +45,18 @@ class Origin:
                 self.asked.append(head.split(" ")[1])
                 found = "missing" not in self.asked[-1]
                 status = "200 OK" if found else "404 Not Found"
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
                 if self.validator and f"if-none-match: {self.validator}" in head.lower():
                     self.unchanged.append(self.asked[-1])
                     lines = ["HTTP/1.1 304 Not Modified", f"ETag: {self.validator}"]
                     writer.write("\r\n".join([*lines, f"Cache-Control: {self.cache_control}", "", ""]).encode())
                     await writer.drain()
                     continue
-                lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(BODY)}", f"Cache-Control: {self.cache_control}"]
+                body = self.bodies.get(self.asked[-1], BODY)
+                lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", f"Cache-Control: {self.cache_control}"]
                 lines += [f"ETag: {self.validator}"] if self.validator else []
-                writer.write("\r\n".join([*lines, "", ""]).encode() + BODY)
+                writer.write("\r\n".join([*lines, "", ""]).encode() + body)
                 await writer.drain()
         self.writers.discard(writer)
         writer.close()

@@ -199,3 +199,19 @@ def test_caches_without_a_channel_are_placed(tmp_path: Path) -> None:
     found: Mapping[str, Any] = {p.function: p.appliances for p in MediaAdopter().adopt(have, fleet).placement}
     assert found == {"cdn-shield": ("c1", "c2"), "cdn-edge": ("pop1", "pop2")}
     assert_nothing_to_do(have, recompiled(adopted(have, identities(fleet))), tmp_path)
+
+
+def test_what_edges_have_beyond_their_place_is_written_into_the_equipment() -> None:
+    data = fleet_data()
+    data["spec"]["equipment"] = {
+        "cdn": {"edges": [{"appliances": ["pop2"], "tls": {"certificates": ["secret:cdn-tls"]}}]}
+    }
+    fleet = built(Fleet, data)
+    compiled = compile_lineup(built(LineUp, lineup_data()), fleet, PLANNERS)
+    have = observed(compiled)
+    bare = identities(fleet)
+    bare = bare.model_copy(update={"spec": bare.spec.model_copy(update={"equipment": {}})})
+    found = MediaAdopter().adopt(have, bare)
+    assert found.problems == ()
+    assert found.equipment["cdn"] == fleet.spec.equipment["cdn"]
+    assert MediaAdopter().adopt(have, fleet).equipment == {}

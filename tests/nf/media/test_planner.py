@@ -218,3 +218,41 @@ def test_the_order_of_lists_changes_nothing(random: Any) -> None:
     assert after.configs == before.configs
     assert after.hops == before.hops
     assert after.links == before.links
+
+
+def equipped(*edges: dict[str, Any]) -> dict[str, Any]:
+    data = fleet_data()
+    data["spec"].setdefault("equipment", {})["cdn"] = {"edges": list(edges)}
+    return data
+
+
+def test_each_edge_has_the_equipment_of_the_entry_that_names_it_or_of_the_one_that_names_none() -> None:
+    tls = {"certificates": ["secret:cdn-tls"]}
+    found = compiled(fleet=equipped({"appliances": ["pop2"], "tls": tls}, {"healing": {"interval": "500ms"}}))
+    first, second = (section(found, name, "cdn-edge") for name in ("pop1", "pop2"))
+    assert ("tls" in first, first["healing"]["interval"], first["congestion_control"]) == (False, "500ms", "auto")
+    assert (second["tls"], second["healing"]["interval"]) == ({"port": 443, **tls}, "250ms")
+
+
+def test_equipment_of_no_edge_is_refused() -> None:
+    assert ("spec.equipment.cdn.edges[0].appliances[0]", "c1 does not have the function cdn-edge") in refused(
+        fleet=equipped({"appliances": ["c1"], "congestion_control": "bbr"})
+    )
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [{"appliances": ["pop1"]}, {"appliances": ["pop1"]}],
+        [{}, {}],
+        [{"tls": {"certificates": []}}],
+        [{"tls": {"certificates": ["secret:a", "secret:a"]}}],
+        [{"congestion_control": "vegas"}],
+        [{"healing": {"path": "no path"}}],
+        [{"healing": {"interval": "1ms"}}],
+    ],
+)
+def test_equipment_that_cannot_be_meant_is_no_document(entries: list[dict[str, Any]]) -> None:
+    document, violations = validate(Fleet, equipped(*entries), REGISTRY)
+    assert document is None
+    assert violations

@@ -1,0 +1,1 @@
+"""Shields that hang, die or fail are left alone within a second: a process beside Traffic Server, and its machine."""
