@@ -30,7 +30,6 @@ class Extension:
     path_types   `type:` in a channel's delivery -> model (fixes `type` with a Literal)
     sections     section of an appliance's configuration -> model
     equipment    part of a fleet's `equipment` -> model
-    messages     name of a message that other systems send -> model, for its published schema
     kinds        `kind:` at the head of a document of the domain's own -> model (fixes `kind` with a Literal)
     messages     name -> model of a message that other systems are sent or send, whose schema is published
     """
@@ -62,9 +61,6 @@ class Registry:
             for name, part_model in extension.equipment.items():
                 _refuse_second("equipment", name, equipment.get(name), part_model)
                 equipment[name] = part_model
-            for name, message_model in extension.messages.items():
-                _refuse_second("message", name, messages.get(name), message_model)
-                messages[name] = message_model
             for name, kind_model in extension.kinds.items():
                 _refuse_second("kind", name, kinds.get(name), kind_model)
                 _check_literal(name, kind_model, "kind")

@@ -18,9 +18,9 @@ from nf.control.authorization import current_peer
 from nf.control.v1 import paths_pb2 as pb
 from nf.control.v1 import paths_pb2_grpc
 from nf.errors import NotFoundError, RefusedError
-from nf.noc.fleet_operations import DONE, Event
 from nf.noc.maintenance import bounded_s, require_reason
 from nf.noc.node import Node
+from nf.noc.outcomes import DONE, Event
 from nf.noc.policy import Look
 from nf.noc.policy_records import Hold, Switch
 from nf.policy.local import FAILBACK, failback_object

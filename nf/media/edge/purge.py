@@ -205,7 +205,7 @@ def _told(rule: Rule) -> JsonObject:
 
 
 def _concerns(selection: Selection, entry: EdgeChannel) -> bool:
-    return selection.channel == entry.channel and selection.host in {"", entry.host}
+    return selection.channel == entry.channel and selection.host in {"", entry.host, *entry.aliases}
 
 
 def _whole(selection: Selection) -> bool:

@@ -277,7 +277,8 @@ def tls_hosts(section: EdgeSection, channel: EdgeChannel) -> tuple[str, ...]:
     """As `hosts`, of requests that come by TLS: the table parts them by their scheme."""
     if section.tls is None:
         return ()
-    return (channel.host,) if section.tls.port == 443 else (channel.host, f"{channel.host}:{section.tls.port}")
+    names, port = (channel.host, *channel.aliases), section.tls.port
+    return names if port == 443 else tuple(form for name in names for form in (name, f"{name}:{port}"))
 
 
 def _plugins(places: Places, channel: EdgeChannel, number: str) -> str:

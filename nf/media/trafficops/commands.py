@@ -177,13 +177,17 @@ def purge(
     json: JsonOption = False,
 ) -> None:
     """A content invalidation job for the caches that Traffic Control keeps. It gives no proof: `nf purge` does."""
-    from nf.media.purge import Scope, scope_of_url
+    from nf.documents.model import RuleError
+    from nf.media.purge.urls import Url, parse_url
     from nf.media.trafficops.model import Invalidation
     from nf.media.trafficops.orders import order_of
 
     invalidation = Invalidation(_one_of(("REFRESH", "REFETCH"))(mode))
-    scope = scope_of_url(target) if "://" in target else Scope(target)
-    order = order_of(scope, delivery_service, invalidation, ttl_hours, time.time())
+    try:
+        named = parse_url(target, below=True) if "://" in target else Url("", target, "")
+    except RuleError as error:
+        raise InputError(str(error), where=target, remedy=error.remedy) from None
+    order = order_of(named, delivery_service, invalidation, ttl_hours, time.time())
     with _open(url, user, password_file, ca) as ops:
         job = ops.invalidate(order)
     client = CLIENT.get()

@@ -21,7 +21,7 @@ from nf.errors import (
     RefusedError,
     UnavailableError,
 )
-from nf.media.purge import Scope
+from nf.media.purge.urls import Url
 from nf.media.trafficops.client import Account, TrafficOps
 from nf.media.trafficops.model import Invalidation, Status, cache_group_of, job_of, server_of, topology_of
 from nf.media.trafficops.orders import order_of
@@ -56,7 +56,7 @@ def test_a_wrong_password_is_told_and_not_quoted(ops: Recorded) -> None:
 
 
 def test_a_purge_becomes_a_job_that_begins_in_the_future(ops: Recorded) -> None:
-    order = order_of(Scope("ch1", "", "v720/1.m4s"), "demo1", Invalidation.REFRESH, 72, 1_636_419_718.4)
+    order = order_of(Url("", "ch1", "v720/1.m4s"), "demo1", Invalidation.REFRESH, 72, 1_636_419_718.4)
     with TrafficOps(account(ops)) as client:
         job = client.invalidate(order)
         assert (job.id, job.invalidation, job.ttl_hours) == (1, "REFRESH", 72)
@@ -143,7 +143,6 @@ def test_hostile_members_are_refused_and_never_worse(data: st.DataObject, kind: 
 
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_the_expression_of_a_purge_matches_what_it_names(channel: str, name: str) -> None:
-    scope = Scope(channel, "", name)
-    order = order_of(scope, "ds", Invalidation.REFETCH, 1, 0.0)
+    order = order_of(Url("", channel, name), "ds", Invalidation.REFETCH, 1, 0.0)
     assert re.fullmatch(order.regex, f"/{channel}/{name}", re.DOTALL)
-    assert bool(re.fullmatch(order.regex, f"/{channel}/{name}x", re.DOTALL)) == (not scope.single)
+    assert bool(re.fullmatch(order.regex, f"/{channel}/{name}x", re.DOTALL)) == (not name or name.endswith("/"))
