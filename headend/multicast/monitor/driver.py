@@ -18,7 +18,7 @@ from nf.errors import DriverError, InputError
 
 CONFIGURE, REMOVE, RESTORE = "monitor.configure", "monitor.remove", "monitor.restore"
 _POLL_S, _EVENTS_S, _ACTIVE_S = 0.1, 1.0, 10.0
-_CONFIGURE_S, _REMOVE_S = 40.0, 15.0
+_CONFIGURE_S, _REMOVE_S = 75.0, 40.0
 
 
 class MonitorDriver:

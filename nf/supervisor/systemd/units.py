@@ -26,7 +26,7 @@ SHIPPED: Final = Path("/usr/lib/systemd/system")
 VOLATILE: Final = Path("/run")
 
 _GRACE_S = 3.0  # for what systemd does around a program: the sandbox takes its time on a busy machine
-_KILL_GRACE_S = 10.0
+_KILL_GRACE_S = 30.0  # a process that waits for its disk ends when the disk has answered
 _HOPELESS_DEATHS = 4  # in a row, while somebody waits for it to start: the caller is told at once
 _TAIL_LINES = 20
 _LOOK_AGAIN_S = 1.0  # when no signal came: a property without one may have changed
