@@ -10,7 +10,7 @@ from nf.contracts.noc_client import CommittedDocuments, NodeOutcome, OperationOu
 from nf.errors import NfError, UnavailableError
 
 if TYPE_CHECKING:
-    from nf.control.v1.operations_pb2 import OperationEvent, RunOperationRequest
+    from nf.control.v1.operations_pb2 import OperationEvent, Order, RunOperationRequest
     from nf.control.v1.operations_pb2 import OperationOutcome as OutcomeMessage
 
 _COMPLETION_S = 1.0
@@ -20,7 +20,14 @@ class FleetClient:
     """Implements the contract on the NOC of the operator's profile."""
 
     def run_operation(
-        self, name: str, target: str, arguments: JsonObject, *, past_failures: bool, profile: Path | None
+        self,
+        name: str,
+        target: str,
+        arguments: JsonObject,
+        *,
+        past_failures: bool,
+        profile: Path | None,
+        watch: bool = True,
     ) -> OperationOutcome:
         from nf.cli.client import run
         from nf.cli.output import note
@@ -30,10 +37,36 @@ class FleetClient:
             name=name, object=target, arguments_json=canonical(arguments).encode(), past_failures=past_failures
         )
         try:
-            return _outcome(run(_follow(profile, request)))
+            return _outcome(run(_follow(profile, request, watch=watch)))
         except KeyboardInterrupt:
             note("stopped watching; it goes on: `nf audit` says how it ended")
             raise
+
+    def orders(self, name: str, target: str, *, limit: int, profile: Path | None) -> tuple[JsonObject, ...]:
+        from nf.cli.client import CALL_TIMEOUT_S, connected, run
+        from nf.control.v1.operations_pb2 import ListOrdersRequest
+        from nf.control.v1.operations_pb2_grpc import OperationsStub
+
+        async def ask() -> tuple[JsonObject, ...]:
+            async with connected(profile) as channel:
+                request = ListOrdersRequest(name=name, object=target, limit=limit)
+                answer = await OperationsStub(channel).ListOrders(request, timeout=CALL_TIMEOUT_S)
+                return tuple(map(_order, answer.orders))
+
+        return run(ask())
+
+    def order(self, name: str, identity: str, *, profile: Path | None) -> tuple[JsonObject, ...]:
+        from nf.cli.client import CALL_TIMEOUT_S, connected, run
+        from nf.control.v1.operations_pb2 import GetOrderRequest
+        from nf.control.v1.operations_pb2_grpc import OperationsStub
+
+        async def ask() -> tuple[JsonObject, ...]:
+            async with connected(profile) as channel:
+                request = GetOrderRequest(name=name, id=identity)
+                answer = await OperationsStub(channel).GetOrder(request, timeout=CALL_TIMEOUT_S)
+                return tuple(map(_order, answer.orders))
+
+        return run(ask())
 
     def operation_objects(self, name: str) -> tuple[str, ...]:
         from nf.cli.client import connected, run
@@ -78,7 +111,7 @@ class FleetClient:
         say(text)
 
 
-async def _follow(profile: Path | None, request: RunOperationRequest) -> OutcomeMessage:
+async def _follow(profile: Path | None, request: RunOperationRequest, *, watch: bool) -> OutcomeMessage:
     from nf.cli.client import connected
     from nf.cli.progress import OperationProgress
     from nf.control.v1.operations_pb2_grpc import OperationsStub
@@ -88,10 +121,17 @@ async def _follow(profile: Path | None, request: RunOperationRequest) -> Outcome
         with OperationProgress() as progress:
             async for event in OperationsStub(channel).RunOperation(request):
                 last = event
-                progress.take(event)
+                if watch:
+                    progress.take(event)
     if last is None or not last.HasField("outcome"):
         raise UnavailableError("the answer ended too early", remedy="`nf audit` says how it ended")
     return last.outcome
+
+
+def _order(message: Order) -> JsonObject:
+    from nf.cli.wire import to_json
+
+    return to_json(message)
 
 
 def _outcome(message: OutcomeMessage) -> OperationOutcome:

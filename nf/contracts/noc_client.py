@@ -45,9 +45,22 @@ class NocClient(Protocol):
     """Raises the error tree."""
 
     def run_operation(
-        self, name: str, target: str, arguments: JsonObject, *, past_failures: bool, profile: Path | None
+        self,
+        name: str,
+        target: str,
+        arguments: JsonObject,
+        *,
+        past_failures: bool,
+        profile: Path | None,
+        watch: bool = True,
     ) -> OperationOutcome:
-        """Run a fleet operation to its end, its progress on stderr. It goes on when this is interrupted."""
+        """Run a fleet operation to its end, `watch`: its progress on stderr. It goes on when this is interrupted."""
+
+    def orders(self, name: str, target: str, *, limit: int, profile: Path | None) -> tuple[JsonObject, ...]:
+        """The NOC's ledger of a numbered operation, newest first; as `--json` prints it. `target` empty: of all."""
+
+    def order(self, name: str, identity: str, *, profile: Path | None) -> tuple[JsonObject, ...]:
+        """Those of an id, one for each object, or of a number."""
 
     def operation_objects(self, name: str) -> tuple[str, ...]:
         """What the operation can be done to, for completion: quick, empty when the NOC does not answer."""

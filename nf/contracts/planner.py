@@ -45,12 +45,18 @@ class FleetOperation:
     Each driver gets the caller's arguments, `elapsed_s` (how long the operation has been going on elsewhere) and
     `author` (who asked: the SPIFFE id that the NOC has seen).
     `made_good`: an appliance that was away gets it when it returns, and all stages after its own get it again.
+    `stream`: each time is an order with the next number of this stream, kept in the NOC's ledger and made good by
+    number (`nf.contracts.admission`). The drivers get several at once: `orders`, each its `seq` and its arguments;
+    `stream`; `after`, the last number that this driver has acknowledged; and `lost`, why some are left out, when so
+    many or so old ones were missed that all of the object is better done anew. They answer with `orders`: seq -> state
+    (done, failed), text, and what they found.
     """
 
     name: str
     object: str
     stages: tuple[tuple[tuple[str, str], ...], ...]
     made_good: bool = False
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ the NOC's process under supervision: one that fails is started again after a pau
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -122,6 +122,18 @@ class ServiceContext(Protocol):
 
         Raises NotFoundError when the current line-up has no such operation or object.
         """
+
+    async def submit_operations(
+        self, name: str, target: str, several: Sequence[JsonObject], *, author: str
+    ) -> tuple[int, ...]:
+        """Give orders for one object, each by its arguments: all are durable when it returns, or none is, and they are
+        carried out by themselves. Their numbers; one whose id is known already has the number that it has.
+
+        Raises NotFoundError (no such object), InputError, and what the store raises.
+        """
+
+    async def operation_objects(self, name: str) -> frozenset[str]:
+        """What the operation can be done to now."""
 
     def alarm(self, cause: str, subject: str, severity: Severity, text: str = "", remedy: str = "") -> None:
         """Raised, changed, or ended (CLEARED), as the NOC's own. `subject` is put below the service's name."""

@@ -109,6 +109,8 @@ TABLE: Final[dict[str, Rule]] = {
     _PATHS + "ApproveFailback": _OPERATE_SITE,
     _PATHS + "HoldPaths": _OPERATE_SITE,
     _PATHS + "ReleasePaths": _OPERATE_SITE,
+    _OPERATIONS + "ListOrders": _VIEW,
+    _OPERATIONS + "GetOrder": _VIEW,
     _UPGRADES + "OfferBundle": _CHANGE_FLEET,
     _UPGRADES + "SendBundle": _CHANGE_FLEET,
     _UPGRADES + "ListBundles": _VIEW,

@@ -30,6 +30,7 @@ class Extension:
     path_types   `type:` in a channel's delivery -> model (fixes `type` with a Literal)
     sections     section of an appliance's configuration -> model
     equipment    part of a fleet's `equipment` -> model
+    messages     name of a message that other systems send -> model, for its published schema
     kinds        `kind:` at the head of a document of the domain's own -> model (fixes `kind` with a Literal)
     """
 
@@ -37,6 +38,7 @@ class Extension:
     sections: Mapping[str, type[DocumentModel]] = field(default_factory=dict)
     equipment: Mapping[str, type[DocumentModel]] = field(default_factory=dict)
     kinds: Mapping[str, type[Document]] = field(default_factory=dict)
+    messages: Mapping[str, type[DocumentModel]] = field(default_factory=dict)
 
 
 class Registry:
@@ -47,6 +49,7 @@ class Registry:
         sections: dict[str, type[DocumentModel]] = {}
         equipment: dict[str, type[DocumentModel]] = {}
         kinds: dict[str, type[Document]] = dict(CORE_KINDS)
+        messages: dict[str, type[DocumentModel]] = {}
         for extension in extensions:
             for name, path_model in extension.path_types.items():
                 _refuse_second("path type", name, path_types.get(name), path_model)
@@ -58,6 +61,9 @@ class Registry:
             for name, part_model in extension.equipment.items():
                 _refuse_second("equipment", name, equipment.get(name), part_model)
                 equipment[name] = part_model
+            for name, message_model in extension.messages.items():
+                _refuse_second("message", name, messages.get(name), message_model)
+                messages[name] = message_model
             for name, kind_model in extension.kinds.items():
                 _refuse_second("kind", name, kinds.get(name), kind_model)
                 _check_literal(name, kind_model, "kind")
@@ -66,6 +72,7 @@ class Registry:
         self.sections: Mapping[str, type[DocumentModel]] = MappingProxyType(dict(sorted(sections.items())))
         self.equipment: Mapping[str, type[DocumentModel]] = MappingProxyType(dict(sorted(equipment.items())))
         self.kinds: Mapping[str, type[Document]] = MappingProxyType(kinds)
+        self.messages: Mapping[str, type[DocumentModel]] = MappingProxyType(dict(sorted(messages.items())))
 
 
 @cache

@@ -16,6 +16,7 @@ from nf.documents.lineup import DeliveryPath
 from nf.documents.model import Address, DocumentModel, Form, Name, Port, RuleError, Whole
 from nf.documents.quantities import BitRate, DurationMs, format_duration, parse_duration_ms
 from nf.documents.registry import Extension
+from nf.media.purge.message import PurgeMessage
 
 HLS_MANIFEST = "master.m3u8"
 """Name of the multivariant playlist (RFC 8216) of a channel."""
@@ -246,4 +247,5 @@ EXTENSION = Extension(
         "cdn-shield": ShieldSection,
         "cdn-edge": EdgeSection,
     },
+    messages={"PurgeMessage": PurgeMessage},
 )

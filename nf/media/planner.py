@@ -34,7 +34,7 @@ from nf.media.documents import (
 )
 from nf.media.network import Direction, Network
 from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD, Caches, find_caches
-from nf.media.purge import PURGE
+from nf.media.purge.message import EVERY_EDGE, PURGE, PURGE_RULES
 
 E = TypeVar("E", Bucket, PackagerChannel, ShieldChannel, EdgeChannel)
 
@@ -196,16 +196,19 @@ class _Plan:
 
     def _purges(self) -> tuple[FleetOperation, ...]:
         """Shields first: an edge that is emptied before them fills itself with what they still have."""
+        edges = tuple((name, EDGE) for name, entries in sorted(self.edged.items()) if entries)
         channels = sorted({entry.channel for entries in self.edged.values() for entry in entries})
         return tuple(
             FleetOperation(
                 PURGE,
                 channel,
                 (_serving(self.shielded, channel, SHIELD), _serving(self.edged, channel, EDGE)),
-                made_good=True,
+                stream=min(
+                    entry.host for entries in self.edged.values() for entry in entries if entry.channel == channel
+                ),
             )
             for channel in channels
-        )
+        ) + ((FleetOperation(PURGE_RULES, EVERY_EDGE, (edges,)),) if edges else ())
 
     # -- where a path goes ------------------------------------------------------------------------------------------
 

@@ -9,24 +9,29 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from typing import Final
 
 from nf.clock import Clock
+from nf.contracts.admission import Admission, Admitted
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.planner import FleetOperation
 from nf.control.queue import CoalescingQueue, QueueClosed
-from nf.errors import DeadlineError, NfError, NotFoundError, UnavailableError
+from nf.errors import DeadlineError, InputError, IntegrityError, NfError, NotFoundError, UnavailableError
 from nf.noc.due import Due
 from nf.noc.lineups import LineUps
+from nf.noc.order_runs import Answer, OrderRuns
+from nf.noc.orders import Order, Orders
+from nf.noc.outcomes import DONE, FAILED, OFFLINE, RUNNING, WITHHELD, Event, Outcome, Tell
 from nf.noc.owed import AGAIN_S, Debt, Debts, known, left
 from nf.noc.records import Book
 from nf.noc.sessions import Session, SessionLost, Sessions
 from nf.noc.tasks import Tasks
 from nf.noc.telemetry import Telemetry
+from nf.store.audit import AuditEntry
 
-DONE, FAILED, OFFLINE, WITHHELD, RUNNING = "done", "failed", "offline", "withheld", "running"
 NODE_S: Final = 300.0
 """Longest time for one appliance."""
 RETURN_S: Final = 20.0
@@ -37,40 +42,11 @@ AUTHOR: Final = "author"
 """Argument that says who asked, as the NOC knows it; what a caller writes there does not count."""
 ELAPSED: Final = "elapsed_s"
 """Argument that says how long the operation has been going on elsewhere."""
+ADMISSIONS: Final = "nf.admissions"
+_HOLDS_S: Final = 7 * 24 * 3600.0
+"""How long an order holds that nobody says it of."""
 _POLL_S: Final = 0.2
 _EVENTS: Final = 8192
-
-
-Tell = Callable[[str, str, float, str], None]
-"""Appliance, state, fraction of its work, text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it at one appliance: done, failed, offline or withheld."""
-
-    appliance: str
-    driver: str
-    stage: int
-    state: str
-    text: str = ""
-    result: JsonObject = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """`outcomes` in the last one: one for each appliance, in the order of the stages."""
-
-    stage: int = 0
-    stages: int = 0
-    appliance: str = ""
-    state: str = RUNNING
-    fraction: float = 0.0
-    done: int = 0
-    total: int = 0
-    text: str = ""
-    outcomes: tuple[Outcome, ...] = ()
-    duration_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -101,12 +77,26 @@ class FleetOperations:
         self._sessions = sessions
         self._clock = clock
         self._tasks = Tasks("fleet operation")
+        self._admissions = load_admissions()
+        self.orders = Orders(book)
+        self._runs = OrderRuns(
+            orders=self.orders,
+            ask=self._ask_member,
+            is_there=self._is_there,
+            fleet=lambda: self._lineups.current.record.configs,
+            audit=self._write_audit,
+            telemetry=telemetry,
+            clock=clock,
+            author=author,
+        )
 
     async def start(self) -> None:
         await self._debts.load()
         self._due.start()
+        await self._runs.start()
 
     async def close(self) -> None:
+        await self._runs.close()
         await self._due.close()
         await self._tasks.close()
 
@@ -114,6 +104,7 @@ class FleetOperations:
         """It has a new session: what it missed is done now."""
         self._debts.returned(appliance)
         self._due.look_again()
+        self._runs.returned(appliance)
 
     async def find(self, name: str, target: str) -> FleetOperation:
         """Raises NotFoundError."""
@@ -136,6 +127,11 @@ class FleetOperations:
         """Begin, and watch; it goes on when nobody watches any more. Raises NotFoundError."""
         operation = await self.find(name, target)
         events: CoalescingQueue[Event] = CoalescingQueue(_EVENTS)
+        if operation.stream:
+            (order,) = await self._submit(operation, (arguments,), author, past_failures=past_failures)
+            async for event in self._watch(order, events):
+                yield event
+            return
         run = _Run(operation, dict(arguments), past_failures, author, self._clock.monotonic(), events)
         await self._audit(run, "begun", {"arguments": arguments})
         if operation.made_good:
@@ -149,6 +145,64 @@ class FleetOperations:
                     yield event
         except QueueClosed:
             await task  # its failure, if it has one, is the caller's too
+
+    # ---- orders ----
+
+    async def submit(self, name: str, target: str, several: Sequence[JsonObject], author: str) -> tuple[Order, ...]:
+        """Orders, each by its arguments: durable when it returns, and carried out by themselves.
+
+        Raises NotFoundError, InputError; then none is taken.
+        """
+        operation = await self.find(name, target)
+        if not operation.stream:
+            raise InputError(f"{name} is no operation that is numbered", where=target, remedy="run it, and wait for it")
+        return await self._submit(operation, several, author, past_failures=False)
+
+    async def _submit(
+        self, operation: FleetOperation, several: Sequence[JsonObject], author: str, *, past_failures: bool
+    ) -> tuple[Order, ...]:
+        now = self._clock.now()
+        admission = self._admissions.get(operation.name)
+        if admission is None:
+            admitted = [Admitted(uuid.uuid4().hex, one, now, now + _HOLDS_S) for one in several]
+        else:
+            admitted = [admission.admit(operation.object, one, now) for one in several]
+        return await self._runs.submit(operation, admitted, author, past_failures=past_failures)
+
+    async def _watch(self, order: Order, events: CoalescingQueue[Event]) -> AsyncIterator[Event]:
+        def told(event: Event) -> None:
+            events.put(event)
+            if not event.appliance:
+                events.close()
+
+        self._runs.watch(order, told)
+        while True:
+            try:
+                taken = await events.take(64)
+            except QueueClosed:
+                return
+            for event in taken.items:
+                yield event
+
+    async def _ask_member(
+        self,
+        run: str,
+        name: str,
+        arguments: JsonObject,
+        *,
+        author: str,
+        began: float,
+        member: tuple[str, str],
+        tell: Tell,
+    ) -> Answer:
+        operation = FleetOperation(name, "", ())
+        asked = _Run(operation, arguments, False, author, began, CoalescingQueue(1), id=run)
+        return await self._member(asked, *member, tell)
+
+    async def _write_audit(self, entry: AuditEntry) -> None:
+        await self._book.store.write([], entry)
+
+    # ---- stages ----
 
     async def _stages(self, run: _Run) -> None:
         if run.debt is not None:
@@ -297,6 +351,17 @@ class FleetOperations:
     async def _audit(self, run: _Run, outcome: str, detail: JsonObject) -> None:
         operation = run.operation
         await self._book.audit(run.author, f"operation.{operation.name}", operation.object, outcome, detail)
+
+
+def load_admissions() -> Mapping[str, Admission]:
+    """Those of everything that is installed, by operation. Raises IntegrityError when two are for one."""
+    found: dict[str, Admission] = {}
+    for point in sorted(entry_points(group=ADMISSIONS), key=lambda point: (point.name, point.value)):
+        admission: Admission = point.load()()
+        if admission.name in found:
+            raise IntegrityError(f"two admissions are for {admission.name!r}", where=point.value)
+        found[admission.name] = admission
+    return found
 
 
 def _why(run: _Run) -> str:

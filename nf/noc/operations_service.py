@@ -15,9 +15,10 @@ from nf.contracts.json import canonical
 from nf.control.authorization import current_peer
 from nf.control.v1 import operations_pb2 as pb
 from nf.control.v1 import operations_pb2_grpc
-from nf.errors import InputError
-from nf.noc.fleet_operations import DONE, Event
+from nf.errors import InputError, NotFoundError
 from nf.noc.node import Node
+from nf.noc.orders import Order
+from nf.noc.outcomes import DONE, Event
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,6 +56,57 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):
                 if request.name in {"", operation.name}
             ]
         )
+
+    async def ListOrders(self, request: pb.ListOrdersRequest, context: Context) -> pb.ListOrdersResponse:
+        limit = request.limit or _LISTED
+        found = (
+            order
+            for order in self._node.operations.orders.all()
+            if request.name in {"", order.name} and request.object in {"", order.object}
+        )
+        return pb.ListOrdersResponse(orders=[_order(order) for order, _ in zip(found, range(limit), strict=False)])
+
+    async def GetOrder(self, request: pb.GetOrderRequest, context: Context) -> pb.GetOrderResponse:
+        found = [
+            order
+            for order in self._node.operations.orders.all()
+            if order.name == request.name and (order.id == request.id or str(order.seq) == request.id)
+        ]
+        if not found:
+            raise NotFoundError(
+                f"no {request.name} has this id or number",
+                where=request.id,
+                remedy=f"see nf {request.name} list; what is done is kept for a while only",
+            )
+        return pb.GetOrderResponse(orders=[_order(order) for order in found])
+
+
+_LISTED = 100
+
+
+def _order(order: Order) -> pb.Order:
+    members = [
+        pb.OrderMember(appliance=appliance, driver=driver, stage=number, acknowledged=(number, appliance) in order.done)
+        for number, stage in enumerate(order.stages)
+        for appliance, driver in stage
+    ]
+    return pb.Order(
+        stream=order.stream,
+        seq=order.seq,
+        id=order.id,
+        name=order.name,
+        object=order.object,
+        arguments_json=canonical(order.arguments).encode(),
+        author=order.author,
+        accepted_at_s=order.accepted_at,
+        not_before_s=order.not_before,
+        expires_s=order.expires,
+        ended_at_s=order.ended_at,
+        state=str(order.state),
+        why=order.why,
+        attempts=order.attempts,
+        members=members,
+    )
 
 
 def _event(event: Event) -> pb.OperationEvent:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +21,8 @@ from nf.contracts.paths import Paths
 from nf.contracts.service import Caller, Committed, Note, Progress, Service, silent
 from nf.documents.model import DocumentModel, RuleError
 from nf.errors import DeniedError, IdentityError, InputError, IntegrityError, NfError, NotFoundError
-from nf.noc.fleet_operations import DONE, Event
 from nf.noc.node import Node
+from nf.noc.outcomes import DONE, Event
 from nf.noc.tasks import Tasks
 from nf.store.audit import AuditEntry
 from nf.store.contract import Delete, Put, Store
@@ -240,6 +240,15 @@ class HostedContext:
             NodeOutcome(one.appliance, one.driver, one.stage, one.state, one.text, one.result) for one in last.outcomes
         )
         return OperationOutcome(last.state == DONE, nodes, last.duration_s, {})
+
+    async def submit_operations(
+        self, name: str, target: str, several: Sequence[JsonObject], *, author: str
+    ) -> tuple[int, ...]:
+        return tuple(order.seq for order in await self._node.operations.submit(name, target, several, author))
+
+    async def operation_objects(self, name: str) -> frozenset[str]:
+        known = await self._node.lineups.operations()
+        return frozenset(operation.object for operation in known if operation.name == name)
 
     def alarm(self, cause: str, subject: str, severity: Severity, text: str = "", remedy: str = "") -> None:
         subject = f"{self._name}/{subject}"

@@ -256,3 +256,194 @@ class ListFleetOperationsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListFleetOperationsResponse: _TypeAlias = ListFleetOperationsResponse  # noqa: Y015
+
+@_typing.final
+class OrderMember(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIANCE_FIELD_NUMBER: _builtins.int
+    DRIVER_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    appliance: _builtins.str
+    driver: _builtins.str
+    stage: _builtins.int
+    acknowledged: _builtins.bool
+    def __init__(
+        self,
+        *,
+        appliance: _builtins.str = ...,
+        driver: _builtins.str = ...,
+        stage: _builtins.int = ...,
+        acknowledged: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "appliance", b"appliance", "driver", b"driver", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderMember: _TypeAlias = OrderMember  # noqa: Y015
+
+@_typing.final
+class Order(_message.Message):
+    """One time that a numbered operation was asked for. Times in seconds since the epoch; 0 = not yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    ACCEPTED_AT_S_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_S_FIELD_NUMBER: _builtins.int
+    EXPIRES_S_FIELD_NUMBER: _builtins.int
+    ENDED_AT_S_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    stream: _builtins.str
+    seq: _builtins.int
+    """in its stream, from 1"""
+    id: _builtins.str
+    """of who asked: given again, it is the same order"""
+    name: _builtins.str
+    """purge"""
+    object: _builtins.str
+    arguments_json: _builtins.bytes
+    author: _builtins.str
+    """SPIFFE id"""
+    accepted_at_s: _builtins.float
+    not_before_s: _builtins.float
+    expires_s: _builtins.float
+    ended_at_s: _builtins.float
+    state: _builtins.str
+    """waiting, owed, done, failed, expired"""
+    why: _builtins.str
+    """what keeps it from being done"""
+    attempts: _builtins.int
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderMember]: ...
+    def __init__(
+        self,
+        *,
+        stream: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        object: _builtins.str = ...,
+        arguments_json: _builtins.bytes = ...,
+        author: _builtins.str = ...,
+        accepted_at_s: _builtins.float = ...,
+        not_before_s: _builtins.float = ...,
+        expires_s: _builtins.float = ...,
+        ended_at_s: _builtins.float = ...,
+        state: _builtins.str = ...,
+        why: _builtins.str = ...,
+        attempts: _builtins.int = ...,
+        members: _abc.Iterable[Global___OrderMember] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at_s", b"accepted_at_s", "arguments_json", b"arguments_json", "attempts", b"attempts", "author", b"author", "ended_at_s", b"ended_at_s", "expires_s", b"expires_s", "id", b"id", "members", b"members", "name", b"name", "not_before_s", b"not_before_s", "object", b"object", "seq", b"seq", "state", b"state", "stream", b"stream", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Order: _TypeAlias = Order  # noqa: Y015
+
+@_typing.final
+class ListOrdersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """empty = all"""
+    object: _builtins.str
+    """empty = all"""
+    limit: _builtins.int
+    """0 = 100"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        object: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "name", b"name", "object", b"object"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrdersRequest: _TypeAlias = ListOrdersRequest  # noqa: Y015
+
+@_typing.final
+class ListOrdersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]: ...
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___Order] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrdersResponse: _TypeAlias = ListOrdersResponse  # noqa: Y015
+
+@_typing.final
+class GetOrderRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    id: _builtins.str
+    """or its number"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrderRequest: _TypeAlias = GetOrderRequest  # noqa: Y015
+
+@_typing.final
+class GetOrderResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
+        """one for each object that the id was given for"""
+
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___Order] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrderResponse: _TypeAlias = GetOrderResponse  # noqa: Y015

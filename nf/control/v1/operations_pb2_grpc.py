@@ -45,6 +45,16 @@ class OperationsStub:
                 request_serializer=nf_dot_control_dot_v1_dot_operations__pb2.ListFleetOperationsRequest.SerializeToString,
                 response_deserializer=nf_dot_control_dot_v1_dot_operations__pb2.ListFleetOperationsResponse.FromString,
                 _registered_method=True)
+        self.ListOrders = channel.unary_unary(
+                '/streamverse.nf.v1.Operations/ListOrders',
+                request_serializer=nf_dot_control_dot_v1_dot_operations__pb2.ListOrdersRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_operations__pb2.ListOrdersResponse.FromString,
+                _registered_method=True)
+        self.GetOrder = channel.unary_unary(
+                '/streamverse.nf.v1.Operations/GetOrder',
+                request_serializer=nf_dot_control_dot_v1_dot_operations__pb2.GetOrderRequest.SerializeToString,
+                response_deserializer=nf_dot_control_dot_v1_dot_operations__pb2.GetOrderResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServicer:
@@ -64,6 +74,20 @@ class OperationsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOrders(self, request, context):
+        """The ledger of operations that are numbered, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrder(self, request, context):
+        """NOT_FOUND: it was never given, or is done so long that it is not kept any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -76,6 +100,16 @@ def add_OperationsServicer_to_server(servicer, server):
                     servicer.ListFleetOperations,
                     request_deserializer=nf_dot_control_dot_v1_dot_operations__pb2.ListFleetOperationsRequest.FromString,
                     response_serializer=nf_dot_control_dot_v1_dot_operations__pb2.ListFleetOperationsResponse.SerializeToString,
+            ),
+            'ListOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrders,
+                    request_deserializer=nf_dot_control_dot_v1_dot_operations__pb2.ListOrdersRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_operations__pb2.ListOrdersResponse.SerializeToString,
+            ),
+            'GetOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrder,
+                    request_deserializer=nf_dot_control_dot_v1_dot_operations__pb2.GetOrderRequest.FromString,
+                    response_serializer=nf_dot_control_dot_v1_dot_operations__pb2.GetOrderResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -133,6 +167,60 @@ class Operations:
             '/streamverse.nf.v1.Operations/ListFleetOperations',
             nf_dot_control_dot_v1_dot_operations__pb2.ListFleetOperationsRequest.SerializeToString,
             nf_dot_control_dot_v1_dot_operations__pb2.ListFleetOperationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Operations/ListOrders',
+            nf_dot_control_dot_v1_dot_operations__pb2.ListOrdersRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_operations__pb2.ListOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/streamverse.nf.v1.Operations/GetOrder',
+            nf_dot_control_dot_v1_dot_operations__pb2.GetOrderRequest.SerializeToString,
+            nf_dot_control_dot_v1_dot_operations__pb2.GetOrderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,10 @@ class OperationsStub:
     RunOperation: _grpc.UnaryStreamMultiCallable[_operations_pb2.RunOperationRequest, _operations_pb2.OperationEvent]
     """It goes on when the caller goes; the audit then says how it ended. Ends with an event whose `outcome` is set."""
     ListFleetOperations: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListFleetOperationsRequest, _operations_pb2.ListFleetOperationsResponse]
+    ListOrders: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListOrdersRequest, _operations_pb2.ListOrdersResponse]
+    """The ledger of operations that are numbered, newest first."""
+    GetOrder: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetOrderRequest, _operations_pb2.GetOrderResponse]
+    """NOT_FOUND: it was never given, or is done so long that it is not kept any more."""
 
 @_typing.type_check_only
 class OperationsAsyncStub(OperationsStub):
@@ -45,6 +49,10 @@ class OperationsAsyncStub(OperationsStub):
     RunOperation: _aio.UnaryStreamMultiCallable[_operations_pb2.RunOperationRequest, _operations_pb2.OperationEvent]  # type: ignore[assignment]
     """It goes on when the caller goes; the audit then says how it ended. Ends with an event whose `outcome` is set."""
     ListFleetOperations: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListFleetOperationsRequest, _operations_pb2.ListFleetOperationsResponse]  # type: ignore[assignment]
+    ListOrders: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListOrdersRequest, _operations_pb2.ListOrdersResponse]  # type: ignore[assignment]
+    """The ledger of operations that are numbered, newest first."""
+    GetOrder: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetOrderRequest, _operations_pb2.GetOrderResponse]  # type: ignore[assignment]
+    """NOT_FOUND: it was never given, or is done so long that it is not kept any more."""
 
 class OperationsServicer(metaclass=_abc_1.ABCMeta):
     """Long work on several appliances in order. Peer identity: spiffe://<domain>/operator/<name>."""
@@ -63,5 +71,21 @@ class OperationsServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.ListFleetOperationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.ListFleetOperationsResponse, _abc.Awaitable[_operations_pb2.ListFleetOperationsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListOrders(
+        self,
+        request: _operations_pb2.ListOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.ListOrdersResponse, _abc.Awaitable[_operations_pb2.ListOrdersResponse]]:
+        """The ledger of operations that are numbered, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetOrder(
+        self,
+        request: _operations_pb2.GetOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.GetOrderResponse, _abc.Awaitable[_operations_pb2.GetOrderResponse]]:
+        """NOT_FOUND: it was never given, or is done so long that it is not kept any more."""
 
 def add_OperationsServicer_to_server(servicer: OperationsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -15,11 +15,13 @@ from nf.errors import DriverError, InputError
 from nf.media.documents import EdgeSection
 from nf.media.edge.access_log import ACCESS_LOG, AccessLog
 from nf.media.edge.check import check_candidate
-from nf.media.edge.purge import EdgePurge
+from nf.media.edge.index import follow
+from nf.media.edge.purge import EdgePurge, EdgeRules
 from nf.media.edge.render import altered, generation, render, section_of
+from nf.media.edge.rules import Rules
 from nf.media.edge.server import UNIT, Server
 from nf.media.edge.telemetry import EVENTS_S, EdgeWatch
-from nf.media.purge import PURGE
+from nf.media.purge.message import PURGE, PURGE_RULES
 
 CONFIGURE, REMOVE, RESTORE = "edge.configure", "edge.remove", "edge.restore"
 BUDGET_S = 40.0
@@ -36,7 +38,11 @@ class EdgeDriver:
         self._server = Server(context.run_dir, context.state_dir, context.units, context.clock)
         places = self._server.places
         self.owns = Ownership(paths=frozenset({places.root, places.cache}), units=frozenset({UNIT}))
-        self.operations: Mapping[str, Operation] = {PURGE: EdgePurge(self._server)}
+        rules = Rules(self._server, context.clock)
+        self.operations: Mapping[str, Operation] = {
+            PURGE: EdgePurge(self._server, rules, self._server.index),
+            PURGE_RULES: EdgeRules(rules),
+        }
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -148,6 +154,7 @@ class EdgeDriver:
                     section = section_of(self._server.read_files())
                 except DriverError:
                     section = None  # observe says so
+                await follow(self._server.index, self._clock.now())
                 for event in await watch.take(section):
                     yield event
                 await self._clock.sleep(EVENTS_S)

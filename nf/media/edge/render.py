@@ -27,6 +27,10 @@ RESTART_FILES = frozenset({"records.config", "storage.config", "plugin.config"})
 
 STATS = "stats_over_http.config"
 
+RULES = "purge-rules.config"
+RULES_STATE = "purge-rules.state"
+"""Files of regex_revalidate, beside the cache."""
+
 PURGE_ALL = ("NF-Purge", "channel")
 """Header of a PURGE that takes out all that a map has served. No secret: ip_allow.yaml says who may send a PURGE."""
 
@@ -84,6 +88,7 @@ def render(section: EdgeSection, places: Places) -> dict[str, str]:
         "plugin.config": (
             # Every plugin here is called for every request. What a cache did stands in Via, so xdebug is none of them.
             f"stats_over_http.so --integer-counters --wrap-counters {places.config / STATS}\n"
+            f"regex_revalidate.so --config {places.cache / RULES} --state-file {places.cache / RULES_STATE}\n"
         ),
         STATS: _stats(section),
         "logging.yaml": _logging(),

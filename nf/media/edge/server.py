@@ -17,6 +17,7 @@ from nf.contracts.json import digest
 from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState, UnitStatus
 from nf.errors import DriverError, UnavailableError
 from nf.media.documents import EdgeSection
+from nf.media.edge.index import INDEX, TagIndex
 from nf.media.edge.render import (
     CONFIG_HOST,
     GROUP,
@@ -35,6 +36,7 @@ from nf.media.processes import ask_program, check_user
 UNIT = "trafficserver"
 BODIES = Path("/etc/trafficserver/body_factory")
 _STARTED_WITH = "NF_STARTED_WITH"
+_STORE = "cache.db"
 _POLL_S = 0.1
 _RELOAD_AGAIN_S = 8.0
 _CONTROL_TIMEOUT_S = 10.0
@@ -47,6 +49,7 @@ _NOT_PURGED_YET = re.compile(r"\[remap_purge\] Can not open file .*: No such fil
 class Server:
     def __init__(self, run_dir: Path, state_dir: Path, units: Units, clock: Clock) -> None:
         self.places = Places(run_dir / "cdn-edge", state_dir / "cdn-edge")
+        self.index = TagIndex(self.places.cache / INDEX, self.places.logs)
         self._units = units
         self._clock = clock
 
@@ -91,7 +94,10 @@ class Server:
 
     def make_directories(self) -> None:
         """Raises DriverError."""
+        fresh = not (self.places.cache / _STORE).exists()
         make_directories(self.places)
+        if fresh:
+            self.index.begin()
 
     def remove_directories(self) -> None:
         for path in (self.places.root, self.places.cache):

@@ -14,7 +14,7 @@ from nf.documents.model import DocumentModel
 from nf.errors import InputError
 from nf.media.documents import ShieldSection
 from nf.media.processes import check_user
-from nf.media.purge import PURGE
+from nf.media.purge.message import PURGE
 from nf.media.shield.purge import ShieldPurge
 from nf.media.shield.render import render, section_of
 from nf.media.shield.telemetry import EVENTS_S, ShieldWatch

@@ -1,8 +1,10 @@
-"""The operation `purge` of a shield: a channel by its key, what is below a prefix by a ban, one object by PURGE."""
+"""The operation `purge` of a shield: by key what has a tag, an object by PURGE, what an expression matches by a ban."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from nf.contracts.driver import Checkpoint, Context
 from nf.contracts.json import JsonObject
@@ -10,40 +12,49 @@ from nf.contracts.units import UnitState
 from nf.errors import DriverError
 from nf.media.documents import CACHE_KEY_HEADER, ShieldChannel, ShieldSection, object_prefix
 from nf.media.http import Connection, Response
-from nf.media.purge import Scope, added, lead_of, listed, prove, scope_of
+from nf.media.purge.expression import within
+from nf.media.purge.message import Mode, Scope
+from nf.media.purge.proof import MAX_PROOFS, added, lead_of, listed, prove
+from nf.media.purge.tags import Kind, Tag, kind_of
+from nf.media.purge.work import Applied, Selection, Work, work_of
 from nf.media.shield.render import section_of
 from nf.media.shield.varnish import UNIT, Varnish
 
 _ANSWER_TIMEOUT_S = 10.0
+_KEYS_OCTETS: Final = 4_000
+"""Varnish takes 8 KiB for a header."""
 _REMEDY = "read the log of the unit varnishd"
 
 
 class ShieldPurge:
-    """Arguments and result: see `nf.media.purge`. A repetition purges again, which takes nothing that counts."""
+    """Arguments and result: see `nf.media.purge.work`. A repetition purges again, which takes nothing that counts."""
 
     def __init__(self, varnish: Varnish) -> None:
         self._varnish = varnish
+        self._applied = Applied(varnish.directory / "purges.json")
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:
         """Raises InputError, DriverError when the purge is not acknowledged or not proved, UnavailableError."""
-        scope = scope_of(arguments)
+        work = self._applied.complete(work_of(arguments))
         section = section_of(self._varnish.read() or "")
-        entries = [entry for entry in section.channels if entry.channel == scope.channel] if section else []
+        entries = [entry for entry in section.channels if entry.channel == work.channel] if section else []
         if section is None or not entries:
-            return {"text": f"it does not serve {scope.channel}"}
+            return work.answer({"text": f"it does not serve {work.channel}"})
         status = await self._varnish.status()
         if status is None or status.state in {UnitState.STOPPED, UnitState.FAILED}:
-            return {"text": "it does not run, and what it had was in memory only"}
+            return work.answer({"text": "it does not run, and what it had was in memory only"})
         lead_s = lead_of(arguments, checkpoint, context.clock)
         connection = Connection(str(section.listen), section.port, timeout_s=_ANSWER_TIMEOUT_S)
         try:
-            return await self._purge(scope, section, entries, connection, context=context, lead_s=lead_s)
+            found = await self._purge(work, section, entries, connection, context=context, lead_s=lead_s)
         finally:
             connection.close()
+        self._applied.note(work)
+        return work.answer(found)
 
     async def _purge(
         self,
-        scope: Scope,
+        work: Work,
         section: ShieldSection,
         entries: list[ShieldChannel],
         connection: Connection,
@@ -51,56 +62,106 @@ class ShieldPurge:
         context: Context,
         lead_s: float,
     ) -> JsonObject:
-        total: JsonObject = {}
-        names = {entry.path: await self._names(scope, entry, connection) for entry in entries}
-        context.progress(0.1, f"purging {scope.channel}/{scope.name}")
+        names = {entry.path: await _samples(work, entry, connection) for entry in entries}
+        context.progress(0.1, f"purging {work.channel}")
         began = context.clock.monotonic()
-        purged = await self._take_out(scope, entries, connection)
+        purged = await self._take_out(work, entries, connection)
+        total: JsonObject = {}
         for entry in entries:
 
             async def get(name: str, entry: ShieldChannel = entry) -> Response:
                 return await connection.get(_target(entry, name))
 
-            proof = await prove(names[entry.path], get, _is_hit, context, began=began, lead_s=lead_s)
+            proof = await prove(names[entry.path], get, _word, context, began=began, lead_s=lead_s)
             total = added(total, proof.to_json())
         if purged is not None:
             total["purged"] = purged
         return {**total, "text": f"purged on {section.listen}"}
 
-    async def _names(self, scope: Scope, entry: ShieldChannel, connection: Connection) -> tuple[str, ...]:
-        if scope.single:
-            return (scope.name,)
-        found = await listed(lambda name: connection.get(_target(entry, name)))
-        return tuple(name for name in found if scope.covers(name))
-
-    async def _take_out(self, scope: Scope, entries: list[ShieldChannel], connection: Connection) -> int | None:
+    async def _take_out(self, work: Work, entries: list[ShieldChannel], connection: Connection) -> int | None:
         """How many objects, where Varnish counts them."""
-        if scope.whole:
-            answer = await connection.request("PURGEKEYS", "/", {CACHE_KEY_HEADER: scope.channel})
-            _require(answer, "PURGEKEYS")
-            return _count(answer)
+        keyed = [one for one in work.selections if one.by_tag]
+        hard = [str(tag) for one in keyed for tag in _hard_tags(one)]
+        soft = [str(one.tag) for one in keyed if one.mode is Mode.REFRESH and one.tag.kind is not Kind.MANIFEST]
+        purged = [
+            await _purge_keys(connection, "PURGEKEYS", hard),
+            await _purge_keys(connection, "SOFTPURGEKEYS", soft),
+        ]
         for entry in entries:
-            if scope.single:
-                _require(await connection.request("PURGE", _target(entry, scope.name)), "PURGE")
-            else:
-                await self._varnish.ban(f"^{re.escape(_target(entry, scope.name))}")
-        return None
+            await _purge_objects(work, entry, connection)
+            for one in work.selections:
+                if one.scope in {Scope.PREFIX, Scope.REGEX}:
+                    await self._varnish.ban(_pattern(entry, one))
+        return sum(purged) if keyed else None
+
+
+def _hard_tags(selection: Selection) -> tuple[Tag, ...]:
+    """What goes at once. A manifest is never kept for its validator: it is another one with every segment."""
+    tag = selection.tag
+    if selection.mode is Mode.REFETCH or tag.kind is Kind.MANIFEST:
+        return (tag,)
+    return (Tag(tag.channel, tag.rendition, Kind.MANIFEST),) if tag.kind is None else ()
+
+
+async def _samples(work: Work, entry: ShieldChannel, connection: Connection) -> tuple[str, ...]:
+    found = await listed(lambda name: connection.get(_target(entry, name))) if work.needs_listing else ()
+    return work.samples(found, MAX_PROOFS)
+
+
+async def _purge_keys(connection: Connection, method: str, keys: list[str]) -> int:
+    purged = 0
+    for some in _portions(dict.fromkeys(keys)):
+        answer = await connection.request(method, "/", {CACHE_KEY_HEADER: some})
+        _require(answer.status, method)
+        purged += _count(answer)
+    return purged
+
+
+async def _purge_objects(work: Work, entry: ShieldChannel, connection: Connection) -> None:
+    asked: dict[str, dict[str, None]] = {"PURGE": {}, "SOFTPURGE": {}}
+    for one in work.selections:
+        if one.scope is Scope.URL:
+            soft = one.mode is Mode.REFRESH and kind_of(one.url.name) is not Kind.MANIFEST
+            asked["SOFTPURGE" if soft else "PURGE"][_target(entry, one.url.name)] = None
+    for method, targets in asked.items():
+        for status in await connection.each(method, tuple(targets)):
+            _require(200 if status == 404 else status, method)
+
+
+def _portions(keys: Iterable[str]) -> Iterator[str]:
+    """As many at once as a header holds."""
+    some: list[str] = []
+    octets = 0
+    for key in keys:
+        octets += len(key) + 1
+        if octets > _KEYS_OCTETS:
+            yield " ".join(some)
+            some, octets = [], len(key) + 1
+        some.append(key)
+    if some:
+        yield " ".join(some)
+
+
+def _pattern(entry: ShieldChannel, selection: Selection) -> str:
+    if selection.scope is Scope.PREFIX:
+        return f"^{re.escape(_target(entry, selection.url.name))}"
+    return within(selection.match, "", entry.bucket, entry.channel)
 
 
 def _target(entry: ShieldChannel, name: str) -> str:
     return object_prefix(entry.bucket, entry.channel) + name
 
 
-def _is_hit(response: Response) -> bool:
-    return response.headers.get("x-shield") == "hit"
+def _word(response: Response) -> str:
+    return response.headers.get("x-shield", "")
 
 
-def _require(answer: Response, method: str) -> None:
-    if answer.status != 200:
-        raise DriverError(f"Varnish answered {answer.status} to {method}", where=f"unit {UNIT}", remedy=_REMEDY)
+def _require(status: int, method: str) -> None:
+    if status != 200:
+        raise DriverError(f"Varnish answered {status} to {method}", where=f"unit {UNIT}", remedy=_REMEDY)
 
 
-def _count(answer: Response) -> int | None:
+def _count(answer: Response) -> int:
     """Varnish says it in the reason phrase only, which also stands in the body of its synthetic answers."""
     found = re.search(rb"Purged (\d+)", answer.body)
-    return int(found[1]) if found else None
+    return int(found[1]) if found else 0

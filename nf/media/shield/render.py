@@ -9,6 +9,7 @@ import json
 
 from nf.contracts.json import canonical, digest
 from nf.media.documents import CACHE_KEY_HEADER, ShieldChannel, ShieldSection, endpoint_address, object_prefix
+from nf.media.shield.purging import KEEP, RECEIVE, SOFT, URL_HEADER, keys
 
 HEALTH = "/nf/health"
 """A request for it is answered by Varnish itself."""
@@ -21,22 +22,14 @@ _ERROR_TTL = "1s"  # a segment that is asked for too early is there a moment lat
 _RECEIVE = """\
 sub vcl_recv {
   if (req.url == "%(health)s") { return (synth(200, "OK")); }
-  if (req.method == "PURGE") {
-    if (client.ip !~ purgers) { return (synth(403, "Forbidden")); }
-    return (purge);
-  }
-  if (req.method == "PURGEKEYS") {
-    if (client.ip !~ purgers) { return (synth(403, "Forbidden")); }
-    set req.http.nf-purged = xkey.purge(req.http.%(key)s);
-    return (synth(200, "Purged " + req.http.nf-purged));
-  }
-  if (req.method != "GET" && req.method != "HEAD") { return (synth(405, "Method Not Allowed")); }
+%(purging)s  if (req.method != "GET" && req.method != "HEAD") { return (synth(405, "Method Not Allowed")); }
   set req.url = regsub(req.url, "\\?.*$", "");
   unset req.http.Cookie;
   unset req.http.Authorization;
 %(routes)s  return (synth(404, "Not Found"));
 }
 
+%(soft)s
 sub vcl_hash {
   hash_data(req.url);
   return (lookup);
@@ -46,6 +39,7 @@ sub vcl_hash {
 _FETCHED = """\
 sub vcl_backend_response {
   unset beresp.http.Set-Cookie;
+  set beresp.http.%(url)s = bereq.url;
   if (beresp.status >= 500) {
     set beresp.ttl = 0s;
     set beresp.uncacheable = true;
@@ -57,12 +51,17 @@ sub vcl_backend_response {
     return (deliver);
   }
   set beresp.ttl = %(segment_ttl)s;
-  set beresp.grace = 10s;
+  # What was purged softly is asked for before it is served again.
+  set beresp.grace = 0s;
+  set beresp.keep = %(keep)s;
 %(channels)s}
 
 sub vcl_deliver {
   if (obj.hits > 0) { set resp.http.X-Shield = "hit"; } else { set resp.http.X-Shield = "miss"; }
   unset resp.http.%(key)s;
+  unset resp.http.%(url)s;
+  # An edge tells what it had before a purge by the date, which is when it asked.
+  set resp.http.Date = now;
   unset resp.http.X-Varnish;
 }
 """
@@ -74,13 +73,15 @@ def render(section: ShieldSection) -> str:
     routes = "".join(map(_route, section.channels))
     return "\n".join(
         (
-            f"vcl 4.1;\n{_HEAD}{canonical(section.to_json())}\nimport xkey;\n",
+            f"vcl 4.1;\n{_HEAD}{canonical(section.to_json())}\nimport purge;\nimport xkey;\n",
             backends,
             f'acl purgers {{ "127.0.0.1"; "{section.listen}"; }}\n',
-            _RECEIVE % {"health": HEALTH, "key": CACHE_KEY_HEADER, "routes": routes},
+            _RECEIVE % {"health": HEALTH, "routes": routes, "purging": RECEIVE, "soft": SOFT},
             _FETCHED
             % {
                 "key": CACHE_KEY_HEADER,
+                "url": URL_HEADER,
+                "keep": KEEP,
                 "channels": "".join(map(_lifetime, section.channels)),
                 "segment_ttl": _SEGMENT_TTL,
                 "error_ttl": _ERROR_TTL,
@@ -135,7 +136,7 @@ def _lifetime(channel: ShieldChannel) -> str:
     fresh_ms = channel.segment_ms // 2
     return (
         f'  if (bereq.url ~ "^{_prefix(channel)}") {{\n'
-        f'    set beresp.http.{CACHE_KEY_HEADER} = "{channel.channel}";\n'
+        f"{keys(channel.channel, _prefix(channel))}"
         '    if (bereq.url ~ "\\.(m3u8|mpd)$") {\n'
         f"      set beresp.ttl = {fresh_ms}ms;\n"
         f"      set beresp.grace = {channel.segment_ms}ms;\n"

@@ -11,6 +11,7 @@ from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, U
 from nf.errors import DriverError
 from nf.media.documents import ShieldSection
 from nf.media.processes import ask_program
+from nf.media.shield.purging import URL_HEADER
 from nf.media.shield.render import vcl_name
 
 UNIT = "varnishd"
@@ -139,7 +140,7 @@ class Varnish:
 
     async def ban(self, pattern: str) -> None:
         """Serve nothing that is stored now and whose URL matches the regular expression. Raises DriverError."""
-        await self._ask("ban", "req.url", "~", pattern)
+        await self._ask("ban", f"obj.http.{URL_HEADER}", "~", _quoted(pattern))
 
     async def _loaded(self) -> dict[str, str]:
         """Name -> `active` or `available`, of every VCL that is loaded."""
@@ -159,6 +160,12 @@ class Varnish:
         if status != 0:
             raise DriverError(f"varnishstat: {_told(output)}", where=f"unit {UNIT}")
         return parse_statistics(output)
+
+
+def _quoted(word: str) -> str:
+    """As the command line of Varnish reads it: backslashes and quotes mean something there."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def parse_vcl_list(text: str) -> dict[str, str]:

@@ -21,10 +21,15 @@ PATIENCE_S = 30.0
 
 @dataclass
 class Origin:
-    """Answers every GET with BODY, after `header`, and remembers what it was asked for."""
+    """Answers every GET with BODY, after `header`, and remembers what it was asked for.
+
+    `validator`: its ETag; who has it already is told so, and remembered in `unchanged`.
+    """
 
     asked: list[str] = field(default_factory=list)
     cache_control: str = "public, max-age=3600"
+    validator: str = ""
+    unchanged: list[str] = field(default_factory=list)
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def serve(self, address: str, port: int) -> asyncio.Server:
@@ -38,7 +43,14 @@ class Origin:
                 self.asked.append(head.split(" ")[1])
                 found = "missing" not in self.asked[-1]
                 status = "200 OK" if found else "404 Not Found"
+                if self.validator and f"if-none-match: {self.validator}" in head.lower():
+                    self.unchanged.append(self.asked[-1])
+                    lines = ["HTTP/1.1 304 Not Modified", f"ETag: {self.validator}"]
+                    writer.write("\r\n".join([*lines, f"Cache-Control: {self.cache_control}", "", ""]).encode())
+                    await writer.drain()
+                    continue
                 lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(BODY)}", f"Cache-Control: {self.cache_control}"]
+                lines += [f"ETag: {self.validator}"] if self.validator else []
                 writer.write("\r\n".join([*lines, "", ""]).encode() + BODY)
                 await writer.drain()
         self.writers.discard(writer)

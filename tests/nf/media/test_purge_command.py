@@ -6,7 +6,9 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,14 +21,18 @@ from nf.contracts.noc_client import CLIENT
 from nf.contracts.planner import Contribution, FleetOperation
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
+from nf.errors import InputError
 from nf.media.commands import channels
+from nf.noc import order_runs
 from tests.support.fleet import SECTION, InProcessFleet, TablePlanner, in_process_fleet
 
 
 class CachePlanner(TablePlanner):
     def plan(self, lineup: LineUp, fleet: Fleet) -> Contribution:
         stages = ((("core", SECTION),), (("pop", SECTION),))
-        purges = tuple(FleetOperation("purge", channel.id, stages) for channel in lineup.spec.channels)
+        purges = tuple(
+            FleetOperation("purge", channel.id, stages, stream="cdn.test") for channel in lineup.spec.channels
+        )
         return dataclasses.replace(super().plan(lineup, fleet), operations=purges)
 
 
@@ -39,7 +45,13 @@ class Purge:
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:
         self.given.append(arguments)
-        return self.result
+        orders: Any = arguments["orders"]
+        return {"orders": {str(one["seq"]): {**self.result, "state": "done"} for one in orders}}
+
+    @property
+    def orders(self) -> list[Any]:
+        found: list[Any] = [one for given in self.given for one in given["orders"]]  # type: ignore[union-attr]
+        return found
 
 
 @pytest.fixture
@@ -75,7 +87,9 @@ async def test_a_channel_is_purged_and_every_cache_is_told(
     assert "ch1 is purged at 2 caches" in told.out
     assert "4 refetched" in told.out
     assert "stage 1/2  core" in told.err
-    assert purge.given[0]["channel"] == "ch1"
+    assert purge.orders[0]["scope"] == "all"
+    assert purge.orders[0]["match"] == purge.orders[0]["channel"] == "ch1"
+    assert purge.orders[0]["seq"] == 1
 
 
 async def test_a_url_in_json(purging: tuple[InProcessFleet, Purge], capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +101,7 @@ async def test_a_url_in_json(purging: tuple[InProcessFleet, Purge], capsys: pyte
         ("core", 0, "done"),
         ("pop", 1, "done"),
     ]
-    assert purge.given[0]["url"] == "http://cdn.test/ch2/v0/1.m4s"
+    assert purge.orders[0]["match"] == "http://cdn.test/ch2/v0/1.m4s"
 
 
 async def test_a_cache_that_is_offline_is_named_and_the_command_fails(
@@ -123,6 +137,107 @@ async def test_a_host_that_no_edge_serves_is_no_purge(
     assert "no edge serves this host" in told.err
     assert "name it as a player does: cdn.test, tv.test" in told.err
     assert "is purged" not in told.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "scope", "match"),
+    [
+        (("--tag", "ch1/video"), "tag", "ch1/video"),
+        (("--tag", "ch1:init", "--tag", "ch1:manifest"), "tag", ["ch1:init", "ch1:manifest"]),
+        (("--prefix", "http://cdn.test/ch1/v"), "prefix", "http://cdn.test/ch1/v"),
+        (("--regex", r"^/ch1/video/\d+\.m4s$"), "regex", r"^/ch1/video/\d+\.m4s$"),
+        (("--all", "ch1", "--mode", "refresh"), "all", "ch1"),
+    ],
+)
+async def test_each_scope(
+    purging: tuple[InProcessFleet, Purge], arguments: tuple[str, ...], scope: str, match: Any
+) -> None:
+    _, purge = purging
+    assert await nf("purge", *arguments) == 0
+    assert (purge.orders[0]["scope"], purge.orders[0]["match"]) == (scope, match)
+
+
+async def test_too_much_is_refused_unless_it_is_forced(
+    purging: tuple[InProcessFleet, Purge], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, purge = purging
+    for wide in (".*", r"\.m4s$", "^/ch1/.*", "^/ch1/", "(a+)+"):
+        assert await nf("purge", "--regex", wide) == 2
+    assert "begin it with ^/CHANNEL/, or say --force" in capsys.readouterr().err
+    assert await nf("purge") in {0, 2}
+    assert await nf("purge", "ch1", "--tag", "ch1") == 2
+    assert purge.given == []
+    assert await nf("purge", "--regex", r"\.m4s$", "--force") == 0
+    assert sorted(order["channel"] for order in purge.orders) == ["ch1", "ch1", "ch2", "ch2"]
+
+
+async def test_the_same_id_is_done_once_and_the_ledger_tells(
+    purging: tuple[InProcessFleet, Purge], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, purge = purging
+    for _ in range(2):
+        assert await nf("purge", "ch1", "--id", "once") == 0
+    assert len(purge.given) == 2  # one at each cache
+    assert await nf("purge", "ch2") == 0
+    capsys.readouterr()
+    assert await nf("purge", "list", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [(one["seq"], one["object"], one["state"]) for one in listed] == [(2, "ch2", "done"), (1, "ch1", "done")]
+    assert await nf("purge", "show", "once") == 0
+    assert "is done" in capsys.readouterr().out
+    assert await nf("purge", "show", "never") == 7
+
+
+async def test_who_was_away_gets_what_was_missed_by_number(purging: tuple[InProcessFleet, Purge]) -> None:
+    fleet, purge = purging
+    assert await nf("purge", "ch1") == 0
+    await fleet.kill_agent("pop")
+    await fleet.until(lambda: fleet.node.sessions.get("pop") is None)
+    for number in (2, 3):
+        assert await nf("purge", "--tag", f"ch1/r{number}") == 1
+    purge.given.clear()
+    await fleet.stop_noc()
+    await fleet.start_noc()  # the ledger is in the store
+    assert [order.state for order in fleet.node.operations.orders.all()] == ["owed", "owed", "done"]
+    await fleet.start_agent("pop")
+    await fleet.until(lambda: not fleet.node.operations.orders.keys())
+    (given,) = purge.given
+    assert [one["seq"] for one in purge.orders] == [2, 3]
+    assert given["after"] == 1
+
+
+async def test_who_missed_too_much_loses_all_of_the_channel(
+    purging: tuple[InProcessFleet, Purge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_runs, "MAX_REPLAY", 2)
+    fleet, purge = purging
+    await fleet.kill_agent("pop")
+    await fleet.until(lambda: fleet.node.sessions.get("pop") is None)
+    several = [{"scope": "tag", "match": f"ch1/r{number}"} for number in range(4)]
+    await fleet.node.operations.submit("purge", "ch1", several, "spiffe://lab.example/operator/eve")
+    await fleet.until(lambda: all(order.attempts for order in fleet.node.operations.orders.all()))
+    assert len(purge.given) == 1  # four orders, one question
+    purge.given.clear()
+    await fleet.start_agent("pop")
+    await fleet.until(lambda: not fleet.node.operations.orders.keys())
+    assert "4 were missed" in str(purge.given[-1]["lost"])
+
+
+async def test_one_that_is_for_later_waits(purging: tuple[InProcessFleet, Purge]) -> None:
+    fleet, purge = purging
+    later = {"scope": "all", "match": "ch1", "not_before": "2999-01-01T00:00:00Z", "expires": "2999-01-02T00:00:00Z"}
+    with pytest.raises(InputError, match="more than 7 days"):
+        await fleet.node.operations.submit("purge", "ch1", [later], "spiffe://lab.example/operator/eve")
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    await fleet.node.operations.submit(
+        "purge",
+        "ch1",
+        [{"scope": "all", "match": "ch1", "not_before": soon.isoformat()}],
+        "spiffe://lab.example/operator/eve",
+    )
+    await nf("purge", "ch2")
+    assert [one["channel"] for one in purge.orders] == ["ch2", "ch2"]
+    assert [order.state for order in fleet.node.operations.orders.all()] == ["done", "waiting"]
 
 
 async def test_completion_knows_what_can_be_purged(purging: tuple[InProcessFleet, Purge]) -> None:

@@ -45,7 +45,10 @@ class CachePlanner(TablePlanner):
             "core": {**base.sections["core"], "cdn-shield": shield_section("ch1", "ch2")},
             "pop": {**base.sections["pop"], "cdn-edge": edge_section("ch1", "ch2")},
         }
-        purges = tuple(FleetOperation("purge", channel.id, STAGES, made_good=True) for channel in lineup.spec.channels)
+        purges = tuple(
+            FleetOperation("purge", channel.id, STAGES, stream="cdn.streamverse.test")
+            for channel in lineup.spec.channels
+        )
         return dataclasses.replace(base, sections=sections, operations=purges)
 
 
@@ -62,7 +65,7 @@ def node(require_programs: Callable[..., None]) -> Iterator[Node]:
 
 
 async def purge(fleet: InProcessFleet) -> pb.OperationOutcome:
-    request = pb.RunOperationRequest(name="purge", object="ch1", arguments_json=b'{"channel": "ch1"}')
+    request = pb.RunOperationRequest(name="purge", object="ch1", arguments_json=b'{"scope": "all", "match": "ch1"}')
     async with noc_channel(f"127.0.0.1:{fleet._ports[0]}", await fleet.operator()) as channel:
         events = await collect(operations_pb2_grpc.OperationsStub(channel).RunOperation(request))
     outcome: pb.OperationOutcome = events[-1].outcome

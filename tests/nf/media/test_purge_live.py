@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,8 @@ from nf.media.edge.driver import EdgeDriver
 from nf.media.edge.driver import create as create_edge
 from nf.media.edge.server import UNIT as EDGE_UNIT
 from nf.media.http import cache_status
-from nf.media.purge import ELAPSED, PURGE
+from nf.media.purge.message import PURGE
+from nf.media.purge.proof import ELAPSED
 from nf.media.shield.driver import ShieldDriver
 from nf.media.shield.driver import create as create_shield
 from tests.headend.multicast.tree.network import Node, commit, context, nodes, until
@@ -48,8 +51,18 @@ def edge(node: Node, shield: ShieldDriver) -> EdgeDriver:
     return driver
 
 
-async def run(operation: Operation, arguments: JsonObject) -> JsonObject:
-    return await operation.run(arguments, Checkpoint({}, lambda _data: None), context())
+def order(scope: str, match: Any, mode: str = "refetch", **more: Any) -> JsonObject:
+    """What the NOC asks of a cache."""
+    named = match if isinstance(match, str) else match[0]
+    found = re.search(r"(ch\d)", named)
+    assert found is not None
+    one = {"seq": 1, "id": "one", "scope": scope, "match": match, "mode": mode, "expires": time.time() + 3600}
+    return {"stream": "", "object": found[1], "after": 0, "orders": [one], **more}
+
+
+async def run(operation: Operation, arguments: JsonObject) -> Any:
+    result: Any = await operation.run(arguments, Checkpoint({}, lambda _data: None), context())
+    return result["orders"]["1"]
 
 
 async def fill() -> None:
@@ -58,7 +71,7 @@ async def fill() -> None:
         for name in NAMES:
             await from_edge(f"/{channel}/{name}")
     for channel in ("ch1", "ch2"):
-        assert cache_status((await from_edge(f"/{channel}/v0/1.m4s")).headers) == "hit"
+        await edge_stores(f"/{channel}/v0/1.m4s")  # within its second a rule also takes what came after it
         assert (await from_shield(f"/media/{channel}/v0/1.m4s")).headers["x-shield"] == "hit"
 
 
@@ -68,10 +81,10 @@ def test_a_channel_is_purged_shield_first_and_another_stays(node: Node, shield: 
             await fill()
             source.asked.clear()
             begun = time.monotonic()
-            done = await run(shield.operations[PURGE], {"channel": "ch1", ELAPSED: 0.0})
+            done = await run(shield.operations[PURGE], order("all", "ch1", **{ELAPSED: 0.0}))
             assert done["refetched"] == 2
             assert done["purged"] == 3
-            done = await run(edge.operations[PURGE], {"channel": "ch1", ELAPSED: 0.5})
+            done = await run(edge.operations[PURGE], order("all", "ch1", **{ELAPSED: 0.5}))
             assert (done["refetched"], done["refilled"], done["gone"]) == (4, 0, 0)  # with and without the port
             refilled = await from_edge("/ch1/v0/1.m4s")
             assert cache_status(refilled.headers) == "miss"
@@ -86,7 +99,7 @@ def test_a_channel_is_purged_shield_first_and_another_stays(node: Node, shield: 
 
 def test_one_object_by_its_url(node: Node, shield: ShieldDriver, edge: EdgeDriver) -> None:
     async def play() -> None:
-        arguments: JsonObject = {"url": f"http://{HOST}/ch1/v0/1.m4s?session=7", ELAPSED: 0.0}
+        arguments = order("url", f"http://{HOST}/ch1/v0/1.m4s?session=7", **{ELAPSED: 0.0})
         async with origin() as source:
             await fill()
             await from_edge("/ch1/v0/2.m4s")
@@ -96,8 +109,9 @@ def test_one_object_by_its_url(node: Node, shield: ShieldDriver, edge: EdgeDrive
             assert source.asked == ["/media/ch1/v0/1.m4s"]
             assert cache_status((await from_edge("/ch1/v0/2.m4s")).headers) == "hit"
             # A host that is not served here is not this edge's.
-            other = await run(edge.operations[PURGE], {"url": "http://other.example/ch1/v0/1.m4s"})
+            other = await run(edge.operations[PURGE], order("url", "http://other.example/ch1/v0/1.m4s"))
             assert other == {
+                "state": "done",
                 "text": "it does not serve other.example",
                 "served_under": ["cdn.streamverse.test"],
             }
@@ -107,15 +121,16 @@ def test_one_object_by_its_url(node: Node, shield: ShieldDriver, edge: EdgeDrive
 
 def test_all_below_a_prefix(node: Node, shield: ShieldDriver, edge: EdgeDriver) -> None:
     async def play() -> None:
-        arguments: JsonObject = {"url": f"http://{HOST}/ch1/v0/", ELAPSED: 0.0}
+        arguments = order("prefix", f"http://{HOST}/ch1/v0/", **{ELAPSED: 0.0})
         async with origin() as source:
             await fill()
             source.asked.clear()
             await run(shield.operations[PURGE], arguments)
             assert (await from_shield("/media/ch1/v0/1.m4s")).headers["x-shield"] == "miss"
             assert (await from_shield("/media/ch1/manifest.mpd")).headers["x-shield"] == "hit"
-            assert "all else of the channel" in str((await run(edge.operations[PURGE], arguments))["text"])
+            await run(edge.operations[PURGE], arguments)
             assert cache_status((await from_edge("/ch1/v0/1.m4s")).headers) == "miss"
+            assert cache_status((await from_edge("/ch1/manifest.mpd")).headers) == "hit"
             assert cache_status((await from_edge("/ch2/v0/1.m4s")).headers) == "hit"
 
     node.call(play)
@@ -130,7 +145,7 @@ def test_an_edge_alone_is_refilled_from_before_and_says_so(node: Node, shield: S
                 return int((await from_shield("/media/ch1/v0/1.m4s")).headers["age"]) >= 3
 
             await until(aged)
-            arguments: JsonObject = {"url": f"http://{HOST}/ch1/v0/1.m4s", ELAPSED: 0.0}
+            arguments = order("url", f"http://{HOST}/ch1/v0/1.m4s", **{ELAPSED: 0.0})
             with pytest.raises(DriverError, match=r"still served from before the purge: v0/1\.m4s"):
                 await run(edge.operations[PURGE], arguments)
             await run(shield.operations[PURGE], arguments)
@@ -144,8 +159,8 @@ def test_a_purge_outlives_a_restart_of_the_edge(node: Node, shield: ShieldDriver
         units = node.context().units
         async with origin():
             await fill()
-            await run(shield.operations[PURGE], {"channel": "ch1"})
-            await run(edge.operations[PURGE], {"channel": "ch1"})
+            await run(shield.operations[PURGE], order("all", "ch1"))
+            await run(edge.operations[PURGE], order("all", "ch1"))
             await units.restart(EDGE_UNIT)
 
             async def kept() -> bool:
@@ -166,11 +181,11 @@ def test_an_interrupted_purge_goes_on_with_its_own_time(node: Node, shield: Shie
         async with origin():
             await fill()
             first = Checkpoint({}, saved.append)
-            await shield.operations[PURGE].run({"channel": "ch1", ELAPSED: 5.0}, first, context())
+            await shield.operations[PURGE].run(order("all", "ch1", **{ELAPSED: 5.0}), first, context())
             assert float(str(saved[-1]["began_at"])) <= RealClock().now() - 5.0
             again = Checkpoint(saved[-1], saved.append)
-            done = await shield.operations[PURGE].run({"channel": "ch1", ELAPSED: 0.0}, again, context())
-            assert done["refetched"] == 2
+            result: Any = await shield.operations[PURGE].run(order("all", "ch1", **{ELAPSED: 0.0}), again, context())
+            assert result["orders"]["1"]["refetched"] == 2
             assert len(saved) == 1
 
     node.call(play)
