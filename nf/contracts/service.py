@@ -15,6 +15,7 @@ from nf.clock import Clock
 from nf.contracts.json import JsonObject
 from nf.contracts.noc_client import OperationOutcome
 from nf.contracts.paths import Paths
+from nf.contracts.telemetry import Telemetry
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.documents.model import DocumentModel
@@ -96,6 +97,10 @@ class ServiceContext(Protocol):
     @property
     def paths(self) -> Paths:
         """What the NOC's policy says of the delivery paths."""
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """What the fleet measures and says, as it stands."""
 
     def identity(self) -> Identity:
         """The NOC's own, as it is now: it is renewed while the service runs."""

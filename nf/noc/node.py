@@ -25,6 +25,7 @@ from nf.noc.calls import Calls
 from nf.noc.catchup import FAILED, CatchUp
 from nf.noc.coordinator import Coordinator
 from nf.noc.drains import Drains
+from nf.noc.exports import Exports
 from nf.noc.fleet_operations import FleetOperations
 from nf.noc.hardware import Hardware
 from nf.noc.ledger import Ledger
@@ -157,6 +158,13 @@ class Node:
             telemetry=self.telemetry,
             clock=clock,
             author=self.spiffe_id,
+        )
+        self.exports = Exports(
+            lineups=self.lineups,
+            sessions=self.sessions,
+            telemetry=self.telemetry,
+            switches=lambda: self.policy.records.switches,
+            orders=self.operations.orders.all,
         )
         self._known: dict[str, ApplianceRecord] = {}
         self._kept: dict[str, ApplianceRecord] = {}  # of those, as the store has them

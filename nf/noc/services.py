@@ -19,6 +19,7 @@ from nf.contracts.json import JsonObject, canonical
 from nf.contracts.noc_client import NodeOutcome, OperationOutcome
 from nf.contracts.paths import Paths
 from nf.contracts.service import Caller, Committed, Note, Progress, Service, silent
+from nf.contracts.telemetry import Telemetry
 from nf.documents.model import DocumentModel, RuleError
 from nf.errors import DeniedError, IdentityError, InputError, IntegrityError, NfError, NotFoundError
 from nf.noc.node import Node
@@ -191,6 +192,10 @@ class HostedContext:
     @property
     def paths(self) -> Paths:
         return self._node.policy
+
+    @property
+    def telemetry(self) -> Telemetry:
+        return self._node.exports
 
     async def authorize(self, certificate_der: bytes, role: OperatorRole, act: str) -> Caller:
         actor = "unknown"

@@ -106,6 +106,10 @@ class Telemetry:
     def samples(self, appliance: str) -> tuple[Sample, ...]:
         return tuple(sample for subject, sample in self._latest.items() if subject[0] == appliance)
 
+    def latest(self) -> Iterator[tuple[str, Sample]]:
+        """(appliance, sample) of every subject, the one that was measured last at the end."""
+        return ((subject[0], sample) for subject, sample in self._latest.items())
+
     def _only(self, appliance: str, standing: set[tuple[str, str]]) -> None:
         for alarm in list(self._alarms.get(appliance, ())):
             if (alarm.cause, alarm.object) not in standing:

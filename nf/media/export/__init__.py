@@ -1,0 +1,1 @@
+"""Telemetry for other systems: metrics that Prometheus scrapes, events and alerts to Kafka."""
