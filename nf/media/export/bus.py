@@ -95,7 +95,7 @@ class _Exporting:
         self._context = context
         self._outbox = outbox
         self._publisher = publisher
-        noc = context.identity().peer.spiffe_id.domain
+        noc = context.identity().spiffe_id.domain
         self._alerts = Alerts(noc, outbox.memory(ALARM))
         self._analytics = Analytics(
             noc,
