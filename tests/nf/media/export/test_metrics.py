@@ -22,7 +22,21 @@ from nf.telemetry.alarms import Severity
 from tests.nf.media.export.host import FakePaths, FakeTelemetry, Host, serving
 
 PAGE = Path(__file__).parents[4] / "docs" / "telemetry.md"
-LABELS = {"node", "pop", "channel", "path", "tier", "result", "severity", "cause", "state", "from", "to", "reason", "le"}
+LABELS = {
+    "node",
+    "pop",
+    "channel",
+    "path",
+    "tier",
+    "result",
+    "severity",
+    "cause",
+    "state",
+    "from",
+    "to",
+    "reason",
+    "le",
+}
 CH1 = {"channel": "ch1", "path": "ott"}
 
 
