@@ -131,7 +131,7 @@ class Host:
 
 async def until(condition: Callable[[], bool], task: asyncio.Task[None] | None = None) -> None:
     async with asyncio.timeout(90):
-        while not condition():  # noqa: ASYNC110 - conditions of several parts, one of them a broker
+        while not condition():
             if task is not None and task.done():
                 await task
             await asyncio.sleep(0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -129,7 +130,7 @@ def test_every_reader_ends_with_what_stands(acts: list[Any]) -> None:
     for events in by_alarm.values():
         assert [one["number"] for one in events] == list(range(1, len(events) + 1))
         assert [one["change"] for one in events[:1]] == ["raised"]
-        assert all(a["severity"] != b["severity"] for a, b in zip(events, events[1:], strict=False))
+        assert all(a["severity"] != b["severity"] for a, b in pairwise(events))
         assert "cleared" not in [one["change"] for one in events[:-1]]
         if events[-1]["change"] != "cleared":
             standing[events[-1]["node"], events[-1]["cause"]] = events[-1]["severity"]
