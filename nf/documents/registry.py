@@ -32,7 +32,6 @@ class Extension:
     equipment    part of a fleet's `equipment` -> model
     messages     name of a message that other systems send -> model, for its published schema
     kinds        `kind:` at the head of a document of the domain's own -> model (fixes `kind` with a Literal)
-    messages     name -> model of a message that other systems are sent or send, whose schema is published
     """
 
     path_types: Mapping[str, type[DeliveryPath]] = field(default_factory=dict)
@@ -69,9 +68,6 @@ class Registry:
                 _refuse_second("kind", name, kinds.get(name), kind_model)
                 _check_literal(name, kind_model, "kind")
                 kinds[name] = kind_model
-            for name, message_model in extension.messages.items():
-                _refuse_second("message", name, {**kinds, **messages}.get(name), message_model)
-                messages[name] = message_model
         self.path_types: Mapping[str, type[DeliveryPath]] = MappingProxyType(dict(sorted(path_types.items())))
         self.sections: Mapping[str, type[DocumentModel]] = MappingProxyType(dict(sorted(sections.items())))
         self.equipment: Mapping[str, type[DocumentModel]] = MappingProxyType(dict(sorted(equipment.items())))

@@ -29,7 +29,7 @@ _REF = "#/$defs/{model}"
 
 
 def schemas(extensions: Registry | None = None) -> dict[str, JsonObject]:
-    """Kind, or name of a message -> JSON Schema (draft 2020-12). `extensions` defaults to what is installed."""
+    """Kind -> JSON Schema (draft 2020-12). `extensions` defaults to what is installed."""
     known = extensions or registry()
     own = {kind: _root(model, {})[0] for kind, model in known.kinds.items() if kind not in CORE_KINDS}
     own |= {name: _root(model, {})[0] for name, model in known.messages.items()}

@@ -88,7 +88,7 @@ class FakeTelemetry:
         self.measured[key] = Measured(node, "pop1", Sample(kind, at, labels, values))
 
     def alarm(
-        self, node: str, cause: str, subject: str, severity: Severity, at: float = 1000.0, text: str = ""
+        self, node: str, cause: str, subject: str, severity: Severity, at: float = 1000.0, *, text: str = ""
     ) -> AlarmState:
         key = (node, cause, subject)
         first = self.standing[key].alarm.first_at if key in self.standing else at

@@ -35,7 +35,7 @@ class Life:
         self.alerts = Alerts("lab.example", dict(self.kept))
 
     def alarm(self, node: str, cause: str, severity: Severity, at: float = 1000.0, text: str = "") -> None:
-        self._keep(self.alerts.take(self.telemetry.alarm(node, cause, "x", severity, at, text), tuple, at))
+        self._keep(self.alerts.take(self.telemetry.alarm(node, cause, "x", severity, at, text=text), tuple, at))
 
     def catch_up(self) -> None:
         """What a NOC that starts hears: what stands, who has listed its alarms, and in the end what nobody says."""
