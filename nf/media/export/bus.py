@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from nf.contracts.service import ServiceContext
+from nf.contracts.telemetry import AlarmsListed, AlarmState
 from nf.documents.model import DocumentModel, Whole
 from nf.documents.quantities import DurationMs
 from nf.errors import InputError
@@ -104,12 +105,15 @@ class _Exporting:
             readings=outbox.memory(READING),
             seen=outbox.memory(SEEN),
         )
+        self._changes: list[AlarmState | AlarmsListed] = []
+        self._changed = asyncio.Event()
         self._some = asyncio.Event()
         self._dropped = 0
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_alarms(), name="alerts")
+            group.create_task(self._follow_alarms(), name="alarms")
+            group.create_task(self._write_alarms(), name="alerts")
             group.create_task(self._settle(), name="alerts that nobody says")
             group.create_task(self._measure(), name="analytics of intervals")
             group.create_task(self._look(), name="analytics of what has ended")
@@ -119,9 +123,24 @@ class _Exporting:
     # ---- making ----
 
     async def _follow_alarms(self) -> None:
+        async for change in self._context.telemetry.alarm_changes():
+            self._changes.append(change)
+            self._changed.set()
+
+    async def _write_alarms(self) -> None:
+        """What comes while the disk is busy is written together."""
         telemetry = self._context.telemetry
-        async for change in telemetry.alarm_changes():
-            await self._add(*self._alerts.take(change, telemetry.alarms, self._context.clock.now()))
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            changes, self._changes = self._changes, []
+            events: list[Event] = []
+            remember: list[Remember] = []
+            for change in changes:
+                found = self._alerts.take(change, telemetry.alarms, self._context.clock.now())
+                events += found[0]
+                remember += found[1]
+            await self._add(events, remember)
 
     async def _settle(self) -> None:
         clock, telemetry = self._context.clock, self._context.telemetry

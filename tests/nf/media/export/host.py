@@ -88,7 +88,7 @@ class FakeTelemetry:
         self.measured[key] = Measured(node, "pop1", Sample(kind, at, labels, values))
 
     def alarm(
-        self, node: str, cause: str, subject: str, severity: Severity, at: float = 1000.0, text: str = ""
+        self, node: str, cause: str, subject: str, severity: Severity, at: float = 1000.0, *, text: str = ""
     ) -> AlarmState:
         key = (node, cause, subject)
         first = self.standing[key].alarm.first_at if key in self.standing else at
@@ -131,7 +131,7 @@ class Host:
 
 async def until(condition: Callable[[], bool], task: asyncio.Task[None] | None = None) -> None:
     async with asyncio.timeout(90):
-        while not condition():  # noqa: ASYNC110 - conditions of several parts, one of them a broker
+        while not condition():
             if task is not None and task.done():
                 await task
             await asyncio.sleep(0.02)
