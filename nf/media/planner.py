@@ -32,6 +32,7 @@ from nf.media.documents import (
     ShieldSection,
     endpoint_address,
 )
+from nf.media.entrances import add_entrances, entrance_problems
 from nf.media.network import Direction, Network
 from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD, Caches, find_caches
 from nf.media.purge import PURGE
@@ -74,7 +75,7 @@ class MediaPlanner:
         caches = find_caches(fleet, network)
         plan = _Plan(fleet, network, caches, {site.id for site in fleet.spec.sites}, list(caches.problems))
         ways = list(_ways(lineup))
-        plan.problems += _shared_problems(lineup, ways)
+        plan.problems += [*_shared_problems(lineup, ways), *entrance_problems(fleet)]
         for way in ways:
             plan.add(way)
         return plan.contribution()
@@ -185,6 +186,7 @@ class _Plan:
                     shields=self.caches.parents,
                     channels=_ordered(self.edged[name]),
                 )
+        add_entrances(self.fleet, sections)
         return Contribution(
             sections=sections,
             probes={name: tuple(sorted(found, key=lambda t: t.id)) for name, found in self.probes.items()},
