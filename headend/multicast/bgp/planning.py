@@ -100,7 +100,8 @@ def _origin_problems(
         taken = sorted(
             name
             for name, appliance in appliances.items()
-            if appliance.loopback in prefix or any(f.address.network.overlaps(prefix) for f in appliance.interfaces)
+            if (appliance.loopback is not None and appliance.loopback in prefix)
+            or any(f.address.network.overlaps(prefix) for f in appliance.interfaces)
         )
         if taken:
             rule = f"{value} has addresses of {taken[0]} in it, which would be announced with it"

@@ -20,7 +20,7 @@ OWN, KNOWN, IN, OUT = "nf-own", "nf-known", "nf-in", "nf-out"
 KEEPALIVE_S, HOLD_S = 1, 3
 """A router that dies without a word is missed after three seconds at most (RFC 4271 section 4.2: the least)."""
 _FAMILY = "address-family ipv4 unicast"
-_RETRY_S = 10
+_POLLING_S, _RETRY_S = 60, 10  # a notice that comes while a router still takes the one before it is lost
 _LIST = re.compile(r"^ip prefix-list (\S+) seq \d+ permit (\S+)$", re.ASCII)
 _CACHE = re.compile(r"^rpki cache (\S+) (\d+) preference 1$", re.ASCII)
 
@@ -42,7 +42,8 @@ def render(section: BgpSection) -> tuple[Line, ...]:
     lines: list[Line] = []
     if section.rpki is not None:
         cache = section.rpki
-        lines += [("rpki",), ("rpki", f"rpki retry_interval {_RETRY_S}")]
+        lines += [("rpki",), ("rpki", f"rpki polling_period {_POLLING_S}")]
+        lines.append(("rpki", f"rpki retry_interval {_RETRY_S}"))
         lines.append(("rpki", f"rpki cache {cache.address} {cache.port} preference 1"))
     for name, prefixes in ((OWN, section.originates), (KNOWN, section.known)):
         lines += [(f"ip prefix-list {name} seq {5 * n} permit {p}",) for n, p in enumerate(prefixes, start=1)]

@@ -188,7 +188,8 @@ class FrontDriver:
         config = render(section, files, str(self._admin))
         status, spec = await self._units.status(UNIT), self.spec()
         file = self._root / "caddy.json"
-        if status is not None and status.state is UnitState.READY and status.spec == spec:
+        well = status is not None and status.state is UnitState.READY and status.spec == spec
+        if well and await self._caddy.running() is not None:
             await self._caddy.load(config)
             write_private(file, json.dumps(config).encode())
         else:

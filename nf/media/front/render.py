@@ -47,15 +47,20 @@ def _routes(section: FrontSection) -> list[Json]:
     well: JsonObject = {"handler": "static_response", "status_code": 200}
     routes: list[Json] = [{"match": [{"path": [HEALTH_PATH]}], "handle": [well], "terminal": True}]
     upstream = f"{section.upstream.address}:{section.upstream.port}"
-    proxy: JsonObject = {
-        "handler": "reverse_proxy",
-        "upstreams": [{"dial": upstream}],
-        "transport": {"protocol": "http", "dial_timeout": "1s", "compression": False},
-    }
     for channel in sorted(section.channels, key=lambda one: (one.host, one.channel)):
         match: JsonObject = {"host": [channel.host], "path": [f"/{channel.channel}/*"], "method": [*METHODS]}
-        routes.append({"match": [match], "handle": [proxy], "terminal": True})
+        routes.append({"match": [match], "handle": [_proxy(upstream, channel.host)], "terminal": True})
     return [*routes, {"handle": [{"handler": "static_response", "status_code": 404}]}]
+
+
+def _proxy(upstream: str, host: str) -> JsonObject:
+    """The cache knows hosts without a port, whatever port players ask at."""
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": upstream}],
+        "headers": {"request": {"set": {"Host": [host]}}},
+        "transport": {"protocol": "http", "dial_timeout": "1s", "compression": False},
+    }
 
 
 def certificates_of(config: JsonObject) -> dict[str, str]:

@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(600)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_arguments: object) -> None:
         """Nothing."""
 
 

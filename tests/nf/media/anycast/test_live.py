@@ -1,4 +1,4 @@
-"""Two PoPs with one VIP behind a router that knows RPKI: a cache that dies or hangs loses it, and viewers find the other.
+"""Two PoPs with one VIP behind a router that knows RPKI: a cache that dies or hangs loses it, viewers find the other.
 
 pop1 ---+
         router --- viewer

@@ -11,7 +11,10 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import QuicEvent
+from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamReset
+
+REJECTED = 0x10B
+"""H3_REQUEST_REJECTED: not begun, so to be asked again elsewhere (RFC 9114 section 4.1.1)."""
 
 
 @dataclass
@@ -29,6 +32,11 @@ class _Client(QuicConnectionProtocol):
         self.done: dict[int, asyncio.Event] = {}
 
     def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, StreamReset) and event.error_code == REJECTED and event.stream_id in self.done:
+            self.done[event.stream_id].set()
+        if isinstance(event, ConnectionTerminated):
+            for done in self.done.values():
+                done.set()
         for told in self.http.handle_event(event):
             if isinstance(told, HeadersReceived):
                 headers = {name.decode(): value.decode() for name, value in told.headers}
@@ -53,10 +61,18 @@ class _Client(QuicConnectionProtocol):
 async def fetch_h3(
     address: str, port: int, host: str, path: str, *, method: str = "GET", times: int = 1
 ) -> list[Answer]:
-    """So many requests, one after another, over one connection."""
+    """So many requests, one after another, over as few connections as the server allows: one that it goes away from
+    (GOAWAY, RFC 9114 section 5.2) is followed by another."""
     configuration = QuicConfiguration(
         is_client=True, alpn_protocols=H3_ALPN, server_name=host, verify_mode=ssl.CERT_NONE
     )
-    async with connect(address, port, configuration=configuration, create_protocol=_Client) as client:
-        assert isinstance(client, _Client)
-        return [await client.ask(host, path, method) for _ in range(times)]
+    answers: list[Answer] = []
+    while len(answers) < times:
+        async with connect(address, port, configuration=configuration, create_protocol=_Client) as client:
+            assert isinstance(client, _Client)
+            while len(answers) < times:
+                answer = await client.ask(host, path, method)
+                if answer.status == 0:
+                    break
+                answers.append(answer)
+    return answers
