@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 MODE=${1:-all}
-PACKAGES="frr frr-pythontools ffmpeg tshark tcpdump nftables iproute2 procps util-linux openssl ca-certificates make git
+PACKAGES="frr frr-pythontools frr-rpki-rtrlib ffmpeg tshark tcpdump nftables iproute2 procps util-linux openssl ca-certificates make git
           python3 python3-venv smitools snmp snmpd trafficserver varnish varnish-modules wrk multicat
           curl iperf3 libusrsctp2
           rauc dbus systemd squashfs-tools mtools dosfstools fdisk cryptsetup-bin qemu-utils sbsigntool osslsigncode binutils

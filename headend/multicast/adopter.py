@@ -32,7 +32,7 @@ class MulticastAdopter:
     @property
     def sections(self) -> frozenset[str]:
         own = ("tree", "source", "output", "monitor", "access", "proxy", "amt")
-        return frozenset({"interfaces", "frr", *(f"multicast-{name}" for name in own)})
+        return frozenset({"interfaces", "frr", "bgp", *(f"multicast-{name}" for name in own)})
 
     def adopt(self, observed: Observed, known: Fleet) -> Adopted:
         reading = Reading(observed)
@@ -51,6 +51,9 @@ class MulticastAdopter:
         equipment = known.spec.equipment.get(PART, found.get(PART))
         told = equipment if isinstance(equipment, MulticastEquipment) else MulticastEquipment()
         reading.problems += leaf_doubts(reading, told)
+        speaking = sorted(name for name, sections in observed.items() if "bgp" in sections)
+        if speaking and "bgp" not in known.spec.equipment:
+            reading.problems.append(f"{', '.join(speaking)} speaks BGP, and the fleet's equipment has no part bgp")
         links, doubts = _links(appliances, reading.costs(), known, reading.problems)
         return Adopted(
             appliances,

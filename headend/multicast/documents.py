@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from headend.multicast import addresses
 from headend.multicast.access.documents import AccessSection
 from headend.multicast.amt.documents import AmtSection
+from headend.multicast.bgp.documents import BgpEquipment, BgpSection
 from headend.multicast.equipment import MulticastEquipment
 from nf.documents.lineup import DeliveryPath
 from nf.documents.model import (
@@ -385,6 +386,7 @@ EXTENSION = Extension(
         "multicast-monitor": MonitorSection,
         "multicast-access": AccessSection,
         "multicast-amt": AmtSection,
+        "bgp": BgpSection,
     },
-    equipment={"multicast": MulticastEquipment},
+    equipment={"multicast": MulticastEquipment, "bgp": BgpEquipment},
 )

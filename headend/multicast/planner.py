@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from headend.multicast.bgp.planning import bgp_problems, bgp_sections
 from headend.multicast.documents import FrrSection, SsmProbeArguments
 from headend.multicast.planning.admission import admission_problems
 from headend.multicast.planning.entitlements import access_problems, access_sections, entitlement_warnings
@@ -52,6 +53,7 @@ class MulticastPlanner:
         problems = [
             *loopback_problems(fleet),
             *facing_problems(fleet),
+            *bgp_problems(fleet),
             *source_pair_problems(fleet, plan.topology),
             *addresses_v6_problems(fleet, plan.topology),
             *access_problems(plan),
@@ -67,6 +69,8 @@ class MulticastPlanner:
         whole = _whole(plan, sections, lineup, outputs, monitors)
         for appliance, section in tunnels.sections(outputs):
             whole[appliance]["multicast-amt"] = section
+        for appliance, own in bgp_sections(fleet).items():
+            whole[appliance] |= own
         return Contribution(
             sections=whole,
             probes={name: tuple(sorted(found, key=lambda t: t.id)) for name, found in receivers.probes.items()},

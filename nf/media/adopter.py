@@ -8,7 +8,7 @@ bucket's keeper have must agree, since the documents say it once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
@@ -18,6 +18,8 @@ from nf.documents.fleet import Fleet, Placement
 from nf.documents.lineup import Source
 from nf.documents.model import DocumentModel
 from nf.documents.quantities import format_duration
+from nf.media.anycast.documents import PART as ANYCAST_PART
+from nf.media.anycast.documents import SECTION as ANYCAST
 from nf.media.documents import (
     PART,
     Bucket,
@@ -35,6 +37,8 @@ from nf.media.documents import (
     ShieldSection,
     Steering,
 )
+from nf.media.front.documents import PART as FRONT_PART
+from nf.media.front.documents import SECTION as FRONT
 from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD
 
 INGEST: Final = "ingest"
@@ -54,12 +58,12 @@ class MediaAdopter:
 
     @property
     def sections(self) -> frozenset[str]:
-        return frozenset({ORIGIN, PACKAGER, SHIELD, EDGE, INTAKE})
+        return frozenset({ORIGIN, PACKAGER, SHIELD, EDGE, INTAKE, FRONT, ANYCAST})
 
     def adopt(self, observed: Observed, known: Fleet) -> Adopted:
         seen = _Seen(observed)
         paths = tuple(path for key in sorted(seen.packaged) if (path := _path(key, seen, known)) is not None)
-        placement = _placement(seen)
+        placement = (*_placement(seen), *_entrances(observed, known, seen.problems))
         seen.problems += [*_unpackaged(seen), *_caches(seen)]
         equipment = {} if PART in known.spec.equipment else _equipment(seen)
         return Adopted(placement=placement, paths=paths, problems=tuple(seen.problems), equipment=equipment)
@@ -188,6 +192,16 @@ def _sites(name: str, serving: Mapping[str, EdgeChannel], seen: _Seen, known: Fl
         if site_of.get(edge) in sites:
             seen.problems.append(f"the edge {edge} does not serve {name}, and another of its site {site_of[edge]} does")
     return tuple(sorted(sites))
+
+
+def _entrances(observed: Observed, known: Fleet, problems: list[str]) -> Iterator[Placement]:
+    """Fronts and VIPs stand in the equipment, which is kept as it is written; where a front runs is placement."""
+    for section, part in ((FRONT, FRONT_PART), (ANYCAST, ANYCAST_PART)):
+        having = tuple(sorted(name for name, sections in observed.items() if section in sections))
+        if having and part not in known.spec.equipment:
+            problems.append(f"{', '.join(having)} has {section}, and the fleet's equipment has no part {part}")
+        if having and section == FRONT:
+            yield Placement(function=FRONT, appliances=having)
 
 
 def _unpackaged(seen: _Seen) -> list[str]:

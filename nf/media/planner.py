@@ -38,6 +38,7 @@ from nf.media.documents import (
     endpoint_address,
     pathway_host,
 )
+from nf.media.entrances import add_entrances, entrance_problems
 from nf.media.network import Direction, Network
 from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD, Caches, find_caches
 from nf.media.purge.message import EVERY_EDGE, PURGE, PURGE_RULES
@@ -84,7 +85,7 @@ class MediaPlanner:
         sites = {site.id for site in fleet.spec.sites}
         plan = _Plan(fleet, network, caches, sites, takers, list(caches.problems))
         ways = list(_ways(lineup))
-        plan.problems += _shared_problems(lineup, ways)
+        plan.problems += [*_shared_problems(lineup, ways), *entrance_problems(fleet)]
         for way in ways:
             plan.add(way)
         return plan.contribution()
@@ -204,6 +205,7 @@ class _Plan:
                     shields=self.caches.parents,
                     channels=_ordered(self.edged[name]),
                 )
+        add_entrances(self.fleet, sections)
         return Contribution(
             sections=sections,
             probes={name: tuple(sorted(found, key=lambda t: t.id)) for name, found in self.probes.items()},

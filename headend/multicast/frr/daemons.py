@@ -48,8 +48,8 @@ def _sandbox(daemon: str, place: Path) -> Sandbox:
 
 
 class Daemons:
-    def __init__(self, run_dir: Path, units: Units) -> None:
-        self.directory = run_dir / "frr"
+    def __init__(self, run_dir: Path, units: Units, *, directory: str = "frr") -> None:
+        self.directory = run_dir / directory
         self._vty_directory = self.directory / "vty"
         self._units = units
 

@@ -22,6 +22,7 @@ from core5g.steering.n6.documents import N6Section
 from headend.multicast.access import client as access
 from headend.multicast.amt import units as amt
 from headend.multicast.amt.documents import AmtRelay
+from headend.multicast.bgp.daemon import Bgpd
 from headend.multicast.documents import ProxySection, SourceStage
 from headend.multicast.frr.daemons import Daemons
 from headend.multicast.frr.render import DAEMONS
@@ -31,10 +32,15 @@ from headend.multicast.output.units import Places as OutputPlaces
 from headend.multicast.source import units as source
 from headend.multicast.tree import pinning
 from headend.satellite.receiver.units import Places as ReceiverPlaces
+from nf.clock import RealClock
+from nf.contracts.driver import DriverContext
 from nf.contracts.units import Units, UnitSpec
+from nf.media.anycast import units as anycast
+from nf.media.anycast.documents import AnycastSection
 from nf.media.documents import EdgeSection, IntakeChannel, PackagerChannel, ShieldSection
 from nf.media.edge.healing import units as healing
 from nf.media.edge.server import Server
+from nf.media.front.driver import create as create_front
 from nf.media.intake import units as intake
 from nf.media.packager import units as packager
 from nf.media.shield.varnish import Varnish
@@ -49,7 +55,10 @@ RUN, STATE = Path("/run/nf"), Path("/var/lib/nf")
 LIMITS = {
     "access-follower": 2.1,
     "amt-relay": 2.1,
+    "anycast-gate": 1.8,
     "bfdd": 2.0,
+    "bgpd": 2.0,
+    "caddy": 1.7,
     "core5g-observation": 2.2,
     "edge-healing": 1.9,
     "multicast-monitor": 1.9,
@@ -96,6 +105,7 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield pinning.unit_spec(())
     yield proxy.unit_spec(ProxySection.model_construct(), RUN / "multicast-proxy" / "ready")
     yield access.unit_spec(RUN)
+    yield Bgpd(RUN, units).spec()
     yield amt.unit_spec("relay", AmtRelay.model_construct(), RUN)
     yield observation.unit_spec(ObservationSection(), RUN)
     for kind in ("amf", "upf"):
@@ -120,6 +130,8 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield Varnish(RUN, units).spec(ShieldSection.model_construct(listen=address, port=6081))
     taken = {"url": "http://10.0.0.1/ch1/master.m3u8", "host": "cdn.test", "segment_ms": 2000, "outputs": ()}
     yield intake.unit_spec(IntakeChannel.model_construct(channel="ch1", path="ott", **taken), RUN)
+    yield anycast.spec(AnycastSection.model_construct(), RUN)
+    yield create_front(DriverContext("pop1", RUN, STATE, units, RealClock())).spec()
     server = Server(RUN, STATE, units, None)  # type: ignore[arg-type] # it waits for nothing here
     edge = EdgeSection.model_construct(listen=(address,), port=80)
     yield server._spec(edge, {})
