@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
-from nf.documents.lineup import DeliveryPath
+from nf.documents.lineup import DeliveryPath, Peer
 from nf.documents.model import Address, DocumentModel, Form, Name, Port, RuleError, Whole
 from nf.documents.quantities import BitRate, DurationMs, format_duration, parse_duration_ms
 from nf.documents.registry import Extension
@@ -143,6 +143,29 @@ class OriginSection(DocumentModel):
     buckets: tuple[Bucket, ...] = ()
 
 
+class IngestSource(DocumentModel):
+    """A contribution that something stands before: received at `arrival` or from `peer`, given to `port`.
+
+    backup_port   UDP port where its backup is found; failback: how long the primary has to be back, absent: by hand
+    """
+
+    source: Name
+    type: Literal["udp", "srt", "rist"]
+    port: Port
+    arrival: Port | None = None
+    peer: Peer | None = None
+    latency_ms: Milliseconds = Field(alias="latency", default=200)
+    backup_port: Port | None = None
+    detect_ms: Milliseconds = Field(alias="detect", default=400)
+    failback_ms: Milliseconds | None = Field(alias="failback", default=None)
+
+
+class IngestSection(DocumentModel):
+    """Section `ingest`: the contributions that this appliance receives for those who read them at a UDP port."""
+
+    sources: tuple[IngestSource, ...] = ()
+
+
 class PackagerChannel(DocumentModel):
     """MPEG-TS on UDP `contribution_port` becomes CMAF with HLS and DASH at `endpoint`/`bucket`/`channel`/."""
 
@@ -241,6 +264,7 @@ class HlsProbeArguments(DocumentModel):
 EXTENSION = Extension(
     path_types={"cdn": CdnPath},
     sections={
+        "ingest": IngestSection,
         "s3-origin": OriginSection,
         "packager": PackagerSection,
         "cdn-shield": ShieldSection,

@@ -25,6 +25,7 @@ from nf.media.documents import (
     EdgeChannel,
     EdgeSection,
     HlsProbeArguments,
+    IngestSection,
     OriginSection,
     PackagerChannel,
     PackagerSection,
@@ -32,6 +33,7 @@ from nf.media.documents import (
     ShieldSection,
     endpoint_address,
 )
+from nf.media.ingest.planner import FAILBACK, INGEST, ingests, source_problems
 from nf.media.network import Direction, Network
 from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD, Caches, find_caches
 from nf.media.purge import PURGE
@@ -74,7 +76,8 @@ class MediaPlanner:
         caches = find_caches(fleet, network)
         plan = _Plan(fleet, network, caches, {site.id for site in fleet.spec.sites}, list(caches.problems))
         ways = list(_ways(lineup))
-        plan.problems += _shared_problems(lineup, ways)
+        plan.problems += [*_shared_problems(lineup, ways), *source_problems(lineup, [w.path.source for w in ways])]
+        plan.received = ingests(lineup, network.appliances)
         for way in ways:
             plan.add(way)
         return plan.contribution()
@@ -145,6 +148,7 @@ class _Plan:
     caches: Caches
     sites: set[str]
     problems: list[Problem]
+    received: Mapping[str, IngestSection] = field(default_factory=dict)
     packaged: dict[str, list[PackagerChannel]] = field(default_factory=lambda: defaultdict(list))
     buckets: dict[tuple[str, str], list[Bucket]] = field(default_factory=lambda: defaultdict(list))
     shielded: dict[str, list[ShieldChannel]] = field(default_factory=lambda: defaultdict(list))
@@ -169,6 +173,8 @@ class _Plan:
     def contribution(self) -> Contribution:
         """Packagers and caches stand also without a channel: they are what the channels are put upon."""
         sections: dict[str, dict[str, DocumentModel]] = defaultdict(dict)
+        for appliance, section in sorted(self.received.items()):
+            sections[appliance][INGEST] = section
         for appliance in sorted(self.caches.packagers & self.network.appliances.keys()):
             sections[appliance]["packager"] = PackagerSection(channels=_ordered(self.packaged[appliance]))
         for (appliance, endpoint), buckets in sorted(self.buckets.items()):
@@ -191,7 +197,7 @@ class _Plan:
             loads=tuple(sorted(self.loads, key=lambda load: (load.link, load.sender, load.channel, load.path))),
             hops=tuple(self.hops),
             problems=tuple(dict.fromkeys(self.problems)),
-            operations=self._purges(),
+            operations=(*self._purges(), *self._failbacks()),
         )
 
     def _purges(self) -> tuple[FleetOperation, ...]:
@@ -205,6 +211,15 @@ class _Plan:
                 made_good=True,
             )
             for channel in channels
+        )
+
+    def _failbacks(self) -> tuple[FleetOperation, ...]:
+        """One for each contribution with a backup, done where it comes in."""
+        return tuple(
+            FleetOperation(FAILBACK, entry.source, (((appliance, INGEST),),))
+            for appliance, section in sorted(self.received.items())
+            for entry in section.sources
+            if entry.backup_port is not None
         )
 
     # -- where a path goes ------------------------------------------------------------------------------------------
