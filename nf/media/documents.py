@@ -55,6 +55,36 @@ SecretRef = Annotated[
 """The name of a secret. Its value is resolved on the appliance, when it is used, and is kept nowhere."""
 
 
+KeyRef = Annotated[
+    str,
+    Form(
+        r"secret:[a-z][a-z0-9-]{0,38}|file:/[^\s]{1,200}|pkcs11:[^\s]{1,300}",
+        "a key is never written into a document: it is named",
+        "write it as secret:NAME, file:/PATH or pkcs11:object=NAME;token=NAME?module-path=FILE&pin-source=secret:NAME",
+    ),
+]
+
+
+class Protection(DocumentModel):
+    """Common Encryption (ISO/IEC 23001-7) of what is packaged.
+
+    key_uri   what players of HLS find in EXT-X-KEY: where a licence is had; absent: the key id, for players that
+              know where to ask
+    """
+
+    scheme: Literal["cbcs", "cenc"] = "cbcs"
+    key: KeyRef
+    key_uri: (
+        Annotated[str, Form(r"(https|skd|data):[^\s\"]{1,500}", "a URI of scheme https, skd or data", "")] | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _no_pin(self) -> Self:
+        if "pin-value" in self.key:
+            raise RuleError("a PIN is never written into a document", "name it: pin-source=secret:NAME")
+        return self
+
+
 def _milliseconds(value: object) -> object:
     return value if isinstance(value, int) and not isinstance(value, bool) else parse_duration_ms(value)
 
@@ -118,6 +148,7 @@ class CdnPath(DeliveryPath):
     segment_ms: Annotated[DurationMs, Field(ge=1_000, le=10_000)] = Field(alias="segment", default=2_000)
     window_ms: Annotated[DurationMs, Field(ge=4_000, le=3_600_000)] = Field(alias="window", default=30_000)
     origin: Origin
+    protection: Protection | None = None
 
     @model_validator(mode="after")
     def _window_of_segments(self) -> Self:
@@ -178,6 +209,7 @@ class PackagerChannel(DocumentModel):
     credentials: SecretRef
     segment_ms: Milliseconds = Field(alias="segment")
     window_ms: Milliseconds = Field(alias="window")
+    protection: Protection | None = None
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 

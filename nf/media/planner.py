@@ -319,6 +319,7 @@ class _Plan:
                 credentials=origin.credentials,
                 segment_ms=way.path.segment_ms,
                 window_ms=way.path.window_ms,
+                protection=way.path.protection,
                 requires=(there,),
                 provides=(packaged_fact(way.channel.id, way.path.id),),
             )

@@ -54,6 +54,8 @@ def unit_spec(channel: PackagerChannel, run_dir: Path, secrets: Path) -> UnitSpe
         "--status": status,
         "--secrets": str(secrets),
     }
+    if channel.protection is not None:
+        options |= {"--protection": json.dumps(channel.protection.to_json(), sort_keys=True)}
     facts = json.dumps({"requires": list(channel.requires), "provides": list(channel.provides)})
     return UnitSpec(
         name=name,
@@ -63,9 +65,17 @@ def unit_spec(channel: PackagerChannel, run_dir: Path, secrets: Path) -> UnitSpe
         backoff_last_s=4.0,
         stop_timeout_s=4.0,
         sandbox=Sandbox(
-            families=("AF_INET", "AF_INET6", "AF_UNIX"), writable=(directory(run_dir),), readable=(secrets,)
+            families=("AF_INET", "AF_INET6", "AF_UNIX"),
+            writable=(directory(run_dir),),
+            readable=(secrets, *_key_files(channel)),
         ),
     )
+
+
+def _key_files(channel: PackagerChannel) -> tuple[Path, ...]:
+    reference = "" if channel.protection is None else channel.protection.key
+    scheme, _, rest = reference.partition(":")
+    return (Path(rest),) if scheme == "file" else ()
 
 
 def channel_of(spec: UnitSpec) -> PackagerChannel | None:
@@ -86,6 +96,7 @@ def channel_of(spec: UnitSpec) -> PackagerChannel | None:
                 "credentials": options["--credentials"],
                 "segment": format_duration(int(options["--segment-ms"])),
                 "window": format_duration(int(options["--window-ms"])),
+                "protection": json.loads(options["--protection"]) if "--protection" in options else None,
                 **facts,
             }
         )
