@@ -133,6 +133,27 @@ class Origin(DocumentModel):
     credentials: SecretRef
 
 
+class OmeEngine(DocumentModel):
+    """An OvenMediaEngine that pulls the programme and pushes it to the path's contribution port as MPEG-TS.
+
+    endpoint  http://ADDRESS:PORT of its REST API; token: its AccessToken, named; vhost, app: where the stream is made
+    pull      RTSP or OVT URLs, tried in order; to: the packager's address as the engine reaches it
+    profile   an output profile of that application that bypasses; an application that lacks it is made or changed,
+              which restarts it. Absent: the application is taken as it is
+    """
+
+    endpoint: Endpoint
+    token: SecretRef
+    vhost: Name = "default"
+    app: Name
+    pull: Annotated[
+        tuple[Annotated[str, Form(r"(rtsp|ovt)://[^\s]{1,400}", "a URL of scheme rtsp or ovt", "")], ...],
+        Field(min_length=1),
+    ]
+    to: Address
+    profile: Name | None = None
+
+
 class CdnPath(DeliveryPath):
     """Over-the-top: the channel as CMAF with HLS and DASH, from the origin through shields to the edges at `sites`.
 
@@ -149,6 +170,7 @@ class CdnPath(DeliveryPath):
     window_ms: Annotated[DurationMs, Field(ge=4_000, le=3_600_000)] = Field(alias="window", default=30_000)
     origin: Origin
     protection: Protection | None = None
+    engine: OmeEngine | None = None
 
     @model_validator(mode="after")
     def _window_of_segments(self) -> Self:
@@ -218,6 +240,27 @@ class PackagerSection(DocumentModel):
     """Section `packager`: the channels that this appliance packages and uploads."""
 
     channels: tuple[PackagerChannel, ...] = ()
+
+
+class OmeStream(DocumentModel):
+    """What an OvenMediaEngine pulls into `app`, and pushes to UDP `port` of `to`. See `OmeEngine`."""
+
+    channel: Name
+    path: Name
+    app: Name
+    pull: tuple[str, ...]
+    to: Address
+    port: Port
+    profile: Name | None = None
+
+
+class OmeSection(DocumentModel):
+    """Section `ome`: the streams of ours at one OvenMediaEngine. What its Server.xml declares is never written."""
+
+    endpoint: Endpoint
+    token: SecretRef
+    vhost: Name = "default"
+    streams: tuple[OmeStream, ...] = ()
 
 
 class ShieldChannel(DocumentModel):
@@ -299,6 +342,7 @@ EXTENSION = Extension(
         "ingest": IngestSection,
         "s3-origin": OriginSection,
         "packager": PackagerSection,
+        "ome": OmeSection,
         "cdn-shield": ShieldSection,
         "cdn-edge": EdgeSection,
     },

@@ -26,6 +26,8 @@ from nf.media.documents import (
     EdgeSection,
     HlsProbeArguments,
     IngestSection,
+    OmeSection,
+    OmeStream,
     OriginSection,
     PackagerChannel,
     PackagerSection,
@@ -149,6 +151,7 @@ class _Plan:
     sites: set[str]
     problems: list[Problem]
     received: Mapping[str, IngestSection] = field(default_factory=dict)
+    engines: dict[str, OmeSection] = field(default_factory=dict)
     packaged: dict[str, list[PackagerChannel]] = field(default_factory=lambda: defaultdict(list))
     buckets: dict[tuple[str, str], list[Bucket]] = field(default_factory=lambda: defaultdict(list))
     shielded: dict[str, list[ShieldChannel]] = field(default_factory=lambda: defaultdict(list))
@@ -191,6 +194,8 @@ class _Plan:
                     shields=self.caches.parents,
                     channels=_ordered(self.edged[name]),
                 )
+        for appliance, ome in sorted(self.engines.items()):
+            sections[appliance]["ome"] = ome
         return Contribution(
             sections=sections,
             probes={name: tuple(sorted(found, key=lambda t: t.id)) for name, found in self.probes.items()},
@@ -325,8 +330,33 @@ class _Plan:
             )
         )
         self._one_endpoint(way, administrator)
+        self._add_engine(way, source, packager)
         self._hop(way, 0, packager, "packager")
         self._hop(way, 1, administrator, "origin")
+
+    def _add_engine(self, way: _Way, source: Source, packager: str) -> None:
+        engine = way.path.engine
+        if engine is None:
+            return
+        stream = OmeStream(
+            channel=way.channel.id,
+            path=way.path.id,
+            app=engine.app,
+            pull=engine.pull,
+            to=engine.to,
+            port=source.arrival or source.port,
+            profile=engine.profile,
+        )
+        known = self.engines.get(packager)
+        new = OmeSection(endpoint=engine.endpoint, token=engine.token, vhost=engine.vhost)
+        if known is not None and known.model_copy(update={"streams": ()}) != new:
+            rule = f"{packager} works with the engine {known.endpoint} already, and one appliance works with one"
+            self.problems.append(Problem(rule, "use that engine, its token and its vhost", key=f"{way.key}.engine"))
+            return
+        streams = (*(known.streams if known else ()), stream)
+        self.engines[packager] = new.model_copy(
+            update={"streams": tuple(sorted(streams, key=lambda s: (s.channel, s.path)))}
+        )
 
     def _one_endpoint(self, way: _Way, administrator: str) -> None:
         others = {endpoint for name, endpoint in self.buckets if name == administrator} - {way.path.origin.endpoint}

@@ -44,6 +44,6 @@ def failback(
         client.print_table(("APPLIANCE", "STATE", "TEXT"), rows)
     if not outcome.complete:
         why = "; ".join(node.text for node in outcome.nodes if node.text) or "see the alarms of the appliance"
-        raise DriverError(f"the backup still goes out: {why}", where=source, remedy="see `nf alarm list`")
+        raise DriverError(f"the backup still goes out: {why}", where=source, remedy="see `nf alarms`")
     if not json:
         client.say(f"{source} goes out from its primary")

@@ -73,7 +73,9 @@ def open_prefixes(bucket: str, policy: str) -> set[str]:
     """What a policy of ours opens to readers; the whole bucket, as it once was, counts as nothing."""
     try:
         statements = json.loads(policy)["Statement"]
-        found = [text for one in statements if one.get("Sid") == _STATEMENT for text in one["Resource"]]
+        named = [one["Resource"] for one in statements if one.get("Sid") == _STATEMENT]
+        # One resource comes back as text, several as a list, whatever was put.
+        found = [text for one in named for text in ([one] if isinstance(one, str) else one)]
     except (ValueError, KeyError, TypeError, AttributeError):
         return set()
     start = f"arn:aws:s3:::{bucket}/"
