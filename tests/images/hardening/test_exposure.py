@@ -32,8 +32,9 @@ from headend.multicast.source import units as source
 from headend.multicast.tree import pinning
 from headend.satellite.receiver.units import Places as ReceiverPlaces
 from nf.contracts.units import Units, UnitSpec
-from nf.media.documents import EdgeSection, PackagerChannel, ShieldSection
+from nf.media.documents import EdgeSection, IngestSource, PackagerChannel, ShieldSection
 from nf.media.edge.server import Server
+from nf.media.ingest import units as ingest
 from nf.media.packager import units as packager
 from nf.media.shield.varnish import Varnish
 from nf.supervisor.choice import CONFIGURATION
@@ -57,6 +58,7 @@ LIMITS = {
     "n6-resolver": 1.9,
     "n6-tun": 1.7,
     "nf-agent": 3.0,
+    "ingest-ch1": 1.4,
     "nf-boot-deadline": 2.9,
     "nf-console@": 7.0,
     "nf-data": 6.2,
@@ -113,6 +115,7 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     times = {"segment_ms": 2000, "window_ms": 60_000, "rate_bps": 1_000_000}
     channel = PackagerChannel.model_construct(channel="ch1", path="ott", contribution_port=6000, **origin, **times)
     yield packager.unit_spec(channel, RUN, CONFIGURATION / "secrets")
+    yield ingest.unit_spec(IngestSource(source="ch1", type="srt", port=6001, arrival=6101), RUN)
     yield Varnish(RUN, units).spec(ShieldSection.model_construct(listen=address, port=6081))
     server = Server(RUN, STATE, units, None)  # type: ignore[arg-type] # it waits for nothing here
     yield server._spec(EdgeSection.model_construct(listen=(address,), port=80), {})
