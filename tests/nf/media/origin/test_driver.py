@@ -188,7 +188,7 @@ async def test_deletion_is_irreversible_says_what_goes_and_leaves_the_other_chan
     assert not await driver.verify(one, box.origin.context(0))  # still to be deleted is no drift
     await driver.apply(step, box.origin.context())
     await driver.apply(step, box.origin.context())
-    assert fetch(f"{box.origin.endpoint}/{bucket}/ch1/{MARKER}")[0] == 404
+    assert fetch(f"{box.origin.endpoint}/{bucket}/ch1/{MARKER}")[0] == 403  # gone, and nobody is let in any more
     assert fetch(f"{box.origin.endpoint}/{bucket}/ch2/video/1.m4s")[0] == 200
     await box.commit(None)
     assert not await exists(box.origin, bucket)
