@@ -154,6 +154,7 @@ def _path(key: _Key, seen: _Seen, known: Fleet) -> AdoptedPath | None:
             source=source.id,
             segment_ms=format_duration(packaged.segment_ms),
             window_ms=format_duration(packaged.window_ms),
+            protection=packaged.protection,
             origin=Origin(endpoint=packaged.endpoint, bucket=packaged.bucket, credentials=packaged.credentials),
             steering=None if packaged.steering is None else Steering(server=packaged.steering.server),
         )

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
-from nf.documents.lineup import DeliveryPath
+from nf.documents.lineup import DeliveryPath, Peer
 from nf.documents.model import Address, DocumentModel, Form, Name, Port, RuleError, Whole
 from nf.documents.quantities import BitRate, DurationMs, format_duration, parse_duration_ms
 from nf.documents.registry import Extension
@@ -60,6 +60,36 @@ SecretRef = Annotated[
     ),
 ]
 """The name of a secret. Its value is resolved on the appliance, when it is used, and is kept nowhere."""
+
+
+KeyRef = Annotated[
+    str,
+    Form(
+        r"secret:[a-z][a-z0-9-]{0,38}|file:/[^\s]{1,200}|pkcs11:[^\s]{1,300}",
+        "a key is never written into a document: it is named",
+        "write it as secret:NAME, file:/PATH or pkcs11:object=NAME;token=NAME?module-path=FILE&pin-source=secret:NAME",
+    ),
+]
+
+
+class Protection(DocumentModel):
+    """Common Encryption (ISO/IEC 23001-7) of what is packaged.
+
+    key_uri   what players of HLS find in EXT-X-KEY: where a licence is had; absent: the key id, for players that
+              know where to ask
+    """
+
+    scheme: Literal["cbcs", "cenc"] = "cbcs"
+    key: KeyRef
+    key_uri: (
+        Annotated[str, Form(r"(https|skd|data):[^\s\"]{1,500}", "a URI of scheme https, skd or data", "")] | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _no_pin(self) -> Self:
+        if "pin-value" in self.key:
+            raise RuleError("a PIN is never written into a document", "name it: pin-source=secret:NAME")
+        return self
 
 
 def _milliseconds(value: object) -> object:
@@ -144,6 +174,27 @@ class Origin(DocumentModel):
     credentials: SecretRef
 
 
+class OmeEngine(DocumentModel):
+    """An OvenMediaEngine that pulls the programme and pushes it to the path's contribution port as MPEG-TS.
+
+    endpoint  http://ADDRESS:PORT of its REST API; token: its AccessToken, named; vhost, app: where the stream is made
+    pull      RTSP or OVT URLs, tried in order; to: the packager's address as the engine reaches it
+    profile   an output profile of that application that bypasses; an application that lacks it is made or changed,
+              which restarts it. Absent: the application is taken as it is
+    """
+
+    endpoint: Endpoint
+    token: SecretRef
+    vhost: Name = "default"
+    app: Name
+    pull: Annotated[
+        tuple[Annotated[str, Form(r"(rtsp|ovt)://[^\s]{1,400}", "a URL of scheme rtsp or ovt", "")], ...],
+        Field(min_length=1),
+    ]
+    to: Address
+    profile: Name | None = None
+
+
 class CdnPath(DeliveryPath):
     """Over-the-top: the channel as CMAF with HLS and DASH, from the origin through shields to the edges at `sites`.
 
@@ -163,6 +214,8 @@ class CdnPath(DeliveryPath):
     window_ms: Annotated[DurationMs, Field(ge=4_000, le=3_600_000)] = Field(alias="window", default=30_000)
     origin: Origin
     steering: Steering | None = None
+    protection: Protection | None = None
+    engine: OmeEngine | None = None
 
     @model_validator(mode="after")
     def _names_of_sites(self) -> Self:
@@ -170,6 +223,12 @@ class CdnPath(DeliveryPath):
             raise RuleError(f"{SHARED_PATHWAY} is the pathway of the path's host", "call the site otherwise")
         if self.steering is not None and len(pathway_host(self.host, max(self.sites, key=len))) > MAX_HOST_CHARACTERS:
             raise RuleError("with the name of a site before it the host is no DNS name any more", "shorten the host")
+        return self
+
+    @model_validator(mode="after")
+    def _encrypted_is_scrambled(self) -> Self:
+        if self.protection is not None and not self.scrambled:
+            raise RuleError("what is encrypted is of no use without a key", "add scrambled: true")
         return self
 
     @model_validator(mode="after")
@@ -204,6 +263,29 @@ class Pathways(DocumentModel):
     sites: Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
+class IngestSource(DocumentModel):
+    """A contribution that something stands before: received at `arrival` or from `peer`, given to `port`.
+
+    backup_port   UDP port where its backup is found; failback: how long the primary has to be back, absent: by hand
+    """
+
+    source: Name
+    type: Literal["udp", "srt", "rist"]
+    port: Port
+    arrival: Port | None = None
+    peer: Peer | None = None
+    latency_ms: Milliseconds = Field(alias="latency", default=200)
+    backup_port: Port | None = None
+    detect_ms: Milliseconds = Field(alias="detect", default=400)
+    failback_ms: Milliseconds | None = Field(alias="failback", default=None)
+
+
+class IngestSection(DocumentModel):
+    """Section `ingest`: the contributions that this appliance receives for those who read them at a UDP port."""
+
+    sources: tuple[IngestSource, ...] = ()
+
+
 class PackagerChannel(DocumentModel):
     """MPEG-TS on UDP `contribution_port` becomes CMAF with HLS and DASH at `endpoint`/`bucket`/`channel`/."""
 
@@ -217,6 +299,7 @@ class PackagerChannel(DocumentModel):
     segment_ms: Milliseconds = Field(alias="segment")
     window_ms: Milliseconds = Field(alias="window")
     steering: Pathways | None = None
+    protection: Protection | None = None
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 
@@ -225,6 +308,27 @@ class PackagerSection(DocumentModel):
     """Section `packager`: the channels that this appliance packages and uploads."""
 
     channels: tuple[PackagerChannel, ...] = ()
+
+
+class OmeStream(DocumentModel):
+    """What an OvenMediaEngine pulls into `app`, and pushes to UDP `port` of `to`. See `OmeEngine`."""
+
+    channel: Name
+    path: Name
+    app: Name
+    pull: tuple[str, ...]
+    to: Address
+    port: Port
+    profile: Name | None = None
+
+
+class OmeSection(DocumentModel):
+    """Section `ome`: the streams of ours at one OvenMediaEngine. What its Server.xml declares is never written."""
+
+    endpoint: Endpoint
+    token: SecretRef
+    vhost: Name = "default"
+    streams: tuple[OmeStream, ...] = ()
 
 
 class ShieldChannel(DocumentModel):
@@ -415,8 +519,10 @@ EXTENSION = Extension(
     path_types={"cdn": CdnPath},
     equipment={PART: CdnEquipment},
     sections={
+        "ingest": IngestSection,
         "s3-origin": OriginSection,
         "packager": PackagerSection,
+        "ome": OmeSection,
         "cdn-shield": ShieldSection,
         "cdn-edge": EdgeSection,
         "stream-intake": IntakeSection,

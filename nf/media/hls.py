@@ -20,7 +20,10 @@ _MAX_DURATION_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`number`: its media sequence number. `at`: wall-clock time of its first sample, seconds since the epoch."""
+    """`number`: its media sequence number. `at`: wall-clock time of its first sample, seconds since the epoch.
+
+    `keys`: attributes of the EXT-X-KEY tags that hold for it, as they stand; empty = it is not encrypted (4.3.2.4).
+    """
 
     number: int
     uri: str
@@ -28,6 +31,7 @@ class Segment:
     init_uri: str = ""
     at: float | None = None
     discontinuity: bool = False
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,8 @@ class _Reader:
         self._init = ""
         self._at: float | None = None
         self._discontinuity = False
+        self._keys: tuple[str, ...] = ()
+        self._keys_began = False
 
     def tag(self, name: str, value: str) -> None:
         match name:
@@ -140,6 +146,10 @@ class _Reader:
                 self.discontinuities = _whole(value)
             case "#EXT-X-MAP":
                 self._init = _attributes(value).get("URI", "")
+            case "#EXT-X-KEY":
+                held = self._keys if self._keys_began else ()  # several together are ways to the same key
+                self._keys = () if _attributes(value).get("METHOD") == "NONE" else (*held, value)
+                self._keys_began = True
             case "#EXT-X-DISCONTINUITY":
                 self._discontinuity = True
             case "#EXT-X-PROGRAM-DATE-TIME":
@@ -153,7 +163,10 @@ class _Reader:
         if self._duration_s is None:
             raise _broken("a segment without #EXTINF")
         number = self.sequence + len(self.segments)
-        self.segments.append(Segment(number, uri, self._duration_s, self._init, self._at, self._discontinuity))
+        self.segments.append(
+            Segment(number, uri, self._duration_s, self._init, self._at, self._discontinuity, self._keys)
+        )
+        self._keys_began = False
         self._at = None if self._at is None else self._at + self._duration_s
         self._duration_s, self._discontinuity = None, False
 
@@ -217,12 +230,16 @@ def render_media(playlist: MediaPlaylist) -> str:
     if playlist.discontinuity_sequence:
         lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{playlist.discontinuity_sequence}")
     init = ""
+    keys: tuple[str, ...] = ()
     for segment in playlist.segments:
         if segment.discontinuity:
             lines.append("#EXT-X-DISCONTINUITY")
         if segment.init_uri != init:
             init = segment.init_uri
             lines.append(f'#EXT-X-MAP:URI="{init}"')
+        if segment.keys != keys:
+            keys = segment.keys
+            lines += [f"#EXT-X-KEY:{key}" for key in keys or ("METHOD=NONE",)]
         if segment.at is not None:
             moment = datetime.fromtimestamp(segment.at, UTC).isoformat(timespec="milliseconds")
             lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{moment.replace('+00:00', 'Z')}")

@@ -26,9 +26,12 @@ from nf.media.documents import (
     EdgeChannel,
     EdgeSection,
     HlsProbeArguments,
+    IngestSection,
     IntakeChannel,
     IntakeOutput,
     IntakeSection,
+    OmeSection,
+    OmeStream,
     OriginSection,
     PackagerChannel,
     PackagerSection,
@@ -39,6 +42,7 @@ from nf.media.documents import (
     pathway_host,
 )
 from nf.media.entrances import add_entrances, entrance_problems
+from nf.media.ingest.planner import FAILBACK, INGEST, ingests, source_problems
 from nf.media.network import Direction, Network
 from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD, Caches, find_caches
 from nf.media.purge.message import EVERY_EDGE, PURGE, PURGE_RULES
@@ -85,7 +89,12 @@ class MediaPlanner:
         sites = {site.id for site in fleet.spec.sites}
         plan = _Plan(fleet, network, caches, sites, takers, list(caches.problems))
         ways = list(_ways(lineup))
-        plan.problems += [*_shared_problems(lineup, ways), *entrance_problems(fleet)]
+        plan.problems += [
+            *_shared_problems(lineup, ways),
+            *entrance_problems(fleet),
+            *source_problems(lineup, [w.path.source for w in ways]),
+        ]
+        plan.received = ingests(lineup, network.appliances)
         for way in ways:
             plan.add(way)
         return plan.contribution()
@@ -157,6 +166,8 @@ class _Plan:
     sites: set[str]
     takers: Mapping[tuple[str, str], list[Handover]]
     problems: list[Problem]
+    received: Mapping[str, IngestSection] = field(default_factory=dict)
+    engines: dict[str, OmeSection] = field(default_factory=dict)
     packaged: dict[str, list[PackagerChannel]] = field(default_factory=lambda: defaultdict(list))
     buckets: dict[tuple[str, str], list[Bucket]] = field(default_factory=lambda: defaultdict(list))
     shielded: dict[str, list[ShieldChannel]] = field(default_factory=lambda: defaultdict(list))
@@ -183,6 +194,8 @@ class _Plan:
     def contribution(self) -> Contribution:
         """Packagers and caches stand also without a channel: they are what the channels are put upon."""
         sections: dict[str, dict[str, DocumentModel]] = defaultdict(dict)
+        for appliance, section in sorted(self.received.items()):
+            sections[appliance][INGEST] = section
         for appliance in sorted(self.caches.packagers & self.network.appliances.keys()):
             sections[appliance]["packager"] = PackagerSection(channels=_ordered(self.packaged[appliance]))
         for (appliance, endpoint), buckets in sorted(self.buckets.items()):
@@ -206,13 +219,15 @@ class _Plan:
                     channels=_ordered(self.edged[name]),
                 )
         add_entrances(self.fleet, sections)
+        for appliance, ome in sorted(self.engines.items()):
+            sections[appliance]["ome"] = ome
         return Contribution(
             sections=sections,
             probes={name: tuple(sorted(found, key=lambda t: t.id)) for name, found in self.probes.items()},
             loads=tuple(sorted(self.loads, key=lambda load: (load.link, load.sender, load.channel, load.path))),
             hops=tuple(self.hops),
             problems=tuple(dict.fromkeys(self.problems)),
-            operations=self._purges(),
+            operations=(*self._purges(), *self._failbacks()),
         )
 
     def _purges(self) -> tuple[FleetOperation, ...]:
@@ -230,6 +245,15 @@ class _Plan:
             )
             for channel in channels
         ) + ((FleetOperation(PURGE_RULES, EVERY_EDGE, (edges,)),) if edges else ())
+
+    def _failbacks(self) -> tuple[FleetOperation, ...]:
+        """One for each contribution with a backup, done where it comes in."""
+        return tuple(
+            FleetOperation(FAILBACK, entry.source, (((appliance, INGEST),),))
+            for appliance, section in sorted(self.received.items())
+            for entry in section.sources
+            if entry.backup_port is not None
+        )
 
     # -- where a path goes ------------------------------------------------------------------------------------------
 
@@ -329,13 +353,39 @@ class _Plan:
                 segment_ms=way.path.segment_ms,
                 window_ms=way.path.window_ms,
                 steering=_pathways(way.path),
+                protection=way.path.protection,
                 requires=(there,),
                 provides=(packaged_fact(way.channel.id, way.path.id),),
             )
         )
         self._one_endpoint(way, administrator)
+        self._add_engine(way, source, packager)
         self._hop(way, 0, packager, "packager")
         self._hop(way, 1, administrator, "origin")
+
+    def _add_engine(self, way: _Way, source: Source, packager: str) -> None:
+        engine = way.path.engine
+        if engine is None:
+            return
+        stream = OmeStream(
+            channel=way.channel.id,
+            path=way.path.id,
+            app=engine.app,
+            pull=engine.pull,
+            to=engine.to,
+            port=source.arrival or source.port,
+            profile=engine.profile,
+        )
+        known = self.engines.get(packager)
+        new = OmeSection(endpoint=engine.endpoint, token=engine.token, vhost=engine.vhost)
+        if known is not None and known.model_copy(update={"streams": ()}) != new:
+            rule = f"{packager} works with the engine {known.endpoint} already, and one appliance works with one"
+            self.problems.append(Problem(rule, "use that engine, its token and its vhost", key=f"{way.key}.engine"))
+            return
+        streams = (*(known.streams if known else ()), stream)
+        self.engines[packager] = new.model_copy(
+            update={"streams": tuple(sorted(streams, key=lambda s: (s.channel, s.path)))}
+        )
 
     def _one_endpoint(self, way: _Way, administrator: str) -> None:
         others = {endpoint for name, endpoint in self.buckets if name == administrator} - {way.path.origin.endpoint}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -24,7 +26,14 @@ _BATCH: Final = 1000
 
 _DENIED: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "403"})
 _FULL: Final = frozenset({"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge", "507"})
-_ABSENT: Final = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchBucketPolicy", "NoSuchTagSet", "404"})
+_ABSENT: Final = frozenset(
+    {"NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchBucketPolicy", "NoSuchTagSet", "404"}
+) | {"NoSuchLifecycleConfiguration"}
+_SKEWED: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
+_NOT_OFFERED: Final = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
+_STATEMENT: Final = "AnybodyReads"
+_RETENTION: Final = ("retention", "window")
+RETENTION_DAYS: Final = 1
 _NO_UPLOAD: Final = "0" * 32
 _STRANGE: Final = (AttributeError, LookupError, TypeError, ValueError)
 _CORS: Final[dict[str, Json]] = {
@@ -40,25 +49,68 @@ class AbsentError(NfError):
     """There is no such bucket, object or setting. Stays inside this domain."""
 
 
-def read_policy(bucket: str) -> str:
-    """The bucket policy by which anybody may read objects, and nobody may list them."""
+class NotOfferedError(NfError):
+    """The endpoint does not know the call. Stays inside this domain."""
+
+
+class SkewError(DeniedError):
+    """The origin's clock and ours differ by more than a signature allows (SigV4: a quarter of an hour)."""
+
+
+def read_policy(bucket: str, prefixes: Iterable[str]) -> str:
+    """The bucket policy by which anybody may read objects below `prefixes`, and nobody may list them."""
     statement = {
-        "Sid": "AnybodyReads",
+        "Sid": _STATEMENT,
         "Effect": "Allow",
         "Principal": "*",
         "Action": ["s3:GetObject"],
-        "Resource": [f"arn:aws:s3:::{bucket}/*"],
+        "Resource": [f"arn:aws:s3:::{bucket}/{prefix}*" for prefix in sorted(prefixes)],
     }
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-def mapped(endpoint: str, code: str, message: str, status: int, *, storing: bool = False) -> NfError:
-    """The error of the tree for what S3 said. Never quotes a key.
+def open_prefixes(bucket: str, policy: str) -> set[str]:
+    """What a policy of ours opens to readers; the whole bucket, as it once was, counts as nothing."""
+    try:
+        statements = json.loads(policy)["Statement"]
+        named = [one["Resource"] for one in statements if one.get("Sid") == _STATEMENT]
+        # One resource comes back as text, several as a list, whatever was put.
+        found = [text for one in named for text in ([one] if isinstance(one, str) else one)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return set()
+    start = f"arn:aws:s3:::{bucket}/"
+    return {str(text)[len(start) : -1] for text in found if str(text).startswith(start)} - {""}
 
+
+def retention_rule(prefix: str) -> dict[str, Json]:
+    """Segments go after a day, whatever became of the packager that should have deleted them."""
+    return {
+        "ID": f"{OWNER_TAG}.{prefix.rstrip('/')}",
+        "Status": "Enabled",
+        "Filter": {"And": {"Prefix": prefix, "Tags": [{"Key": _RETENTION[0], "Value": _RETENTION[1]}]}},
+        "Expiration": {"Days": RETENTION_DAYS},
+    }
+
+
+def mapped(
+    endpoint: str, code: str, message: str, status: int, *, storing: bool = False, skew_s: float | None = None
+) -> NfError:
+    """The error of the tree for what S3 said. Never quotes a key. `endpoint`: with the bucket, where there is one.
+
+    `skew_s`: by how much our clock is ahead of the one that the answer showed.
     `storing`: an object was to be written; an origin without space often says no more than 500 to that.
     """
     if code in _ABSENT:
         return AbsentError(message, where=endpoint)
+    if code in _SKEWED:
+        known = "" if skew_s is None else f": ours is {abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}"
+        return SkewError(
+            f"the clocks of the origin and of this appliance differ{known}",
+            where=endpoint,
+            remedy="set the wrong one right (`chronyc tracking`); the credentials are as good as they were",
+        )
+    if code in _NOT_OFFERED:
+        return NotOfferedError(message, where=endpoint)
     if code in _DENIED or status in (401, 403):
         remedy = "give the appliance valid credentials (the file of the secret), or let this key write the bucket"
         return DeniedError(f"the origin refuses the credentials: {code}", where=endpoint, remedy=remedy)
@@ -73,10 +125,13 @@ def mapped(endpoint: str, code: str, message: str, status: int, *, storing: bool
 
 @dataclass(frozen=True, slots=True)
 class Upload:
+    """`expires`: the retention of the bucket may take it away."""
+
     key: str
     body: bytes
     content_type: str
     cache_control: str
+    expires: bool = False
 
 
 class S3:
@@ -122,9 +177,14 @@ class S3:
             return work(self._made())
         except ClientError as error:
             said: Mapping[str, Any] = error.response.get("Error") or {}
-            status = int((error.response.get("ResponseMetadata") or {}).get("HTTPStatusCode", 0))
+            answer: Mapping[str, Any] = error.response.get("ResponseMetadata") or {}
             raise mapped(
-                self._endpoint, str(said.get("Code", "")), str(said.get("Message", "")), status, storing=storing
+                self._endpoint,
+                str(said.get("Code", "")),
+                str(said.get("Message", "")),
+                int(answer.get("HTTPStatusCode", 0)),
+                storing=storing,
+                skew_s=_skew_s(answer.get("HTTPHeaders") or {}),
             ) from None
         except BotoCoreError as error:
             raise UnavailableError(
@@ -175,11 +235,20 @@ class S3:
         tags = {"TagSet": [{"Key": OWNER_TAG, "Value": owner}]}
         await self._call(lambda s3: s3.put_bucket_tagging(Bucket=bucket, Tagging=tags))
 
-    async def open_for_players(self, bucket: str) -> None:
-        """Anybody reads (policy), from any web page (CORS)."""
-        policy, cors = read_policy(bucket), {"CORSRules": [_CORS]}
-        await self._call(lambda s3: s3.put_bucket_policy(Bucket=bucket, Policy=policy))
+    async def open_for_players(self, bucket: str, prefix: str) -> None:
+        """Anybody reads what is below `prefix` (policy), from any web page (CORS); the other prefixes stay as they are.
+        Segments expire there, where the endpoint has lifecycles."""
+        cors = {"CORSRules": [_CORS]}
+        await self._call(lambda s3: _put_policy(s3, bucket, lambda prefixes: prefixes | {prefix}))
         await self._call(lambda s3: s3.put_bucket_cors(Bucket=bucket, CORSConfiguration=cors))
+        with contextlib.suppress(NotOfferedError):
+            await self._call(lambda s3: _put_rules(s3, bucket, prefix, [retention_rule(prefix)]))
+
+    async def close_for_players(self, bucket: str, prefix: str) -> None:
+        """What `open_for_players` said of this prefix is said no more."""
+        with contextlib.suppress(AbsentError, NotOfferedError):
+            await self._call(lambda s3: _put_policy(s3, bucket, lambda prefixes: prefixes - {prefix}))
+            await self._call(lambda s3: _put_rules(s3, bucket, prefix, []))
 
     async def delete_bucket_if_empty(self, bucket: str) -> bool:
         """Looks first, since not every S3 refuses to delete a bucket with objects in it."""
@@ -211,6 +280,7 @@ class S3:
             "Body": upload.body,
             "ContentType": upload.content_type,
             "CacheControl": upload.cache_control,
+            **({"Tagging": "=".join(_RETENTION)} if upload.expires else {}),
         }
         await self._call(lambda s3: s3.put_object(**given), storing=True)
 
@@ -238,6 +308,47 @@ async def open_s3(endpoint: str, reference: str, resolve: Callable[[str], str]) 
 
 def _tags(s3: Any, bucket: str) -> dict[str, str]:
     return {str(tag["Key"]): str(tag["Value"]) for tag in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]}
+
+
+def _skew_s(headers: Mapping[str, Any]) -> float | None:
+    try:
+        return time.time() - parsedate_to_datetime(str(headers["date"])).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _put_policy(s3: Any, bucket: str, change: Callable[[set[str]], set[str]]) -> None:
+    """Where a policy has statements of others, they are not ours to lose: the bucket was refused as foreign before."""
+    from botocore.exceptions import ClientError
+
+    try:
+        before = open_prefixes(bucket, s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") not in _ABSENT:
+            raise
+        before = set()
+    after = change(before)
+    if after:
+        s3.put_bucket_policy(Bucket=bucket, Policy=read_policy(bucket, after))
+    elif before:
+        s3.delete_bucket_policy(Bucket=bucket)
+
+
+def _put_rules(s3: Any, bucket: str, prefix: str, rules: list[dict[str, Json]]) -> None:
+    from botocore.exceptions import ClientError
+
+    try:
+        before = s3.get_bucket_lifecycle_configuration(Bucket=bucket).get("Rules", [])
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") not in _ABSENT:
+            raise
+        before = []
+    ours = retention_rule(prefix)["ID"]
+    after = [rule for rule in before if rule.get("ID") != ours] + rules
+    if after:
+        s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": after})
+    elif before:
+        s3.delete_bucket_lifecycle(Bucket=bucket)
 
 
 def _delete(s3: Any, bucket: str, batch: dict[str, Any]) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, NfError, Problem, RefusedError, UnavailableError
 from nf.media.documents import HLS_MANIFEST
 from nf.media.hls import parse_media, parse_multivariant
-from nf.media.http import get_once
+from nf.media.http import Response, get_once
 from nf.media.origin import plan as planning
 from nf.media.origin.client import S3, AbsentError, Upload, open_s3, refuse_foreign
 from nf.media.origin.plan import Place
@@ -31,7 +31,11 @@ _WEB_PAGE = {"Origin": "http://player.invalid"}
 _RESTORE = "origin.restore"
 _POLL_S = 0.5
 _EVENT_INTERVAL_S = 5.0
-_UNREACHABLE = "origin-unreachable"
+_UNREACHABLE, _NOT_REPLICATED = "origin-unreachable", "origin-not-replicated"
+_REMEDIES = {
+    _UNREACHABLE: "see whether the origin runs and a route leads there",
+    _NOT_REPLICATED: "see the replication of the bucket at the origin, and whether its other site is reached",
+}
 
 
 def _url(place: Place, name: str) -> str:
@@ -40,10 +44,18 @@ def _url(place: Place, name: str) -> str:
 
 async def is_open(place: Place) -> bool:
     """Whether anybody, also a script in a web page, can read the marker. Raises UnavailableError."""
+    return _is_open(await _marker(place))
+
+
+def _is_open(answer: Response) -> bool:
+    return answer.status == 200 and "access-control-allow-origin" in answer.headers
+
+
+async def _marker(place: Place) -> Response:
     answer = await get_once(_url(place, MARKER), _WEB_PAGE)
     if answer.status >= 500:
         raise UnavailableError(f"the origin answers {answer.status}", where=place.endpoint, remedy="read its log")
-    return answer.status == 200 and "access-control-allow-origin" in answer.headers
+    return answer
 
 
 async def count_objects(place: Place) -> int:
@@ -129,7 +141,7 @@ class S3Origin:
                         await self._refuse_foreign(s3, place)
             except NfError as error:
                 dead |= {endpoint} if isinstance(error, UnavailableError) else set()
-                problems[Problem(error.message, error.remedy, key=error.where or reference)] = None
+                problems[Problem(f"bucket {name}: {error.message}", error.remedy, key=error.where or reference)] = None
         if problems:
             raise RefusedError("the origin would not take it", where=self.name, problems=list(problems))
 
@@ -185,7 +197,7 @@ class S3Origin:
         if await s3.get(name, place.prefix + MARKER) is None:
             await self._mark(s3, place)
         self._register.mark(place)
-        await s3.open_for_players(name)
+        await s3.open_for_players(name, place.prefix)
 
     async def _mark(self, s3: S3, place: Place) -> None:
         name = place.bucket.name
@@ -209,6 +221,7 @@ class S3Origin:
                 raise refuse_foreign(name, place.endpoint)
             await s3.delete(name, [key for key in keys if key != marker])
             await s3.delete(name, [marker])
+            await s3.close_for_players(name, place.prefix)
             if await s3.owner(name):
                 await s3.delete_bucket_if_empty(name)
         except AbsentError:
@@ -249,31 +262,39 @@ class S3Origin:
         return tuple(lines)
 
     async def events(self) -> AsyncIterator[Event]:
-        """The alarm `origin-unreachable`, one for each endpoint; said once each way."""
-        said: dict[str, bool] = {}
+        """The alarms `origin-unreachable`, one for each endpoint, and `origin-not-replicated`, one for each place whose
+        origin says that its copy elsewhere failed; said once each way."""
+        said: dict[tuple[str, str], bool] = {}
         while True:
-            endpoints: dict[str, Place] = {}
-            for entry in self._register.read().values():
-                endpoints.setdefault(entry.place.endpoint, entry.place)
-            for endpoint, place in endpoints.items():
-                problem = await _problem(place)
-                if said.get(endpoint) != bool(problem):
-                    said[endpoint] = bool(problem)
+            found: dict[tuple[str, str], str] = {}
+            for key, entry in self._register.read().items():
+                place = entry.place
+                unreachable = (_UNREACHABLE, place.endpoint)
+                if found.get(unreachable):
+                    continue
+                found[unreachable], found[_NOT_REPLICATED, key] = await _problems(place)
+            for (cause, about), problem in found.items():
+                if said.get((cause, about)) != bool(problem):
+                    said[cause, about] = bool(problem)
                     severity = Severity.MAJOR if problem else Severity.CLEARED
-                    remedy = "see whether the origin runs and a route leads there" if problem else ""
-                    yield AlarmEvent(_UNREACHABLE, endpoint, severity, self._clock.now(), problem, remedy)
-            for endpoint in [known for known in said if known not in endpoints]:
-                if said.pop(endpoint):
-                    yield AlarmEvent(_UNREACHABLE, endpoint, Severity.CLEARED, self._clock.now(), "no longer used")
+                    yield AlarmEvent(
+                        cause, about, severity, self._clock.now(), problem, _REMEDIES[cause] if problem else ""
+                    )
+            kept = {about for _, about in found} | self._register.read().keys()
+            for gone in [known for known in said if known[1] not in kept]:
+                if said.pop(gone):
+                    yield AlarmEvent(*gone, Severity.CLEARED, self._clock.now(), "no longer used")
             await self._clock.sleep(_EVENT_INTERVAL_S)
 
 
-async def _problem(place: Place) -> str:
+async def _problems(place: Place) -> tuple[str, str]:
+    """What is wrong with the endpoint, and with the copies of the place (`x-amz-replication-status`)."""
     try:
-        await is_open(place)
+        answer = await _marker(place)
     except NfError as error:
-        return error.message
-    return ""
+        return error.message, ""
+    failed = answer.headers.get("x-amz-replication-status", "").upper() == "FAILED"
+    return "", f"the origin could not copy {place.prefix} of bucket {place.bucket.name} elsewhere" if failed else ""
 
 
 def create(context: DriverContext) -> S3Origin:

@@ -8,12 +8,12 @@ from math import ceil
 from pathlib import Path
 
 from nf.errors import UnavailableError
-from nf.media.documents import DASH_MANIFEST, HLS_MANIFEST
+from nf.media.documents import DASH_MANIFEST, HLS_MANIFEST, Protection
 
 RENDITIONS = ("video", "audio")
 PLAYLISTS = tuple(f"{rendition}.m3u8" for rendition in RENDITIONS)
-_BUFFERED_S = 60
-"""How much stays in the directory beyond the window: what an outage of the origin may last without a loss."""
+_LEAST_BUFFERED_S, _MOST_BUFFERED_S = 30.0, 300.0
+_BUFFERED_OCTETS = 64 << 20
 
 _SOCKET_BUFFER_OCTETS = 2_000_000
 
@@ -46,8 +46,18 @@ class Packaging:
     window_ms: int
     directory: Path
     first: int
+    rate_bps: int = 0
+    protection: Protection | None = None
 
-    def argv(self, packager: str) -> list[str]:
+    @property
+    def buffered_s(self) -> float:
+        """How long segments stay in the directory beyond the window: what an outage of the origin may last without a
+        loss. More than it says never lies there, whatever the rate."""
+        fits = _BUFFERED_OCTETS * 8 / self.rate_bps if self.rate_bps else _LEAST_BUFFERED_S
+        return min(max(fits, _LEAST_BUFFERED_S), _MOST_BUFFERED_S)
+
+    def argv(self, packager: str, key_fd: int | None = None) -> list[str]:
+        """`key_fd`: descriptor that the key is read from, when there is a protection."""
         source = f"udp://0.0.0.0:{self.port}?reuse=1&buffer_size={_SOCKET_BUFFER_OCTETS}"
         segment_s = self.segment_ms / 1000
         return [
@@ -57,7 +67,7 @@ class Packaging:
             *(self._stream(source, rendition) for rendition in RENDITIONS),
             *("--segment_duration", f"{segment_s:g}"),
             *("--time_shift_buffer_depth", f"{self.window_ms / 1000:g}"),
-            *("--preserved_segments_outside_live_window", str(ceil(_BUFFERED_S / segment_s))),
+            *("--preserved_segments_outside_live_window", str(ceil(self.buffered_s / segment_s))),
             *("--start_segment_number", str(self.first)),
             *("--hls_media_sequence_number", str(self.first)),
             *("--hls_playlist_type", "LIVE"),
@@ -65,7 +75,15 @@ class Packaging:
             *("--mpd_output", str(self.directory / DASH_MANIFEST)),
             *("--minimum_update_period", f"{segment_s:g}"),
             *("--suggested_presentation_delay", f"{3 * segment_s:g}"),
+            *self._protected(key_fd),
         ]
+
+    def _protected(self, key_fd: int | None) -> list[str]:
+        if self.protection is None or key_fd is None:
+            return []
+        where = ["--hls_key_uri", self.protection.key_uri] if self.protection.key_uri else []
+        scheme = ["--protection_scheme", self.protection.scheme, "--clear_lead", "0"]
+        return [f"--flagfile=/dev/fd/{key_fd}", *scheme, *where]
 
     def _stream(self, source: str, rendition: str) -> str:
         # The run is in the name of the initialization segment: another run may have other codecs, and it is cached.

@@ -16,6 +16,7 @@ from nf.media.origin.client import open_s3
 from nf.media.packager import plan as planning
 from nf.media.packager.client import PackagerStatus, ask
 from nf.media.packager.command import PLAYLISTS, program
+from nf.media.packager.keys import read_key
 from nf.media.packager.telemetry import PackagerWatch, playlist_age_s
 from nf.media.packager.units import UNIT_PREFIX, channel_of, directory, key, status_socket, unit_name, unit_spec
 from nf.trust.secrets import SECRETS_DIR, SecretFiles
@@ -75,6 +76,7 @@ class Packager:
             "segment_ms": channel.segment_ms,
             "window_ms": channel.window_ms,
             "steering": None if channel.steering is None else channel.steering.to_json(),
+            "protection": None if channel.protection is None else channel.protection.to_json(),
         }
         return status if status is not None and status.arguments == meant else None
 
@@ -106,7 +108,14 @@ class Packager:
                         await s3.try_write(bucket, f"{channel.channel}/{HLS_MANIFEST}")
             except NfError as error:
                 dead |= {endpoint} if isinstance(error, UnavailableError) else set()
-                problems[Problem(error.message, error.remedy, key=error.where or reference)] = None
+                problems[Problem(f"bucket {bucket}: {error.message}", error.remedy, key=error.where or reference)] = (
+                    None
+                )
+        for named in sorted({channel.protection.key for channel in begun if channel.protection is not None}):
+            try:
+                await asyncio.to_thread(read_key, named, self._secrets)
+            except NfError as error:
+                problems[Problem(error.message, error.remedy, key=error.where or named)] = None
         if problems:
             raise RefusedError("nothing can be packaged here", where=self.name, problems=list(problems))
 

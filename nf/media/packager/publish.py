@@ -94,6 +94,7 @@ class Publisher:
         self._steered = steered
         self._published: dict[str, MediaPlaylist] = {}
         self._read: dict[str, str] = {}
+        self._waiting: dict[str, dict[str, Segment]] = {}
         self._there: set[str] = set()
         self.figures = Figures()
 
@@ -126,6 +127,7 @@ class Publisher:
         for rendition in RENDITIONS:
             (self._directory / rendition).mkdir(parents=True, exist_ok=True)
         self._read.clear()
+        self._waiting.clear()
 
     def newest_at(self) -> float | None:
         """When the packager finished its last segment (seconds since the epoch); None when it has not."""
@@ -146,7 +148,7 @@ class Publisher:
             text = self._text(name)
             if text is None or self._read.get(name) == text:
                 continue
-            playlist = await self._segments(s3, parse_media(text))
+            playlist = await self._segments(s3, self._with_waiting(name, parse_media(text)))
             if playlist is not None:
                 merged = continued(self._published.get(name), playlist, self._window_s)
                 await self._put(s3, name, render_media(merged).encode(), self._manifests)
@@ -158,6 +160,22 @@ class Publisher:
         if moved:
             await self._remove_old(s3)
         return moved
+
+    def _with_waiting(self, name: str, playlist: MediaPlaylist) -> MediaPlaylist:
+        """What left the packager's own playlist while the origin took nothing comes before what is in it now, as long
+        as its file is there: the packager keeps a bounded number of them."""
+        waiting = self._waiting.setdefault(name, {})
+        named = {segment.uri for segment in playlist.segments}
+        left = [
+            segment
+            for segment in waiting.values()
+            if segment.uri not in named | self._there and (self._directory / segment.uri).exists()
+        ]
+        self._waiting[name] = {segment.uri: segment for segment in (*left, *playlist.segments)}
+        if not left:
+            return playlist
+        segments = (*left, *playlist.segments)
+        return replace(playlist, segments=segments, media_sequence=playlist.media_sequence - len(left))
 
     def _text(self, name: str) -> str | None:
         try:
@@ -227,7 +245,8 @@ class Publisher:
         kind = _TYPES.get(suffix, "application/dash+xml")
         if name.startswith("audio/"):
             kind = kind.replace("video", "audio")
-        await s3.put(self._bucket, Upload(self._prefix + name, body, kind, cache_control))
+        expires = suffix == ".m4s"  # an initialization segment is named for as long as its run lasts
+        await s3.put(self._bucket, Upload(self._prefix + name, body, kind, cache_control, expires))
         self.figures.uploads += 1
         self.figures.octets += len(body)
 

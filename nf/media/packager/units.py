@@ -57,6 +57,8 @@ def unit_spec(channel: PackagerChannel, run_dir: Path, secrets: Path) -> UnitSpe
     }
     if channel.steering is not None:
         options["--steering"] = canonical(channel.steering.to_json())
+    if channel.protection is not None:
+        options |= {"--protection": json.dumps(channel.protection.to_json(), sort_keys=True)}
     facts = json.dumps({"requires": list(channel.requires), "provides": list(channel.provides)})
     return UnitSpec(
         name=name,
@@ -66,9 +68,17 @@ def unit_spec(channel: PackagerChannel, run_dir: Path, secrets: Path) -> UnitSpe
         backoff_last_s=4.0,
         stop_timeout_s=4.0,
         sandbox=Sandbox(
-            families=("AF_INET", "AF_INET6", "AF_UNIX"), writable=(directory(run_dir),), readable=(secrets,)
+            families=("AF_INET", "AF_INET6", "AF_UNIX"),
+            writable=(directory(run_dir),),
+            readable=(secrets, *_key_files(channel)),
         ),
     )
+
+
+def _key_files(channel: PackagerChannel) -> tuple[Path, ...]:
+    reference = "" if channel.protection is None else channel.protection.key
+    scheme, _, rest = reference.partition(":")
+    return (Path(rest),) if scheme == "file" else ()
 
 
 def channel_of(spec: UnitSpec) -> PackagerChannel | None:
@@ -90,6 +100,7 @@ def channel_of(spec: UnitSpec) -> PackagerChannel | None:
                 "segment": format_duration(int(options["--segment-ms"])),
                 "window": format_duration(int(options["--window-ms"])),
                 "steering": json.loads(options.get("--steering", "null")),
+                "protection": json.loads(options["--protection"]) if "--protection" in options else None,
                 **facts,
             }
         )

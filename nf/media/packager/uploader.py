@@ -18,13 +18,14 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nf.errors import DeniedError, IntegrityError, NfError, NotFoundError, StorageError, UnavailableError
-from nf.media.documents import Pathways
-from nf.media.origin.client import S3
+from nf.media.documents import Pathways, Protection
+from nf.media.origin.client import S3, SkewError
 from nf.media.packager.command import Packaging, program
+from nf.media.packager.keys import flags_fd, read_key
 from nf.media.packager.publish import Publisher
 from nf.media.packager.steered import Steered
 from nf.trust.secrets import SECRETS_DIR, Credentials, SecretFiles
@@ -50,6 +51,7 @@ class Arguments:
     status: Path
     secrets: Path
     steering: Pathways | None = None
+    protection: Protection | None = None
 
     @property
     def steered(self) -> Steered | None:
@@ -58,8 +60,12 @@ class Arguments:
     @property
     def stream(self) -> dict[str, object]:
         """What it is for, as its status says it; paths of this machine left out."""
-        plain = {k: v for k, v in asdict(self).items() if not isinstance(v, Path)}
-        return {**plain, "steering": None if self.steering is None else self.steering.to_json()}
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen = {
+            "steering": None if self.steering is None else self.steering.to_json(),
+            "protection": None if self.protection is None else self.protection.to_json(),
+        }
+        return {k: v for k, v in given.items() if not isinstance(v, Path)} | chosen
 
 
 def parse_arguments(argv: Sequence[str]) -> Arguments:
@@ -74,11 +80,14 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--secrets", type=Path, default=SECRETS_DIR)
     parser.add_argument("--steering", type=Pathways.model_validate_json, help="pathways, as JSON")
+    parser.add_argument("--protection", type=Protection.model_validate_json, default=None, help="JSON; names the key")
     return Arguments(**vars(parser.parse_args(argv)))
 
 
 def fault_of(error: NfError) -> str:
     """The probable cause that an alarm is given."""
+    if isinstance(error, SkewError):
+        return "clock-skew"
     if isinstance(error, DeniedError | NotFoundError | IntegrityError):
         return "origin-refuses"
     if isinstance(error, StorageError):
@@ -102,6 +111,7 @@ class Uploader:
         self._started_at = time.time()
         self._published_at: float | None = None
         self._error: NfError | None = None
+        self._key_error: NfError | None = None
         self._runs = 0
         self._last_exit = ""
         self._shaka: asyncio.subprocess.Process | None = None
@@ -111,7 +121,7 @@ class Uploader:
         """JSON. Ages in seconds, null when there is nothing yet. `runs`: how often Shaka was started."""
         now, figures = time.time(), self._publisher.figures
         newest = self._publisher.newest_at()
-        error = self._error
+        error = self._key_error or self._error
         return {
             "version": 1,
             "pid": os.getpid(),
@@ -127,10 +137,20 @@ class Uploader:
             "octets": figures.octets,
             "deleted": figures.deleted,
             "rate_bps": figures.rate_bps,
-            "fault": "" if error is None else fault_of(error),
-            "fault_text": "" if error is None else error.message,
+            "fault": self._fault(),
+            "fault_text": self._fault_text(),
             "fault_remedy": "" if error is None else error.remedy,
         }
+
+    def _fault(self) -> str:
+        if self._key_error is not None:
+            return "key-missing"
+        return "" if self._error is None else fault_of(self._error)
+
+    def _fault_text(self) -> str:
+        if self._key_error is not None:
+            return f"nothing is packaged without its key: {self._key_error.where}: {self._key_error.message}"
+        return "" if self._error is None else f"bucket {self._given.bucket}: {self._error.message}"
 
     async def run(self) -> None:
         """Until cancelled. Raises UnavailableError when there is no packager on this machine."""
@@ -151,12 +171,22 @@ class Uploader:
         given = self._given
         first = self._publisher.next_number()
         self._publisher.clear()
-        packaging = Packaging(given.port, given.segment_ms, given.window_ms, given.directory, first)
+        packaging = Packaging(
+            given.port, given.segment_ms, given.window_ms, given.directory, first, given.rate_bps, given.protection
+        )
+        key_fd = await self._key_fd()
         # Tied to this process: one that is killed and started again must not package twice.
         tied = ("setpriv", "--pdeathsig", "KILL", "--")
-        self._shaka = await asyncio.create_subprocess_exec(
-            *tied, *packaging.argv(packager), stdin=asyncio.subprocess.DEVNULL
-        )
+        try:
+            self._shaka = await asyncio.create_subprocess_exec(
+                *tied,
+                *packaging.argv(packager, key_fd),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=() if key_fd is None else (key_fd,),
+            )
+        finally:
+            if key_fd is not None:
+                os.close(key_fd)
         self._runs += 1
         while self._shaka.returncode is None and not self._stalled():
             await self._until_done(self._publish)
@@ -164,6 +194,22 @@ class Uploader:
                 await asyncio.wait_for(self._shaka.wait(), given.segment_ms / 4000)
         await self._stop_shaka()
         await self._until_done(self._publish)
+
+    async def _key_fd(self) -> int | None:
+        """None when nothing is protected. Without its key nothing goes out, and it is asked for again."""
+        protection, pause_s = self._given.protection, _PAUSE_FIRST_S
+        while protection is not None:
+            try:
+                fd = flags_fd(await asyncio.to_thread(read_key, protection.key, self._given.secrets))
+            except NfError as error:
+                self._key_error = error
+                sys.stderr.write(f"{error}\n")
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _PAUSE_LAST_S)
+            else:
+                self._key_error = None
+                return fd
+        return None
 
     def _stalled(self) -> bool:
         """A contribution that stopped: when it comes again its time stamps may be others, so that it is a new run."""

@@ -37,10 +37,11 @@ from nf.contracts.driver import DriverContext
 from nf.contracts.units import Units, UnitSpec
 from nf.media.anycast import units as anycast
 from nf.media.anycast.documents import AnycastSection
-from nf.media.documents import EdgeSection, IntakeChannel, PackagerChannel, ShieldSection
+from nf.media.documents import EdgeSection, IngestSource, IntakeChannel, PackagerChannel, ShieldSection
 from nf.media.edge.healing import units as healing
 from nf.media.edge.server import Server
 from nf.media.front.driver import create as create_front
+from nf.media.ingest import units as ingest
 from nf.media.intake import units as intake
 from nf.media.packager import units as packager
 from nf.media.shield.varnish import Varnish
@@ -69,6 +70,7 @@ LIMITS = {
     "n6-resolver": 1.9,
     "n6-tun": 1.7,
     "nf-agent": 3.0,
+    "ingest-ch1": 1.4,
     "nf-boot-deadline": 2.9,
     "nf-console@": 7.0,
     "nf-data": 6.2,
@@ -127,6 +129,7 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     times = {"segment_ms": 2000, "window_ms": 60_000, "rate_bps": 1_000_000}
     channel = PackagerChannel.model_construct(channel="ch1", path="ott", contribution_port=6000, **origin, **times)
     yield packager.unit_spec(channel, RUN, CONFIGURATION / "secrets")
+    yield ingest.unit_spec(IngestSource(source="ch1", type="srt", port=6001, arrival=6101), RUN)
     yield Varnish(RUN, units).spec(ShieldSection.model_construct(listen=address, port=6081))
     taken = {"url": "http://10.0.0.1/ch1/master.m3u8", "host": "cdn.test", "segment_ms": 2000, "outputs": ()}
     yield intake.unit_spec(IntakeChannel.model_construct(channel="ch1", path="ott", **taken), RUN)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from nf.clock import RealClock
 from nf.contracts.driver import DriverContext, Step, Undo
 from nf.errors import DeniedError, InputError, RefusedError, StorageError
 from nf.media.documents import OriginSection
-from nf.media.origin.client import S3, Upload
+from nf.media.origin.client import S3, Upload, open_prefixes
 from nf.media.origin.driver import MARKER, S3Origin
 from nf.media.origin.plan import DELETE, ENSURE, places
 from nf.media.packager.uploader import Uploader, parse_arguments
@@ -107,6 +108,34 @@ async def exists(origin: LiveOrigin, bucket: str) -> bool:
         await s3.close()
 
 
+async def settings(origin: LiveOrigin, bucket: str) -> tuple[set[str], list[str]]:
+    """What is open to readers, and the ids of the retention's rules."""
+    s3 = S3(origin.endpoint, CREDENTIALS)
+    try:
+        policy = await s3._call(lambda made: made.get_bucket_policy(Bucket=bucket)["Policy"])
+        rules = await s3._call(lambda made: made.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"])
+        return open_prefixes(bucket, policy), [rule["ID"] for rule in rules]
+    finally:
+        await s3.close()
+
+
+async def drop(origin: LiveOrigin, bucket: str, key: str) -> None:
+    s3 = S3(origin.endpoint, CREDENTIALS)
+    try:
+        await s3.delete(bucket, [key])
+    finally:
+        await s3.close()
+
+
+async def test_a_clock_that_is_wrong_is_told_as_such(box: Box, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=2)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: wrong)
+    told = await box.refusal(section(box.origin, bucket, "ch1"))
+    assert "clocks" in told
+    assert "chronyc" in told
+    assert "give the appliance valid credentials" not in told
+
+
 async def test_a_bucket_is_made_open_to_readers_and_taken_back(box: Box, bucket: str) -> None:
     driver, want = box.driver(), section(box.origin, bucket, "ch1")
     assert (await driver.observe()).value is None
@@ -125,6 +154,10 @@ async def test_a_bucket_is_made_open_to_readers_and_taken_back(box: Box, bucket:
     preflight = {"Origin": "http://player.test", "Access-Control-Request-Method": "GET"}
     assert fetch(url, preflight, "OPTIONS")[0] == 200
     assert fetch(f"{box.origin.endpoint}/{bucket}")[0] == 403  # nobody lists
+    await put(box.origin, bucket, "other/1.m4s")
+    assert fetch(f"{box.origin.endpoint}/{bucket}/other/1.m4s")[0] == 403  # and nobody reads what is not a channel's
+    assert await settings(box.origin, bucket) == ({"ch1/"}, ["streamverse-nf.ch1"])
+    await drop(box.origin, bucket, "other/1.m4s")
     assert fetch(f"{box.origin.endpoint}/{bucket}/ch1/x", method="PUT")[0] == 403
 
     await put(box.origin, bucket, "ch1/video/1.m4s")  # what a packager would have done until then
@@ -144,6 +177,7 @@ async def test_a_step_that_never_ran_is_undone_to_nothing(box: Box, bucket: str)
 async def test_deletion_is_irreversible_says_what_goes_and_leaves_the_other_channel(box: Box, bucket: str) -> None:
     both = section(box.origin, bucket, "ch1", "ch2")
     await box.commit(both)
+    assert not await box.driver().verify(both, box.origin.context())  # it takes a policy of its bucket as it likes
     for channel in ("ch1", "ch2"):
         await put(box.origin, bucket, f"{channel}/video/1.m4s")
     driver, one = box.driver(), section(box.origin, bucket, "ch2")
@@ -154,7 +188,7 @@ async def test_deletion_is_irreversible_says_what_goes_and_leaves_the_other_chan
     assert not await driver.verify(one, box.origin.context(0))  # still to be deleted is no drift
     await driver.apply(step, box.origin.context())
     await driver.apply(step, box.origin.context())
-    assert fetch(f"{box.origin.endpoint}/{bucket}/ch1/{MARKER}")[0] == 404
+    assert fetch(f"{box.origin.endpoint}/{bucket}/ch1/{MARKER}")[0] == 403  # gone, and nobody is let in any more
     assert fetch(f"{box.origin.endpoint}/{bucket}/ch2/video/1.m4s")[0] == 200
     await box.commit(None)
     assert not await exists(box.origin, bucket)
