@@ -54,7 +54,7 @@ class ObservationDriver:
         if wanted == standing:
             return ()
         if wanted is None:
-            return (Step(SECTION, STOP, {}, undo_budget_s=12.0, summary="stop the observation process"),)
+            return (Step(SECTION, STOP, {}, undo_budget_s=75.0, summary="stop the observation process"),)
         return (
             Step(
                 id=SECTION,
@@ -62,8 +62,8 @@ class ObservationDriver:
                 arguments={"section": wanted.to_json()},
                 requires=frozenset(wanted.requires),
                 provides=frozenset(wanted.provides),
-                budget_s=12.0,
-                undo_budget_s=12.0,
+                budget_s=75.0,
+                undo_budget_s=75.0,
                 summary="observation process of the 5G core",
             ),
         )

@@ -35,7 +35,7 @@ def unit_spec(section: ObservationSection, run_dir: Path) -> UnitSpec:
     return UnitSpec(
         name=UNIT,
         argv=(sys.executable, "-m", MODULE, *words),
-        ready=Readiness(ReadyKind.UNIX_SOCKET, str(path), 8.0),
+        ready=Readiness(ReadyKind.UNIX_SOCKET, str(path), 60.0),
         backoff_last_s=2.0,
         stop_timeout_s=3.0,
         sandbox=Sandbox(

@@ -22,6 +22,19 @@ REPLICA = "/var/backups/nf/noc"
 # The access key that the topology gives the origin: for a lab that nobody reaches from outside.
 ORIGIN_WRITER = '{"access_key": "nf-writer", "secret_key": "lab-only-not-a-secret"}'
 
+# What the NOC tells players and receivers: the line-ups name the first one as players reach it.
+STEERING, SERVICE_LIST = "http://noc:7490", "http://noc:7491"
+SERVICES = {
+    "steering": ("address=0.0.0.0:7490",),
+    "dvbi": (
+        "address=0.0.0.0:7491",
+        "list=tag:streamverse.test,2026:list",
+        "name=StreamVerse",
+        "provider=StreamVerse",
+        "country=FRA",
+    ),
+}
+
 Report = Callable[[str, float], None]
 
 
@@ -32,7 +45,8 @@ def lab_up(console: Console) -> float:
 
 
 def noc_up(console: Console) -> float:
-    """A certificate authority, the fleet document, the NOC's process, an engineer, and who may let boxes in."""
+    """A certificate authority, the fleet document, what it tells players, its process, an engineer, and who may let
+    boxes in."""
     start = time.monotonic()
     console.must(
         console.nf(
@@ -46,6 +60,8 @@ def noc_up(console: Console) -> float:
             "noc:7443",
         )
     )
+    for service, settings in SERVICES.items():
+        console.must(console.nf("noc", "service", "set", service, *settings))
     noc_run(console)
     console.must(console.nf("operator", "add", "demo", "--role", "engineer", "--output", "/etc/nf/operator"))
     console.must(console.nf("operator", "add", "second", "--role", "engineer", "--output", SECOND))

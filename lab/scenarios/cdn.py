@@ -14,6 +14,9 @@ ORIGIN = "http://10.1.0.20:8333/media"
 # PoP -> a receiver behind it, and the address at which that receiver finds the PoP's edge.
 EDGES = {"pop1": ("r1", "10.3.1.1"), "pop2": ("r2", "10.3.2.1")}
 EDGE_PORT = 80
+# Core -> the address at which edges find its shield.
+SHIELDS = {"c1": "10.255.0.1", "c2": "10.255.0.2"}
+SHIELD_PORT = 6081
 EXIT_REFUSED = 3
 _CONFIGURATIONS = {
     "c1": "/run/nf/cdn-shield",

@@ -301,7 +301,7 @@ def run(console: Console, verdicts: Verdicts) -> None:
     satellite.chapter_one_site(console, verdicts)
     verdicts.chapter("The satellite is lost at a PoP: the CDN path takes over on the same groups, and gives back")
     fallback.chapter_cut(console, verdicts)
-    verdicts.chapter("Content that has to go leaves every cache")
+    verdicts.chapter("The content of one channel leaves every cache, and that of no other")
     operations.chapter_purge(console, verdicts)
     verdicts.chapter("The NOC is destroyed, and comes back from its continuous copy")
     operations.chapter_noc_lost(console, verdicts, CHANNELS)

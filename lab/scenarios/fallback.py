@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from lab.scenarios import satellite
+from lab.scenarios import published, satellite
 from lab.scenarios.console import Console
+from lab.scenarios.published import ServiceList, Steering
 from lab.scenarios.verdicts import Verdicts
 
 POP, RECEIVER, ADDRESS, SOURCE = "pop1", "r1", "10.3.1.10", "10.3.1.1"
 DISH = "rx1:eth1"
 GROUPS = {"ch1": "232.20.1.1", "ch2": "232.20.1.2"}
+NUMBERS = {"ch1": 101, "ch2": 102}
 PATH = "ott"
 GAP_MS = 1000.0
+CALM_S, ALERT_S = 300, 10
 _SEEN = "/tmp/nf-gaps.json"  # noqa: S108 - of the lab's node, which has a /tmp of its own
 _WATCHED_S = 900
 _REST_S = 1.0
@@ -40,6 +43,39 @@ def warm(console: Console, channel: str) -> bool:
     return bool(hops) and hops[0]["verdict"] == "up"
 
 
+def told_outside(console: Console) -> tuple[dict[str, Steering], ServiceList]:
+    """What players of each channel, and televisions, are told behind this PoP."""
+    steered = {channel: published.steering(console, RECEIVER, channel, POP) for channel in GROUPS}
+    return steered, published.service_list(console, RECEIVER, POP)
+
+
+def _calm(console: Console) -> bool:
+    steered, listed = told_outside(console)
+    calm = all(one.ttl_s == CALM_S for one in steered.values())
+    return calm and listed.satellite_first(NUMBERS.values())
+
+
+def _alert(console: Console) -> bool:
+    steered, listed = told_outside(console)
+    alert = all(one.ttl_s == ALERT_S for one in steered.values())
+    return alert and not any(listed.satellite_first((number,)) for number in NUMBERS.values())
+
+
+def _documents(console: Console, verdicts: Verdicts, step: str, before: int, *, calm: bool) -> int:
+    """Wait for what steering and the service list have to say, and judge it. Returns the list's version."""
+    took = console.wait(f"documents: {step}", lambda: (_calm if calm else _alert)(console))
+    steered, listed = told_outside(console)
+    verdicts.note(f"steering: {steered['ch1']}; service list: {listed} ({took:.1f} s)")
+    ttl_s, first = (CALM_S, "satellite") if calm else (ALERT_S, "CDN")
+    verdicts.add(
+        step,
+        f"{first} before the other for both, TTL {steered['ch1'].ttl_s} s, list {before} > {listed.version}",
+        f"{first} first, TTL {ttl_s} s, a newer list",
+        good=listed.version > before and all(one.pathways[0] == POP for one in steered.values()),
+    )
+    return listed.version
+
+
 def chapter_cut(console: Console, verdicts: Verdicts) -> None:
     """The dish of pop1 is gone: both channels go on by the CDN path, on the same groups; then the way back."""
     for channel in GROUPS:
@@ -50,15 +86,20 @@ def chapter_cut(console: Console, verdicts: Verdicts) -> None:
     options = ("--source", SOURCE, "--interface", ADDRESS, *watched, "--output", _SEEN, "--seconds", str(_WATCHED_S))
     console.detach(RECEIVER, "python", "-m", "lab.gaps", *options)
     console.wait("both channels play", lambda: len(gaps(console)) == len(GROUPS))
+    console.wait("players and televisions are told so", lambda: _calm(console))
+    steered, listed = told_outside(console)
+    verdicts.note(f"steering: {steered['ch1']}; service list: {listed}")
     console.fault("silence", DISH)
     took = console.wait("both by CDN", lambda: all(told(console, c).startswith(f"on {PATH}") for c in GROUPS))
     codecs = {channel: satellite.played(console, RECEIVER, ADDRESS, SOURCE, group) for channel, group in GROUPS.items()}
     verdicts.note(f"{POP} says: {told(console, 'ch1')} ({took:.1f} s until the NOC shows it)")
     _judge(console, verdicts, "the satellite link is cut; r1 stays on its groups", codecs)
+    version = _documents(console, verdicts, "steering and service list, CDN", listed.version, calm=False)
     console.fault("restore", DISH)
     back = console.wait("the satellite again", lambda: all(told(console, c) == "on satellite" for c in GROUPS))
     time.sleep(_REST_S)  # what the receiver has seen up to now is written
     _judge(console, verdicts, f"the way back, by policy, after {back:.1f} s", codecs)
+    _documents(console, verdicts, "steering and service list, satellite again", version, calm=True)
 
 
 def _judge(console: Console, verdicts: Verdicts, step: str, codecs: dict[str, str]) -> None:

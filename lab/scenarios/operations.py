@@ -7,7 +7,14 @@ from lab.scenarios.console import Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
 
 LINEUP_THREE = bootstrap.DOCUMENTS / "lineup-three.yaml"
-SLATE = "ch1/slate.txt"
+PURGE_CHANNELS = ("ch1", "ch2")  # the first one is purged
+OBJECTS = 8
+_OLD, _NEW = "wrong", "right"
+# Cache -> who asks it, and below what it has the channels. Edges answer receivers, shields answer edges.
+_CACHES = {
+    **{pop: (receiver, f"http://{edge}:{cdn.EDGE_PORT}") for pop, (receiver, edge) in cdn.EDGES.items()},
+    **{core: ("pop1", f"http://{address}:{cdn.SHIELD_PORT}/media") for core, address in cdn.SHIELDS.items()},
+}
 
 
 def destroy_noc(console: Console, *, with_copy: bool = False) -> None:
@@ -35,33 +42,49 @@ def continuity(console: Console, channels: tuple[str, ...]) -> dict[str, tuple[i
 
 
 def chapter_purge(console: Console, verdicts: Verdicts) -> None:
-    """What is wrong at every edge, though the origin is right, is right after a purge."""
+    """Every cache has objects of two channels that were replaced at the origin. The purge of one channel's tag takes
+    those of that channel out of all of them, and the others are answered from the caches as before.
+    """
+    for channel in PURGE_CHANNELS:
+        _publish(console, channel, _OLD)
+    _from_caches(console)  # fills them
+    for channel in PURGE_CHANNELS:
+        _publish(console, channel, _NEW)
+    before = _from_caches(console)
+    purged = console.nf("purge", "--tag", PURGE_CHANNELS[0])
+    after = _from_caches(console)
+    verdicts.note(purged.text() if purged.code == 0 else purged.text()[-1000:])
+    for channel in PURGE_CHANNELS:
+        kept = channel != PURGE_CHANNELS[0]
+        counts = (f"{cache} {before[cache, channel]} > {after[cache, channel]}" for cache in _CACHES)
+        wanted = OBJECTS if kept else 0
+        verdicts.add(
+            f"nf purge --tag {PURGE_CHANNELS[0]}: hits on objects of {channel}",
+            ", ".join(counts),
+            f"{OBJECTS} > {wanted} at every cache",
+            good=purged.code == 0
+            and all((before[cache, channel], after[cache, channel]) == (OBJECTS, wanted) for cache in _CACHES),
+        )
 
-    def seen() -> str:
-        return " ".join(f"{pop}:{_fetched(console, pop)}" for pop in cdn.EDGES)
 
-    _publish(console, "wrong")
-    seen()  # fills the caches
-    _publish(console, "right")
-    before = seen()
-    purged = console.nf("purge", "ch1")
-    after = seen()
-    verdicts.note(purged.stdout.splitlines()[-1] if purged.code == 0 else purged.text()[-1000:])
-    verdicts.add(
-        "nf purge ch1, an object that was replaced at the origin",
-        f"before {before}, after {after}",
-        "wrong at both edges before, right after",
-        good=purged.code == 0 and before.count(":wrong") == after.count(":right") == len(cdn.EDGES),
-    )
+def _publish(console: Console, channel: str, text: str) -> None:
+    names = (cdn.publish_command(f"{channel}/slate{number}.txt", text + "\\\\n") for number in range(OBJECTS))
+    console.must(console.sh("headend", "sh", "-ec", "\n".join(names)))
 
 
-def _publish(console: Console, text: str) -> None:
-    console.must(console.sh("headend", "sh", "-c", cdn.publish_command(SLATE, text)))
-
-
-def _fetched(console: Console, pop: str) -> str:
-    receiver, command = cdn.fetch_command(pop, SLATE)
-    return console.sh(receiver, "sh", "-c", command).stdout.partition("\n")[0]
+def _from_caches(console: Console) -> dict[tuple[str, str], int]:
+    """(Cache, channel) -> how many of its objects are answered as they were before: out of the cache, since the origin
+    has others. The shields are asked last: they are what edges are filled from."""
+    found = {}
+    for cache, (node, root) in _CACHES.items():
+        for channel in PURGE_CHANNELS:
+            url = f"{root}/{channel}/slate[0-{OBJECTS - 1}].txt"
+            answer = console.must(console.sh(node, "curl", "-sf", "-m", "5", "-H", f"Host: {cdn.HOST}", url))
+            lines = answer.stdout.split()
+            if len(lines) != OBJECTS or set(lines) - {_OLD, _NEW}:
+                raise ScenarioError(f"{url} at {node}: {answer.stdout[:300]}")
+            found[cache, channel] = lines.count(_OLD)
+    return found
 
 
 def chapter_noc_lost(console: Console, verdicts: Verdicts, channels: tuple[str, ...]) -> None:

@@ -68,7 +68,12 @@ def purge(
     *,
     tag: Annotated[
         list[str] | None,
-        typer.Option("--tag", help="CHANNEL[/RENDITION][:manifest|init|segment]; may be repeated.", show_default=False),
+        typer.Option(
+            "--tag",
+            metavar="TAG",
+            help="CHANNEL, CHANNEL/RENDITION, either with :manifest, :init or :segment; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     prefix: Annotated[
         str | None, typer.Option("--prefix", help="All whose URL begins so.", metavar="URL", show_default=False)
