@@ -177,7 +177,8 @@ async def test_a_primary_that_is_killed_is_followed_by_the_backup(node: Node, tm
     assert listener.errors == 0
     said = decoded(tmp_path / "out.ts", listener)
     assert "non monoton" not in said.lower()
-    assert "error" not in said.lower()
+    # One that is stopped within a picture leaves a part of it; whatever comes after is whole.
+    assert said.count("corrupt decoded frame") <= 1
     await node.commit(None)
 
 
