@@ -32,6 +32,7 @@ SERVICES = {
         "name=StreamVerse",
         "provider=StreamVerse",
         "country=FRA",
+        "scheme=http",
     ),
 }
 

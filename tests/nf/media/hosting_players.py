@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import http.client
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,10 +33,8 @@ def lab_fleet() -> Fleet:
 def lab_lineup(text: str | None = None, *, steered: bool = True) -> LineUp:
     """The lab's; `steered`: its CDN paths have a steering server."""
     text = text or (DOCUMENTS / "lineup.yaml").read_text()
-    if steered:
-        text = text.replace(
-            "          window: 20s\n", '          window: 20s\n          steering: {server: "https://steer.test"}\n'
-        )
+    line = '          steering: {server: "https://steer.test"}\n' if steered else ""
+    text = re.sub(r"^ *steering: \{server: .*\n", line, text, flags=re.MULTILINE)
     return load_lineup(text, file="lineup.yaml").document
 
 
