@@ -9,13 +9,14 @@ import typer
 
 from nf.contracts.noc_client import CLIENT
 from nf.errors import DriverError
-from nf.media.ingest.planner import FAILBACK
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Contributions that have a backup.")
 
 
 def sources(incomplete: str) -> list[str]:
     """Completion."""
+    from nf.media.ingest.planner import FAILBACK
+
     return [name for name in CLIENT.get().operation_objects(FAILBACK) if name.startswith(incomplete)]
 
 
@@ -35,6 +36,8 @@ def failback(
     profile: Annotated[Path | None, typer.Option("--profile", help="Operator profile.", show_default=False)] = None,
 ) -> None:
     """Take the primary of a source back, at its next random access point; refused while it is silent."""
+    from nf.media.ingest.planner import FAILBACK
+
     client = CLIENT.get()
     outcome = client.run_operation(FAILBACK, source, {"source": source}, past_failures=False, profile=profile)
     if json:

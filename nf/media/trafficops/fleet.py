@@ -108,7 +108,7 @@ class _Work:
         known = {site.id for site in self._fleet.spec.sites}
         for group, name in self._site_of.items():
             if name not in known:
-                sites.append(_flow({"id": name, "description": f"Cache group {group}"}))
+                sites.append(_flow({"id": name, "description": f"Cache group {_plain(group)}"}))
                 self.added["sites"].append(name)
 
     def _appliances(self, appliances: CommentedSeq) -> None:
@@ -219,3 +219,8 @@ def _flow_list(values: list[str]) -> CommentedSeq:
     made = CommentedSeq(values)
     made.fa.set_flow_style()
     return made
+
+
+def _plain(text: str) -> str:
+    """Without what a document may not hold."""
+    return "".join(one if one.isprintable() else " " for one in text).strip()

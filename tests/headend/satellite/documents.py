@@ -42,6 +42,8 @@ def lineup_data(name: str = "lineup.yaml") -> dict[str, Any]:
         for path in channel["delivery"]:
             if "fallback" in path:
                 path["fallback"] = "iptv"
+    prefer = data["spec"]["policy"].get("failover", {}).get("prefer", [])
+    prefer[:] = [kind for kind in prefer if kind != "cdn"]
     return data
 
 

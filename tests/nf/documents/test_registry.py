@@ -166,4 +166,4 @@ def test_equipment_is_registered_once_and_published() -> None:
     with pytest.raises(IntegrityError, match="two extensions register the equipment 'rack'"):
         Registry([Extension(equipment={"rack": Rack}), Extension(equipment={"rack": Section})])
     schema: dict[str, Any] = schemas(WITH_RACK)["Fleet"]
-    assert set(schema["$defs"]["FleetSpec"]["properties"]["equipment"]["properties"]) == {"multicast", "rack"}
+    assert set(schema["$defs"]["FleetSpec"]["properties"]["equipment"]["properties"]) == {"bgp", "multicast", "rack"}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from typing import Any
 
+from nf.contracts.json import JsonObject
 from nf.media.documents import EdgeChannel, EdgeSection, Parent, ShieldChannel, ShieldSection
 from nf.media.http import Response, cache_status, get_once
 from tests.headend.multicast.tree.network import until
@@ -147,3 +151,12 @@ async def many(target: str, requests: int) -> int:
         writer.close()
         await writer.wait_closed()
     return requests * len(request)
+
+
+def order(scope: str, match: Any, mode: str = "refetch", **more: Any) -> JsonObject:
+    """What the NOC asks of a cache."""
+    named = match if isinstance(match, str) else match[0]
+    found = re.search(r"(ch\d)", named)
+    assert found is not None
+    one = {"seq": 1, "id": "one", "scope": scope, "match": match, "mode": mode, "expires": time.time() + 3600}
+    return {"stream": "", "object": found[1], "after": 0, "orders": [one], **more}

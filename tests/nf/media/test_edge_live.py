@@ -21,12 +21,23 @@ from nf.media.documents import CongestionControl, EdgeSection, EdgeTls
 from nf.media.edge import kernel
 from nf.media.edge.driver import EdgeDriver, create
 from nf.media.http import cache_status
-from nf.media.purge import PURGE
+from nf.media.purge.message import PURGE
 from nf.media.shield.driver import ShieldDriver
 from nf.media.shield.driver import create as create_shield
 from nf.trust.files import write_private
 from tests.headend.multicast.tree.network import Node, commit, context, nodes, until
-from tests.nf.media.cdn import BODY, EDGE, EDGE_PORT, HOST, SHIELD, edge_section, edge_stores, from_edge, origin
+from tests.nf.media.cdn import (
+    BODY,
+    EDGE,
+    EDGE_PORT,
+    HOST,
+    SHIELD,
+    edge_section,
+    edge_stores,
+    from_edge,
+    order,
+    origin,
+)
 from tests.nf.media.cdn import shield_section as section_of_shield
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
@@ -190,7 +201,7 @@ def test_a_purge_takes_out_what_https_had_too(node: Node, shield: ShieldDriver, 
             source.bodies = {"/media/ch1/purged.m4s": b"anew"}
             for cache in (shield, edge):
                 checkpoint = Checkpoint({}, lambda _data: None)
-                await cache.operations[PURGE].run({"channel": "ch1"}, checkpoint, context())
+                await cache.operations[PURGE].run(order("all", "ch1"), checkpoint, context())
             assert (await from_tls("/ch1/purged.m4s"))[1] == b"anew"
             assert (await from_edge("/ch1/purged.m4s")).body == b"anew"
 

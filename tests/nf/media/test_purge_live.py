@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,7 +21,7 @@ from nf.media.purge.proof import ELAPSED
 from nf.media.shield.driver import ShieldDriver
 from nf.media.shield.driver import create as create_shield
 from tests.headend.multicast.tree.network import Node, commit, context, nodes, until
-from tests.nf.media.cdn import HOST, edge_section, edge_stores, from_edge, from_shield, origin, shield_section
+from tests.nf.media.cdn import HOST, edge_section, edge_stores, from_edge, from_shield, order, origin, shield_section
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
@@ -49,15 +48,6 @@ def edge(node: Node, shield: ShieldDriver) -> EdgeDriver:
     driver = create_edge(node.context())
     node.call(commit, driver, edge_section("ch1", "ch2"))
     return driver
-
-
-def order(scope: str, match: Any, mode: str = "refetch", **more: Any) -> JsonObject:
-    """What the NOC asks of a cache."""
-    named = match if isinstance(match, str) else match[0]
-    found = re.search(r"(ch\d)", named)
-    assert found is not None
-    one = {"seq": 1, "id": "one", "scope": scope, "match": match, "mode": mode, "expires": time.time() + 3600}
-    return {"stream": "", "object": found[1], "after": 0, "orders": [one], **more}
 
 
 async def run(operation: Operation, arguments: JsonObject) -> Any:
