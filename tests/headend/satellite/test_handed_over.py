@@ -76,8 +76,9 @@ def test_a_pop_without_an_edge_asks_the_nearest_one_and_its_links_carry_it() -> 
     for placement in changed["spec"]["placement"]:
         if placement["function"] == "cdn-edge":
             placement["appliances"] = ["pop2"]
-    changed["spec"]["equipment"]["core5g"]["upfs"][0]["steering"] = "none"
     changed["spec"]["equipment"]["core5g"].pop("classifiers")
+    for upf in changed["spec"]["equipment"]["core5g"]["upfs"]:
+        upf["steering"] = "none"
     given = data()
     for number in (0, 1):
         path(given, number, "ott")["sites"] = ["pop2"]
