@@ -35,7 +35,7 @@ def free_port() -> int:
 
 @dataclass
 class Broker:
-    """`stop` and `start`: a broker of memory that was stopped has forgotten everything; `pause` has not."""
+    """A broker of memory that was stopped and is started again has forgotten everything."""
 
     port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import threading
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Protocol
 
@@ -32,6 +33,7 @@ _AWAY_S: Final = 10.0
 """So long without a broker before it is an alarm."""
 _ASK_S: Final = 3.0
 """After so long without a message the broker is asked whether it is there."""
+_CLOSE_S: Final = 3.0
 _STANDING: Final = 50
 """So many refused messages stand as alarms; the oldest ends then."""
 
@@ -96,7 +98,7 @@ class PurgeConsumer:
             context.ready(topic=settings.topic)
             await _consume(consumer, intake, context)
         finally:
-            await asyncio.to_thread(consumer.close)
+            await _close(consumer)
 
 
 class Intake:
@@ -158,7 +160,7 @@ async def _consume(consumer: Any, intake: Intake, context: ServiceContext) -> No
         good = [message for message in several if message.error() is None]
         if good:
             await intake.take(good)
-            await asyncio.to_thread(_commit, consumer, good)
+            _commit(consumer, good)
         now = context.clock.monotonic()
         if good:
             heard = now
@@ -173,8 +175,18 @@ async def _consume(consumer: Any, intake: Intake, context: ServiceContext) -> No
             told = away
 
 
+async def _close(consumer: Any) -> None:
+    """In a thread that nobody waits for longer than this: without a broker Kafka's library never comes back."""
+    closing = threading.Thread(target=consumer.close, name="purge-consumer-close", daemon=True)
+    closing.start()
+    await asyncio.to_thread(closing.join, _CLOSE_S)
+
+
 def _commit(consumer: Any, messages: list[Any]) -> None:
-    """A commit that fails is made good by the next: until then messages come again, and are known."""
+    """A commit that fails is made good by the next: until then messages come again, and are known.
+
+    It is not waited for: without a broker that would be for ever.
+    """
     from confluent_kafka import KafkaException, TopicPartition
 
     ends: dict[tuple[str, int], int] = {}
@@ -183,7 +195,7 @@ def _commit(consumer: Any, messages: list[Any]) -> None:
         ends[place] = max(ends.get(place, 0), message.offset() + 1)
     offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in ends.items()]
     try:
-        consumer.commit(offsets=offsets, asynchronous=False)
+        consumer.commit(offsets=offsets, asynchronous=True)
     except KafkaException as error:
         _log.warning("offsets are not committed: %s", error)
 
