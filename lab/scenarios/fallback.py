@@ -14,6 +14,7 @@ POP, RECEIVER, ADDRESS, SOURCE = "pop1", "r1", "10.3.1.10", "10.3.1.1"
 DISH = "rx1:eth1"
 GROUPS = {"ch1": "232.20.1.1", "ch2": "232.20.1.2"}
 NUMBERS = {"ch1": 101, "ch2": 102}
+STEERED = "ch2"  # whose players are told other sites: ch1's are also UEs, which know no names of sites
 PATH = "ott"
 GAP_MS = 1000.0
 CALM_S, ALERT_S = 300, 10
@@ -45,7 +46,7 @@ def warm(console: Console, channel: str) -> bool:
 
 def told_outside(console: Console) -> tuple[dict[str, Steering], ServiceList]:
     """What players of each channel, and televisions, are told behind this PoP."""
-    steered = {channel: published.steering(console, RECEIVER, channel, POP) for channel in GROUPS}
+    steered = {STEERED: published.steering(console, RECEIVER, STEERED, POP)}
     return steered, published.service_list(console, RECEIVER, POP)
 
 
@@ -65,11 +66,11 @@ def _documents(console: Console, verdicts: Verdicts, step: str, before: int, *, 
     """Wait for what steering and the service list have to say, and judge it. Returns the list's version."""
     took = console.wait(f"documents: {step}", lambda: (_calm if calm else _alert)(console))
     steered, listed = told_outside(console)
-    verdicts.note(f"steering: {steered['ch1']}; service list: {listed} ({took:.1f} s)")
+    verdicts.note(f"steering: {steered[STEERED]}; service list: {listed} ({took:.1f} s)")
     ttl_s, first = (CALM_S, "satellite") if calm else (ALERT_S, "CDN")
     verdicts.add(
         step,
-        f"{first} before the other for both, TTL {steered['ch1'].ttl_s} s, list {before} > {listed.version}",
+        f"{first} before the other for both, TTL {steered[STEERED].ttl_s} s, list {before} > {listed.version}",
         f"{first} first, TTL {ttl_s} s, a newer list",
         good=listed.version > before and all(one.pathways[0] == POP for one in steered.values()),
     )
@@ -88,7 +89,7 @@ def chapter_cut(console: Console, verdicts: Verdicts) -> None:
     console.wait("both channels play", lambda: len(gaps(console)) == len(GROUPS))
     console.wait("players and televisions are told so", lambda: _calm(console))
     steered, listed = told_outside(console)
-    verdicts.note(f"steering: {steered['ch1']}; service list: {listed}")
+    verdicts.note(f"steering: {steered[STEERED]}; service list: {listed}")
     console.fault("silence", DISH)
     took = console.wait("both by CDN", lambda: all(told(console, c).startswith(f"on {PATH}") for c in GROUPS))
     codecs = {channel: satellite.played(console, RECEIVER, ADDRESS, SOURCE, group) for channel, group in GROUPS.items()}

@@ -50,7 +50,7 @@ async def test_what_is_said_outside_follows_the_cut_and_the_way_back(monkeypatch
         await until(fallback._calm)
         desk: Any = Desk()
         steered, before = await asyncio.to_thread(fallback.told_outside, desk)
-        assert str(steered["ch1"]) == "pop1 > pop2 > any, TTL 300 s"
+        assert str(steered["ch2"]) == "pop1 > pop2 > any, TTL 300 s"
         assert before.paths == dict.fromkeys(fallback.NUMBERS.values(), ("sat", "iptv", "ott"))
         rank("ott", "iptv", "sat", alert=True)
         await until(fallback._alert)

@@ -33,8 +33,9 @@ def lab_fleet() -> Fleet:
 def lab_lineup(text: str | None = None, *, steered: bool = True) -> LineUp:
     """The lab's; `steered`: its CDN paths have a steering server."""
     text = text or (DOCUMENTS / "lineup.yaml").read_text()
+    text = re.sub(r"^ *steering: \{server: .*\n", "", text, flags=re.MULTILINE)
     line = '          steering: {server: "https://steer.test"}\n' if steered else ""
-    text = re.sub(r"^ *steering: \{server: .*\n", line, text, flags=re.MULTILINE)
+    text = re.sub(r"^( *origin: \{endpoint)", rf"{line}\1", text, flags=re.MULTILINE)
     return load_lineup(text, file="lineup.yaml").document
 
 
