@@ -268,6 +268,7 @@ def test_the_vip_is_told_as_withdrawn(serving: Network) -> None:
     pop2.call(serving.announced, "pop2")
 
 
+@pytest.mark.soak
 def test_what_rpki_does_not_know_is_not_taken(serving: Network) -> None:
     router, viewer = serving.nodes["router"], serving.nodes["viewer"]
     router.call(serving.rtr.change, [(IPv4Network("198.18.0.0/22"), 22, ORIGIN_AS)])

@@ -27,7 +27,8 @@ from tests.headend.multicast.tree.network import Node, commit, context, nodes, t
 from tests.nf.media.cdn import BODY, EDGE, EDGE_PORT, HOST, edge_section, origin, shield_section
 from tests.nf.media.front.h3 import fetch_h3
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon]
+# Not in the daily suite: beside an edge whose Traffic Server purges by rules its set-up does not come up yet.
+pytestmark = [pytest.mark.soak, pytest.mark.root, pytest.mark.daemon]
 
 PORT, FRONT = 8443, "127.0.1.20"
 WRITTEN = "%{http_version} %{http_code} %{size_download}"
