@@ -27,7 +27,7 @@ from tests.headend.multicast.tree.network import Node, commit, context, nodes, t
 from tests.nf.media.cdn import BODY, EDGE, EDGE_PORT, HOST, edge_section, origin, shield_section
 from tests.nf.media.front.h3 import fetch_h3
 
-# Not in the daily suite: beside an edge whose Traffic Server purges by rules its set-up does not come up yet.
+# Not in the daily suite yet: alone all pass, after the anycast tests in one session Traffic Server did not come up.
 pytestmark = [pytest.mark.soak, pytest.mark.root, pytest.mark.daemon]
 
 PORT, FRONT = 8443, "127.0.1.20"
