@@ -223,6 +223,8 @@ def _records(section: EdgeSection, places: Places, *, has_bbr: bool) -> str:
         # down is watched by healing.
         "http.parent_proxy.retry_time INT": 1,
         "http.parent_proxy.fail_threshold INT": 2,
+        # Then all may ask it, not two at a time while the others are refused.
+        "http.parent_proxy.max_trans_retries INT": 100_000,
         "http.parent_proxy.connect_attempts_timeout INT": 1,
         "http.transaction_no_activity_timeout_out INT": _SHIELD_MAY_TAKE_S,
         "http.push_method_enabled INT": 0,

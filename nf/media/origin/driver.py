@@ -7,6 +7,7 @@ as it was, so that commits that do not touch it go on. `check` tries the credent
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ _WEB_PAGE = {"Origin": "http://player.invalid"}
 _RESTORE = "origin.restore"
 _POLL_S = 0.5
 _EVENT_INTERVAL_S = 5.0
+_LOOKS_AGAIN, _LOOK_AGAIN_S = 4, 0.25
 _UNREACHABLE, _NOT_REPLICATED = "origin-unreachable", "origin-not-replicated"
 _REMEDIES = {
     _UNREACHABLE: "see whether the origin runs and a route leads there",
@@ -223,10 +225,20 @@ class S3Origin:
             await s3.delete(name, [marker])
             await s3.close_for_players(name, place.prefix)
             if await s3.owner(name):
-                await s3.delete_bucket_if_empty(name)
+                await self._delete_bucket(s3, name)
         except AbsentError:
             pass
         self._register.drop(place)
+
+    async def _delete_bucket(self, s3: S3, name: str) -> None:
+        """When it is empty. Some S3 (SeaweedFS) make it anew, as nobody's, for an object that was on its way then."""
+        looks = _LOOKS_AGAIN if await s3.delete_bucket_if_empty(name) else 0
+        for _ in range(looks):
+            await self._clock.sleep(_LOOK_AGAIN_S)
+            with contextlib.suppress(AbsentError):
+                if await s3.owner(name) == "":
+                    await s3.delete(name, await s3.keys(name))
+                    await s3.delete_bucket_if_empty(name)
 
     async def _take_back(self, s3: S3, place: Place) -> None:
         """Only what came since: the marker was put after nothing had been found, so that all below it came later."""
@@ -234,7 +246,7 @@ class S3Origin:
         if entry.marked:
             await self._delete(s3, place)
         elif entry.created:
-            await s3.delete_bucket_if_empty(place.bucket.name)
+            await self._delete_bucket(s3, place.bucket.name)
         self._register.drop(place)
 
     async def verify(self, want: DocumentModel | None, context: Context) -> Drift:

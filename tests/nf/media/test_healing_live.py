@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -60,13 +61,20 @@ def edge(node: Node) -> EdgeDriver:
 
 @pytest.fixture
 def shields(node: Node, edge: EdgeDriver) -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
-    """Both well and both asked, whatever a former test left."""
+    """Both well and both asked, whatever a former test left. Where both were ended faster than healing looks, Traffic
+    Server itself refuses for a second."""
+    fresh = itertools.count()
+
+    async def well() -> bool:
+        return {state for state, _ in (await states(edge)).values()} <= {"up", "half-open"}
+
+    async def served() -> bool:
+        url = f"http://{EDGE}:{EDGE_PORT}/ch1/{id(fresh)}-{next(fresh)}.m4s"
+        return (await get_once(url, {"Host": HOST}, timeout_s=PATIENCE_S)).status == 200
+
     with lame(node, SHIELD) as first, lame(node, OTHER_SHIELD) as second:
-
-        async def well() -> bool:
-            return {state for state, _ in (await states(edge)).values()} <= {"up", "half-open"}
-
         node.call(until, well)
+        node.call(until, served)
         yield first, second
 
 

@@ -194,6 +194,21 @@ async def test_deletion_is_irreversible_says_what_goes_and_leaves_the_other_chan
     assert not await exists(box.origin, bucket)
 
 
+async def test_a_segment_that_comes_late_leaves_no_bucket_of_nobody(box: Box, bucket: str) -> None:
+    await box.commit(section(box.origin, bucket, "ch1"))
+
+    async def late() -> None:
+        while await exists(box.origin, bucket):
+            await asyncio.sleep(0.01)
+        await put(box.origin, bucket, "ch1/video/late.m4s")  # SeaweedFS makes the bucket for it
+        assert await exists(box.origin, bucket)
+
+    await asyncio.gather(late(), box.commit(None))
+    assert not await exists(box.origin, bucket)
+    await box.commit(section(box.origin, bucket, "ch1"))
+    await box.commit(None)
+
+
 async def test_what_others_made_is_refused(box: Box, bucket: str) -> None:
     s3 = S3(box.origin.endpoint, CREDENTIALS)
     await s3.create(bucket)
