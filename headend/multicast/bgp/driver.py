@@ -15,8 +15,8 @@ from headend.multicast.bgp.documents import SECTION, BgpSection
 from headend.multicast.bgp.render import DAEMON, canonical, deviations, parse, render
 from headend.multicast.bgp.sessions import SessionAlarms, sessions_up
 from headend.multicast.frr.check import check_candidate
-from headend.multicast.frr.client import open_vty
-from headend.multicast.frr.config import format_config
+from headend.multicast.frr.client import VtySocket, open_vty
+from headend.multicast.frr.config import format_config, parse_config
 from headend.multicast.frr.daemons import file_texts
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import JsonObject
@@ -181,8 +181,13 @@ class BgpDriver:
     # -- events -----------------------------------------------------------------------------------------------------
 
     async def events(self) -> AsyncIterator[Event]:
-        """Alarm `bgp-session-down` on `<appliance>/bgp/<neighbour>`."""
+        """Alarm `bgp-session-down` on `<appliance>/bgp/<neighbour>`.
+
+        What the RPKI cache says of the known prefixes is looked at too: bgpd 8.4 revalidates the routes that it holds,
+        not those that it refused before, so that one that became valid would stay away until its session ends.
+        """
         alarms = SessionAlarms(self._appliance)
+        said = ""
         while True:
             with suppress(NfError):  # nobody can tell now; the supervisor's own alarms say why
                 status = await self._units.status(DAEMON)
@@ -190,9 +195,20 @@ class BgpDriver:
                 if status is not None and status.state is UnitState.READY:
                     async with open_vty(self._daemon.vty_path(DAEMON)) as vty:
                         peers = sessions_up(await vty.show_json("show bgp ipv4 unicast summary json"))
+                        before, said = said, await _roas(vty)
+                        if said != before:
+                            await vty.command("clear bgp ipv4 unicast * soft in")
                 for event in alarms.take(peers, self._clock.now()):
                     yield event
             await self._clock.sleep(_EVENTS_S)
+
+
+async def _roas(vty: VtySocket) -> str:
+    """What bgpd knows of the known prefixes from its RPKI cache; empty when it asks none."""
+    section = parse(parse_config(await vty.running_config()))
+    if section is None or section.rpki is None:
+        return ""
+    return "\n".join([(await vty.command(f"show rpki prefix {prefix}")).text for prefix in section.known])
 
 
 def create(context: DriverContext) -> BgpDriver:

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from headend.multicast.bgp.documents import BgpSection, Neighbour, RpkiCache
+from headend.multicast.bgp.driver import BgpDriver
 from headend.multicast.bgp.driver import create as create_bgp
 from headend.multicast.documents import FrrSection
 from headend.multicast.frr.driver import create as create_frr
@@ -268,13 +269,19 @@ def test_the_vip_is_told_as_withdrawn(serving: Network) -> None:
     pop2.call(serving.announced, "pop2")
 
 
-@pytest.mark.soak
 def test_what_rpki_does_not_know_is_not_taken(serving: Network) -> None:
     router, viewer = serving.nodes["router"], serving.nodes["viewer"]
+    agent = router.start(_heed, router.drivers["bgp"])
     router.call(serving.rtr.change, [(IPv4Network("198.18.0.0/22"), 22, ORIGIN_AS)])
     viewer.call(serving.on_way, "")
     router.call(serving.rtr.change, [(IPv4Network("198.18.0.0/22"), 24, ORIGIN_AS)])
     viewer.call(until, _true_when(lambda: serving.way() != ""))
+    agent.cancel()
+
+
+async def _heed(driver: BgpDriver) -> None:
+    async for _ in driver.events():
+        pass
 
 
 def test_what_was_made_is_taken_back(network: Network) -> None:
