@@ -1,13 +1,17 @@
 """Reliable delivery of our own PFCP requests (TS 29.244, 6.4): sent until they are answered, or given up.
 
-Nothing here does I/O: time comes as a parameter (seconds, of any steady clock), datagrams leave by `data_to_send`.
+A table says what an answer and the timer mean to a request in each of its states. Nothing here does I/O: time comes as
+a parameter (seconds, of any steady clock), datagrams leave by `data_to_send`.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
+import itertools
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
 from core5g.pfcp.names import RESPONSES, MessageType
@@ -41,14 +45,58 @@ class TimedOut:
     peer: Peer
 
 
-@dataclass(slots=True)
+class State(Enum):
+    """Of a request of ours. `LOST`: it was sent 1 + N1 times without an answer."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    LOST = "lost"
+
+
+class Input(Enum):
+    """`TIMER`: T1 is over; `TIMER_LAST`: it is over after the last repetition."""
+
+    ANSWER = "answer"
+    TIMER = "timer"
+    TIMER_LAST = "last timer"
+
+
+class Do(Enum):
+    """What a transition asks for."""
+
+    NOTHING = "nothing"
+    HAND_OUT = "hand the answer out"
+    REPEAT = "send it again"
+    GIVE_UP = "tell that nobody answered"
+
+
+class Step(NamedTuple):
+    state: State
+    do: Do = Do.NOTHING
+
+
+_WAITING, _DONE, _LOST = State
+
+TABLE: Mapping[tuple[State, Input], Step] = {
+    (_WAITING, Input.ANSWER): Step(_DONE, Do.HAND_OUT),
+    (_WAITING, Input.TIMER): Step(_WAITING, Do.REPEAT),
+    (_WAITING, Input.TIMER_LAST): Step(_LOST, Do.GIVE_UP),
+    # The timer that ran when the answer came.
+    (_DONE, Input.TIMER): Step(_DONE),
+    (_DONE, Input.TIMER_LAST): Step(_DONE),
+}
+"""A second answer is not in it: with the first one, and when it is lost, a request gives its number back."""
+
+
+@dataclass(slots=True, eq=False)
 class _Sent:
-    """A request that waits for its answer."""
+    """A request and how far it has come."""
 
     request: Message
     data: bytes
     peer: Peer
     repeats: int = 0
+    state: State = State.WAITING
 
 
 class Transactions:
@@ -58,15 +106,18 @@ class Transactions:
     n1         how often at most
     first_seq  the first sequence number given out (1 to 2^24 - 1); a relay takes a high one so that its own requests
                stay apart from those it relays
+    counters   where malformed answers are counted, as `malformed-REASON`
     """
 
-    def __init__(self, t1_s: float, n1: int, first_seq: int) -> None:
+    def __init__(self, t1_s: float, n1: int, first_seq: int, counters: Counter[str] | None = None) -> None:
         self._t1_s = t1_s
         self._n1 = n1
         self._first_seq = first_seq
+        self._counters: Counter[str] = Counter() if counters is None else counters
         self._seq = first_seq
         self._sent: dict[int, _Sent] = {}
-        self._timers: list[tuple[float, int, int]] = []
+        self._timers: list[tuple[float, int, _Sent]] = []
+        self._order = itertools.count()
         self._out: deque[tuple[bytes, Peer]] = deque()
 
     def send(self, message: Message, peer: Peer, now: float) -> Message:
@@ -78,8 +129,8 @@ class Transactions:
             raise PfcpError("type", f"{message.type.name} is no request")
         request = message._replace(seq=self._next_seq())
         data = encode(request)
-        self._sent[request.seq] = _Sent(request, data, peer)
-        heapq.heappush(self._timers, (now + self._t1_s, request.seq, 0))
+        sent = self._sent[request.seq] = _Sent(request, data, peer)
+        self._wait(sent, now)
         self._out.append((data, peer))
         return request
 
@@ -87,42 +138,45 @@ class Transactions:
         """Take a datagram of one message; None when it answers nothing. Whatever the octets, nothing is raised."""
         try:
             message = decode(data)
-        except PfcpError:
+        except PfcpError as error:
+            self._counters[f"malformed-{error.reason}"] += 1
             return None
         sent = self._sent.get(message.seq)
         if sent is None or sent.peer != peer:
             return None
         if message.type not in (RESPONSES[sent.request.type], MessageType.VERSION_NOT_SUPPORTED_RESPONSE):
             return None
-        del self._sent[message.seq]
+        self._take(sent, Input.ANSWER)
         return Answered(sent.request, message, peer)
 
     def tick(self, now: float) -> tuple[TimedOut, ...]:
         """Repeat what is due and give up what was repeated enough."""
         lost = []
         while self._timers and self._timers[0][0] <= now:
-            _, seq, repeats = heapq.heappop(self._timers)
-            sent = self._sent.get(seq)
-            if sent is None or sent.repeats != repeats:
-                continue
-            if sent.repeats >= self._n1:
-                del self._sent[seq]
-                lost.append(TimedOut(sent.request, sent.peer))
-                continue
-            sent.repeats += 1
-            heapq.heappush(self._timers, (now + self._t1_s, seq, sent.repeats))
-            self._out.append((sent.data, sent.peer))
+            _, _, sent = heapq.heappop(self._timers)
+            match self._take(sent, Input.TIMER if sent.repeats < self._n1 else Input.TIMER_LAST):
+                case Do.REPEAT:
+                    sent.repeats += 1
+                    self._wait(sent, now)
+                    self._out.append((sent.data, sent.peer))
+                case Do.GIVE_UP:
+                    lost.append(TimedOut(sent.request, sent.peer))
         return tuple(lost)
 
     def next_timeout(self) -> float | None:
         """When `tick` has something to do; None while nothing waits."""
-        while self._timers:
-            due, seq, repeats = self._timers[0]
-            sent = self._sent.get(seq)
-            if sent is not None and sent.repeats == repeats:
-                return due
+        while self._timers and self._timers[0][2].state is not State.WAITING:
             heapq.heappop(self._timers)
-        return None
+        return self._timers[0][0] if self._timers else None
+
+    def _take(self, sent: _Sent, given: Input) -> Do:
+        sent.state, do = TABLE[sent.state, given]
+        if do in (Do.HAND_OUT, Do.GIVE_UP):
+            del self._sent[sent.request.seq]
+        return do
+
+    def _wait(self, sent: _Sent, now: float) -> None:
+        heapq.heappush(self._timers, (now + self._t1_s, next(self._order), sent))
 
     def data_to_send(self) -> tuple[tuple[bytes, Peer], ...]:
         """The datagrams that are to leave now, in order; each is handed out once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core5g.pfcp.ies import Cause, RecoveryTimeStamp, ie
-from core5g.pfcp.transactions import Answered, Peer, TimedOut, Transactions
+from core5g.pfcp.transactions import TABLE, Answered, Do, Input, Peer, State, TimedOut, Transactions
 from core5g.pfcp.wire import Message, MessageType, PfcpError, decode, encode
 from nf.errors import BusyError
 
@@ -94,13 +95,36 @@ def test_a_peer_of_another_version_says_so() -> None:
     assert made.receive(encode(refusal), UPF) == Answered(request, refusal, UPF)
 
 
-def test_what_is_malformed_answers_nothing() -> None:
-    made = Transactions(3, 3, 1)
+def test_what_is_malformed_answers_nothing_and_is_counted() -> None:
+    counters: Counter[str] = Counter()
+    made = Transactions(3, 3, 1, counters)
     request = made.send(HEARTBEAT, UPF, 0.0)
     good = encode(BEAT._replace(seq=request.seq))
     for data in (b"", b"1", good[:-1], good + b"\0", bytes((0x20, 99)) + good[2:], bytes((0x40,)) + good[1:]):
         assert made.receive(data, UPF) is None
     assert made.next_timeout() == 3.0
+    assert counters.total() == 6
+    assert all(name.startswith("malformed-") for name in counters)
+
+
+def test_the_table_ends_each_request_once() -> None:
+    ends = {given: step for (state, given), step in TABLE.items() if state is State.WAITING}
+    assert set(ends) == set(Input), "whatever comes, a request that waits knows what to do"
+    assert all((step.state is State.WAITING) is (step.do is Do.REPEAT) for step in ends.values())
+    later = [(state, step) for (state, _), step in TABLE.items() if state is not State.WAITING]
+    assert all(step == (state, Do.NOTHING) for state, step in later)
+
+
+def test_a_number_that_is_given_out_again_is_no_concern_of_the_old_timer() -> None:
+    made = Transactions(3, 3, 0xFFFFFF)
+    first = made.send(HEARTBEAT, UPF, 0.0)
+    made.receive(encode(BEAT._replace(seq=first.seq)), UPF)
+    second = made.send(HEARTBEAT, UPF, 2.0)
+    assert second.seq == first.seq
+    made.data_to_send()
+    assert made.tick(3.0) == ()
+    assert made.data_to_send() == ()
+    assert made.next_timeout() == 5.0
 
 
 def test_only_requests_are_sent() -> None:
