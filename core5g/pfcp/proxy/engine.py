@@ -230,6 +230,11 @@ class Proxy:
             told[Ie(IeType.PDR_ID, bearer.downlink_pdr) if mine else ie] = None
         return group(IeType.DOWNLINK_DATA_REPORT, told).value
 
+    def unread(self, session: Session) -> None:
+        session.own.refused = "a malformed message may have changed its rules at the UPF"
+        self.changed(session)
+        self.steerer.touch(session)
+
     def failed(self, session: Session | None, error: Exception) -> None:
         """An error of ours: the message went on, the session is left as the SMF has it."""
         self.counters["failed-open"] += 1

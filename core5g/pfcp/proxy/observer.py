@@ -26,6 +26,9 @@ class Observer(Protocol):
     def report(self, session: Session, message: Message) -> bytes | None:
         """The value that a Downlink Data Report has for the SMF, None when it is as it should be."""
 
+    def unread(self, session: Session) -> None:
+        """What the UPF has for it is not known any more: it may have taken what cannot be read."""
+
     def failed(self, session: Session | None, error: Exception) -> None: ...
 
     def restarted(self, smf: str | None) -> None:

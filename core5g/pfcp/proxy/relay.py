@@ -3,6 +3,7 @@ time stamps are changed, and nothing else. No I/O.
 
 What is learned by the way goes to an `Observer`, which the relay does not depend on: when that fails the message has
 gone on all the same. When the relay's own understanding fails, the message goes on with its addresses changed only.
+What is malformed is its sender's fault and not the relay's: it is counted, and goes on as well.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ class Relay:
             return again
         try:
             return self._from_smf.get(head.type, self._plain)(data, head, peer, now)
+        except PfcpError as error:
+            self._malformed(error)
+            return self._open(data, head, peer, now)
         except Exception as error:  # noqa: BLE001 - fails open: whatever it is, the SMF's message goes on
             self._observer.failed(self._table.by_up_seid(head.seid or 0), error)
             return self._open(data, head, peer, now)
@@ -131,15 +135,12 @@ class Relay:
             if (data, peer) not in session.held:
                 session.held.append((data, peer))
             return []
-        modification = Modification(ies)
-        if session.pending is None:
-            session.pending = deque()
-        session.pending.append(modification)
         replace: dict[int, bytes] = {}
         if (moved := find(ies, IeType.F_SEID)) is not None:
             session.seid = _seid(moved)
             replace[IeType.F_SEID] = self._fseid(session.key)
-        return self._hand_on(data, head, peer, self._upf, now, replace=replace, note=Change(session, modification))
+        note = _modified(session, Modification(ies))
+        return self._hand_on(data, head, peer, self._upf, now, replace=replace, note=note)
 
     def _deletion(self, data: bytes, head: Header, peer: Peer, now: float) -> list[Outgoing]:
         session = self._table.by_up_seid(head.seid or 0)
@@ -167,13 +168,15 @@ class Relay:
             return self._answer(data, head, peer, upf=True)
         try:
             return self._upf_request(data, head, peer, now)
+        except PfcpError as error:
+            self._malformed(error)
         except Exception as error:  # noqa: BLE001 - fails open: whatever it is, the UPF's message goes on
-            session = self._table.by_key(head.seid or 0)
-            self._observer.failed(session, error)
-            smf = self._smf(session.smf if session is not None else self._smfs[0])
-            exchange = self._exchanges.open(peer, head.seq, smf, data, now)
-            exchange.request = with_seq(with_seid(data, session.seid) if session else data, exchange.own_seq)
-            return [Outgoing(exchange.request, smf)]
+            self._observer.failed(self._table.by_key(head.seid or 0), error)
+        session = self._table.by_key(head.seid or 0)
+        smf = self._smf(session.smf if session is not None else self._smfs[0])
+        exchange = self._exchanges.open(peer, head.seq, smf, data, now)
+        exchange.request = with_seq(with_seid(data, session.seid) if session else data, exchange.own_seq)
+        return [Outgoing(exchange.request, smf)]
 
     def _upf_request(self, data: bytes, head: Header, peer: Peer, now: float) -> list[Outgoing]:
         if head.type == MessageType.HEARTBEAT_REQUEST:
@@ -230,6 +233,10 @@ class Relay:
             if upf and head.type in self._answers:
                 answered = self._answers[head.type](data, head, exchange)
             answered = spliced(answered, head.size, {IeType.NODE_ID: self._node_id})
+        except PfcpError as error:
+            self._malformed(error)
+            self._unread_answer(exchange.note)
+            answered = self._sent_to_smf(data, exchange)
         except Exception as error:  # noqa: BLE001 - fails open: the SMF gets its answer
             note = exchange.note
             self._observer.failed(note.session if isinstance(note, Change) else None, error)
@@ -238,6 +245,16 @@ class Relay:
             answered = with_seq(answered, exchange.seq)
         exchange.response, exchange.note = answered, None
         return [] if exchange.mute else [Outgoing(answered, exchange.requester)]
+
+    def _unread_answer(self, note: object) -> None:
+        """Whether the UPF did what it was asked for is not known."""
+        if not isinstance(note, Change):
+            return
+        if note.modification is None:
+            self._observer.unread(note.session)
+        elif note.modification.accepted is None:
+            note.modification.ies, note.modification.accepted = None, True
+            self._guarded(note.session, lambda: self._settle(note.session), otherwise=None)
 
     def _sent_to_smf(self, data: bytes, exchange: Exchange) -> bytes:
         match exchange.note:
@@ -305,18 +322,25 @@ class Relay:
 
     def _settle(self, session: Session) -> None:
         """Modifications count in the order in which they were sent, whatever the order of the answers."""
-        done: list[Ie] = []
-        book = None
         while session.pending and session.pending[0].accepted is not None:
             modification = session.pending.popleft()
             if modification.accepted:
-                book = book or session.opened()
-                book.apply(modification.ies)
-                book.assigned(modification.answer or ())
-                done += modification.ies
-        if book is not None:
-            session.book = book.octets()
-            self._observer.modified(session, tuple(done))
+                try:
+                    self._took(session, modification)
+                except PfcpError as error:
+                    self._malformed(error)
+                    self._observer.unread(session)
+
+    def _took(self, session: Session, modification: Modification) -> None:
+        """Raises PfcpError."""
+        if modification.ies is None:
+            self._observer.unread(session)
+            return
+        book = session.opened()
+        book.apply(modification.ies)
+        book.assigned(modification.answer or ())
+        session.book = book.octets()
+        self._observer.modified(session, modification.ies)
 
     def _fseid(self, seid: int) -> bytes:
         return _ONE_V4 + seid.to_bytes(8, "big") + self._packed
@@ -354,23 +378,38 @@ class Relay:
 
     def _open(self, data: bytes, head: Header, peer: Peer, now: float) -> list[Outgoing]:
         """A message that was not understood, as it came but for the addresses of the sender where they are found."""
-        replace: dict[int, bytes] = {IeType.NODE_ID: self._node_id}
+        replace: dict[int, bytes] = {}
+        note: object = self._change(head, peer)
         try:
             if head.type == MessageType.SESSION_ESTABLISHMENT_REQUEST:
                 value = find(decode(data).ies, IeType.F_SEID) or b""
                 seid = _seid(value)
                 replace[IeType.F_SEID] = self._fseid(seid)
                 note = Establishment(peer.address, seid, seid, ())
-                return self._hand_on(data, head, peer, self._upf, now, replace=replace, note=note)
-            return self._hand_on(data, head, peer, self._upf, now)
+            return self._hand_on(data, head, peer, self._upf, now, replace=replace, note=note)
         except Exception:  # noqa: BLE001 - not even its IEs can be walked: the UPF judges it
             exchange = self._exchanges.open(peer, head.seq, self._upf, data, now)
-            exchange.request = with_seq(data, exchange.own_seq)
+            exchange.request, exchange.note = with_seq(data, exchange.own_seq), note
             return [Outgoing(exchange.request, self._upf)]
+
+    def _change(self, head: Header, peer: Peer) -> Change | None:
+        """By what a message that was not understood may change a session, if the UPF understands it."""
+        session = self._table.by_up_seid(head.seid or 0)
+        if session is None or session.smf != peer.address:
+            return None
+        if head.type == MessageType.SESSION_MODIFICATION_REQUEST:
+            return _modified(session, Modification(None))
+        return Change(session, None) if head.type == MessageType.SESSION_DELETION_REQUEST else None
+
+    def _malformed(self, error: PfcpError) -> None:
+        self._counters[f"malformed-{error.reason}"] += 1
 
     def _guarded(self, session: Session | None, call: Callable[[], T], *, otherwise: T) -> T:
         try:
             return call()
+        except PfcpError as error:
+            self._malformed(error)
+            return otherwise
         except Exception as error:  # noqa: BLE001 - fails open: the message goes on whatever the observer does
             self._observer.failed(session, error)
             return otherwise
@@ -385,6 +424,14 @@ class Relay:
                 session = exchange.note.session
                 exchange.note.modification.accepted = False
                 self._guarded(session, partial(self._settle, session), otherwise=None)
+
+
+def _modified(session: Session, modification: Modification) -> Change:
+    """Behind those that the UPF has not answered yet."""
+    if session.pending is None:
+        session.pending = deque()
+    session.pending.append(modification)
+    return Change(session, modification)
 
 
 def _seid(fseid: bytes) -> int:

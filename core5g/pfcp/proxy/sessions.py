@@ -120,9 +120,12 @@ class Session:
 
 @dataclass(slots=True, eq=False)
 class Modification:
-    """One that the UPF was sent: what it does to the rules counts once it is accepted, in the order of sending."""
+    """One that the UPF was sent: what it does to the rules counts once it is accepted, in the order of sending.
 
-    ies: tuple[Ie, ...]
+    ies: None when it, or its answer, cannot be read.
+    """
+
+    ies: tuple[Ie, ...] | None
     answer: tuple[Ie, ...] | None = None
     accepted: bool | None = None
 

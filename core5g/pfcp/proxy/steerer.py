@@ -72,7 +72,7 @@ class Steerer:
         self._listen = section.listen
         self._rules = tuple(Traffic(rule.id, rule.prefixes, rule.ports) for rule in section.rules)
         self._stamps, self._table, self._counters, self._owner = stamps, table, counters, owner
-        self._transactions = Transactions(T1_S, N1, FIRST_OWN + first % 0x8_0000)
+        self._transactions = Transactions(T1_S, N1, FIRST_OWN + first % 0x8_0000, counters)
         self._asked: dict[int, tuple[Session, Wish]] = {}
         self._queue: dict[Session, None] = {}
         self._later: list[tuple[float, int, Session]] = []
@@ -199,7 +199,10 @@ class Steerer:
             if wish is not None:
                 self._send(session, wish, now)
                 return True
-        except (RefusedError, PfcpError) as error:
+        except RefusedError as error:
+            self._refuse(session, error.message)
+        except PfcpError as error:
+            self._malformed(error)
             self._refuse(session, error.message)
         except Exception as error:  # noqa: BLE001 - fails open: the session goes on without steering
             self._counters["failed-open"] += 1
@@ -251,7 +254,7 @@ class Steerer:
             try:
                 self._edge_says(self.link.answered(event.request, event.response, now), now)
             except PfcpError as error:
-                self._counters[f"malformed-{error.reason}"] += 1
+                self._malformed(error)
                 self._edge_says(self.link.timed_out(event.request, now), now)
         return None
 
@@ -274,6 +277,7 @@ class Steerer:
         try:
             effect = conclude(session, wish, outcome, ies, now)
         except PfcpError as error:
+            self._malformed(error)
             self._refuse(session, error.message)
             effect = Effect()
         if effect.alarm is not None:
@@ -286,6 +290,9 @@ class Steerer:
             self._over(session)
             return
         self.touch(session)
+
+    def _malformed(self, error: PfcpError) -> None:
+        self._counters[f"malformed-{error.reason}"] += 1
 
     def _over(self, session: Session) -> None:
         self._table.drop(session)

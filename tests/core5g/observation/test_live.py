@@ -278,6 +278,10 @@ async def test_n3_is_copied_by_teid_without_its_tunnel(net: Net, tmp_path: Path)
         assert copies[-1].octets == long
         assert all(one.octets[12:16] == socket.inet_aton(TARGET_IP) for one in copies if one.octets[28:29] == b"u")
         assert not taker.of(Loss)
+        made.net.from_gnb(udp(str(GNB), str(UPF), gtpu(0x11, up, qfi=1)[:-1], 2152))  # ends before it says so
+        await until(lambda: bool(taker.of(Loss)))
+        assert [(one.place, one.copies) for one in taker.of(Loss)] == [(LossPlace.POINT, 1)]
+        assert len(taker.of(Content)) == 401
         await taker.stop()
         await point.close()
 

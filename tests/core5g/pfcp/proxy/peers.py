@@ -16,7 +16,7 @@ from core5g.pfcp.proxy.engine import Proxy
 from core5g.pfcp.proxy.exchanges import Outgoing
 from core5g.pfcp.proxy.rulebook import RuleBook
 from core5g.pfcp.transactions import Peer
-from core5g.pfcp.wire import Ie, IeType, Message, MessageType, decode, encode, find, group, grouped, need
+from core5g.pfcp.wire import Ie, IeType, Message, MessageType, PfcpError, decode, encode, find, group, grouped, need
 
 PORT = 8805
 PROXY, SMF, SMF2, UPF, EDGE = (Peer(f"127.50.0.{host}", PORT) for host in (9, 4, 5, 7, 8))
@@ -52,6 +52,20 @@ def replaced(ies: Iterable[Ie], *new: Ie) -> tuple[Ie, ...]:
     return tuple(types.get(one.type, one) for one in ies)
 
 
+def malformed(data: bytes) -> bytes:
+    """The same message, with an IE behind that says to be longer than it is."""
+    whole = data + b"\0\x13\0\x09\1"
+    return whole[:2] + (len(whole) - 4).to_bytes(2, "big") + whole[4:]
+
+
+def _decoded(data: bytes) -> Message | None:
+    """None for what is malformed, which a receiver drops."""
+    try:
+        return decode(data)
+    except PfcpError:
+        return None
+
+
 @dataclass
 class Upf:
     """`reject`: says of a modification whether it is rejected, which wipes the session's rules."""
@@ -67,9 +81,9 @@ class Upf:
     assigned: int = 0x100
 
     def receive(self, data: bytes) -> bytes | None:
-        if not self.up:
+        message = _decoded(data)
+        if message is None or not self.up:
             return None
-        message = decode(data)
         self.seen.append(message)
         answer = self._answer(message)
         return encode(answer) if answer is not None else None
@@ -225,8 +239,7 @@ class Net:
                 self.lost.append(one)
                 continue
             for smf in (self.smf, self.smf2):
-                if one.to == smf.peer:
-                    message = decode(one.data)
+                if one.to == smf.peer and (message := _decoded(one.data)) is not None:
                     smf.seen.append(message)
                     if message.type in {MessageType.HEARTBEAT_REQUEST, MessageType.SESSION_REPORT_REQUEST}:
                         queue += self.proxy.receive(self._smf_answer(message, smf), smf.peer, self.now)

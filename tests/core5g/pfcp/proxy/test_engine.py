@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from core5g.pfcp.ies import Cause, FSeid, FTeid, NodeId, RecoveryTimeStamp, ie
 from core5g.pfcp.proxy.exchanges import FIRST_OWN, Outgoing
 from core5g.pfcp.proxy.rulebook import RuleBook
+from core5g.pfcp.proxy.telemetry import FAILED_OPEN, ProxyWatch
 from core5g.pfcp.transactions import Peer
 from core5g.pfcp.wire import Ie, IeType, Message, MessageType, decode, encode, find, group, grouped, need
-from tests.core5g.pfcp.proxy.peers import EDGE, GNB, PROXY, SMF, SMF2, SUPI, UE, UPF, Net, recorded
+from nf.telemetry.alarms import AlarmEvent
+from tests.core5g.pfcp.proxy.peers import EDGE, GNB, PROXY, SMF, SMF2, SUPI, UE, UPF, Net, malformed, recorded, section
 
 THEIRS, OURS = {1, 2, 3, 4}, {0x7001, 0x7002}
 
@@ -348,6 +351,109 @@ class TestFaults:
         net.pass_time(1)
         assert net.proxy.status()["sessions"] == 0
         assert not net.edge.rules
+
+
+class TestMalformed:
+    """It is counted and goes on; it is no error of the proxy's."""
+
+    def _counted(self, net: Net, count: int = 1) -> None:
+        found = {name: number for name, number in net.proxy.counters.items() if name.startswith("malformed-")}
+        assert found == {"malformed-ie-length": count}
+        assert net.proxy.counters["failed-open"] == 0
+        told = ProxyWatch("pop1").take(section(), net.proxy.status(), 0.0)
+        assert FAILED_OPEN not in {one.cause for one in told if isinstance(one, AlarmEvent)}
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            lambda net, _: net.smf.heartbeat(),
+            lambda net, _: net.smf.associate(),
+            lambda net, _: net.smf.establish(0x99, "10.45.0.9"),
+            lambda net, seid: net.smf.connect(seid),
+            lambda net, seid: net.smf.release(seid),
+        ],
+        ids=["heartbeat", "association", "establishment", "modification", "deletion"],
+    )
+    def test_a_request_of_the_smf(self, request_: Callable[[Net, int], bytes]) -> None:
+        net = Net()
+        sent = malformed(request_(net, net.steered()))
+        (one,) = net.proxy.receive(sent, SMF, net.now)
+        assert (one.to, len(one.data)) == (UPF, len(sent))
+        self._counted(net)
+        assert net.proxy.status()["refused"] == {}
+        assert net.proxy.status()["steered"] == 1
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            Message(MessageType.SESSION_REPORT_REQUEST, 5, 0x87E, (Ie(IeType.REPORT_TYPE, b"\1"),)),
+            Message(MessageType.HEARTBEAT_REQUEST, 5, None, (ie(RecoveryTimeStamp(4_000_000_000)),)),
+        ],
+        ids=["report", "heartbeat"],
+    )
+    def test_a_request_of_the_upf(self, message: Message) -> None:
+        net = Net()
+        net.steered()
+        (one,) = net.proxy.receive(malformed(encode(message)), UPF, net.now)
+        assert one.to == SMF
+        assert net.proxy.counters["malformed-ie-length"] >= 1
+        self._counted(net, net.proxy.counters["malformed-ie-length"])
+        assert net.proxy.status()["refused"] == {}
+
+    def test_an_answer_to_a_modification_ends_steering_as_nobody_knows_what_was_done(self) -> None:
+        net = Net()
+        seid = net.steered()
+        (asked,) = net.proxy.receive(net.smf.connect(seid, (0x77, "10.50.0.3")), SMF, net.now)
+        answer = net.upf.receive(asked.data)
+        assert answer is not None
+        sending = net.proxy.receive(malformed(answer), UPF, net.now)
+        assert sending[0].to == SMF
+        net._deliver(sending)
+        self._counted(net)
+        assert net.proxy.status()["refused"] == {"a malformed message may have changed its rules at the UPF": 1}
+        assert net.upf.ids() == [THEIRS]
+        net.send(SMF, net.smf.connect(seid, (0x78, "10.50.0.3")))
+        (session,) = net.proxy.table
+        assert {"end": "gnb", "teid": 0x78, "address": "10.50.0.3"} in session.fteids(), "later ones count"
+
+    @pytest.mark.parametrize("inner", [False, True], ids=["message", "grouped IE"])
+    @pytest.mark.parametrize("cause", [Cause.ACCEPTED, Cause.MANDATORY_IE_INCORRECT])
+    def test_what_the_upf_makes_of_a_malformed_modification(self, cause: Cause, inner: bool) -> None:
+        net = Net()
+        seid = net.steered()
+        sent = malformed(net.smf.connect(seid))
+        if inner:
+            far = Ie(IeType.UPDATE_FAR, b"\0\x6c\0\x09\1")
+            sent = net.smf.request(MessageType.SESSION_MODIFICATION_REQUEST, seid, (far,))
+        (asked,) = net.proxy.receive(sent, SMF, net.now)
+        assert asked.to == UPF
+        if cause is not Cause.ACCEPTED:
+            net.upf.rules[seid] = RuleBook()
+        seq = int.from_bytes(asked.data[12:15], "big")
+        answer = Message(MessageType.SESSION_MODIFICATION_RESPONSE, seq, net.upf.cp[seid].seid, (ie(cause),))
+        net.send(UPF, encode(answer))
+        assert _cause(net.smf.seen[-1]) is cause
+        if cause is Cause.ACCEPTED:
+            self._counted(net)
+            assert net.upf.ids() == [THEIRS]
+            assert len(net.proxy.status()["refused"]) == 1
+        else:
+            assert net.upf.ids() == [THEIRS | OURS], "all rules are made anew"
+            assert net.proxy.status()["steered"] == 1
+
+    def test_an_answer_to_a_request_of_ours_is_asked_for_again(self) -> None:
+        net = Net()
+        net.pass_time(0.5)
+        net.send(SMF, net.smf.associate())
+        net.lose = lambda one: one.to == UPF and decode(one.data).seq >= FIRST_OWN
+        net.send(SMF, net.smf.establish())
+        answer = net.upf.receive(net.lost[0].data)
+        assert answer is not None
+        assert net.proxy.receive(malformed(answer), UPF, net.now) == []
+        self._counted(net)
+        net.lose = lambda _: False
+        net.pass_time(2)
+        assert net.proxy.status()["steered"] == 1
 
 
 class TestRestarts:
