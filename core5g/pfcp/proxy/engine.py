@@ -45,6 +45,7 @@ class Proxy:
     events  what observers are told, in order; taken by `take_events`
     since   when steering last began or ended; unsaved: influences changed since they were kept
     observed  somebody takes the events
+    unkept  why a restart would forget what is known now, "" while it is on disk
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Proxy:
         self.since = wall()
         self.unsaved = False
         self.observed = False
+        self.unkept = ""
 
     # -- datagrams and time -----------------------------------------------------------------------------------------
 
@@ -336,6 +338,7 @@ class Proxy:
             "counters": {**self.counters},
             "last_error": self.last_error,
             "last_refused": self.last_refused,
+            "unkept": self.unkept,
         }
 
     # -- inside -----------------------------------------------------------------------------------------------------

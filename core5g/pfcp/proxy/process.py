@@ -25,7 +25,7 @@ from core5g.pfcp.proxy.control import Control
 from core5g.pfcp.proxy.documents import ProxySection
 from core5g.pfcp.proxy.engine import Proxy
 from core5g.pfcp.proxy.exchanges import Outgoing
-from core5g.pfcp.proxy.store import Store
+from core5g.pfcp.proxy.store import remembered
 from core5g.pfcp.proxy.units import OBSERVER, ask
 from core5g.pfcp.transactions import Peer
 from core5g.sockets import answering, bound
@@ -41,11 +41,15 @@ _MOST_UNREAD = 16 << 20
 
 
 class Process:
-    """Reads a batch, has the engine work on it, keeps what changed, and only then sends."""
+    """Reads a batch, has the engine work on it, keeps what changed, and only then sends.
 
-    def __init__(self, section: ProxySection, store: Store) -> None:
-        kept = store.load(section)
-        self._section, self._store = section, store
+    Without a file that it can use it begins as one that was never there, and keeps nothing beyond its own end. Its
+    recovery time stamps are then those of its start: for SMFs and UPFs it is a restart.
+    """
+
+    def __init__(self, section: ProxySection, store: Path) -> None:
+        self._store, kept, unkept = remembered(store, section)
+        self._section = section
         self.proxy = Proxy(
             section,
             time.time,
@@ -55,6 +59,10 @@ class Process:
             first_seq=secrets.randbits(19),
         )
         self.proxy.counters["damaged"] = kept.damaged
+        self.proxy.unkept, self._in_memory = unkept, bool(unkept)
+        if unkept:
+            self.proxy.counters["store-errors"] += 1
+            sys.stderr.write(f"pfcp-proxy: keeps sessions in memory alone: {unkept}\n")
         self._kept_stamps: JsonObject = {}
         self.observers: set[asyncio.StreamWriter] = set()
         self.socket = _udp(str(section.listen), section.port)
@@ -96,8 +104,12 @@ class Process:
             return
         try:
             self._store.save(self._section, self.proxy.stamps, changed, self.proxy.steerer.influences)
-        except StorageError:  # steering may be lost with the next restart; sessions are not
+        except StorageError as error:  # steering may be lost with the next restart; sessions are not
             self.proxy.counters["store-errors"] += 1
+            self.proxy.unkept = error.message
+        else:
+            if not self._in_memory:
+                self.proxy.unkept = ""
         self._kept_stamps = stamps
         self.proxy.unsaved = False
 
@@ -205,9 +217,9 @@ def main() -> int:
     parser.add_argument("--gate", type=Path, help="status socket of the edge's N6 gate")
     given = parser.parse_args()
     try:
-        process = Process(ProxySection.model_validate_json(given.section), Store(given.store))
+        process = Process(ProxySection.model_validate_json(given.section), given.store)
         asyncio.run(run(process, given.status, given.events, given.gate))
-    except (OSError, ValueError, StorageError) as error:
+    except (OSError, ValueError) as error:
         sys.stderr.write(f"pfcp-proxy: {error}\n")
         return 1
     return 0

@@ -18,7 +18,7 @@ from core5g.pfcp.proxy.sessions import Session, packed, unpacked
 from core5g.pfcp.proxy.stamps import Stamps
 from core5g.steering.classifier.filters import Traffic
 from nf.contracts.json import JsonObject
-from nf.errors import IntegrityError, StorageError
+from nf.errors import IntegrityError, NfError, StorageError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -37,12 +37,18 @@ class Kept:
 
 
 class Store:
-    """A file that is no database any more is put aside and begun anew. Raises StorageError when it cannot be opened."""
+    """A file that is no database any more is put aside and begun anew. None: in memory, for this life alone.
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    Raises StorageError or OSError when it cannot be opened.
+    """
+
+    def __init__(self, path: Path | None) -> None:
         self._damaged = 0
         self._meta: dict[str, str] = {}
+        if path is None:
+            self._database = _opened(":memory:")
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._database = _opened(path)
         except sqlite3.DatabaseError as error:
@@ -53,9 +59,13 @@ class Store:
                 path.with_name(path.name + rest).unlink(missing_ok=True)
             self._database = _opened(path)
             self._damaged = 1
+        path.chmod(0o600)
 
     def load(self, section: ProxySection) -> Kept:
-        """What still holds with this section: another UPF has none of the sessions, another edge none of its own."""
+        """What still holds with this section: another UPF has none of the sessions, another edge none of its own.
+
+        Raises sqlite3.Error for what cannot be read.
+        """
         meta: dict[str, str] = dict(self._database.execute("SELECT name, value FROM meta"))
         kept = Kept(damaged=self._damaged)
         if "stamps" in meta:
@@ -72,7 +82,7 @@ class Store:
         for key, text, book in self._database.execute("SELECT key, data, book FROM sessions"):
             try:
                 kept.sessions.append(unpacked(int(key), text, book))
-            except IntegrityError:
+            except (IntegrityError, ValueError):
                 kept.damaged += 1
         if meta.get("edge", "") != _edge(section):
             for session in kept.sessions:
@@ -146,7 +156,20 @@ def _port(value: object) -> int:
     return value
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def remembered(path: Path, section: ProxySection) -> tuple[Store, Kept, str]:
+    """The store and what it kept. When the file cannot be used, one in memory, and why: N4 goes on without a disk."""
+    store = None
+    try:
+        store = Store(path)
+        return store, store.load(section), ""
+    except Exception as error:  # noqa: BLE001 - fails open: whatever it is, messages are handed on
+        if store is not None:
+            store.close()
+        store = Store(None)
+        return store, store.load(section), f"{path}: {error.message if isinstance(error, NfError) else error}"
+
+
+def _opened(path: Path | str) -> sqlite3.Connection:
     database = sqlite3.connect(path)
     try:
         # WAL without a sync for each write: what counts is that it outlives the process.
@@ -157,7 +180,6 @@ def _opened(path: Path) -> sqlite3.Connection:
     except sqlite3.Error:
         database.close()
         raise
-    path.chmod(0o600)
     return database
 
 

@@ -37,8 +37,8 @@ _COUNTED: dict[str, tuple[str, Severity, str, str]] = {
     STORE: (
         "store-errors",
         Severity.MAJOR,
-        "sessions cannot be kept on disk; a restart would leave them unsteered",
-        "see that the appliance's disk has room",
+        "sessions cannot be kept on disk; a restart would leave them unsteered: {unkept}",
+        "see that the disk has room and the file can be written, or put it aside; the proxy opens it when it starts",
     ),
     LOST: (
         LOST,
@@ -90,7 +90,7 @@ class ProxyWatch:
     def _counted(self, answer: JsonObject, counted: dict[str, float], at: float) -> Iterator[Event]:
         for cause, (counter, severity, text, remedy) in _COUNTED.items():
             value = counted.get(counter, 0.0)
-            if value > self._before.get(cause, 0.0):
+            if value > self._before.get(cause, 0.0) or (cause == STORE and answer.get("unkept")):
                 self._last[cause] = at
             self._before[cause] = value
             raised = at - self._last.get(cause, -_QUIET_S) < _QUIET_S

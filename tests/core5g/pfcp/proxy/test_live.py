@@ -16,7 +16,7 @@ import pytest
 
 from core5g.pfcp.ies import FSeid
 from core5g.pfcp.proxy.driver import ProxyDriver, create
-from core5g.pfcp.proxy.units import UNIT, ask, events_socket, gate_socket, status_socket
+from core5g.pfcp.proxy.units import UNIT, ask, events_socket, gate_socket, status_socket, store_file
 from core5g.pfcp.wire import IeType, MessageType, decode, need
 from nf.contracts.driver import Checkpoint
 from nf.contracts.json import JsonObject
@@ -127,7 +127,7 @@ def driver(node: Node) -> Iterator[ProxyDriver]:
     made = create(node.context())
     yield made
     node.call(commit, made, None)
-    (node.state_dir / "pfcp-proxy" / "sessions.sqlite").unlink(missing_ok=True)
+    store_file(node.state_dir).unlink(missing_ok=True)
 
 
 def test_committed_steering_undone(node: Node, driver: ProxyDriver) -> None:
@@ -188,6 +188,28 @@ def test_killed_it_comes_back_with_every_session(node: Node, driver: ProxyDriver
             await holds(_now(lambda: net.edge.rules), lambda rules: not rules)
 
     node.call(scenario)
+
+
+def test_without_a_disk_it_steers_all_the_same(node: Node, driver: ProxyDriver) -> None:
+    async def scenario() -> None:
+        async with world(node) as net:
+            await commit(driver, section())
+            await net.session()
+            await net.steered(1)
+            assert (await net.status())["counters"]["store-errors"] == 1
+            events = driver.events()
+            async for event in events:
+                if isinstance(event, AlarmEvent) and event.cause == "pfcp-proxy-store":
+                    assert str(file) in event.text
+                    break
+            await events.aclose()
+
+    file = store_file(node.state_dir)
+    file.mkdir(parents=True)
+    try:
+        node.call(scenario)
+    finally:
+        file.rmdir()
 
 
 def _now(get: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:

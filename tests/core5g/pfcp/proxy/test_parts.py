@@ -21,7 +21,7 @@ from core5g.pfcp.proxy.exchanges import FIRST_OWN, HOLD_S, Exchanges, spliced
 from core5g.pfcp.proxy.rulebook import RuleBook, begun
 from core5g.pfcp.proxy.sessions import SessionTable, packed, unpacked
 from core5g.pfcp.proxy.stamps import Stamps
-from core5g.pfcp.proxy.store import Store, traffic_of
+from core5g.pfcp.proxy.store import Store, remembered, traffic_of
 from core5g.pfcp.proxy.telemetry import ProxyWatch
 from core5g.pfcp.proxy.units import section_of, unit_spec
 from core5g.pfcp.transactions import Peer
@@ -200,12 +200,35 @@ class TestStore:
         net.steered()
         self._save(tmp_path / "x", net)
         with sqlite3.connect(tmp_path / "x") as database:
-            database.execute("INSERT INTO sessions VALUES ('5', '{}', x'00')")
+            database.execute("INSERT INTO sessions VALUES ('5', '{}', x'00'), ('five', '{}', x'00')")
         database.close()
         store = Store(tmp_path / "x")
         kept = store.load(section())
         store.close()
-        assert (len(kept.sessions), kept.damaged) == (1, 1)
+        assert (len(kept.sessions), kept.damaged) == (1, 2)
+
+    @pytest.mark.parametrize("fault", ["a directory", "no folder", "another table"])
+    def test_without_a_file_that_can_be_used_it_goes_on_in_memory(self, tmp_path: Path, fault: str) -> None:
+        path = tmp_path / "x"
+        if fault == "a directory":
+            path.mkdir()
+        elif fault == "no folder":
+            path.write_text("")
+            path = path / "y"
+        else:
+            net = Net()
+            net.steered()
+            self._save(path, net)
+            with sqlite3.connect(path) as database:
+                database.executescript("DROP TABLE meta; CREATE TABLE meta (name TEXT)")
+            database.close()
+        store, kept, why = remembered(path, section())
+        assert (kept.stamps, kept.sessions, kept.influences) == (None, [], [])
+        assert str(path) in why
+        net = Net()
+        net.steered()
+        store.save(net.proxy.section, net.proxy.stamps, net.proxy.take_changed(), {})
+        store.close()
 
     def test_a_session_is_read_back_as_it_was(self) -> None:
         net = Net()
@@ -288,6 +311,18 @@ class TestTelemetry:
         assert self._alarms(watch, None, 92.0) == {"pfcp-proxy-down": Severity.MAJOR}
         gone = [one for one in watch.take(None, None, 93.0) if isinstance(one, AlarmEvent)]
         assert {one.severity for one in gone} == {Severity.CLEARED}
+
+    def test_what_is_not_kept_is_an_alarm_until_it_is(self) -> None:
+        watch, net = ProxyWatch("pop1"), Net()
+        net.steered()
+        net.proxy.counters["store-errors"] += 1
+        net.proxy.unkept = "sessions.sqlite: disk I/O error"
+        found = [one for one in watch.take(section(), net.proxy.status(), 0.0) if isinstance(one, AlarmEvent)]
+        assert [(one.cause, one.severity) for one in found] == [("pfcp-proxy-store", Severity.MAJOR)]
+        assert "disk I/O error" in found[0].text
+        assert self._alarms(watch, net.proxy.status(), 600.0) == {}, "it stands"
+        net.proxy.unkept = ""
+        assert self._alarms(watch, net.proxy.status(), 900.0) == {"pfcp-proxy-store": Severity.CLEARED}
 
     def test_samples_name_no_subscriber(self) -> None:
         net = Net()
