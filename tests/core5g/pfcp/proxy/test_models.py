@@ -1,8 +1,9 @@
 """A UE's own packets between the lab's MODELS of SMF and UPFs (no Open5GS): what it asks of the CDN is answered at the
-edge, the rest by the default exit, through handover, idle, a closed gate and the proxy's death."""
+edge, the rest by the default exit, through handover, idle, paging, a closed gate, the proxy's death and release."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -93,19 +94,34 @@ class World:
         command = ("curl", "-s", "-m", "60", "--interface", "10.45.0.2", f"http://{address}:8080/who")
         return self.ran.shell(*command).strip()
 
-    def act(self, what: str) -> None:
+    def act(self, what: str) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(90)
             sock.connect(str(self.folder / "ran.sock"))
             sock.sendall(json.dumps({"ue": "imsi-999700000000001", "act": what}).encode() + b"\n")
-            assert "error" not in json.loads(sock.makefile().readline())
+            told: dict[str, Any] = json.loads(sock.makefile().readline())
+            assert "error" not in told
+            return told
 
-    def steered(self, count: int) -> None:
+    def until(self, judge: Callable[[dict[str, Any]], bool]) -> None:
+        """The proxy's status is so."""
+
         async def holds() -> bool:
             told = await ask(status_socket(self.core.run_dir))
-            return told is not None and told.get("steered") == count
+            return told is not None and judge(told)
 
         self.core.call(until, holds)
+
+    def steered(self, count: int) -> None:
+        self.until(lambda told: told["steered"] == count)
+
+    def own_requests(self) -> int:
+        return int(self.core.call(ask, status_socket(self.core.run_dir))["counters"]["own-requests"])
+
+    def counted(self, node: Node, upf: str, name: str) -> int:
+        """By a UPF, in its metrics."""
+        lines = node.shell("curl", "-s", "-m", "60", f"http://{upf}:9090/metrics").splitlines()
+        return next(int(float(line.split()[-1])) for line in lines if line.split("{")[0].split()[:1] == [name])
 
     def healthy(self, *, value: bool) -> None:
         self.core.call(ask, status_socket(self.core.run_dir), {"command": "edge", "healthy": value, "why": "test"})
@@ -113,7 +129,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(require_programs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    require_programs("ip", "curl", "nsenter", *(str(BIN / f"open5gs-{kind}d") for kind in ("upf", "smf")))
+    require_programs("ip", "curl", "ping", "nsenter", *(str(BIN / f"open5gs-{kind}d") for kind in ("upf", "smf")))
     folder = tmp_path_factory.mktemp("models")
     with ExitStack() as stack:
         made = stack.enter_context(nodes("core", "edge", "ran"))
@@ -153,8 +169,9 @@ def world(require_programs: Callable[..., None], tmp_path_factory: pytest.TempPa
         world.start(made["core"], str(BIN / "open5gs-smfd"), "-c", str(folder / "smf.yaml"))
         made["core"].call(until, _associated(made["core"]))
         ready = folder / "ready"
-        ran = ("--smf", f"http://{SMF}:9090", "--address", GNB, "--tun", "ue", "--control", str(folder / "ran.sock"))
-        world.start(made["ran"], sys.executable, "-m", "lab.mobile.ran", *ran, "--ready", str(ready))
+        ran = ("--smf", f"http://{SMF}:9090", "--address", GNB, "--tun", "ue", "--page")
+        files = ("--control", str(folder / "ran.sock"), "--ready", str(ready))
+        world.start(made["ran"], sys.executable, "-m", "lab.mobile.ran", *ran, *files)
         made["core"].call(until, _there(ready))
         yield world
 
@@ -186,6 +203,16 @@ def test_wherever_the_ue_goes(world: World, acts: tuple[str, ...]) -> None:
     assert (world.asked(CDN), world.asked(OTHER)) == ("edge", "core")
 
 
+def test_what_the_edge_has_for_an_idle_ue_pages_it(world: World) -> None:
+    own, reports = world.own_requests(), world.counted(world.core, UPF, "fivegs_upffunction_sm_n4sessionreport")
+    assert world.act("idle")["active"] is False
+    world.until(lambda told: told["counters"]["own-requests"] > own)
+    world.edge.shell("ping", "-c", "1", "-W", "60", "-I", CDN, "10.45.0.2")
+    assert world.counted(world.core, UPF, "fivegs_upffunction_sm_n4sessionreport") > reports
+    assert world.act("stats")["active"] is True
+    assert (world.asked(CDN), world.asked(OTHER)) == ("edge", "core")
+
+
 def test_a_sick_edge_is_left(world: World) -> None:
     world.healthy(value=False)
     world.steered(0)
@@ -204,3 +231,14 @@ def test_without_the_proxy_packets_flow_and_with_it_again_too(world: World) -> N
     world.steered(1)
     world.act("handover")
     assert (world.asked(CDN), world.asked(OTHER)) == ("edge", "core")
+
+
+def test_a_ue_that_leaves_leaves_nothing_at_either_upf(world: World) -> None:
+    world.act("detach")
+    world.until(lambda told: told["sessions"] == 0)
+    for node, upf in ((world.core, UPF), (world.edge, EDGE)):
+
+        async def none(node: Node = node, upf: str = upf) -> bool:
+            return await asyncio.to_thread(world.counted, node, upf, "pfcp_sessions_active") == 0
+
+        node.call(until, none)
