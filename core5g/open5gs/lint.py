@@ -22,6 +22,9 @@ to the first one, which is one without TACs where there is any."""
 MANDATORY_TIMERS: Final[Mapping[str, tuple[str, ...]]] = {"amf": ("t3512",), "mme": ("t3412",)}
 """Without them the daemon aborts at start: periodic registration (TS 24.501) and tracking area update (TS 24.301)."""
 
+CELLS: Final = ("nr_cell_id", "e_cell_id")
+"""By which an entry of the SMF's `pfcp.client.upf` names cells of NR and of LTE."""
+
 BROKEN_CURL: Final = ((7, 88, 0), (8, 0, 0))
 """From the first of these versions of libcurl to before the second, HTTP/2 with prior knowledge fails on every reused
 connection (curl #10634): an SMF or AMF gets one answer and no more. Debian 12 has 7.88.1."""
@@ -166,11 +169,43 @@ def config_problems(kind: str, config: Mapping[str, Any]) -> Iterator[Problem]:
             "leave it true",
             key=f"global.parameter.{NO_ROUND_ROBIN}",
         )
+    if kind == "smf":
+        yield from cell_problems(config)
     sessions = body.get("session")
     for what, count in (("subnets", _count(sessions, "subnet")), ("TUN devices", _count(sessions, "dev"))):
         if count > MAX_SESSIONS:
             rule = f"{count} {what}: Open5GS has room for {MAX_SESSIONS}"
             yield Problem(rule, "use fewer and larger pools", key=f"{kind}.session")
+
+
+def cell_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Of cells, which come by an override alone. A cell is one more match: it narrows neither DNN nor TAC."""
+    peers = _at(config, "smf", "pfcp", "client", "upf")
+    entries = {
+        f"upf[{number}]": peer
+        for number, peer in enumerate(peers if isinstance(peers, list | tuple) else ())
+        if isinstance(peer, Mapping)
+    }
+    for name, peer in entries.items():
+        cell = next((key for key in CELLS if peer.get(key)), None)
+        if cell is None:
+            continue
+        key = f"smf.pfcp.client.{name}.{cell}"
+        beside = [other for other in ("dnn", "tac") if peer.get(other)]
+        if beside:
+            yield Problem(
+                f"the SMF takes this UPF for all sessions of its {' and of its '.join(map(str.upper, beside))} too, in "
+                "whatever cell they are: Open5GS selects a UPF by any one match of DNN, TAC or cell",
+                "leave the cells alone in this entry, or leave them out",
+                key=key,
+            )
+        rivals = [other for other, entry in entries.items() if other != name and entry.get("dnn")]
+        if rivals:
+            yield Problem(
+                f"sessions in this cell also match {', '.join(rivals)} by their DNN: the SMF takes these UPFs in turn",
+                "take dnn out of the other entries: what nothing matches goes to the first one",
+                key=key,
+            )
 
 
 def _at(config: Mapping[str, Any], *path: str) -> Any:

@@ -198,6 +198,37 @@ def test_round_robin_is_never_left_on() -> None:
         assert problem.key == "global.parameter.no_pfcp_rr_select"
 
 
+def smf_with(*peers: dict[str, Any]) -> dict[str, Any]:
+    """As an override makes it."""
+    made = core()
+    tree = copy.deepcopy(function_tree(made, next(one for one in made.functions if one.kind == "smf")))
+    tree["smf"]["pfcp"]["client"]["upf"] = [
+        {"address": f"10.255.0.{number}", **peer} for number, peer in enumerate(peers, 2)
+    ]
+    return tree
+
+
+@pytest.mark.parametrize("cell", ["nr_cell_id", "e_cell_id"])
+@pytest.mark.parametrize(
+    ("beside", "told"), [({"tac": [7]}, "its TAC too"), ({"dnn": "cdn", "tac": 7}, "its DNN and of its TAC too")]
+)
+def test_a_cell_beside_a_dnn_or_tac_narrows_nothing(cell: str, beside: dict[str, Any], told: str) -> None:
+    (problem,) = config_problems("smf", smf_with({"tac": [1]}, {**beside, cell: ["000100001"]}))
+    assert problem.key == f"smf.pfcp.client.upf[1].{cell}"
+    assert told in problem.rule
+    assert "any one match of DNN, TAC or cell" in problem.rule
+
+
+def test_a_cell_whose_sessions_another_upf_takes_by_their_dnn_is_told() -> None:
+    (problem,) = config_problems("smf", smf_with({"dnn": ["internet"]}, {"nr_cell_id": "000100001"}))
+    assert "also match upf[0] by their DNN" in problem.rule
+
+
+@pytest.mark.parametrize("first", [{}, {"tac": [1]}])
+def test_cells_that_stand_alone_select_what_they_say(first: dict[str, Any]) -> None:
+    assert not [*config_problems("smf", smf_with(first, {"nr_cell_id": "000100001"}, {"e_cell_id": "0010001"}))]
+
+
 def test_too_many_sessions_are_told() -> None:
     entries = [{"subnet": f"10.{n}.0.0/16", "dev": f"tun{n}"} for n in range(17)]
     assert len([*config_problems("upf", {"upf": {"session": entries}})]) == 2
