@@ -66,6 +66,16 @@ def ue(number: int) -> dict[str, Any]:
     }
 
 
+def gnb(number: int) -> dict[str, Any]:
+    return {
+        "gnb_id": number,
+        "plmn": "99970",
+        "ng": {"setup_success": True, "sctp": {"peer": f"[10.50.0.{number}]:38412", "max_out_streams": 2}},
+        "supported_ta_list": [{"tac": "000001"}],
+        "num_connected_ues": 1,
+    }
+
+
 @contextmanager
 def serving(answers: dict[str, Any]) -> Iterator[str]:
     """`answers`: path -> text, or items that are given page by page."""
@@ -121,6 +131,12 @@ async def test_what_does_not_answer_is_unavailable() -> None:
         await InfoClient(address).pdu_sessions()
     with pytest.raises(UnavailableError, match="no answer"):
         await InfoClient(address).metrics()
+
+
+async def test_gnbs_are_told_as_the_amf_tells_them() -> None:
+    told = [gnb(number) for number in range(101)]
+    with serving({"/gnb-info": told}) as address:
+        assert await InfoClient(address).gnbs() == tuple(told)
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"items": 5}', "{", "null"])

@@ -15,7 +15,7 @@ from core5g.open5gs.documents import ManagedFunction
 from core5g.open5gs.naming import METRICS_PORTS, SBI_PORTS
 from core5g.open5gs.render import from_text, function_tree, to_text, tree_of_upf
 from nf.errors import InputError
-from tests.core5g.open5gs.samples import core, open5gs, planned, with_epc
+from tests.core5g.open5gs.samples import CORE, EPC, core, core_data, open5gs, planned, with_epc
 
 
 def tree(kind: str) -> dict[str, Any]:
@@ -138,9 +138,17 @@ def test_every_kind_has_ports_of_its_own() -> None:
 # -- the text -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["nrf", "scp", "ausf", "udm", "udr", "pcf", "bsf", "nssf", "amf", "smf"])
-def test_what_is_written_is_read_back(kind: str) -> None:
-    function = managed(kind)
+@pytest.mark.parametrize(
+    ("appliance", "kind"),
+    [
+        *(("c1", kind) for kind in ("nrf", "scp", "ausf", "udm", "udr", "pcf", "bsf", "nssf", "amf", "smf")),
+        *(("c2", kind) for kind in ("upf", "hss", "pcrf", "mme", "sgwc")),
+        *(("pop1", kind) for kind in ("upf", "sgwu")),
+    ],
+)
+def test_what_is_written_is_read_back(appliance: str, kind: str) -> None:
+    plan = planned(core_data(functions=CORE["functions"] + EPC))
+    function = next(one for one in open5gs(plan, appliance).functions if one.kind == kind)
     text = to_text(function, lambda _: "open5gs:secret")
     assert from_text(text) == function
     assert kind in yaml.safe_load(text)

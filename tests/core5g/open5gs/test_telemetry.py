@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from core5g.open5gs.documents import ManagedFunction
 from core5g.open5gs.n6.tun import Tun
-from core5g.open5gs.poller import PduSession, RegisteredUe
+from core5g.open5gs.poller import PduSession, RegisteredUe, read_ue
 from core5g.open5gs.telemetry import CoreWatch, Reading, Readings, read_all
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
 from tests.core5g.open5gs.samples import open5gs, planned
-from tests.core5g.open5gs.test_poller import METRICS, serving
+from tests.core5g.open5gs.test_poller import METRICS, gnb, serving, ue
 
 
 def function(kind: str, appliance: str = "c1") -> ManagedFunction:
@@ -100,15 +100,37 @@ def test_throughput_is_that_of_the_device() -> None:
     assert take(10, 10, 15.0)["core5g.upf"] == {"sessions": 2.0}
 
 
+def at(address: str, kind: str) -> ManagedFunction:
+    """The function, with its metrics there."""
+    host, _, port = address.partition(":")
+    found = function(kind)
+    metrics = {"server": [{"address": host, "port": int(port)}]}
+    return found.model_copy(update={"config": {**found.config, kind: {**found.config[kind], "metrics": metrics}}})
+
+
+async def test_an_amf_tells_its_ues_and_gnbs() -> None:
+    ues = [ue(1), ue(2)]
+    with serving({"/metrics": METRICS, "/ue-info": ues, "/gnb-info": [gnb(1), gnb(2), gnb(3)]}) as address:
+        asked = at(address, "amf")
+        readings = await read_all([asked])
+        brief = await read_all([asked], detail=False)
+    found = readings.functions["amf"]
+    assert found.ues == tuple(map(read_ue, ues))
+    assert (found.gnbs, found.sessions) == (3, None)
+    assert (brief.functions["amf"].ues, brief.functions["amf"].gnbs) == (None, None)
+    assert brief.functions["amf"].metrics == found.metrics
+
+
+async def test_an_amf_without_an_info_api_tells_its_metrics() -> None:
+    with serving({"/metrics": METRICS}) as address:
+        found = (await read_all([at(address, "amf")])).functions["amf"]
+    assert found.metrics is not None
+    assert (found.ues, found.gnbs) == (None, None)
+
+
 async def test_functions_are_asked_where_their_file_says() -> None:
     with serving({"/metrics": METRICS, "/pdu-info": []}) as address:
-        host, _, port = address.partition(":")
-        smf = function("smf")
-        config = {
-            **smf.config,
-            "smf": {**smf.config["smf"], "metrics": {"server": [{"address": host, "port": int(port)}]}},
-        }
-        asked = smf.model_copy(update={"config": config})
+        asked = at(address, "smf")
         readings = await read_all([asked, function("nrf")])
         assert readings.functions["smf"].sessions == ()
         assert list(readings.functions) == ["smf"]
