@@ -189,14 +189,15 @@ def test_a_link_that_goes_down_shuts_the_gate_and_its_route_is_put_back(
     ip("-n", net["r"].namespace, "link", "set", "cache0", "down")
     assert [one.result(240) for one in waiting] == ["ConnectionResetError"] * 2
     is_open(net, False)
-    assert net["u"].call(get, CDN) == "origin"
-    assert net["r"].shell("ip", "route", "show", "table", "5306") == ""
+    assert [net["u"].call(get, one) for one in (CDN, CDN6)] == ["origin", "origin"]
+    assert [net["r"].shell("ip", family, "route", "show", "table", "5306") for family in ("-4", "-6")] == ["", ""]
     assert "altered" not in observed(net), "what the gate puts back is no drift"
     ip("-n", net["r"].namespace, "link", "set", "cache0", "up")
     ip("-n", net["r"].namespace, "address", "replace", "2001:db8:9::1/64", "dev", "cache0", "nodad")
     is_open(net, True)
-    assert net["u"].call(get, CDN) == "cache"
-    assert "via 10.9.0.2 dev cache0" in net["r"].shell("ip", "route", "show", "table", "5306")
+    assert [net["u"].call(get, one) for one in (CDN, CDN6)] == ["cache", "cache"]
+    for family, via in (("-4", "10.9.0.2"), ("-6", "2001:db8:9::2")):
+        assert f"via {via} dev cache0" in net["r"].shell("ip", family, "route", "show", "table", "5306")
 
 
 def test_everything_stays_as_it_was_while_the_gate_is_dead_and_it_takes_up_where_it_was(
