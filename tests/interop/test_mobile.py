@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from lab.scenarios import bootstrap, demo, mobile
+from lab.scenarios import anchored, bootstrap, demo, mobile
 from lab.scenarios.console import Console
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(900, func_only=True)]
@@ -57,13 +57,34 @@ def test_when_the_cache_dies_requests_go_by_the_default_path_and_come_back(steer
     assert outage.asked.failures <= 5, "requests are not refused one after the other: the next one is answered"
 
 
-def test_a_ue_is_there_again_after_its_upf_or_smf_was_killed(steered: Console) -> None:
-    for node, unit in ((mobile.POP, "open5gs-upfd"), ("c1", "open5gs-smfd")):
-        steered.fault("kill", node, unit)
+@pytest.mark.soak
+@pytest.mark.parametrize("fault", ["freeze", "kill"])
+def test_when_the_cache_dies_nothing_stalls_for_a_second(steered: Console, fault: str) -> None:
+    """A loaded machine may miss it."""
+    asked = mobile.cache_dies(steered, fault).asked
+    assert asked.answers > 0
+    assert asked.stall_s <= mobile.STALL_S
+
+
+@pytest.mark.parametrize(
+    ("node", "unit", "ues"),
+    [
+        (mobile.POP, "open5gs-upfd", (mobile.UE,)),
+        (anchored.CORE, "open5gs-upfd", (anchored.UE,)),
+        (anchored.CORE, "open5gs-smfd", (mobile.UE, anchored.UE)),
+    ],
+    ids=["near UPF", "UPF behind the classifier", "SMF"],
+)
+def test_ues_are_there_again_after_their_upf_or_smf_was_killed(
+    steered: Console, node: str, unit: str, ues: tuple[str, ...]
+) -> None:
+    steered.fault("kill", node, unit)
+    for ue in ues:
         steered.wait(
-            f"the UE goes on after {unit} was killed",
-            lambda: "you are" in mobile.told_by_stranger(steered, mobile.STRANGER),
+            f"{ue} goes on after {unit} of {node} was killed",
+            lambda ue=ue: "you are" in mobile.told_by_stranger(steered, mobile.STRANGER, ue),
             60.0,
         )
+    steered.wait("the classifier steers its session", lambda: anchored.is_steered(steered), 60.0)
     steered.wait("every appliance as committed", lambda: bootstrap.all_current(steered), 60.0)
     steered.wait("every receiver up", lambda: demo.all_up_now(steered), 60.0)
