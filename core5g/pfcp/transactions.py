@@ -11,7 +11,7 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from core5g.pfcp.names import RESPONSES, MessageType
@@ -45,7 +45,7 @@ class TimedOut:
     peer: Peer
 
 
-class State(Enum):
+class State(StrEnum):
     """Of a request of ours. `LOST`: it was sent 1 + N1 times without an answer."""
 
     WAITING = "waiting"
@@ -53,7 +53,7 @@ class State(Enum):
     LOST = "lost"
 
 
-class Input(Enum):
+class Input(StrEnum):
     """`TIMER`: T1 is over; `TIMER_LAST`: it is over after the last repetition."""
 
     ANSWER = "answer"
