@@ -139,8 +139,11 @@ class Relay:
         if (moved := find(ies, IeType.F_SEID)) is not None:
             session.seid = _seid(moved)
             replace[IeType.F_SEID] = self._fseid(session.key)
-        note = _modified(session, Modification(ies))
-        return self._hand_on(data, head, peer, self._upf, now, replace=replace, note=note)
+        modification = Modification(ies)
+        if session.pending is None:
+            session.pending = deque()
+        session.pending.append(modification)
+        return self._hand_on(data, head, peer, self._upf, now, replace=replace, note=Change(session, modification))
 
     def _deletion(self, data: bytes, head: Header, peer: Peer, now: float) -> list[Outgoing]:
         session = self._table.by_up_seid(head.seid or 0)
@@ -250,11 +253,10 @@ class Relay:
         """Whether the UPF did what it was asked for is not known."""
         if not isinstance(note, Change):
             return
-        if note.modification is None:
-            self._observer.unread(note.session)
-        elif note.modification.accepted is None:
-            note.modification.ies, note.modification.accepted = None, True
-            self._guarded(note.session, lambda: self._settle(note.session), otherwise=None)
+        self._observer.unread(note.session)
+        if note.modification is not None and note.modification.accepted is None:
+            note.modification.accepted = False
+            self._guarded(note.session, partial(self._settle, note.session), otherwise=None)
 
     def _sent_to_smf(self, data: bytes, exchange: Exchange) -> bytes:
         match exchange.note:
@@ -312,6 +314,8 @@ class Relay:
         if note.modification is not None:
             note.modification.answer, note.modification.accepted = answer, cause in _ACCEPTED
             self._guarded(session, lambda: self._settle(session), otherwise=None)
+            if note.modification.unread and note.modification.accepted:
+                self._observer.unread(session)
         if cause == _GONE or (note.modification is None and cause in _ACCEPTED):
             if not session.ended:
                 self._table.end(session)
@@ -333,9 +337,6 @@ class Relay:
 
     def _took(self, session: Session, modification: Modification) -> None:
         """Raises PfcpError."""
-        if modification.ies is None:
-            self._observer.unread(session)
-            return
         book = session.opened()
         book.apply(modification.ies)
         book.assigned(modification.answer or ())
@@ -393,12 +394,13 @@ class Relay:
             return [Outgoing(exchange.request, self._upf)]
 
     def _change(self, head: Header, peer: Peer) -> Change | None:
-        """By what a message that was not understood may change a session, if the UPF understands it."""
+        """By what a message that was not understood may change a session, if the UPF understands it. No other waits for
+        its answer: a stock UPF gives none."""
         session = self._table.by_up_seid(head.seid or 0)
         if session is None or session.smf != peer.address:
             return None
         if head.type == MessageType.SESSION_MODIFICATION_REQUEST:
-            return _modified(session, Modification(None))
+            return Change(session, Modification((), unread=True))
         return Change(session, None) if head.type == MessageType.SESSION_DELETION_REQUEST else None
 
     def _malformed(self, error: PfcpError) -> None:
@@ -424,14 +426,6 @@ class Relay:
                 session = exchange.note.session
                 exchange.note.modification.accepted = False
                 self._guarded(session, partial(self._settle, session), otherwise=None)
-
-
-def _modified(session: Session, modification: Modification) -> Change:
-    """Behind those that the UPF has not answered yet."""
-    if session.pending is None:
-        session.pending = deque()
-    session.pending.append(modification)
-    return Change(session, modification)
 
 
 def _seid(fseid: bytes) -> int:

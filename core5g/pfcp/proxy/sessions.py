@@ -122,12 +122,13 @@ class Session:
 class Modification:
     """One that the UPF was sent: what it does to the rules counts once it is accepted, in the order of sending.
 
-    ies: None when it, or its answer, cannot be read.
+    unread: it is malformed; none of its IEs is known
     """
 
-    ies: tuple[Ie, ...] | None
+    ies: tuple[Ie, ...]
     answer: tuple[Ie, ...] | None = None
     accepted: bool | None = None
+    unread: bool = False
 
 
 def subscriber_of(ies: tuple[Ie, ...]) -> Subscriber:

@@ -416,6 +416,14 @@ class TestMalformed:
         (session,) = net.proxy.table
         assert {"end": "gnb", "teid": 0x78, "address": "10.50.0.3"} in session.fteids(), "later ones count"
 
+    def test_a_modification_that_the_upf_drops_is_no_hindrance_to_the_next(self) -> None:
+        net = Net()
+        seid = net.steered()
+        net.send(SMF, malformed(net.smf.connect(seid, (0x77, "10.50.0.3"))))
+        net.send(SMF, net.smf.connect(seid, (0x78, "10.50.0.3")))
+        assert _header(_own_far(net)) == b"\1\0\0\0\0\x78\x0a\x32\0\3"
+        self._counted(net)
+
     @pytest.mark.parametrize("inner", [False, True], ids=["message", "grouped IE"])
     @pytest.mark.parametrize("cause", [Cause.ACCEPTED, Cause.MANDATORY_IE_INCORRECT])
     def test_what_the_upf_makes_of_a_malformed_modification(self, cause: Cause, inner: bool) -> None:
