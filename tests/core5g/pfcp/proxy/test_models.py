@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.root]
 
 BIN = Path("lab/mobile/bin").absolute()
 SMF, UPF, PROXY, EDGE, GNB = "10.50.0.4", "10.50.0.7", "10.50.0.9", "10.50.1.2", "10.50.2.2"
-CDN, OTHER = "203.0.113.10", "198.51.100.10"
+UE, CDN, OTHER = "10.45.0.2", "203.0.113.10", "198.51.100.10"
 SECTION = ProxySection.model_validate(
     {
         "listen": PROXY,
@@ -91,7 +91,7 @@ class World:
 
     def asked(self, address: str) -> str:
         """Who answered the UE there."""
-        command = ("curl", "-s", "-m", "60", "--interface", "10.45.0.2", f"http://{address}:8080/who")
+        command = ("curl", "-s", "-m", "60", "--interface", UE, f"http://{address}:8080/who")
         return self.ran.shell(*command).strip()
 
     def act(self, what: str) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(require_programs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    require_programs("ip", "curl", "ping", "nsenter", *(str(BIN / f"open5gs-{kind}d") for kind in ("upf", "smf")))
+    require_programs("ip", "curl", "nsenter", *(str(BIN / f"open5gs-{kind}d") for kind in ("upf", "smf")))
     folder = tmp_path_factory.mktemp("models")
     with ExitStack() as stack:
         made = stack.enter_context(nodes("core", "edge", "ran"))
@@ -149,6 +149,10 @@ def world(require_programs: Callable[..., None], tmp_path_factory: pytest.TempPa
             ip("-n", made[name].namespace, "link", "set", face, "up")
         for name, gateway in (("edge", "10.50.1.1"), ("ran", "10.50.2.1")):
             ip("-n", made[name].namespace, "route", "add", "10.50.0.0/24", "via", gateway)
+        for name, node in made.items():
+            (folder / name).mkdir()
+            (folder / name / "who").write_text(name)
+            world.start(node, sys.executable, "-c", ANSWERS, cwd=folder / name)
         for name, address in (("core", UPF), ("edge", EDGE)):
             for command in (
                 ("tuntap", "add", "ogstun", "mode", "tun"),
@@ -156,10 +160,7 @@ def world(require_programs: Callable[..., None], tmp_path_factory: pytest.TempPa
                 ("link", "set", "ogstun", "up"),
             ):
                 ip("-n", made[name].namespace, *command)
-            (folder / name).mkdir()
-            (folder / name / "who").write_text(name)
             (folder / f"{name}.yaml").write_text(yaml.safe_dump(upf_config(address, folder / f"{name}.log")))
-            world.start(made[name], sys.executable, "-c", ANSWERS, cwd=folder / name)
             world.start(made[name], str(BIN / "open5gs-upfd"), "-c", str(folder / f"{name}.yaml"))
         (folder / "smf.yaml").write_text(yaml.safe_dump(smf_config(folder / "smf.log")))
         made["core"].supervise()
@@ -207,7 +208,7 @@ def test_what_the_edge_has_for_an_idle_ue_pages_it(world: World) -> None:
     own, reports = world.own_requests(), world.counted(world.core, UPF, "fivegs_upffunction_sm_n4sessionreport")
     assert world.act("idle")["active"] is False
     world.until(lambda told: told["counters"]["own-requests"] > own)
-    world.edge.shell("ping", "-c", "1", "-W", "60", "-I", CDN, "10.45.0.2")
+    assert world.edge.shell("curl", "-s", "-m", "60", "--interface", CDN, f"http://{UE}:8080/who") == "ran"
     assert world.counted(world.core, UPF, "fivegs_upffunction_sm_n4sessionreport") > reports
     assert world.act("stats")["active"] is True
     assert (world.asked(CDN), world.asked(OTHER)) == ("edge", "core")
