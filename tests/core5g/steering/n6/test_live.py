@@ -185,6 +185,12 @@ def test_a_link_that_goes_down_shuts_the_gate_and_its_route_is_put_back(
     committed(net, section(local=False))
     is_open(net, True)
     waiting = [net["u"].start(get, one, "/slow") for one in (CDN, CDN6)]
+
+    async def connected() -> bool:
+        text = await asyncio.to_thread(net["u"].shell, "ss", "-Htn", "state", "established")
+        return CDN in text and CDN6 in text
+
+    net["u"].call(until, connected)
     _until_counted(net, 8)
     ip("-n", net["r"].namespace, "link", "set", "cache0", "down")
     assert [one.result(240) for one in waiting] == ["ConnectionResetError"] * 2
