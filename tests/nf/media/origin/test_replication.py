@@ -46,7 +46,7 @@ async def test_a_copy_that_failed_is_an_alarm_until_it_is_made(tmp_path: Path) -
         place = Place(endpoint, bucket)
         Register(tmp_path / "s3-origin" / "buckets.json").mark(place)
         driver = S3Origin(DriverContext("headend", tmp_path, tmp_path, cast("Units", None), clock), tmp_path)
-        async with aclosing(driver.events()) as events:
+        async with aclosing(driver.events()) as events:  # type: ignore[type-var]
 
             async def alarm(cause: str) -> AlarmEvent:
                 """The next one of that cause."""
