@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nf.errors import UnavailableError
@@ -31,6 +32,8 @@ class Bucket:
     objects: dict[str, bytes] = field(default_factory=dict)
     puts: list[str] = field(default_factory=list)
     down: bool = False
+    down_after: int | None = None
+    """With this many more objects asked, the last one is refused; None: there is no limit."""
 
     def _answer(self) -> None:
         if self.down:
@@ -46,6 +49,10 @@ class Bucket:
 
     async def put(self, _bucket: str, upload: Upload) -> None:
         self._answer()
+        if self.down_after is not None:
+            if self.down_after <= 1:
+                raise UnavailableError("nothing answers", where="s3")
+            self.down_after -= 1
         self.objects[upload.key] = upload.body
         self.puts.append(upload.key.removeprefix("ch1/"))
 
@@ -158,6 +165,25 @@ async def test_what_waited_while_the_origin_was_down_is_published_without_a_gap(
         assert [number_of(segment.uri) for segment in playlist.segments] == list(range(1, 9))
         assert not any(segment.discontinuity for segment in playlist.segments)
         assert [segment.at for segment in playlist.segments] == [10.0 * n for n in range(8)]
+
+
+@given(outages=st.lists(st.integers(0, 8), min_size=1, max_size=40))
+@settings(max_examples=50, deadline=None)
+async def test_no_outage_loses_a_segment_whose_file_is_kept(
+    outages: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """`outages`: which object of a pass the origin refuses, the first is 1; 0: it takes all."""
+    directory = tmp_path_factory.mktemp("packager")
+    bucket, made, shaka = Bucket(), publisher(directory, 1000), Shaka(directory)
+    for number, after in enumerate([*outages, 0], start=1):
+        shaka.writes(number)
+        bucket.down_after = after or None
+        with contextlib.suppress(UnavailableError):
+            await made.publish(s3(bucket))
+    for name in PLAYLISTS:
+        playlist = bucket.playlist(name)
+        assert [number_of(segment.uri) for segment in playlist.segments] == list(range(1, len(outages) + 2))
+        assert not any(segment.discontinuity for segment in playlist.segments)
 
 
 async def test_what_the_packager_dropped_meanwhile_is_a_gap_that_is_declared(tmp_path: Path) -> None:
