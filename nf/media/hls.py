@@ -1,6 +1,7 @@
 """HLS playlists (RFC 8216): read, written, and continued across restarts of a packager. Pure.
 
-Only what a live CMAF presentation needs; unknown tags are passed over, as section 6.3.1 asks of clients.
+Only what a live CMAF presentation needs. Tags that are unknown here are of the segment that they stand before, and stay
+with it: cues (EXT-X-DATERANGE, 4.3.2.7, EXT-X-CUE-OUT and the like) are for players and for who inserts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,15 @@ from math import ceil, isfinite
 from nf.errors import InputError
 
 _ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
+_OF_THE_PLAYLIST = frozenset(
+    f"#EXT-X-{name}"
+    for name in (
+        *("VERSION", "INDEPENDENT-SEGMENTS", "START", "DEFINE", "PLAYLIST-TYPE", "I-FRAMES-ONLY", "ALLOW-CACHE"),
+        # Of low latency: they speak of parts of segments, and of what one server can do.
+        *("SERVER-CONTROL", "PART-INF", "PART", "PRELOAD-HINT", "RENDITION-REPORT", "SKIP"),
+    )
+)
+"""Not of a segment, and not told again: what is written has its own."""
 _MAX_NUMBER = 2**63
 _MAX_DURATION_S = 86_400.0
 
@@ -23,6 +33,7 @@ class Segment:
     """`number`: its media sequence number. `at`: wall-clock time of its first sample, seconds since the epoch.
 
     `keys`: attributes of the EXT-X-KEY tags that hold for it, as they stand; empty = it is not encrypted (4.3.2.4).
+    `tags`: other lines that stand before it, as they stand, such as cues.
     """
 
     number: int
@@ -32,6 +43,7 @@ class Segment:
     at: float | None = None
     discontinuity: bool = False
     keys: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +136,7 @@ class _Reader:
     """The state between the lines of a media playlist."""
 
     def __init__(self) -> None:
-        self.target: int | None = None
-        self.sequence = 0
-        self.discontinuities = 0
+        self.numbers: dict[str, int] = {}
         self.ended = False
         self.segments: list[Segment] = []
         self._duration_s: float | None = None
@@ -135,15 +145,13 @@ class _Reader:
         self._discontinuity = False
         self._keys: tuple[str, ...] = ()
         self._keys_began = False
+        self._tags: list[str] = []
 
-    def tag(self, name: str, value: str) -> None:
+    def tag(self, line: str) -> None:
+        name, _, value = line.partition(":")
         match name:
-            case "#EXT-X-TARGETDURATION":
-                self.target = _whole(value)
-            case "#EXT-X-MEDIA-SEQUENCE":
-                self.sequence = _whole(value)
-            case "#EXT-X-DISCONTINUITY-SEQUENCE":
-                self.discontinuities = _whole(value)
+            case "#EXT-X-TARGETDURATION" | "#EXT-X-MEDIA-SEQUENCE" | "#EXT-X-DISCONTINUITY-SEQUENCE":
+                self.numbers[name] = _whole(value)
             case "#EXT-X-MAP":
                 self._init = _attributes(value).get("URI", "")
             case "#EXT-X-KEY":
@@ -158,15 +166,17 @@ class _Reader:
                 self.ended = True
             case "#EXTINF":
                 self._duration_s = _duration(value)
+            case _ if name not in _OF_THE_PLAYLIST:
+                self._tags.append(line)
 
     def uri(self, uri: str) -> None:
         if self._duration_s is None:
             raise _broken("a segment without #EXTINF")
-        number = self.sequence + len(self.segments)
-        self.segments.append(
-            Segment(number, uri, self._duration_s, self._init, self._at, self._discontinuity, self._keys)
-        )
+        number = len(self.segments)
+        flags, tags = (self._discontinuity, self._keys), tuple(self._tags)
+        self.segments.append(Segment(number, uri, self._duration_s, self._init, self._at, *flags, tags))
         self._keys_began = False
+        self._tags.clear()
         self._at = None if self._at is None else self._at + self._duration_s
         self._duration_s, self._discontinuity = None, False
 
@@ -178,16 +188,18 @@ def parse_media(text: str) -> MediaPlaylist:
     """
     reader = _Reader()
     for line in _lines(text):
-        if line.startswith("#EXT"):
-            name, _, value = line.partition(":")
-            reader.tag(name, value)
+        if line.startswith("#EXT") and line != "#EXTM3U":
+            reader.tag(line)
         elif not line.startswith("#"):
             reader.uri(line)
-    if reader.target is None:
+    target = reader.numbers.get("#EXT-X-TARGETDURATION")
+    if target is None:
         raise _broken("it has no #EXT-X-TARGETDURATION")
     # The sequence number may stand after the first segment in sloppy playlists; the numbers follow it all the same.
-    segments = tuple(replace(s, number=reader.sequence + index) for index, s in enumerate(reader.segments))
-    return MediaPlaylist(reader.target, segments, reader.sequence, reader.discontinuities, reader.ended)
+    sequence = reader.numbers.get("#EXT-X-MEDIA-SEQUENCE", 0)
+    segments = tuple(replace(segment, number=sequence + segment.number) for segment in reader.segments)
+    left = reader.numbers.get("#EXT-X-DISCONTINUITY-SEQUENCE", 0)
+    return MediaPlaylist(target, segments, sequence, left, reader.ended)
 
 
 def parse_multivariant(text: str) -> MultivariantPlaylist:
@@ -243,7 +255,7 @@ def render_media(playlist: MediaPlaylist) -> str:
         if segment.at is not None:
             moment = datetime.fromtimestamp(segment.at, UTC).isoformat(timespec="milliseconds")
             lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{moment.replace('+00:00', 'Z')}")
-        lines += [f"#EXTINF:{segment.duration_s:.6f},", segment.uri]
+        lines += [*segment.tags, f"#EXTINF:{segment.duration_s:.6f},", segment.uri]
     if playlist.ended:
         lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"

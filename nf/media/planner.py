@@ -468,6 +468,14 @@ class _Plan:
         by_appliance: dict[str, list[Handover]] = defaultdict(list)
         for taker in self.takers.get((way.channel.id, way.path.id), ()):
             by_appliance[taker.appliance].append(taker)
+        if by_appliance and way.path.protection is not None:
+            names = sorted({taker.taker for takers in by_appliance.values() for taker in takers})
+            rule = (
+                f"{', '.join(names)} falls back to this path, and a PoP has no key to make it a transport stream again"
+            )
+            remedy = "choose another fallback, or add a path of type cdn without protection for it"
+            self.problems.append(Problem(rule, remedy, key=f"{way.key}.protection"))
+            return
         for appliance, takers in sorted(by_appliance.items()):
             found = self._nearest_edge(appliance, edges)
             if found is None:

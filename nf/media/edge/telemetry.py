@@ -1,13 +1,13 @@
 """What an edge served, as samples: `packets` are its answers for a channel since the agent began to look, `hits` those
-from its cache, `bitrate_bps` what they weigh, headers included, over the last ten seconds. All from its access log:
-Traffic Server counts nothing by channel.
+from its cache, `errors` those of status 5xx; `bitrate_bps` is what they weigh, headers included, and `error_share` how
+many of them are errors, over the last ten seconds. All from its access log: Traffic Server counts nothing by channel.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from nf.telemetry.samples import Sample
 EVENTS_S = 2.0
 WANTED_S = 10.0
 """So long after the last request a channel counts as asked for: a player asks at least once in a segment."""
+_FEWEST = 5
+"""Of fewer answers no share is told: one error among them would be most of them."""
 
 SILENT, EXPIRING = "edge-silent", "edge-certificate-expiring"
 EXPIRING_S = 7 * 86_400.0
@@ -44,7 +46,7 @@ class _Count:
 
     def __init__(self) -> None:
         self._since: float | None = None
-        self._recent: deque[tuple[float, Counter[Key]]] = deque()
+        self._recent: deque[tuple[float, Mapping[Key, Served]]] = deque()
         self._totals: dict[Key, Served] = {}
         self._moved_at: dict[Key, float] = {}
 
@@ -53,14 +55,13 @@ class _Count:
         any host, so nothing else is kept."""
         kept = {key: one for key, one in (served or {}).items() if key in ours}
         for key, one in kept.items():
-            total = self.total(key)
-            self._totals[key] = Served(total.requests + one.requests, total.hits + one.hits, total.octets + one.octets)
+            self._totals.setdefault(key, Served()).add(one)
             self._moved_at[key] = now
         if served is None or self._since is None:
             self._since = None if served is None else now
             self._recent.clear()
             return
-        self._recent.append((now, Counter({key: one.octets for key, one in kept.items()})))
+        self._recent.append((now, kept))
         while self._recent[0][0] <= now - WANTED_S:
             self._since, _ = self._recent.popleft()
 
@@ -74,8 +75,20 @@ class _Count:
 
     def bitrate_bps(self, key: Key, now: float) -> float | None:
         """None: not known, or nothing was served."""
-        octets = sum(added[key] for _, added in self._recent)
+        octets = self._lately(key).octets
         return octets * 8.0 / (now - self._since) if octets and self._since is not None else None
+
+    def error_share(self, key: Key) -> float | None:
+        """None: not known, or too little was served to tell."""
+        lately = self._lately(key)
+        return lately.errors / lately.requests if lately.requests >= _FEWEST else None
+
+    def _lately(self, key: Key) -> Served:
+        found = Served()
+        for _, added in self._recent:
+            if key in added:
+                found.add(added[key])
+        return found
 
 
 def _named_once(section: EdgeSection, served: Mapping[Key, Served] | None) -> Mapping[Key, Served] | None:
@@ -85,10 +98,7 @@ def _named_once(section: EdgeSection, served: Mapping[Key, Served] | None) -> Ma
         return served
     found: dict[Key, Served] = {}
     for key, one in served.items():
-        total = found.setdefault(names.get(key, key), Served())
-        total.requests += one.requests
-        total.hits += one.hits
-        total.octets += one.octets
+        found.setdefault(names.get(key, key), Served()).add(one)
     return found
 
 
@@ -127,15 +137,19 @@ class EdgeWatch:
         for channel in section.channels:
             key = (channel.host, channel.channel)
             total, age_s, rate = self._count.total(key), self._count.age_s(key, now), self._count.bitrate_bps(key, now)
+            share = self._count.error_share(key)
             values = {
                 "packets": float(total.requests),
                 "hits": float(total.hits),
+                "errors": float(total.errors),
                 "wanted": float(age_s is not None and age_s < WANTED_S),
             }
             if age_s is not None:
                 values["age_ms"] = age_s * 1000.0
             if rate is not None:
                 values["bitrate_bps"] = rate
+            if share is not None:
+                values["error_share"] = share
             labels = {"channel": channel.channel, "path": channel.path, "point": "edge"}
             found.append(Sample("path.hop", self._clock.now(), labels, values))
         return tuple(found)

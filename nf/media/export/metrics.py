@@ -100,6 +100,9 @@ def _cdn(fresh: Sequence[Measured]) -> Iterator[Metric]:
         "Answers of a cache for a channel, by where they came from.",
         labels=("tier", "result", *_PLACE),
     )
+    errors = CounterMetricFamily(
+        "streamverse_cdn_errors", "Answers of a cache for a channel whose status is 5xx.", labels=("tier", *_PLACE)
+    )
     for one in fresh:
         values, labels = one.sample.values, one.sample.labels
         tier = labels.get("point", "")
@@ -110,7 +113,10 @@ def _cdn(fresh: Sequence[Measured]) -> Iterator[Metric]:
         requests.add_metric((tier, "miss", *place), max(0.0, values["packets"] - hits))
         if "hits" in values:
             requests.add_metric((tier, "hit", *place), hits)
+        if "errors" in values:
+            errors.add_metric((tier, *place), values["errors"])
     yield requests
+    yield errors
 
 
 def _chain(fresh: Sequence[Measured]) -> Iterator[Metric]:

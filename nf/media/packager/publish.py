@@ -143,12 +143,13 @@ class Publisher:
         """One pass: True when a playlist moved on. Raises the errors of `S3`; what was done then stays done."""
         # The DASH manifest is read first: what it names must be in the playlists that are read after it.
         mpd = self._text(DASH_MANIFEST)
+        texts = {name: text for name in PLAYLISTS if (text := self._text(name)) is not None}
+        new = {name: text for name, text in texts.items() if self._read.get(name) != text}
+        # Of all of them before anything is uploaded: an origin that takes nothing ends the pass.
+        listed = {name: self._with_waiting(name, parse_media(text)) for name, text in new.items()}
         moved = False
-        for name in PLAYLISTS:
-            text = self._text(name)
-            if text is None or self._read.get(name) == text:
-                continue
-            playlist = await self._segments(s3, self._with_waiting(name, parse_media(text)))
+        for name, text in new.items():
+            playlist = await self._segments(s3, listed[name])
             if playlist is not None:
                 merged = continued(self._published.get(name), playlist, self._window_s)
                 await self._put(s3, name, render_media(merged).encode(), self._manifests)
@@ -163,19 +164,24 @@ class Publisher:
 
     def _with_waiting(self, name: str, playlist: MediaPlaylist) -> MediaPlaylist:
         """What left the packager's own playlist while the origin took nothing comes before what is in it now, as long
-        as its file is there: the packager keeps a bounded number of them."""
-        waiting = self._waiting.setdefault(name, {})
+        as its file is there: the packager keeps a bounded number of them. Before it the last one that was published, by
+        which is seen that nothing is missing."""
+        waiting = list(self._waiting.get(name, {}).values())
+        published = self._published.get(name)
+        last = published.segments[-1].uri if published is not None and published.segments else ""
         named = {segment.uri for segment in playlist.segments}
-        left = [
-            segment
-            for segment in waiting.values()
-            if segment.uri not in named | self._there and (self._directory / segment.uri).exists()
-        ]
+        begin = next((index for index, segment in enumerate(waiting) if segment.uri == last), 0)
+        left = [segment for segment in waiting[begin:] if segment.uri not in named]
+        gone = [index for index, segment in enumerate(left) if not self._is_had(segment.uri)]
+        left = left[max(gone, default=-1) + 1 :]
         self._waiting[name] = {segment.uri: segment for segment in (*left, *playlist.segments)}
         if not left:
             return playlist
         segments = (*left, *playlist.segments)
         return replace(playlist, segments=segments, media_sequence=playlist.media_sequence - len(left))
+
+    def _is_had(self, uri: str) -> bool:
+        return uri in self._there or (self._directory / uri).exists()
 
     def _text(self, name: str) -> str | None:
         try:

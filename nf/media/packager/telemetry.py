@@ -20,7 +20,10 @@ STALE_SEGMENTS = 3
 """A manifest that has not moved for as many segment durations is stale."""
 
 DOWN, STALE = "packager-down", "manifest-stale"
-FAULTS = ("origin-refuses", "origin-full", "origin-unreachable", "origin-fails", "clock-skew", "key-missing")
+FAULTS = (
+    *("origin-refuses", "origin-full", "origin-unreachable", "origin-fails", "clock-skew"),
+    *("key-missing", "packager-disk-full"),
+)
 
 
 def age_s(answer: Response) -> float | None:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -34,6 +35,8 @@ _PAUSE_FIRST_S, _PAUSE_LAST_S = 0.5, 8.0
 _RESTART_PAUSE_S = 0.5
 _STALLED_SEGMENTS, _STALLED_LEAST_S = 4, 8.0
 _STOP_S = 1.5
+LEAST_FREE_OCTETS = 32 << 20
+"""On the packager's disk: with less, the next segments may find no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class Uploader:
         """JSON. Ages in seconds, null when there is nothing yet. `runs`: how often Shaka was started."""
         now, figures = time.time(), self._publisher.figures
         newest = self._publisher.newest_at()
-        error = self._key_error or self._error
+        fault, text, remedy = self._fault()
         return {
             "version": 1,
             "pid": os.getpid(),
@@ -137,20 +140,28 @@ class Uploader:
             "octets": figures.octets,
             "deleted": figures.deleted,
             "rate_bps": figures.rate_bps,
-            "fault": self._fault(),
-            "fault_text": self._fault_text(),
-            "fault_remedy": "" if error is None else error.remedy,
+            "fault": fault,
+            "fault_text": text,
+            "fault_remedy": remedy,
         }
 
-    def _fault(self) -> str:
-        if self._key_error is not None:
-            return "key-missing"
-        return "" if self._error is None else fault_of(self._error)
-
-    def _fault_text(self) -> str:
-        if self._key_error is not None:
-            return f"nothing is packaged without its key: {self._key_error.where}: {self._key_error.message}"
-        return "" if self._error is None else f"bucket {self._given.bucket}: {self._error.message}"
+    def _fault(self) -> tuple[str, str, str]:
+        """Its probable cause, what it is and what to do; empty when there is none."""
+        if (error := self._key_error) is not None:
+            told = f"nothing is packaged without its key: {error.where}: {error.message}"
+            return "key-missing", told, error.remedy
+        directory = self._given.directory
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(directory).free < LEAST_FREE_OCTETS:
+                told = f"where segments wait for the origin, less than 32 MiB are free: {directory}"
+                return (
+                    "packager-disk-full",
+                    told,
+                    "see with du what fills that file system, and remove it or enlarge it",
+                )
+        if (error := self._error) is not None:
+            return fault_of(error), f"bucket {self._given.bucket}: {error.message}", error.remedy
+        return "", "", ""
 
     async def run(self) -> None:
         """Until cancelled. Raises UnavailableError when there is no packager on this machine."""

@@ -98,6 +98,22 @@ def test_a_path_that_no_pop_can_have_is_no_fallback() -> None:
     assert "a PoP cannot fall back to that path" in {problem.rule for problem in caught.value.problems}
 
 
+def test_an_encrypted_path_is_no_fallback() -> None:
+    given = data()
+    path(given, 0, "ott").update(scrambled=True, protection={"scheme": "cbcs", "key": "secret:ch1-key"})
+    with pytest.raises(DocumentError) as caught:
+        compiled(given)
+    (problem,) = caught.value.problems
+    assert "falls back to this path, and a PoP has no key" in problem.rule
+    assert problem.key.startswith("spec.channels[0].delivery[")
+    assert problem.key.endswith("].protection")
+    del path(given, 0, "sat")["fallback"]
+    result = compiled(given)
+    intake = result.configs["pop1"].sections["stream-intake"]
+    assert isinstance(intake, IntakeSection)
+    assert {one.channel for one in intake.channels} == {"ch2"}
+
+
 @settings(deadline=None, max_examples=12)
 @given(st.booleans(), st.booleans(), st.booleans(), st.sampled_from(["iptv", "ott"]))
 def test_a_scrambled_path_never_falls_back_to_a_clear_one_unless_the_line_up_says_so(

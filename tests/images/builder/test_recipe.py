@@ -91,6 +91,15 @@ def test_who_observes_and_who_may_ask_are_users_of_their_own(role: str) -> None:
     assert not any(user.groups or user.group for user in ours)
 
 
+@pytest.mark.parametrize("role", ["core", "pop"])
+def test_where_a_shield_may_stand_varnish_is_with_its_modules_and_starts_by_the_agent_only(role: str) -> None:
+    recipe = load_recipe(role)
+    assert {"varnish", "varnish-modules"} <= {package.name for package in recipe.packages}
+    users = {user.name: user for user in recipe.users}
+    assert {users[name].package for name in ("varnish", "vcache", "varnishlog")} == {"varnish"}
+    assert {"varnish.service", "varnishncsa.service"} <= set(recipe.masked)
+
+
 def test_an_account_has_one_number_in_all_roles_and_no_number_has_two_accounts() -> None:
     users: dict[str, int] = {}
     owners: dict[int, str] = {}

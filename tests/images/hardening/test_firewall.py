@@ -151,10 +151,10 @@ def test_ues_reach_names_and_services_and_nothing_of_the_core(
         ip("-n", space, "link", "set", link, "up")
     run(box, "nft", "-f", str(rules("core", tmp_path)))
     run(box, "nft", "add", "element", "inet", "nf-host", "management", '{ "mgmt" }')
-    ports = ("53", "5060", "7777", "9091")
+    ports = ("53", "5060", "6081", "7777", "9091")
     with serving(box, *ports):
         assert reached(f"{box}d", "10.45.0.1", *ports) == ["53", "5060"]
-        assert reached(f"{box}d", "10.8.0.1", *ports) == ["5060", "7777", "9091"]
+        assert reached(f"{box}d", "10.8.0.1", *ports) == ["5060", "6081", "7777", "9091"]
         assert reached(f"{box}m", "10.9.0.1", *ports) == []
     argv = ["ip", "netns", "exec", box, "python3", "-c", _LISTEN, "8805"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as listener:

@@ -10,18 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nf.clock import VirtualClock
+from nf.contracts.paths import Verdict
 from nf.media.documents import EdgeChannel, EdgeSection, Parent
 from nf.media.edge import access_log
 from nf.media.edge.access_log import ACCESS_LOG, AccessLog, Key, Served, tally
 from nf.media.edge.telemetry import EdgeWatch
+from nf.policy.health import Facts, Reading, Thresholds, judge
 from nf.telemetry.samples import Sample
 
 
-def line(path: str, octets: int, host: str = "cdn.test:8080", cache: str = "TCP_MISS") -> bytes:
+def line(path: str, octets: int, host: str = "cdn.test:8080", cache: str = "TCP_MISS", status: int = 200) -> bytes:
     """As Traffic Server writes it."""
     return (
         '{"ts":1795405772.980,"client":"10.3.1.10","method":"GET","url":"http://'
-        f'{host}{path}","status":200,"octets":{octets},"cache":"{cache}","hierarchy":"NONE","ttms":0}}\n'
+        f'{host}{path}","status":{status:03},"octets":{octets},"cache":"{cache}","hierarchy":"NONE","ttms":0}}\n'
     ).encode()
 
 
@@ -78,18 +80,58 @@ def test_an_unknown_line_does_not_count() -> None:
     assert tally([*strange, line("/ch1/a?b=c", 1)]) == served(1)
 
 
+def test_answers_of_status_5xx_are_errors() -> None:
+    found = tally(line("/ch1/a.m4s", 1, status=status) for status in (200, 206, 304, 404, 499, 0, 500, 502, 599, 600))
+    assert found["cdn.test", "ch1"].errors == 3
+
+
 @given(st.lists(st.binary(max_size=200) | st.text().map(lambda text: line(f"/{text}", 1)), max_size=20))
 def test_any_octets_are_counted_once_or_not(lines: list[bytes]) -> None:
     assert sum(one.requests for one in tally(lines).values()) <= len(lines)
 
 
+def section_of(host: str = "cdn.test", *aliases: str) -> EdgeSection:
+    channel = EdgeChannel(channel="ch1", path="ott", host=host, aliases=aliases, bucket="media")
+    return EdgeSection(
+        listen=(IPv4Address("127.0.0.1"),), shields=(Parent(address=IPv4Address("127.0.0.2")),), channels=(channel,)
+    )
+
+
+async def test_a_shield_that_answers_500_makes_the_path_degraded_then_down_then_up(tmp_path: Path) -> None:
+    path, clock, section = tmp_path / ACCESS_LOG, VirtualClock(), section_of("cdn.test", "pop1.cdn.test")
+    path.touch()
+    log = AccessLog(path)
+    watch = EdgeWatch("pop1", clock, log)
+
+    async def verdict(good: int, bad: int) -> tuple[Verdict, float | None]:
+        with path.open("ab") as out:
+            out.write(line("/ch1/a.m4s", 1000) * good + line("/ch1/b.m4s", 200, "pop1.cdn.test", status=500) * bad)
+        await clock.advance(2.0)
+        watch.count(section, log.read())
+        (sample,) = watch.samples(section)
+        assert isinstance(sample, Sample)
+        reading = Reading("pop1", "edge", 3, here=True, sample=sample, age_s=0.0)
+        return judge((reading,), Facts(), Thresholds()).verdict, sample.values.get("error_share")
+
+    await verdict(0, 0)
+    assert await verdict(2, 2) == (Verdict.UP, None), "of four answers nothing is told"
+    assert await verdict(96, 0) == (Verdict.UP, 0.02)
+    assert await verdict(90, 10) == (Verdict.DEGRADED, 0.06)
+    assert await verdict(0, 188) == (Verdict.DOWN, 200 / 388)
+    for _ in range(4):
+        last = await verdict(50, 0)
+    assert last == (Verdict.DEGRADED, 188 / 388)
+    assert await verdict(50, 0) == (Verdict.UP, 0.0), "what is older than ten seconds is forgotten"
+    (sample,) = watch.samples(section)
+    assert isinstance(sample, Sample)
+    assert (sample.values["packets"], sample.values["errors"]) == (638.0, 200.0)
+    log.close()
+
+
 async def test_the_bit_rate_is_that_of_the_last_ten_seconds(tmp_path: Path) -> None:
     path, clock = tmp_path / ACCESS_LOG, VirtualClock()
     path.touch()
-    channel = EdgeChannel(channel="ch1", path="ott", host="cdn.test", bucket="media")
-    section = EdgeSection(
-        listen=(IPv4Address("127.0.0.1"),), shields=(Parent(address=IPv4Address("127.0.0.2")),), channels=(channel,)
-    )
+    section = section_of()
     log = AccessLog(path)
     watch = EdgeWatch("pop1", clock, log)
 

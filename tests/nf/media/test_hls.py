@@ -128,6 +128,28 @@ def test_what_is_read_is_written_and_read_again_alike(junk: str) -> None:
         return
     assert parse_media(render_media(playlist)).media_sequence == playlist.media_sequence
     assert [s.uri for s in parse_media(render_media(playlist)).segments] == [s.uri for s in playlist.segments]
+    assert [s.tags for s in parse_media(render_media(playlist)).segments] == [s.tags for s in playlist.segments]
+
+
+OUT = '#EXT-X-DATERANGE:ID="7",START-DATE="2026-11-23T01:34:16.067Z",PLANNED-DURATION=30,SCTE35-OUT=0xFC302500'
+CUED = SHAKA.replace("#EXTINF:2.000,", f"{OUT}\n#EXT-X-CUE-OUT:30.0\n#EXTINF:2.000,") + "#EXT-X-CUE-IN\n"
+
+
+def test_cues_stay_with_the_segment_that_they_stand_before() -> None:
+    first, second = parse_media(CUED).segments
+    assert (first.tags, second.tags) == ((), (OUT, "#EXT-X-CUE-OUT:30.0"))
+    (again,) = parse_media(render_media(MediaPlaylist(3, (replace(second, number=0),)))).segments
+    assert again.tags == second.tags
+    later = parse_media(CUED + "#EXTINF:2.000,\nvideo/9.m4s\n")
+    published = continued(continued(None, parse_media(CUED), 4.0), later, 4.0)
+    assert [s.tags for s in published.segments] == [second.tags, ("#EXT-X-CUE-IN",)]
+
+
+def test_what_is_of_the_playlist_is_of_no_segment() -> None:
+    told = SHAKA.replace(
+        "#EXT-X-VERSION:6\n", "#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-PART-INF:PART-TARGET=0.3\n"
+    )
+    assert all(not segment.tags for segment in parse_media(told).segments)
 
 
 def test_a_sliding_window_keeps_its_numbers() -> None:

@@ -55,12 +55,12 @@ def test_an_edge_maps_every_name_and_counts_them_as_one() -> None:
     assert hosts(edge, channel) == ("cdn.streamverse.test", "pop1.cdn.streamverse.test")
     served = {
         ("cdn.streamverse.test", "ch1"): Served(2, 1, 100),
-        ("pop1.cdn.streamverse.test", "ch1"): Served(3, 3, 50),
+        ("pop1.cdn.streamverse.test", "ch1"): Served(3, 3, 50, 1),
         ("pop1.cdn.streamverse.test", "ch2"): Served(1, 0, 1),
     }
     counted = _named_once(edge, served)
     assert counted is not None
-    assert counted["cdn.streamverse.test", "ch1"] == Served(5, 4, 150)
+    assert counted["cdn.streamverse.test", "ch1"] == Served(5, 4, 150, 1)
     assert _named_once(edge, None) is None
 
 

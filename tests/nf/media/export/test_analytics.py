@@ -30,7 +30,9 @@ class Life:
         self.analytics = Analytics("lab.example", 60.0, marks=kept["mark"], readings=kept["reading"], seen=kept["seen"])
 
     def served(self, at: float, requests: float, hits: float) -> None:
-        self.telemetry.sample("path.hop", at, EDGE, {"packets": requests, "hits": hits, "age_ms": 5.0})
+        self.telemetry.sample(
+            "path.hop", at, EDGE, {"packets": requests, "hits": hits, "errors": requests / 10, "age_ms": 5.0}
+        )
 
     def interval(self, now: float) -> list[dict[str, Any]]:
         found = self.analytics.interval(now, self.telemetry.samples(), self.paths.health(), self.paths.rankings())
@@ -62,14 +64,14 @@ def test_an_interval_is_told_once_with_what_was_done_in_it() -> None:
     life.restart()
     assert life.interval(630.0) == []
     (second,) = life.interval(661.0)
-    assert second["counts"] == {"requests": 50.0, "hits": 40.0}
+    assert second["counts"] == {"requests": 50.0, "hits": 40.0, "errors": 5.0}
     assert (second["node"], second["pop"], second["channel"], second["tier"]) == ("edge1", "pop1", "ch1", "edge")
     life.restart()
     assert life.interval(662.0) == []
     # Away for three intervals, in which the agent began anew.
     life.served(890.0, 30.0, 3.0)
     (third,) = life.interval(905.0)
-    assert third["counts"] == {"requests": 30.0, "hits": 3.0}
+    assert third["counts"] == {"requests": 30.0, "hits": 3.0, "errors": 3.0}
     assert (third["began"], third["at"]) == ("1970-01-01T00:11:00.000Z", "1970-01-01T00:15:00.000Z")
     # It fell silent: nothing was measured.
     assert life.interval(961.0) == []

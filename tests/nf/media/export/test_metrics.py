@@ -45,7 +45,8 @@ def host(tmp_path: Path) -> Host:
     host = Host(MetricsSettings.model_validate({"address": "127.0.0.1:0"}), tmp_path)
     known, now = host.telemetry, host.clock.now()
     edge = {**CH1, "point": "edge"}
-    known.sample("path.hop", now, edge, {"packets": 100.0, "hits": 90.0, "bitrate_bps": 8e6, "age_ms": 20.0})
+    served = {"packets": 100.0, "hits": 90.0, "errors": 4.0, "bitrate_bps": 8e6, "age_ms": 20.0}
+    known.sample("path.hop", now, edge, served)
     known.sample("path.hop", now, {**CH1, "point": "shield"}, {"packets": 7.0, "bitrate_bps": 8e5})
     known.sample("path.hop", now, {**CH1, "point": "origin"}, {"packets": 3.0, "age_ms": 1500.0}, node="head")
     for target in ("r1", "r2"):
@@ -108,6 +109,7 @@ async def test_what_is_known_is_told(host: Host, openmetrics: bool) -> None:
     assert value(found, requests, tier="edge", result="hit", **place) == 90
     assert value(found, requests, tier="edge", result="miss", **place) == 10
     assert value(found, requests, tier="shield", result="miss", **place) == 7
+    assert value(found, "streamverse_cdn_errors_total", tier="edge", **place) == 4
     assert value(found, "streamverse_path_rate_bytes_per_second", tier="edge", **place) == 1e6
     assert value(found, "streamverse_path_rate_bytes_per_second", tier="receiver", path="iptv") == 200
     assert value(found, "streamverse_path_continuity_errors_total", tier="receiver") == 4
