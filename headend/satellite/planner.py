@@ -41,7 +41,7 @@ from nf.documents.model import DocumentModel
 from nf.documents.quantities import format_bitrate
 from nf.documents.rules import unique, unknown
 from nf.errors import Problem
-from nf.policy.local import FAILBACK, failback_object
+from nf.policy.names import FAILBACK, failback_object
 
 PIDS_PER_SERVICE = 16
 _KEY = "spec.equipment.satellite.carriers"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Address
 
 from nf.documents.fleet import Fleet
@@ -12,13 +13,15 @@ from nf.errors import Problem
 from nf.media.anycast.documents import PART as ANYCAST
 from nf.media.anycast.documents import SECTION as ANYCAST_SECTION
 from nf.media.anycast.documents import AnycastEquipment, AnycastSection, Target, Vip
-from nf.media.documents import EdgeSection, Parent
+from nf.media.documents import PART as CDN
+from nf.media.documents import CdnEquipment, EdgeSection, Parent
 from nf.media.edge.render import CONFIG_HOST
 from nf.media.front.documents import PART as FRONT
 from nf.media.front.documents import FrontChannel, FrontEquipment, FrontSection
 from nf.media.front.render import HEALTH_PATH
 
 _EDGE = "cdn-edge"
+_HTTP_PORT = EdgeSection.model_fields["port"].default
 Sections = MutableMapping[str, dict[str, DocumentModel]]
 
 
@@ -64,7 +67,7 @@ def add_entrances(fleet: Fleet, sections: Sections) -> None:
 
 
 def _front(name: str, edge: EdgeSection, equipment: FrontEquipment) -> FrontSection:
-    served = sorted({(channel.channel, channel.host) for channel in edge.channels})
+    served = sorted({(one.channel, host) for one in edge.channels for host in (one.host, *one.aliases)})
     return FrontSection(
         listen=edge.listen,
         port=equipment.port,
@@ -97,6 +100,7 @@ def entrance_problems(fleet: Fleet) -> Iterator[Problem]:
             if name not in edges:
                 rule = f"{name} has no edge cache for a front to stand before"
                 yield Problem(rule, f"place {_EDGE} there too", key=f"{key}.appliances[{index}]", value=name)
+    yield from _port_problems(fleet, edges)
     anycast = fleet.spec.equipment.get(ANYCAST)
     if not isinstance(anycast, AnycastEquipment):
         return
@@ -114,6 +118,21 @@ def entrance_problems(fleet: Fleet) -> Iterator[Problem]:
         for index, name in enumerate(vip.appliances):
             if name not in edges:
                 yield unknown(f"appliance with {_EDGE}", f"{key}.appliances[{index}]", name, edges)
+
+
+def _port_problems(fleet: Fleet, edges: AbstractSet[str]) -> Iterator[Problem]:
+    """A front and the edge behind it listen on the same addresses."""
+    front, cdn = fleet.spec.equipment.get(FRONT), fleet.spec.equipment.get(CDN)
+    if not isinstance(front, FrontEquipment):
+        return
+    equipment = cdn if isinstance(cdn, CdnEquipment) else CdnEquipment()
+    for name in sorted(edges & set(fleet.placed(FRONT))):
+        tls = equipment.of(name).tls
+        taken = {_HTTP_PORT: "http"} | ({tls.port: "https"} if tls is not None else {})
+        if front.port in taken:
+            rule = f"the edge on {name} has its {taken[front.port]} on port {front.port}"
+            remedy = f"give the front another port, or the edge (equipment, {CDN})"
+            yield Problem(rule, remedy, key=f"spec.equipment.{FRONT}.port", value=str(front.port))
 
 
 def _addresses(fleet: Fleet) -> dict[IPv4Address, str]:

@@ -23,7 +23,7 @@ from nf.noc.node import Node
 from nf.noc.outcomes import DONE, Event
 from nf.noc.policy import Look
 from nf.noc.policy_records import Hold, Switch
-from nf.policy.local import FAILBACK, failback_object
+from nf.policy.names import FAILBACK, failback_object
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -13,7 +13,11 @@ FILE = "policy.json"
 
 
 class Memory:
-    """By service, in a file of `directory`. One that cannot be read or written forgets, and stops nothing."""
+    """By service, in a file of `directory`. One that cannot be read or written forgets, and stops nothing.
+
+    It is for the next process, not for the next boot, which empties the directory: so nothing is synced to a disk, for
+    which packets would wait.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.services: dict[str, JsonObject] = {}

@@ -27,7 +27,7 @@ from nf.contracts.json import Json, JsonObject
 from nf.contracts.units import UnitState, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, Problem, RefusedError
-from nf.policy.local import FAILBACK
+from nf.policy.names import FAILBACK
 from nf.trust.secrets import SecretFiles
 
 _POLL_S = 0.1

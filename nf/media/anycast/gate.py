@@ -12,15 +12,16 @@ import os
 import signal
 import sys
 import time
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from nf.contracts.json import JsonObject
 from nf.errors import NfError
 from nf.media.answering import answering
 from nf.media.anycast import kernel
-from nf.media.anycast.documents import AnycastSection
+from nf.media.anycast.documents import AnycastSection, Target
 from nf.media.anycast.machine import Effect, State, VipMachine
-from nf.media.anycast.probe import probe_all
+from nf.media.server_probe import probe
 
 _AGAIN_S = 0.03
 """After a first failure the next question is soon: one that is lost is no reason, and two are enough."""
@@ -54,8 +55,20 @@ class Gate:
         """By the VIPs while they are this host's, by the cache's own addresses while packets for them go elsewhere."""
         own = self._machine.effect.own
         addresses = [vip.address for vip in self._section.vips] if own else [None]
-        questions = [(target, address or target.address) for target in self._section.targets for address in addresses]
-        return await probe_all(questions, self._section.health.timeout_ms)
+        answers = await asyncio.gather(
+            *(
+                self._probe(target, address or target.address)
+                for target in self._section.targets
+                for address in addresses
+            )
+        )
+        return next((answer for answer in answers if answer), "")
+
+    async def _probe(self, target: Target, address: IPv4Address) -> str:
+        found = await probe(
+            address, target.port, target.path, self._section.health.timeout_ms, host=target.host, tls=target.tls
+        )
+        return f"{address}:{target.port}: {found}" if found else ""
 
     async def _act(self) -> None:
         effect = self._machine.effect
@@ -71,7 +84,7 @@ class Gate:
         self._ended += ended
         self._applied = effect
 
-    async def answer(self) -> JsonObject:
+    def answer(self) -> JsonObject:
         applied = self._applied
         return {
             "version": 1,

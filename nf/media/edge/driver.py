@@ -13,7 +13,8 @@ from nf.contracts.json import Json, JsonObject
 from nf.contracts.units import UnitState
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, NfError, RefusedError
-from nf.media.documents import CongestionControl, EdgeSection
+from nf.media import certificates
+from nf.media.documents import PART, CongestionControl, EdgeSection
 from nf.media.edge import kernel, tls
 from nf.media.edge.access_log import ACCESS_LOG, AccessLog
 from nf.media.edge.check import check_candidate
@@ -32,7 +33,7 @@ from nf.media.edge.render import (
 )
 from nf.media.edge.rules import Rules
 from nf.media.edge.server import UNIT, Server
-from nf.media.edge.telemetry import EVENTS_S, CertificateWatch, EdgeWatch
+from nf.media.edge.telemetry import EVENTS_S, EXPIRING, EdgeWatch
 from nf.media.purge.message import PURGE, PURGE_RULES
 from nf.trust.secrets import SECRETS_DIR, SecretFiles
 
@@ -149,7 +150,7 @@ class EdgeDriver:
                 remedy="load the module tcp_bbr, or write congestion_control: auto (fleet, equipment, cdn)",
             )
         pems = tls.resolve(section, self._secrets)
-        tls.check(section, pems, self._clock.now())
+        certificates.check(tls.names(section), pems, self._clock.now(), PART)
         await check_candidate(section, pems, has_bbr=kernel.has_bbr())
 
     # -- changing ---------------------------------------------------------------------------------------------------
@@ -219,7 +220,8 @@ class EdgeDriver:
         does not answer, and those of healing and of certificates."""
         log = AccessLog(self._server.places.logs / ACCESS_LOG)
         watch = EdgeWatch(self._appliance, self._clock, log)
-        shields, certificates = HealingWatch(self._appliance), CertificateWatch(self._appliance)
+        shields = HealingWatch(self._appliance)
+        expiring = certificates.CertificateWatch(EXPIRING, self._appliance)
         try:
             while True:
                 try:
@@ -233,11 +235,16 @@ class EdgeDriver:
                 answer = await healing.ask(self._server.places) if wanted else None
                 for event in shields.take(answer, self._clock.now(), wanted=wanted):
                     yield event
-                for event in certificates.take(section, self._server.places.certificates, self._clock.now()):
-                    yield event
+                for alarm in expiring.take(self._served_certificates(section), self._clock.now()):
+                    yield alarm
                 await self._clock.sleep(EVENTS_S)
         finally:
             log.close()
+
+    def _served_certificates(self, section: EdgeSection | None) -> dict[str, Path]:
+        """Reference -> file."""
+        references = section.tls.certificates if section is not None and section.tls is not None else ()
+        return {one: self._server.places.certificates / certificate_file(one) for one in references}
 
 
 def create(context: DriverContext) -> EdgeDriver:

@@ -16,6 +16,7 @@ from nf.clock import Clock
 from nf.contracts.json import digest
 from nf.contracts.units import Readiness, ReadyKind, Sandbox, Units, UnitSpec, UnitState, UnitStatus
 from nf.errors import DriverError, UnavailableError
+from nf.media.certificates import prune
 from nf.media.documents import EdgeSection
 from nf.media.edge import tls
 from nf.media.edge.index import INDEX, TagIndex
@@ -151,7 +152,7 @@ class Server:
     def _install(self, files: Mapping[str, str], certificates: Mapping[str, str]) -> bool:
         named = " ".join(text.get(MULTICERT, "") for text in (files, self.read_files()))
         keep = re.findall(r"ssl_cert_name=(\S+)", named)
-        tls.prune(self.places.certificates, frozenset(keep))
+        prune(self.places.certificates, frozenset(keep))
         return tls.install(self.places.certificates, certificates)
 
     def _spec(self, section: EdgeSection, files: Mapping[str, str]) -> UnitSpec:

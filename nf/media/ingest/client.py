@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nf.media import answering
 from nf.media.ingest.switch import Role
 
-_ANSWER_TIMEOUT_S = 1.0
 _FAILBACK, _STATUS = b"failback\n", b"status\n"
 
 
@@ -61,16 +58,6 @@ async def fail_back(path: Path) -> IngestStatus | None:
 
 async def _converse(path: Path, line: bytes) -> IngestStatus | None:
     try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(str(path))
-            try:
-                writer.write(line)
-                await writer.drain()
-                answer = await reader.readline()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-        return IngestStatus.from_json(json.loads(answer))
-    except (OSError, TimeoutError, ValueError, KeyError, TypeError):
+        return IngestStatus.from_json(await answering.ask(path, line))
+    except (ValueError, KeyError, TypeError):
         return None

@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -21,7 +19,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nf.errors import NfError, UnavailableError
+from nf.errors import UnavailableError
+from nf.media.answering import serve_unit
 from nf.media.ingest.receivers import argv_of
 from nf.media.ingest.switch import Role, Rules, Switch
 
@@ -173,8 +172,10 @@ class Ingest:
                 self._out.send(datagram)
                 self._sent += 1
 
-    def failback(self) -> None:
-        self._switch.ask_failback()
+    def hear(self, line: bytes) -> None:
+        """What a client of the status socket says first."""
+        if line == FAILBACK:
+            self._switch.ask_failback()
 
     def status(self) -> dict[str, object]:
         """JSON; see `Switch.status`."""
@@ -191,58 +192,10 @@ class Ingest:
         }
 
 
-async def _answer(ingest: Ingest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        if await reader.readline() == FAILBACK:
-            ingest.failback()
-        writer.write(json.dumps(ingest.status()).encode() + b"\n")
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-
-def _status_socket(path: Path) -> socket.socket:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(str(path))
-        path.chmod(0o600)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-async def serve(given: Arguments) -> None:
-    """Until SIGTERM or SIGINT. Raises NfError or OSError when it cannot go on."""
-    loop = asyncio.get_running_loop()
-    ingest = Ingest(given)
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _answer(ingest, reader, writer)
-
-    running = asyncio.create_task(ingest.run())
-    await asyncio.sleep(0)  # its ports are had, or it has failed, before anybody is told that it is ready
-    server = await asyncio.start_unix_server(answer, sock=_status_socket(given.status))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    try:
-        await asyncio.wait([running])
-    finally:
-        server.close()
-        given.status.unlink(missing_ok=True)
-    if not running.cancelled():
-        running.result()
-
-
 def main() -> int:
-    try:
-        asyncio.run(serve(parse_arguments(sys.argv[1:])))
-    except (NfError, OSError) as error:
-        sys.stderr.write(f"ingest: {error}\n")
-        return 1
-    return 0
+    given = parse_arguments(sys.argv[1:])
+    ingest = Ingest(given)
+    return serve_unit("ingest", ingest.run, ingest.status, given.status, ingest.hear)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-_ANSWER_TIMEOUT_S = 1.0
+from nf.media import answering
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +37,7 @@ class IntakeStatus:
 async def ask(path: Path) -> IntakeStatus | None:
     """None when no intake answers there within a second."""
     try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(str(path))
-            try:
-                line = await reader.readline()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-        data = json.loads(line)
+        data: Any = await answering.ask(path)
         return IntakeStatus(**{field.name: data[field.name] for field in fields(IntakeStatus)})
-    except (OSError, TimeoutError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None

@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -20,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nf.errors import NfError, UnavailableError
+from nf.media.answering import serve_unit
 from nf.media.intake.follower import Follower
 from nf.media.intake.pacer import Pacer
 from nf.media.intake.remux import Remux
@@ -195,53 +194,7 @@ class Intake:
                 await asyncio.sleep(max(_GATHER_S, min(due - now, _IDLE_S)))
 
 
-async def _answer(intake: Intake, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        writer.write(json.dumps(intake.status()).encode() + b"\n")
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-
-def _status_socket(path: Path) -> socket.socket:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(str(path))
-        path.chmod(0o600)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-async def serve(arguments: Arguments) -> None:
-    """Until SIGTERM or SIGINT. Raises OSError when it cannot go on."""
-    loop = asyncio.get_running_loop()
-    intake = Intake(arguments)
-
-    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _answer(intake, writer)
-
-    server = await asyncio.start_unix_server(answer, sock=_status_socket(arguments.status))
-    running = asyncio.create_task(intake.run())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    try:
-        await asyncio.wait([running])
-    finally:
-        server.close()
-        arguments.status.unlink(missing_ok=True)
-    if not running.cancelled():
-        running.result()
-
-
 def main() -> int:
     arguments = parse_arguments(sys.argv[1:])
-    try:
-        asyncio.run(serve(arguments))
-    except (NfError, OSError) as error:
-        sys.stderr.write(f"stream-intake: {error}\n")
-        return 1
-    return 0
+    intake = Intake(arguments)
+    return serve_unit("stream-intake", intake.run, intake.status, arguments.status)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-_ANSWER_TIMEOUT_S = 1.0
+from nf.media import answering
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +34,7 @@ class PackagerStatus:
 async def ask(path: Path) -> PackagerStatus | None:
     """None when no packager answers there within a second."""
     try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(str(path))
-            try:
-                line = await reader.readline()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-        data = json.loads(line)
+        data: Any = await answering.ask(path)
         return PackagerStatus(**{field.name: data[field.name] for field in fields(PackagerStatus)})
-    except (OSError, TimeoutError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None

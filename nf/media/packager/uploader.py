@@ -11,11 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import shutil
-import signal
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +20,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nf.errors import DeniedError, IntegrityError, NfError, NotFoundError, StorageError, UnavailableError
+from nf.media.answering import serve_unit
 from nf.media.documents import Pathways, Protection
 from nf.media.origin.client import S3, SkewError
 from nf.media.packager.command import Packaging, program
@@ -274,56 +272,10 @@ class Uploader:
             await shaka.wait()
 
 
-async def _answer(uploader: Uploader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        writer.write(json.dumps(uploader.status()).encode() + b"\n")
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-
-def _status_socket(path: Path) -> socket.socket:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(str(path))
-        path.chmod(0o600)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-async def serve(arguments: Arguments) -> None:
-    """Until SIGTERM or SIGINT. Raises NfError or OSError when it cannot go on."""
-    loop = asyncio.get_running_loop()
-    uploader = Uploader(arguments)
-
-    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _answer(uploader, writer)
-
-    server = await asyncio.start_unix_server(answer, sock=_status_socket(arguments.status))
-    running = asyncio.create_task(uploader.run())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    try:
-        await asyncio.wait([running])
-    finally:
-        server.close()
-        arguments.status.unlink(missing_ok=True)
-    if not running.cancelled():
-        running.result()
-
-
 def main() -> int:
     arguments = parse_arguments(sys.argv[1:])
-    try:
-        asyncio.run(serve(arguments))
-    except (NfError, OSError) as error:
-        sys.stderr.write(f"packager: {error}\n")
-        return 1
-    return 0
+    uploader = Uploader(arguments)
+    return serve_unit("packager", uploader.run, uploader.status, arguments.status)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import re
 import ssl
 from collections.abc import Callable, Iterator
@@ -11,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from nf.contracts.driver import Checkpoint
 from nf.errors import NotFoundError, RefusedError
@@ -39,6 +37,7 @@ from tests.nf.media.cdn import (
     origin,
 )
 from tests.nf.media.cdn import shield_section as section_of_shield
+from tests.nf.media.pems import pem
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
@@ -46,28 +45,6 @@ TLS_PORT = 8443
 SECTION: EdgeSection = edge_section("ch1", shields=(SHIELD,))
 SECURED = SECTION.model_copy(update={"tls": EdgeTls(port=TLS_PORT, certificates=("secret:cdn-tls", "secret:other"))})
 OTHER_NAME = "other.streamverse.test"
-
-
-def pem(*names: str, days: int = 30, key: ec.EllipticCurvePrivateKey | None = None) -> str:
-    """A certificate of its own making for `names`, with its key, or with `key` that is not."""
-    own = ec.generate_private_key(ec.SECP256R1())
-    now = dt.datetime.now(dt.UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(own.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=60))
-        .not_valid_after(now + dt.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), critical=False)
-        .sign(own, hashes.SHA256())
-    )
-    secret = (key or own).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return (built.public_bytes(serialization.Encoding.PEM) + secret).decode()
 
 
 @pytest.fixture(scope="module")

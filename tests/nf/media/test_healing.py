@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from ipaddress import IPv4Address
-
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nf.media.documents import Healing, Parent
 from nf.media.edge.healing.control import is_down
 from nf.media.edge.healing.machine import MAX_HOLDS, ShieldMachine, Shields, State
-from nf.media.edge.healing.probe import probe, verdict
-from nf.media.edge.healing.sockets import identity_of, messages
 from nf.media.edge.healing.telemetry import DOWN, OUT, HealingWatch
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
@@ -101,71 +90,6 @@ def test_an_edge_of_one_shield_always_asks_it() -> None:
     assert shields.out == frozenset()
 
 
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        (b"HTTP/1.1 200 OK\r\n", ""),
-        (b"HTTP/1.1 404 Not Found\r\n", ""),
-        (b"HTTP/1.1 500 Oops\r\n", "it answers 500"),
-        (b"HTTP/1.1 503\r\n", "it answers 503"),
-        (b"", "it does not answer in HTTP"),
-        (b"SSH-2.0-x\r\n", "it does not answer in HTTP"),
-        (b"HTTP/1.1 99999 x\r\n", "it does not answer in HTTP"),
-    ],
-)
-def test_what_an_answer_says(line: bytes, told: str) -> None:
-    assert verdict(line) == told
-
-
-@given(st.binary(max_size=60))
-def test_no_answer_breaks_the_verdict(line: bytes) -> None:
-    assert isinstance(verdict(line), str)
-
-
-@asynccontextmanager
-async def peer(answer: bytes | None) -> AsyncIterator[Parent]:
-    """Answers everybody the same; None: takes connections and says nothing."""
-    gone = asyncio.Event()
-
-    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            if answer is None:
-                await gone.wait()
-            else:
-                writer.write(answer)
-                await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(client, "127.0.0.1", 0)
-    try:
-        yield Parent(address=IPv4Address("127.0.0.1"), port=server.sockets[0].getsockname()[1])
-    finally:
-        gone.set()
-        server.close()
-        await server.wait_closed()
-
-
-@pytest.mark.parametrize(
-    ("answer", "timeout_ms", "told"),
-    [
-        (b"HTTP/1.1 200 OK\r\n\r\n", 10_000, ""),
-        (b"HTTP/1.1 500 Oops\r\n\r\n", 10_000, "it answers 500"),
-        (b"x" * 10_000, 10_000, "it does not answer in HTTP"),
-        (None, 50, "it does not answer within 50 ms"),
-    ],
-)
-async def test_a_probe_tells_how_a_shield_fails(answer: bytes | None, timeout_ms: int, told: str) -> None:
-    async with peer(answer) as parent:
-        assert await probe(parent, Healing(timeout_ms=timeout_ms)) == told
-
-
-async def test_a_shield_that_is_gone_refuses() -> None:
-    async with peer(b"") as parent:
-        pass
-    assert "cannot be reached" in await probe(parent, Healing(timeout_ms=10_000))
-
-
 def test_only_our_own_reason_counts() -> None:
     ours = "proxy.process.host_status.10.0.0.1 HOST_STATUS_DOWN,ACTIVE:DOWN:1795945512:0,LOCAL:UP:0:0,MANUAL:UP:0:0"
     assert is_down(ours, "10.0.0.1")
@@ -173,12 +97,6 @@ def test_only_our_own_reason_counts() -> None:
     theirs = ours.replace("ACTIVE:DOWN", "ACTIVE:UP").replace("MANUAL:UP", "MANUAL:DOWN")
     assert not is_down(theirs, "10.0.0.1")
     assert not is_down("Traffic Server: failed to fetch 10.0.0.1: [11]", "10.0.0.1")
-
-
-@given(st.binary(max_size=200))
-def test_no_netlink_answer_breaks_the_reader(data: bytes) -> None:
-    for _, body in messages(data):
-        identity_of(body, os.getuid())
 
 
 def test_alarms_are_said_once_and_end() -> None:
@@ -196,10 +114,3 @@ def test_alarms_are_said_once_and_end() -> None:
     assert alarms(True) == []
     assert alarms(None) == [(DOWN, "pop1", Severity.MAJOR)]
     assert alarms(None, wanted=False) == [(DOWN, "pop1", Severity.CLEARED), (OUT, about, Severity.CLEARED)]
-
-
-def test_a_socket_of_another_user_is_left_alone() -> None:
-    body = bytes(4) + bytes(range(48)) + (0).to_bytes(4, "little") * 3 + (33).to_bytes(4, "little") + bytes(4)
-    assert identity_of(body, 33) == bytes(range(48))
-    assert identity_of(body, 34) is None
-    assert identity_of(body[:-1], 33) is None

@@ -25,7 +25,7 @@ from nf.documents.lineup import LineUp
 from nf.errors import DeniedError, InputError, NotFoundError, RefusedError
 from nf.noc.policy_view import FAILOVER, WAITS
 from nf.policy.health import ON_FALLBACK
-from nf.policy.local import FAILBACK, failback_object
+from nf.policy.names import FAILBACK, failback_object
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.trust.roles import OperatorRole
 from tests.support.fleet import SECTION, InProcessFleet, TablePlanner, collect, in_process_fleet, lineup_text

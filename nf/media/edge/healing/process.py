@@ -13,25 +13,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import pwd
 import signal
-import socket
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from nf.contracts.json import JsonObject
 from nf.errors import NfError
+from nf.media.answering import answering
 from nf.media.documents import EdgeSection, Parent
 from nf.media.edge.healing.control import down_hosts, set_host
 from nf.media.edge.healing.machine import Shields, State
-from nf.media.edge.healing.probe import probe
 from nf.media.edge.healing.sockets import end_requests
 from nf.media.edge.render import USER
+from nf.media.server_probe import probe
 
 _AGAIN_S = 0.02
 """After a failure the next probe is soon."""
@@ -83,7 +80,7 @@ class Healer:
         doubtful = 0
         while True:
             began = time.monotonic()
-            failure = await probe(parent, healing)
+            failure = await probe(parent.address, parent.port, healing.path, healing.timeout_ms)
             self._probes[name] += 1
             # When this process had to wait for a processor, it is no fault of the shield's; but not for ever.
             late_s = time.monotonic() - began - healing.timeout_ms / 1000
@@ -175,42 +172,13 @@ def _started(root: Path) -> tuple[float, ...]:
     return tuple(times)
 
 
-def _bound(path: Path) -> socket.socket:
-    """In place of what an earlier life left, mode 0600. Raises OSError."""
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        sock.bind(str(path))
-    except OSError:
-        sock.close()
-        raise
-    finally:
-        os.umask(before)
-    return sock
-
-
-@asynccontextmanager
-async def _answering(path: Path, healer: Healer) -> AsyncIterator[None]:
-    """A connection is answered by one line of JSON. Raises OSError."""
-
-    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            writer.write(json.dumps(healer.status()).encode() + b"\n")
-            await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_unix_server(answer, sock=_bound(path)):
-        yield
-
-
 async def main_loop(section: EdgeSection, root: Path, status: Path) -> None:
     """Until SIGTERM or SIGINT. Raises OSError."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     healer = Healer(section, root, pwd.getpwnam(USER).pw_uid)
-    async with _answering(status, healer):
+    async with answering(status, healer.status):
         await healer.run(stop)
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 import sys
 from pathlib import Path
 
 from nf.contracts.json import JsonObject
 from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
+from nf.media import answering
 from nf.media.documents import EdgeSection
 from nf.media.edge.render import GROUP, USER, Places
 
 UNIT = "edge-healing"
 MODULE = "nf.media.edge.healing.process"
-_ANSWER_TIMEOUT_S = 1.0
 
 
 def status_socket(places: Places) -> Path:
@@ -57,16 +54,4 @@ def spec(section: EdgeSection, places: Places) -> UnitSpec:
 
 async def ask(places: Places) -> JsonObject | None:
     """None when nothing answers within a second."""
-    try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(str(status_socket(places)))
-            try:
-                line = await reader.readline()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-        answer = json.loads(line)
-    except (OSError, TimeoutError, ValueError):
-        return None
-    return answer if isinstance(answer, dict) else None
+    return await answering.ask(status_socket(places))

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from nf.media.anycast.documents import Health, Vip
 from nf.media.anycast.machine import TABLE, Input, State, VipMachine
-from nf.media.anycast.probe import verdict
-from nf.media.anycast.sockets import identity_of, messages
 
 
 def run(history: str, *, hold_s: float = 1.0, announced: bool = False) -> VipMachine:
@@ -63,20 +61,6 @@ def test_a_flapping_cache_changes_routes_no_oftener_than_hold_allows(history: st
 def test_every_state_knows_every_probe() -> None:
     assert {state for state, given_ in TABLE if given_ is Input.WELL} == set(State)
     assert {state for state, given_ in TABLE if given_ is Input.FAILED} == set(State)
-
-
-@pytest.mark.parametrize(
-    ("line", "well"),
-    [(b"HTTP/1.1 200 OK", True), (b"HTTP/1.1 404 No", True), (b"HTTP/1.1 503 x", False), (b"", False), (b"SSH", False)],
-)
-def test_what_a_status_line_says(line: bytes, well: bool) -> None:
-    assert (verdict(line) == "") is well
-
-
-@given(st.binary(max_size=300))
-def test_no_netlink_message_breaks_the_reader(data: bytes) -> None:
-    for _, body in messages(data):
-        identity_of(body, Vip.model_validate({"address": "198.18.0.53"}).address)
 
 
 def test_what_documents_may_not_say() -> None:
