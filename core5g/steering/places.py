@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from core5g.documents import EQUIPMENT, Classifier, Core5g, Upf
 from core5g.open5gs.naming import interface_fact, tun_fact, tun_name
+from core5g.steering.caches import CachePlace, https_port, vips
 from core5g.steering.contract import CLASSIFIER_DRIVER, N6_DRIVER
 from nf.documents.fleet import Appliance, Fleet, Role
 from nf.documents.rules import unique, unknown
@@ -21,16 +22,6 @@ _ROUTERS = frozenset({Role.CORE, Role.POP})
 
 Member = tuple[str, str]
 """(appliance, driver)."""
-
-
-@dataclass(frozen=True, slots=True)
-class CachePlace:
-    """`address`: where it listens. `interface`, `via`: how the UPF's appliance reaches it; None where it is its own."""
-
-    appliance: str
-    address: IPv4Address
-    interface: str | None = None
-    via: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +141,7 @@ class Places:
             if name in self.appliances and self.appliances[name].site == own.site
         ]
         if own.id in here and (address := self._listens(own)) is not None:
-            return CachePlace(own.id, address)
+            return CachePlace(own.id, address, https=https_port(self.fleet, own.id))
         for name in here:
             found = self._beside(own, self.appliances[name])
             if found is not None:
@@ -171,7 +162,14 @@ class Places:
             for there in other.interfaces:
                 if f"{other.id}:{there.name}" in ends and address is not None and other is not own:
                     via = there.address.ip
-                    return CachePlace(other.id, address, face.name, None if via == address else via)
+                    return CachePlace(
+                        appliance=other.id,
+                        address=address,
+                        interface=face.name,
+                        via=None if via == address else via,
+                        https=https_port(self.fleet, other.id),
+                        vips=vips(self.fleet, other.id),
+                    )
         return None
 
     def _listens(self, appliance: Appliance) -> IPv4Address | None:

@@ -31,7 +31,9 @@ from tests.core5g.steering.samples import (
     fleet_data,
     lineup_data,
     refused,
+    tls,
     upf,
+    with_part,
 )
 
 PATH = "spec.channels[0].delivery[1]"
@@ -68,6 +70,35 @@ def test_a_upf_with_a_cache_of_its_own_sends_the_cdns_prefixes_to_it() -> None:
     assert [(path.channel, path.path) for path in section.paths] == [("ch1", "mobile")]
     assert set(section.requires) == {"pop1.tun.ogstun", "cdn.edge=ch1/ott@pop1"}
     assert section.provides == ("core5g.steering=edge1",)
+
+
+def test_https_is_steered_to_an_edge_that_has_it_and_to_its_port() -> None:
+    fleet = with_part(fleet_data(), "cdn", edges=[tls("pop1"), tls(port=8443)])
+    found = compiled(fleet=fleet)
+    one, other = n6(found, "pop1"), n6(found, "pop2")
+    assert (one.ports, one.quic, one.cache.forwards) == ((80, 443), "reject", ())
+    assert (other.ports, other.quic, other.cache.port(443)) == ((80, 443), "reject", 8443)
+    assert (one.cache.health.tls_port, other.cache.health.tls_port) == (443, 8443)
+    plain = n6(compiled(fleet=with_part(fleet_data(), "cdn", edges=[tls("pop2")])), "pop1")
+    assert (plain.ports, plain.quic, plain.cache.health.tls_port) == ((80,), "pass", None)
+
+
+def test_a_front_before_the_edge_has_https_too() -> None:
+    front = {"certificates": ["secret:cdn-tls"]}
+    fleet = with_part(fleet_data(cdn_front=["pop1"]), "cdn-front", **front, port=8443)
+    assert n6(compiled(fleet=fleet), "pop1").cache.port(443) == 8443
+    assert n6(compiled(fleet=fleet), "pop2").ports == (80,)
+    fleet = with_part(with_part(fleet, "cdn-front", **front), "cdn", edges=[tls("pop1", port=8443)])
+    assert n6(compiled(fleet=fleet), "pop1").cache.forwards == (), "what listens on 443 itself is asked there"
+
+
+def test_a_classifier_sends_https_to_an_edge_that_has_it() -> None:
+    fleet = with_part(fleet_data(classified()), "cdn", edges=[tls("pop1", port=8443)])
+    (rule,) = proxy(compiled(lineup_data(breakout(upfs=["central"])), fleet), "pop1").rules
+    assert rule.ports == (80, 443)
+    subnets = [str(net) for net in list(ip_network("198.18.0.0/16").subnets(new_prefix=24))[::2]]
+    too_many = lineup_data(breakout(upfs=["central"], prefixes=subnets[: MAX_SDF // 2 + 1]))
+    assert "a session takes" in refused(too_many, fleet)[f"{PATH}.prefixes"]
 
 
 def test_every_fact_of_a_cache_that_is_required_is_provided_by_it() -> None:
