@@ -1,14 +1,14 @@
 """The cache of a site: where it is, and what it answers. Pure.
 
-What the fleet's equipment says of it is read as JSON, since those parts are another domain's: `cdn` (https at the edge),
-`cdn-front` (https before it), `anycast` (addresses that it has beside its own).
+What the fleet's equipment says of it is read as JSON, since those parts are another domain's: `cdn` (https at the
+edge), `cdn-front` (https before it), `anycast` (addresses that it has beside its own).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address
 from typing import Final
 
 from core5g.steering.n6.documents import PortForward
@@ -36,7 +36,7 @@ class CachePlace:
     interface: str | None = None
     via: IPv4Address | None = None
     https: int | None = None
-    vips: frozenset[IPv4Address | IPv6Address] = frozenset()
+    vips: frozenset[IPv4Address] = frozenset()
 
     @property
     def local(self) -> bool:
@@ -61,9 +61,9 @@ def https_port(fleet: Fleet, appliance: str) -> int | None:
     return HTTPS if HTTPS in found else next(iter(found), None)
 
 
-def vips(fleet: Fleet, appliance: str) -> frozenset[IPv4Address | IPv6Address]:
+def vips(fleet: Fleet, appliance: str) -> frozenset[IPv4Address]:
     listed = _objects(_part(fleet, _ANYCAST).get("vips"))
-    return frozenset(ip_address(str(vip["address"])) for vip in listed if appliance in _names(vip))
+    return frozenset(IPv4Address(str(vip["address"])) for vip in listed if appliance in _names(vip))
 
 
 def _edge_ports(fleet: Fleet, appliance: str) -> Iterator[int]:

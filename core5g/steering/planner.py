@@ -245,7 +245,7 @@ class _Plan:
             remedy = "add the operator's resolver to resolvers of equipment core5g"
         for way in named:
             problem = Problem(rule, remedy, key=f"{way.key}.names", value=way.path.names[0])
-            (self.warnings if way.path.prefixes and len(names) <= MAX_NAMES else self.problems).append(problem)
+            (self.warnings if way.prefixes and len(names) <= MAX_NAMES else self.problems).append(problem)
         return (), None
 
     def _proxy(self, upf: str) -> ProxySection | None:

@@ -65,8 +65,8 @@ Ports = Annotated[tuple[TcpPort, ...], AfterValidator(lambda ports: tuple(sorted
 class CacheHealth(DocumentModel):
     """How the gate asks the cache whether it is well: `GET path` with `Host: host` at `port` of its address.
 
-    Well is an answer of 200 to 399 within `timeout_ms`, and one to a TLS handshake at `tls_port` where that is given; two
-    failures in a row shut the gate, and it opens again when the cache has been well for `hold_ms`.
+    Well is an answer of 200 to 399 within `timeout_ms`, and one to a TLS handshake at `tls_port` where that is given;
+    two failures in a row shut the gate, and it opens again when the cache has been well for `hold_ms`.
     """
 
     host: HostName

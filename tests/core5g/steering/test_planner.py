@@ -129,13 +129,22 @@ def test_without_a_core_there_is_nothing_and_a_path_is_refused() -> None:
     assert refused(lineup_data(breakout()), fleet) == {f"{PATH}.type": "the fleet has no 5G core"}
 
 
-def test_a_cache_beside_the_upf_is_reached_by_the_link_that_they_share() -> None:
-    core = core_data(upfs=[upf(1, appliance="c1")], equipment=[])
-    fleet = fleet_data(core)
+VIPS = ["198.51.100.10", "198.51.100.11"]
+
+
+def beside(*vips: str) -> dict[str, Any]:
+    """The UPF edge1 on c1, whose site's cache is on pop1 and has these VIPs."""
+    fleet = fleet_data(core_data(upfs=[upf(1, appliance="c1")], equipment=[]))
     for appliance in fleet["spec"]["appliances"]:
         if appliance["id"] == "c1":
             appliance["site"] = "pop1"
-    section = n6(compiled(lineup_data(breakout(upfs=["edge1"])), fleet), "c1")
+    shared = [{"address": vip, "appliances": ["pop1", "pop2"]} for vip in vips]
+    return with_part(fleet, "anycast", vips=shared) if shared else fleet
+
+
+def test_a_cache_beside_the_upf_is_reached_by_the_link_that_they_share() -> None:
+    fleet = beside(*VIPS)
+    section = n6(compiled(lineup_data(breakout(upfs=["edge1"], prefixes=["198.51.100.10/31"])), fleet), "c1")
     assert not section.cache.local
     assert section.cache.interface is not None
     assert str(section.cache.address) == "10.255.0.3"  # where the cache of pop1 listens
@@ -144,6 +153,27 @@ def test_a_cache_beside_the_upf_is_reached_by_the_link_that_they_share() -> None
     assert str(via) in {face["address"].split("/")[0] for face in pop1["interfaces"]}
     assert f"c1.interface.{section.cache.interface}" in section.requires
     assert "cdn.edge=ch1/ott@pop1" in section.requires
+
+
+@pytest.mark.parametrize(
+    ("vips", "known"),
+    [
+        ([], {"prefixes": ["203.0.113.0/24"]}),
+        (VIPS, {"prefixes": ["198.51.100.10/32", "203.0.113.0/24"]}),
+        (VIPS, {"prefixes": ["198.51.100.8/30"]}),
+        (VIPS, {"prefixes": ["198.51.100.10/32"], "names": ["cdn.streamverse.test"]}),
+    ],
+)
+def test_a_cache_beside_the_upf_answers_for_its_vips_alone(vips: list[str], known: dict[str, Any]) -> None:
+    found = refused(lineup_data(breakout(upfs=["edge1"], **known)), beside(*vips))
+    assert "its cache is on pop1, which takes no connections for" in found[f"{PATH}.upfs[0]"]
+
+
+def test_a_port_of_a_cache_beside_the_upf_is_not_translated() -> None:
+    lineup = lineup_data(breakout(upfs=["edge1"], prefixes=["198.51.100.10/32"]))
+    for port, ports in ((443, (80, 443)), (8443, (80,))):
+        section = n6(compiled(lineup, with_part(beside(*VIPS), "cdn", edges=[tls("pop1", port=port)])), "c1")
+        assert (section.ports, section.cache.forwards) == (ports, ())
 
 
 def test_a_classifier_sends_to_the_edge_and_the_edge_to_its_cache() -> None:
@@ -201,11 +231,12 @@ def test_a_ue_plays_the_channel_by_the_cdns_own_address() -> None:
     [
         ({"prefixes": ["203.0.113.10/32"]}, "203.0.113.10"),
         ({"prefixes": ["2001:db8:cd::/48", "203.0.113.0/24"]}, "203.0.113.1"),
-        ({"prefixes": ["2001:db8:cd::/48"]}, "[2001:db8:cd::1]"),
+        ({"prefixes": ["2001:db8:cd::/48"], "names": ["b.test", "a.test"]}, "a.test"),
     ],
 )
-def test_the_address_that_a_ue_asks(given_by: dict[str, Any], address: str) -> None:
-    (target,) = compiled(lineup_data(breakout(**given_by))).configs["ue1"].probes
+def test_the_address_that_a_ue_asks_is_one_that_is_steered(given_by: dict[str, Any], address: str) -> None:
+    fleet = fleet_data(core_data(resolvers=["10.45.0.1", "192.0.2.53"], upfs=[upf(1)]))
+    (target,) = compiled(lineup_data(breakout(upfs=["edge1"], **given_by)), fleet).configs["ue1"].probes
     assert target.arguments["url"] == f"http://{address}/ch1/master.m3u8"
 
 
@@ -227,6 +258,13 @@ def test_names_that_nobody_learns_are_refused_and_beside_prefixes_only_told() ->
     both = compiled(lineup_data(breakout(names=["cdn.streamverse.test"])))
     assert {warning.key for warning in both.warnings} == {f"{PATH}.names"}
     assert n6(both, "pop1").names == ()
+
+
+def test_a_path_by_ipv6_alone_would_not_be_steered() -> None:
+    path = breakout(prefixes=["2001:db8:cd::/48"])
+    assert "leaves by the default exit" in refused(lineup_data(path))[f"{PATH}.prefixes"]
+    named = breakout(prefixes=["2001:db8:cd::/48"], names=["cdn.streamverse.test"])
+    assert "given no resolver of ours" in refused(lineup_data(named))[f"{PATH}.names"]
 
 
 def test_what_a_path_may_not_be_all_at_once() -> None:

@@ -107,8 +107,7 @@ def section(*, local: bool, **given: Any) -> N6Section:
 
 
 async def get(address: str, path: str = "/", source: str | None = None, *, trusted: Path | None = None) -> str:
-    """What a web server says there, or why it says nothing; by https with `trusted`, its certificate. Call it in the UE.
-    """
+    """What a web server says there, or why it says nothing; by https where its certificate is `trusted`. In the UE."""
     tls, name = (ssl.create_default_context(cafile=str(trusted)), NAME) if trusted is not None else (None, None)
     port = 80 if trusted is None else 443
     reader, writer = None, None
