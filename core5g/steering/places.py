@@ -69,6 +69,7 @@ class Places:
         self.appliances: Mapping[str, Appliance] = {one.id: one for one in fleet.spec.appliances}
         self.upfs: Mapping[str, Upf] = {upf.id: upf for upf in core.upfs}
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self._links = {endpoint: link.endpoints for link in fleet.spec.links for endpoint in link.endpoints}
         self.steering: dict[str, Steering] = {}
         self._find()
@@ -86,6 +87,7 @@ class Places:
             if cache is not None:
                 site = self.appliances[upf.appliance].site
                 self.steering.setdefault(upf.id, Steering(key, upf, upf, site, cache))
+                self.warnings += _idle(f"{key}.steering", upf, cache)
         self.problems += self._classifiers()
         classified = {one.upf: one for one in self.core.classifiers}
         for key, upf in numbered:
@@ -211,6 +213,13 @@ class Places:
     def own_addresses(self, upf: Upf) -> frozenset[IPv4Address]:
         """Where a resolver on the UPF's appliance could listen."""
         return frozenset(self.gateways(upf)) | _addresses(self.appliances[upf.appliance])
+
+
+def _idle(key: str, upf: Upf, cache: CachePlace) -> Iterator[Problem]:
+    if not cache.local and not cache.vips:
+        rule = f"no path can be steered here: the cache is on {cache.appliance}, which takes no connections for a CDN's"
+        remedy = f"place {CACHE} on {upf.appliance}, or give {cache.appliance} addresses by equipment anycast"
+        yield Problem(f"{rule} addresses", remedy, key=key, value=upf.steering)
 
 
 def _addresses(appliance: Appliance) -> frozenset[IPv4Address]:

@@ -81,7 +81,7 @@ class SteeringPlanner:
             )
         plan = _Plan(Places(fleet, core))
         plan.problems += plan.places.problems
-        plan.warnings += shared_warnings(found)
+        plan.warnings += [*plan.places.warnings, *shared_warnings(found)]
         for way in found:
             plan.add(way)
         plan.add_equipment()

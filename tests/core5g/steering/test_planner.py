@@ -169,6 +169,11 @@ def test_a_cache_beside_the_upf_answers_for_its_vips_alone(vips: list[str], know
     assert "its cache is on pop1, which takes no connections for" in found[f"{PATH}.upfs[0]"]
 
 
+def test_a_upf_at_which_nothing_can_be_steered_is_told_before_there_is_a_path() -> None:
+    assert [warning.key for warning in compiled(lineup_data(), beside()).warnings] == [f"{CORE}.upfs[0].steering"]
+    assert compiled(lineup_data(), beside(*VIPS)).warnings == ()
+
+
 def test_a_port_of_a_cache_beside_the_upf_is_not_translated() -> None:
     lineup = lineup_data(breakout(upfs=["edge1"], prefixes=["198.51.100.10/32"]))
     for port, ports in ((443, (80, 443)), (8443, (80,))):
