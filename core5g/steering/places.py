@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from core5g.documents import EQUIPMENT, Classifier, Core5g, Upf
 from core5g.open5gs.naming import interface_fact, tun_fact, tun_name
+from core5g.steering.caches import CachePlace, https_port, vips
 from core5g.steering.contract import CLASSIFIER_DRIVER, N6_DRIVER
 from nf.documents.fleet import Appliance, Fleet, Role
 from nf.documents.rules import unique, unknown
@@ -21,16 +22,6 @@ _ROUTERS = frozenset({Role.CORE, Role.POP})
 
 Member = tuple[str, str]
 """(appliance, driver)."""
-
-
-@dataclass(frozen=True, slots=True)
-class CachePlace:
-    """`address`: where it listens. `interface`, `via`: how the UPF's appliance reaches it; None where it is its own."""
-
-    appliance: str
-    address: IPv4Address
-    interface: str | None = None
-    via: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +69,7 @@ class Places:
         self.appliances: Mapping[str, Appliance] = {one.id: one for one in fleet.spec.appliances}
         self.upfs: Mapping[str, Upf] = {upf.id: upf for upf in core.upfs}
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self._links = {endpoint: link.endpoints for link in fleet.spec.links for endpoint in link.endpoints}
         self.steering: dict[str, Steering] = {}
         self._find()
@@ -95,6 +87,7 @@ class Places:
             if cache is not None:
                 site = self.appliances[upf.appliance].site
                 self.steering.setdefault(upf.id, Steering(key, upf, upf, site, cache))
+                self.warnings += _idle(f"{key}.steering", upf, cache)
         self.problems += self._classifiers()
         classified = {one.upf: one for one in self.core.classifiers}
         for key, upf in numbered:
@@ -150,7 +143,7 @@ class Places:
             if name in self.appliances and self.appliances[name].site == own.site
         ]
         if own.id in here and (address := self._listens(own)) is not None:
-            return CachePlace(own.id, address)
+            return CachePlace(own.id, address, https=https_port(self.fleet, own.id))
         for name in here:
             found = self._beside(own, self.appliances[name])
             if found is not None:
@@ -171,7 +164,14 @@ class Places:
             for there in other.interfaces:
                 if f"{other.id}:{there.name}" in ends and address is not None and other is not own:
                     via = there.address.ip
-                    return CachePlace(other.id, address, face.name, None if via == address else via)
+                    return CachePlace(
+                        appliance=other.id,
+                        address=address,
+                        interface=face.name,
+                        via=None if via == address else via,
+                        https=https_port(self.fleet, other.id),
+                        vips=vips(self.fleet, other.id),
+                    )
         return None
 
     def _listens(self, appliance: Appliance) -> IPv4Address | None:
@@ -213,6 +213,13 @@ class Places:
     def own_addresses(self, upf: Upf) -> frozenset[IPv4Address]:
         """Where a resolver on the UPF's appliance could listen."""
         return frozenset(self.gateways(upf)) | _addresses(self.appliances[upf.appliance])
+
+
+def _idle(key: str, upf: Upf, cache: CachePlace) -> Iterator[Problem]:
+    if not cache.local and not cache.vips:
+        rule = f"no path can be steered here: the cache is on {cache.appliance}, which takes no connections for a CDN's"
+        remedy = f"place {CACHE} on {upf.appliance}, or give {cache.appliance} addresses by equipment anycast"
+        yield Problem(f"{rule} addresses", remedy, key=key, value=upf.steering)
 
 
 def _addresses(appliance: Appliance) -> frozenset[IPv4Address]:

@@ -23,6 +23,7 @@ from core5g.pfcp.proxy.documents import (
     ProxySection,
     ServedUpf,
 )
+from core5g.steering.caches import HTTPS
 from core5g.steering.contract import CLASSIFIER_DRIVER, EVERY, INFLUENCE, N6_DRIVER, STEER_EXPLAIN, STEER_LIST
 from core5g.steering.n6.documents import CacheHealth, N6Cache, N6Path, N6Resolver, N6Section, collapsed
 from core5g.steering.places import Member, Places, Steering
@@ -34,9 +35,6 @@ from nf.documents.lineup import LineUp
 from nf.documents.model import DocumentModel
 from nf.documents.rules import unknown
 from nf.errors import Problem
-
-CACHE_PORTS: Final = (80,)
-"""TCP: what the site's cache speaks. The rest of the CDN's traffic leaves by the default exit."""
 
 HEALTH_HOST: Final = "config.nf.invalid"
 """What every edge cache answers for by itself, also without channels: the cache is asked, and no channel of it."""
@@ -83,7 +81,7 @@ class SteeringPlanner:
             )
         plan = _Plan(Places(fleet, core))
         plan.problems += plan.places.problems
-        plan.warnings += shared_warnings(found)
+        plan.warnings += [*plan.places.warnings, *shared_warnings(found)]
         for way in found:
             plan.add(way)
         plan.add_equipment()
@@ -202,16 +200,18 @@ class _Plan:
             tuns=steering.tuns,
             cache=N6Cache(
                 address=cache.address,
-                local=cache.interface is None,
+                local=cache.local,
                 interface=cache.interface,
                 via=cache.via,
-                health=CacheHealth(host=HEALTH_HOST),
+                forwards=cache.forwards,
+                health=CacheHealth(host=HEALTH_HOST, tls_port=cache.https if HTTPS in cache.ports else None),
             ),
-            ports=CACHE_PORTS,
+            ports=cache.ports,
             prefixes=prefixes,
             names=names,
             resolver=resolver,
-            quic="pass",  # a cache that speaks no QUIC on no port would only slow players down that the CDN serves
+            # Where https is not steered a refused QUIC would only slow players down, which the CDN serves.
+            quic="reject" if HTTPS in cache.ports else "pass",
             paths=tuple(
                 N6Path(channel=way.channel.id, path=way.path.id, of=way.path.of, rate_bps=way.path.rate_bps)
                 for way in found
@@ -245,7 +245,7 @@ class _Plan:
             remedy = "add the operator's resolver to resolvers of equipment core5g"
         for way in named:
             problem = Problem(rule, remedy, key=f"{way.key}.names", value=way.path.names[0])
-            (self.warnings if way.path.prefixes and len(names) <= MAX_NAMES else self.problems).append(problem)
+            (self.warnings if way.prefixes and len(names) <= MAX_NAMES else self.problems).append(problem)
         return (), None
 
     def _proxy(self, upf: str) -> ProxySection | None:
@@ -276,7 +276,7 @@ class _Plan:
             value = str(classifier.address)
             self.problems.append(Problem(rule, "give each its own", key=f"{key}.address", value=value))
             return None
-        rules = self._rules(upf) if edge is not None else ()
+        rules = self._rules(upf, steering.cache.ports) if steering is not None else ()
         if rules is None:
             return None
         return ProxySection(
@@ -300,7 +300,7 @@ class _Plan:
         facts = {interface_fact(appliance.id, face) for face in faces}
         return tuple(sorted(facts | ({steering_fact(edge.id)} if edge is not None else set())))
 
-    def _rules(self, upf: str) -> tuple[ClassifierRule, ...] | None:
+    def _rules(self, upf: str, ports: tuple[int, ...]) -> tuple[ClassifierRule, ...] | None:
         """One for each CDN, since a UPF takes few. None: they are too many, or go by names alone."""
         by_host: dict[str, list[Way]] = defaultdict(list)
         bare = [way for way in self.steered[upf] if not way.path.prefixes]
@@ -310,7 +310,7 @@ class _Plan:
             self.problems.append(Problem(rule, remedy, key=f"{way.key}.names", value=way.path.names[0]))
         for way in self.steered[upf]:
             by_host[way.host].append(way)
-        rules = tuple(_rule(host, by_host[host]) for host in sorted(by_host) if not bare)
+        rules = tuple(_rule(host, by_host[host], ports) for host in sorted(by_host) if not bare)
         counts = [_filters(rules, version) for version in (4, 6)]
         if max(counts) > MAX_SDF:
             rule = (
@@ -323,13 +323,13 @@ class _Plan:
         return None if bare else rules
 
 
-def _rule(host: str, found: Sequence[Way]) -> ClassifierRule:
+def _rule(host: str, found: Sequence[Way], ports: tuple[int, ...]) -> ClassifierRule:
     names = sorted({name for way in found for name in way.path.names})
     only = found[0] if len(found) == 1 else None
     return ClassifierRule(
         id=_rule_id(host),
         prefixes=collapsed(prefix for way in found for prefix in way.path.prefixes),
-        ports=CACHE_PORTS,
+        ports=ports,
         names=tuple(names),
         channel=only.channel.id if only else None,
         path=only.path.id if only else None,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from core5g.documents import BreakoutPath, Network
-from core5g.steering.places import Places
+from core5g.steering.places import CACHE, Places, Steering
 from nf.contracts.json import Json, JsonObject
 from nf.documents.lineup import Channel, LineUp
 from nf.documents.rules import unique, unknown
@@ -41,29 +41,28 @@ class Way:
         return frozenset(str(site) for site in found) if isinstance(found, list) else frozenset()
 
     @property
+    def prefixes(self) -> tuple[IPv4Network, ...]:
+        """Those that are steered: caches of the fleet have IPv4 addresses."""
+        return tuple(prefix for prefix in self.path.prefixes if isinstance(prefix, IPv4Network))
+
+    @property
     def address(self) -> str:
-        """By what a UE reaches the CDN: the first address of its first prefix, IPv4 first; without prefixes a name."""
-        prefixes = sorted(self.path.prefixes, key=_order)
-        if not prefixes:
+        """By what a UE reaches the CDN where it is steered: the first address of its first prefix, else a name."""
+        if not self.prefixes:
             return min(self.path.names)
-        first = prefixes[0]
+        first = min(self.prefixes)
         whole = first.prefixlen >= first.max_prefixlen - 1
         return str(first.network_address if whole else first.network_address + 1)
 
     def probe_arguments(self) -> JsonObject:
         """Of a probe of kind `hls`, as a UE that has no route but its tunnel plays the channel."""
-        authority = f"[{self.address}]" if ":" in self.address else self.address
         return {
-            "url": f"http://{authority}/{self.channel.id}/{MANIFEST}",
+            "url": f"http://{self.address}/{self.channel.id}/{MANIFEST}",
             "host": self.host,
             "segment": self.cdn["segment"],
             "window": self.cdn["window"],
             "rate": self.cdn["rate"],
         }
-
-
-def _order(network: Network) -> tuple[int, int, int]:
-    return network.version, int(network.network_address), network.prefixlen
 
 
 def ways(lineup: LineUp) -> Iterator[Way]:
@@ -78,6 +77,10 @@ def ways(lineup: LineUp) -> Iterator[Way]:
 def path_problems(way: Way, places: Places) -> Iterator[Problem]:
     """What refuses the path."""
     yield from _of(way)
+    if not way.prefixes and not way.path.names:
+        rule = "what UEs ask by IPv6 leaves by the default exit, since caches of the fleet have IPv4 addresses"
+        remedy = "give the CDN's IPv4 prefixes too, or its names"
+        yield Problem(rule, remedy, key=f"{way.key}.prefixes", value=str(way.path.prefixes[0]))
     yield from unique(
         "the UPF is listed twice: {first}",
         "list it once",
@@ -97,7 +100,29 @@ def path_problems(way: Way, places: Places) -> Iterator[Problem]:
                 f"it breaks out at the site {steering.site}, whose cache does not serve {way.channel.id}/{way.path.of}"
             )
             yield Problem(rule, f"add {steering.site} to sites of {way.path.of}, or leave it out", key=key, value=name)
+        elif steering is not None:
+            yield from _unanswered(way, steering, key)
     yield from _overlaps(way, places)
+
+
+def _unanswered(way: Way, steering: Steering, key: str) -> Iterator[Problem]:
+    """A cache of another appliance gets packets with the CDN's own addresses, and takes those of its VIPs alone."""
+    cache = steering.cache
+    strange = [str(prefix) for prefix in way.prefixes if not _within(prefix, cache.vips)] or way.path.names
+    if cache.local or not strange:
+        return
+    known = ", ".join(f"{vip}/32" for vip in sorted(map(str, cache.vips))) or "none yet"
+    yield Problem(
+        f"its cache is on {cache.appliance}, which takes no connections for {strange[0]}: UEs would wait in vain",
+        f"place {CACHE} on {steering.breakout.appliance}, or let the CDN be known by addresses that equipment anycast "
+        f"gives {cache.appliance}: {known}",
+        key=key,
+        value=steering.upf.id,
+    )
+
+
+def _within(prefix: IPv4Network, addresses: frozenset[IPv4Address]) -> bool:
+    return prefix.num_addresses <= len(addresses) and all(address in addresses for address in prefix)
 
 
 def _of(way: Way) -> Iterator[Problem]:

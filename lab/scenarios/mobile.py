@@ -24,6 +24,7 @@ STRANGER, STRANGER_NAME = "198.51.100.1", "www.example.test"
 NAT_OF_EXIT, NAT_OF_INTERNET = "10.6.1.2", "10.1.0.30"
 MASTER = f"http://{cdn.HOST}/{CHANNEL}/master.m3u8"
 STALL_S = 1.0
+UNVERIFIED = "UNVERIFIED ON REAL OPEN5GS"
 _ACCESS_LOG = "/run/nf/cdn-edge/log/access.log"
 _ASKING = "/run/asking.pid"
 SEGMENTS = 3
@@ -32,6 +33,13 @@ SEVERAL = 5
 """Answers to small requests: more than the UE's probe asks for meanwhile."""
 _BAD = 400
 _tags = itertools.count(1)
+
+
+def whose_core(console: Console) -> str:
+    """Whose behaviour a UPF of the lab shows: `UNVERIFIED` for a model, else what the daemon says that it is."""
+    told = console.sh(POP, "sh", "-c", '"${NF_OPEN5GS_BIN:-/usr/bin}/open5gs-upfd" -v')
+    version = next(iter(told.stdout.splitlines()), "")
+    return UNVERIFIED if told.code != 0 or "MODEL" in told.text() else version
 
 
 def ue_address(console: Console, ue: str = UE) -> str:
@@ -175,7 +183,8 @@ def chapter_steered(console: Console, verdicts: Verdicts) -> None:
     verdicts.add(
         f"ffmpeg plays {CHANNEL} at {UE} over its GTP-U tunnel, by name",
         f"{'six seconds' if well else answer.text()[-300:] or f'exit {answer.code}'}; the Traffic Server of {POP} has "
-        f"{fetched() - had} new video segments of {ue} in its log, {by_far} connections left by {EXIT}",
+        f"{fetched() - had} new video segments of {ue} in its log, {by_far} connections left by {EXIT} "
+        f"({whose_core(console)})",
         f"played, from {POP}, none by {EXIT}",
         good=well and by_far == 0,
     )

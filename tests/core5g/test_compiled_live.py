@@ -1,5 +1,5 @@
-"""From a line-up to a UE's packets: what the planner compiles is committed by the drivers, between the lab's MODELS of
-an SMF and two UPFs (no Open5GS) with files of the renderer.
+"""From a line-up to a UE's packets: what the planner compiles is committed by the drivers, between the lab's MODEL of
+an SMF and two UPFs, models too unless `NF_OPEN5GS_BIN` has real ones, with files of the renderer.
 
 c1 is the core, with the SMF, the UPF `central`, and the internet behind its N6. pop1 is the edge, with the UPF `edge1`,
 the uplink classifier before `central`, and the cache. `far` is a UE that the SMF gives to `central`, `near` one of
@@ -32,6 +32,7 @@ from core5g.steering.n6.driver import create as create_n6
 from nf.contracts.driver import Checkpoint, Driver
 from nf.contracts.json import JsonObject
 from nf.documents.fleet import Fleet
+from tests.core5g.daemons import SMF_MODEL, program
 from tests.core5g.steering.n6.network import WEB, get
 from tests.core5g.steering.samples import (
     breakout,
@@ -46,9 +47,8 @@ from tests.core5g.steering.samples import (
 )
 from tests.headend.multicast.tree.network import Node, commit, connect, context, ip, nodes, until
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon]
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.usefixtures("labelled")]
 
-BIN = Path("lab/mobile/bin").absolute()
 SMF, CENTRAL, EDGE = ("10.50.9.2",), ("10.50.9.3", "10.50.9.4"), ("10.50.1.3", "10.50.1.4")
 PROXY, CACHE, GNBS = "10.50.1.9", "10.255.0.3", ("10.50.3.2", "10.50.3.3")
 CDN, OTHER = "203.0.113.10", "198.51.100.10"
@@ -94,7 +94,7 @@ class World:
     def function(self, node: Node, kind: str, tree: dict[str, Any]) -> None:
         file = self.folder / f"{node.name}-{kind}.yaml"
         file.write_text(json.dumps(tree))
-        self.start(node, str(BIN / f"open5gs-{kind}d"), "-c", str(file))
+        self.start(node, str(SMF_MODEL if kind == "smf" else program(kind)), "-c", str(file))
 
     def close(self) -> None:
         for process in self.running:
@@ -130,7 +130,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(require_programs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    require_programs("ip", "nft", "nsenter", *(str(BIN / f"open5gs-{kind}d") for kind in ("upf", "smf")))
+    require_programs("ip", "nft", "nsenter", str(program("upf")), str(SMF_MODEL))
     fleet = fleet_data(CORE)
     core = built(Fleet, fleet).spec.equipment[EQUIPMENT]
     assert isinstance(core, Core5g)

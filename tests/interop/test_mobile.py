@@ -3,6 +3,8 @@ the cache dies."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from lab.scenarios import anchored, bootstrap, demo, mobile
@@ -18,6 +20,11 @@ def steered(network: Console) -> Console:
     network.wait("every receiver up", lambda: demo.all_up_now(network), 60.0)
     network.wait("the gate is open", lambda: mobile.is_open(network), 60.0)
     return network
+
+
+@pytest.fixture(autouse=True)
+def _labelled(steered: Console, record_property: Callable[[str, object], None]) -> None:
+    record_property("conformance", mobile.whose_core(steered))
 
 
 def test_the_ue_proves_its_path_as_other_receivers_do(steered: Console) -> None:

@@ -21,7 +21,6 @@ from core5g.steering.influence.faults import ApiError, invalid, not_applicable, 
 from core5g.steering.influence.wire import Device, DeviceIntent, Intent
 from core5g.steering.n6.documents import collapsed
 from core5g.steering.places import Places, Steering
-from core5g.steering.planner import CACHE_PORTS
 from core5g.steering.ways import Way, ways
 from core5g.ue import prefix_of
 from nf.contracts.json import JsonObject
@@ -119,7 +118,7 @@ class Catalogue:
         device = intent.device if isinstance(intent, DeviceIntent) else None
         ues: tuple[Network, ...] = ()
         used: JsonObject | None = None
-        upfs = [name for one in instances for name in one.upfs]
+        upfs = self._speaking([name for one in instances for name in one.upfs], ports)
         if device is not None:
             ue, used = self._ue(device)
             ues = (ue,)
@@ -144,6 +143,15 @@ class Catalogue:
                 raise out_of_range(f"appInstanceId {intent.app_instance_id} is no instance of the application there")
         if not found:
             raise out_of_range("the application has no instance near any user plane")
+        return found
+
+    def _speaking(self, upfs: Sequence[str], ports: Sequence[int]) -> list[str]:
+        """Those whose cache answers at these ports."""
+        found = [name for name in upfs if set(ports) <= set(self._steering[name].cache.ports)]
+        if not found:
+            spoken = sorted({port for name in upfs for port in self._steering[name].cache.ports})
+            asked, known = (", ".join(map(str, some)) for some in (ports, spoken))
+            raise out_of_range(f"destinationPort {asked} is not supported: the instances listen on {known}")
         return found
 
     def _ue(self, device: Device) -> tuple[Network, JsonObject]:
@@ -184,7 +192,7 @@ def _shown(device: Device) -> JsonObject:
 
 
 def _ports(intent: Intent) -> tuple[int, ...]:
-    """Raises ApiError for what steering cannot tell apart."""
+    """TCP ports; empty: all that the instances speak. Raises ApiError for what steering cannot tell apart."""
     if intent.source is not None and intent.source.source_port is not None:
         raise out_of_range("sourceTrafficFilters are not supported: traffic is influenced by its destination")
     if intent.destination is None:
@@ -192,7 +200,4 @@ def _ports(intent: Intent) -> tuple[int, ...]:
     protocol, port = intent.destination.destination_protocol, intent.destination.destination_port
     if protocol is not None and protocol.upper() != "TCP":
         raise out_of_range(f"destinationProtocol {protocol!r} is not supported: the instances speak TCP")
-    if port is not None and port not in CACHE_PORTS:
-        spoken = ", ".join(map(str, CACHE_PORTS))
-        raise out_of_range(f"destinationPort {port} is not supported: the instances listen on {spoken}")
     return () if port is None else (port,)

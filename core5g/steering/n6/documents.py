@@ -65,13 +65,14 @@ Ports = Annotated[tuple[TcpPort, ...], AfterValidator(lambda ports: tuple(sorted
 class CacheHealth(DocumentModel):
     """How the gate asks the cache whether it is well: `GET path` with `Host: host` at `port` of its address.
 
-    Well is an answer of 200 to 399 within `timeout_ms`; two failures in a row shut the gate, and it opens again when
-    the cache has been well for `hold_ms`.
+    Well is an answer of 200 to 399 within `timeout_ms`, and one to a TLS handshake at `tls_port` where that is given;
+    two failures in a row shut the gate, and it opens again when the cache has been well for `hold_ms`.
     """
 
     host: HostName
     path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=500)] = "/"
     port: TcpPort = 80
+    tls_port: TcpPort | None = None
     interval_ms: Annotated[Whole, Field(ge=20, le=5000)] = 150
     timeout_ms: Annotated[Whole, Field(ge=20, le=5000)] = 250
     hold_ms: Annotated[Whole, Field(ge=0, le=600_000)] = 2000

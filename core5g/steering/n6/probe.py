@@ -1,9 +1,11 @@
-"""Whether the cache is well: one HTTP request over a connection of its own."""
+"""Whether the cache is well: one HTTP request over a connection of its own, and a TLS handshake where it has https."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
+from functools import cache as kept
 
 from core5g.steering.n6.documents import N6Cache
 
@@ -26,22 +28,51 @@ def verdict(line: bytes) -> str:
     return "" if 200 <= status < 400 else f"the cache answers {status}"
 
 
+@kept
+def _unjudged() -> ssl.SSLContext:
+    """Whether it answers is asked, not who it is: certificates are the business of those who install them."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 async def probe(cache: N6Cache) -> str:
     """What is wrong, in words; empty when the cache is well."""
     try:
         async with asyncio.timeout(cache.health.timeout_ms / 1000):
-            reader, writer = await asyncio.open_connection(str(cache.address), cache.health.port, limit=_LONGEST_LINE)
-            try:
-                writer.write(request(cache))
-                line = await reader.readline()
-            finally:
-                writer.transport.abort()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
+            return await _http(cache) or await _https(cache)
     except TimeoutError:
         return f"the cache does not answer within {cache.health.timeout_ms} ms"
     except ValueError:
         return "the cache does not answer in HTTP"
     except OSError as error:
         return f"the cache cannot be reached: {error.strerror or error}"
-    return verdict(line)
+
+
+async def _http(cache: N6Cache) -> str:
+    reader, writer = await asyncio.open_connection(str(cache.address), cache.health.port, limit=_LONGEST_LINE)
+    try:
+        writer.write(request(cache))
+        return verdict(await reader.readline())
+    finally:
+        await _ended(writer)
+
+
+async def _https(cache: N6Cache) -> str:
+    """An alert is an answer too: it has a certificate for the CDN's names, and need have none for ours."""
+    port, name = cache.health.tls_port, cache.health.host
+    if port is None:
+        return ""
+    try:
+        _, writer = await asyncio.open_connection(str(cache.address), port, ssl=_unjudged(), server_hostname=name)
+    except ssl.SSLError as error:
+        return "" if "ALERT" in (error.reason or "") else "the cache does not answer in TLS"
+    await _ended(writer)
+    return ""
+
+
+async def _ended(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.core5g.conformance.network import BIN, LIMIT_S, UPF_YAML, Network, daemon, is_model, until
+from tests.core5g.conformance.network import UPF_YAML, Network, daemon, until
 from tests.core5g.conformance.radio import Gnb, echo
 from tests.core5g.conformance.replay import Caller, Translation
+from tests.core5g.daemons import LIMIT_S
 
-UNVERIFIED = "UNVERIFIED ON REAL OPEN5GS"
-VERIFIED = "on the daemons of NF_OPEN5GS_BIN"
 UPF = "10.50.0.7"
 UPFS = {UPF: "upf", "10.50.0.8": "edge"}
 
@@ -29,11 +28,6 @@ class Lab:
     caller: Callable[..., Caller]
 
 
-@pytest.fixture(scope="session")
-def upf_binary() -> Path:
-    return BIN / "open5gs-upfd"
-
-
 @pytest.fixture(scope="module")
 def network(require_root: Callable[[], None]) -> Iterator[Network]:
     require_root()
@@ -41,11 +35,6 @@ def network(require_root: Callable[[], None]) -> Iterator[Network]:
         for address, name in UPFS.items():
             made.upf_namespace(name, address)
         yield made
-
-
-@pytest.fixture(scope="module")
-def _label(upf_binary: Path, request: pytest.FixtureRequest) -> str:
-    return UNVERIFIED if is_model(upf_binary) else VERIFIED
 
 
 @contextlib.contextmanager
@@ -92,9 +81,8 @@ def _ready(gnb: Gnb, address: str) -> None:
 
 
 @pytest.fixture
-def lab(network: Network, tmp_path: Path, _label: str, record_property: Callable[[str, object], None]) -> Iterator[Lab]:
+def lab(network: Network, tmp_path: Path, labelled: None) -> Iterator[Lab]:
     """UPFs that no test before has touched."""
-    record_property("conformance", _label)
     with _running(network, tmp_path) as made:
         yield made
 
@@ -108,8 +96,7 @@ def shared_lab(network: Network, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def rows(shared_lab: Lab, _label: str, record_property: Callable[[str, object], None]) -> Lab:
-    record_property("conformance", _label)
+def rows(shared_lab: Lab, labelled: None) -> Lab:
     return shared_lab
 
 

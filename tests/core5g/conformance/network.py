@@ -10,18 +10,16 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-ROOT = Path(__file__).parents[3]
-MODELS = ROOT / "lab" / "mobile" / "bin"
-BIN = Path(os.environ.get("NF_OPEN5GS_BIN") or MODELS)
+from tests.core5g.daemons import LIMIT_S, program
+
 PEERS = ("10.50.0.1", "10.50.0.2", "10.50.0.3", "10.50.0.4")
 SERVERS = ("203.0.113.10", "198.51.100.10")
 SERVER6 = "2001:db8:cd::10"
-LIMIT_S = 90.0
 
 UPF_YAML = """
 logger: {{file: {{path: {log}}}, level: info}}
@@ -35,12 +33,6 @@ upf:
     - {{subnet: 10.46.0.0/16, gateway: 10.46.0.1, dnn: cdn, dev: ogstun2}}
   metrics: {{server: [{{address: {address}, port: 9090}}]}}
 """
-
-
-def is_model(binary: Path) -> bool:
-    """Real daemons name their version; ours say that they are models."""
-    done = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    return "MODEL" in done.stdout + done.stderr
 
 
 def ip(*arguments: str) -> None:
@@ -89,13 +81,20 @@ class Network:
         return namespace
 
 
+def holds(judge: Callable[[], bool]) -> None:
+    """Asked until it is so; raises TimeoutError."""
+    deadline = time.monotonic() + LIMIT_S
+    while not judge():
+        time.sleep(min(0.1, until(deadline)))
+
+
 @contextlib.contextmanager
 def daemon(namespace: str, kind: str, text: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The daemon of this kind in the namespace, started as a unit starts it."""
     file = folder / f"{kind}-{namespace}.yaml"
     file.write_text(text, encoding="utf-8")
     errors = folder / f"{kind}-{namespace}.err"
-    command = ["ip", "netns", "exec", namespace, str(BIN / f"open5gs-{kind}d"), "-c", str(file)]
+    command = ["ip", "netns", "exec", namespace, str(program(kind)), "-c", str(file)]
     environment = {**os.environ, "NF_MODEL_GRACE_S": "0"}
     with errors.open("wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment)

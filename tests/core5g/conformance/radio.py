@@ -9,7 +9,8 @@ from ipaddress import ip_address
 
 from lab.mobile import gtpu
 from lab.mobile.gtpu import Encapsulation, Header
-from tests.core5g.conformance.network import LIMIT_S, until
+from tests.core5g.conformance.network import until
+from tests.core5g.daemons import LIMIT_S
 
 _ICMP, _ICMP6 = 1, 58
 _DATA = b"x" * 32

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from lab.mobile import pfcp
 from lab.mobile.pfcp import Kind, Message, T
-from tests.core5g.conformance.network import LIMIT_S, until
+from tests.core5g.conformance.network import until
+from tests.core5g.daemons import LIMIT_S
 
 DATA = Path(__file__).parents[2] / "data" / "core5g"
 _GROUPED = {T.CREATED_PDR, T.USAGE_REPORT_DELETION, T.USAGE_REPORT_SESSION_REPORT, T.DOWNLINK_DATA_REPORT}

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.core5g.conformance.conftest import VERIFIED
-from tests.core5g.conformance.network import LIMIT_S, ROOT, until
+from tests.core5g.conformance.network import until
+from tests.core5g.daemons import LIMIT_S, ROOT, VERIFIED
 
 _AMF = os.environ.get("NF_OPEN5GS_AMF")
 pytestmark = [

@@ -10,9 +10,10 @@ import pytest
 from lab.mobile import gtpu, pfcp
 from lab.mobile.pfcp import Kind, T, ie
 from tests.core5g.conformance.conftest import Lab
-from tests.core5g.conformance.network import LIMIT_S, SERVER6, ip, until
+from tests.core5g.conformance.network import SERVER6, ip, until
 from tests.core5g.conformance.radio import echo
 from tests.core5g.conformance.replay import Caller, Translation, exchanges
+from tests.core5g.daemons import LIMIT_S
 
 pytestmark = pytest.mark.root
 

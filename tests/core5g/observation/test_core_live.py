@@ -1,6 +1,6 @@
-"""The process beside a whole core: SMF, UPF and a gNB with two UEs (models), with and without a PFCP proxy between.
+"""The process beside a whole core: SMF, UPF and a gNB with two UEs, with and without a PFCP proxy between.
 
-UNVERIFIED ON REAL OPEN5GS: SMF and UPF are models that follow its recordings.
+The SMF is a model that follows recordings of a real one; the UPF too, unless `NF_OPEN5GS_BIN` has a real one.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from core5g.observation.units import alive_path, directory
 from core5g.pfcp.proxy.documents import ProxySection, ServedUpf
 from core5g.pfcp.proxy.units import events_socket, status_socket
 from nf.contracts.interception import Content, Direction, Event
-from tests.core5g.conformance.network import MODELS, ROOT, UPF_YAML, Network, daemon
+from tests.core5g.conformance.network import UPF_YAML, Network, daemon
 from tests.core5g.conformance.radio import Gnb, echo
+from tests.core5g.daemons import ROOT, SMF_MODEL
 from tests.core5g.observation.world import LIMIT_S, OTHER, TARGET, Taker, order, until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("labelled")]
 
 SMF, PROXY, UPF, GNB = "10.50.0.4", "10.50.0.9", "10.50.0.7", "10.50.0.2"
 API = f"http://{SMF}:9090"
@@ -116,7 +117,7 @@ async def observed(network: Network, folder: Path, *, n4: bool) -> AsyncIterator
         stack.enter_context(daemon(namespace, "upf", UPF_YAML.format(address=UPF, log=folder / "upf.log"), folder))
         if n4:
             await stack.enter_async_context(process(*proxy(run_dir)))
-        await stack.enter_async_context(process(str(MODELS / "open5gs-smfd"), "-c", str(folder / "smf.yaml")))
+        await stack.enter_async_context(process(str(SMF_MODEL), "-c", str(folder / "smf.yaml")))
         await stack.enter_async_context(process(*observing))
         await until(alive_path(run_dir).exists)
         await until(associated)

@@ -16,12 +16,13 @@ from nf.documents.registry import Registry
 from nf.documents.validation import validate
 from nf.errors import DocumentError
 from nf.media.documents import EXTENSION as MEDIA
+from nf.media.front.documents import EXTENSION as FRONT
 from nf.media.planner import MediaPlanner
 from nf.planning.compiler import Compiled, compile_lineup
 from tests.nf.planning.samples import fleet_data as iptv_fleet
 from tests.nf.planning.samples import lineup_data as iptv_lineup
 
-REGISTRY = Registry([CORE5G, MEDIA, MULTICAST])
+REGISTRY = Registry([CORE5G, MEDIA, FRONT, MULTICAST])
 PLANNERS = (MediaPlanner(), SteeringPlanner())
 PROXIES = {"pop1": "10.50.1.9/29", "pop2": "10.50.2.9/29"}
 D = TypeVar("D", bound=Document)
@@ -98,6 +99,17 @@ def fleet_data(core: dict[str, Any] | None = None, **placement: list[str]) -> di
             appliance["interfaces"].append({"name": "eth8", "address": PROXIES[appliance["id"]]})
     spec["equipment"] = {"core5g": core if core is not None else core_data()}
     return data
+
+
+def with_part(fleet: dict[str, Any], name: str, **part: Any) -> dict[str, Any]:
+    """The fleet with another part of equipment."""
+    fleet["spec"]["equipment"][name] = part
+    return fleet
+
+
+def tls(*appliances: str, port: int = 443) -> dict[str, Any]:
+    """An entry of edges with https; of all others where it names none."""
+    return {"appliances": [*appliances], "tls": {"port": port, "certificates": ["secret:cdn-tls"]}}
 
 
 def cdn(channel: str, **changes: Any) -> dict[str, Any]:

@@ -31,7 +31,9 @@ from tests.core5g.steering.samples import (
     fleet_data,
     lineup_data,
     refused,
+    tls,
     upf,
+    with_part,
 )
 
 PATH = "spec.channels[0].delivery[1]"
@@ -70,6 +72,35 @@ def test_a_upf_with_a_cache_of_its_own_sends_the_cdns_prefixes_to_it() -> None:
     assert section.provides == ("core5g.steering=edge1",)
 
 
+def test_https_is_steered_to_an_edge_that_has_it_and_to_its_port() -> None:
+    fleet = with_part(fleet_data(), "cdn", edges=[tls("pop1"), tls(port=8443)])
+    found = compiled(fleet=fleet)
+    one, other = n6(found, "pop1"), n6(found, "pop2")
+    assert (one.ports, one.quic, one.cache.forwards) == ((80, 443), "reject", ())
+    assert (other.ports, other.quic, other.cache.port(443)) == ((80, 443), "reject", 8443)
+    assert (one.cache.health.tls_port, other.cache.health.tls_port) == (443, 8443)
+    plain = n6(compiled(fleet=with_part(fleet_data(), "cdn", edges=[tls("pop2")])), "pop1")
+    assert (plain.ports, plain.quic, plain.cache.health.tls_port) == ((80,), "pass", None)
+
+
+def test_a_front_before_the_edge_has_https_too() -> None:
+    front = {"certificates": ["secret:cdn-tls"]}
+    fleet = with_part(fleet_data(cdn_front=["pop1"]), "cdn-front", **front, port=8443)
+    assert n6(compiled(fleet=fleet), "pop1").cache.port(443) == 8443
+    assert n6(compiled(fleet=fleet), "pop2").ports == (80,)
+    fleet = with_part(with_part(fleet, "cdn-front", **front), "cdn", edges=[tls("pop1", port=8443)])
+    assert n6(compiled(fleet=fleet), "pop1").cache.forwards == (), "what listens on 443 itself is asked there"
+
+
+def test_a_classifier_sends_https_to_an_edge_that_has_it() -> None:
+    fleet = with_part(fleet_data(classified()), "cdn", edges=[tls("pop1", port=8443)])
+    (rule,) = proxy(compiled(lineup_data(breakout(upfs=["central"])), fleet), "pop1").rules
+    assert rule.ports == (80, 443)
+    subnets = [str(net) for net in list(ip_network("198.18.0.0/16").subnets(new_prefix=24))[::2]]
+    too_many = lineup_data(breakout(upfs=["central"], prefixes=subnets[: MAX_SDF // 2 + 1]))
+    assert "a session takes" in refused(too_many, fleet)[f"{PATH}.prefixes"]
+
+
 def test_every_fact_of_a_cache_that_is_required_is_provided_by_it() -> None:
     found = compiled(lineup_data(breakout(), breakout()))
     for appliance in ("pop1", "pop2"):
@@ -98,13 +129,22 @@ def test_without_a_core_there_is_nothing_and_a_path_is_refused() -> None:
     assert refused(lineup_data(breakout()), fleet) == {f"{PATH}.type": "the fleet has no 5G core"}
 
 
-def test_a_cache_beside_the_upf_is_reached_by_the_link_that_they_share() -> None:
-    core = core_data(upfs=[upf(1, appliance="c1")], equipment=[])
-    fleet = fleet_data(core)
+VIPS = ["198.51.100.10", "198.51.100.11"]
+
+
+def beside(*vips: str) -> dict[str, Any]:
+    """The UPF edge1 on c1, whose site's cache is on pop1 and has these VIPs."""
+    fleet = fleet_data(core_data(upfs=[upf(1, appliance="c1")], equipment=[]))
     for appliance in fleet["spec"]["appliances"]:
         if appliance["id"] == "c1":
             appliance["site"] = "pop1"
-    section = n6(compiled(lineup_data(breakout(upfs=["edge1"])), fleet), "c1")
+    shared = [{"address": vip, "appliances": ["pop1", "pop2"]} for vip in vips]
+    return with_part(fleet, "anycast", vips=shared) if shared else fleet
+
+
+def test_a_cache_beside_the_upf_is_reached_by_the_link_that_they_share() -> None:
+    fleet = beside(*VIPS)
+    section = n6(compiled(lineup_data(breakout(upfs=["edge1"], prefixes=["198.51.100.10/31"])), fleet), "c1")
     assert not section.cache.local
     assert section.cache.interface is not None
     assert str(section.cache.address) == "10.255.0.3"  # where the cache of pop1 listens
@@ -113,6 +153,32 @@ def test_a_cache_beside_the_upf_is_reached_by_the_link_that_they_share() -> None
     assert str(via) in {face["address"].split("/")[0] for face in pop1["interfaces"]}
     assert f"c1.interface.{section.cache.interface}" in section.requires
     assert "cdn.edge=ch1/ott@pop1" in section.requires
+
+
+@pytest.mark.parametrize(
+    ("vips", "known"),
+    [
+        ([], {"prefixes": ["203.0.113.0/24"]}),
+        (VIPS, {"prefixes": ["198.51.100.10/32", "203.0.113.0/24"]}),
+        (VIPS, {"prefixes": ["198.51.100.8/30"]}),
+        (VIPS, {"prefixes": ["198.51.100.10/32"], "names": ["cdn.streamverse.test"]}),
+    ],
+)
+def test_a_cache_beside_the_upf_answers_for_its_vips_alone(vips: list[str], known: dict[str, Any]) -> None:
+    found = refused(lineup_data(breakout(upfs=["edge1"], **known)), beside(*vips))
+    assert "its cache is on pop1, which takes no connections for" in found[f"{PATH}.upfs[0]"]
+
+
+def test_a_upf_at_which_nothing_can_be_steered_is_told_before_there_is_a_path() -> None:
+    assert [warning.key for warning in compiled(lineup_data(), beside()).warnings] == [f"{CORE}.upfs[0].steering"]
+    assert compiled(lineup_data(), beside(*VIPS)).warnings == ()
+
+
+def test_a_port_of_a_cache_beside_the_upf_is_not_translated() -> None:
+    lineup = lineup_data(breakout(upfs=["edge1"], prefixes=["198.51.100.10/32"]))
+    for port, ports in ((443, (80, 443)), (8443, (80,))):
+        section = n6(compiled(lineup, with_part(beside(*VIPS), "cdn", edges=[tls("pop1", port=port)])), "c1")
+        assert (section.ports, section.cache.forwards) == (ports, ())
 
 
 def test_a_classifier_sends_to_the_edge_and_the_edge_to_its_cache() -> None:
@@ -170,11 +236,12 @@ def test_a_ue_plays_the_channel_by_the_cdns_own_address() -> None:
     [
         ({"prefixes": ["203.0.113.10/32"]}, "203.0.113.10"),
         ({"prefixes": ["2001:db8:cd::/48", "203.0.113.0/24"]}, "203.0.113.1"),
-        ({"prefixes": ["2001:db8:cd::/48"]}, "[2001:db8:cd::1]"),
+        ({"prefixes": ["2001:db8:cd::/48"], "names": ["b.test", "a.test"]}, "a.test"),
     ],
 )
-def test_the_address_that_a_ue_asks(given_by: dict[str, Any], address: str) -> None:
-    (target,) = compiled(lineup_data(breakout(**given_by))).configs["ue1"].probes
+def test_the_address_that_a_ue_asks_is_one_that_is_steered(given_by: dict[str, Any], address: str) -> None:
+    fleet = fleet_data(core_data(resolvers=["10.45.0.1", "192.0.2.53"], upfs=[upf(1)]))
+    (target,) = compiled(lineup_data(breakout(upfs=["edge1"], **given_by)), fleet).configs["ue1"].probes
     assert target.arguments["url"] == f"http://{address}/ch1/master.m3u8"
 
 
@@ -196,6 +263,13 @@ def test_names_that_nobody_learns_are_refused_and_beside_prefixes_only_told() ->
     both = compiled(lineup_data(breakout(names=["cdn.streamverse.test"])))
     assert {warning.key for warning in both.warnings} == {f"{PATH}.names"}
     assert n6(both, "pop1").names == ()
+
+
+def test_a_path_by_ipv6_alone_would_not_be_steered() -> None:
+    path = breakout(prefixes=["2001:db8:cd::/48"])
+    assert "leaves by the default exit" in refused(lineup_data(path))[f"{PATH}.prefixes"]
+    named = breakout(prefixes=["2001:db8:cd::/48"], names=["cdn.streamverse.test"])
+    assert "given no resolver of ours" in refused(lineup_data(named))[f"{PATH}.names"]
 
 
 def test_what_a_path_may_not_be_all_at_once() -> None:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.core5g.conformance.network import LIMIT_S, MODELS, ROOT, UPF_YAML, Network, until
+from tests.core5g.conformance.network import UPF_YAML, Network, until
+from tests.core5g.daemons import LIMIT_S, MODELS, ROOT
 
 SMF_YAML = """
 logger: {{file: {{path: {log}}}, level: info}}

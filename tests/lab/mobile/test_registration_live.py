@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from lab.mobile.sctp import SctpError, _library
-from tests.core5g.conformance.network import LIMIT_S, ROOT, Network
+from tests.core5g.conformance.network import Network
+from tests.core5g.daemons import LIMIT_S, ROOT
 from tests.lab.mobile.models import OPC, K, amf, ask, awaited, over_n2, ping, running
 
 pytestmark = pytest.mark.root

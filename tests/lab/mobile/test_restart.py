@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.core5g.conformance.network import LIMIT_S, Network
+from tests.core5g.conformance.network import Network
+from tests.core5g.daemons import LIMIT_S
 from tests.lab.mobile.models import GNB, ask, awaited, metric, upf
 
 pytestmark = pytest.mark.root

@@ -21,11 +21,11 @@ import yaml
 from core5g.pfcp.proxy.documents import ProxySection
 from core5g.pfcp.proxy.driver import create
 from core5g.pfcp.proxy.units import UNIT, ask, status_socket
+from tests.core5g.daemons import BIN, SMF_MODEL
 from tests.headend.multicast.tree.network import Node, commit, connect, ip, nodes, until
 
-pytestmark = [pytest.mark.root]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("labelled")]
 
-BIN = Path("lab/mobile/bin").absolute()
 SMF, UPF, PROXY, EDGE, GNB = "10.50.0.4", "10.50.0.7", "10.50.0.9", "10.50.1.2", "10.50.2.2"
 UE, CDN, OTHER = "10.45.0.2", "203.0.113.10", "198.51.100.10"
 SECTION = ProxySection.model_validate(
@@ -167,7 +167,7 @@ def world(require_programs: Callable[..., None], tmp_path_factory: pytest.TempPa
         driver = create(made["core"].context())
         made["core"].call(commit, driver, SECTION)
         stack.callback(lambda: made["core"].call(commit, driver, None))
-        world.start(made["core"], str(BIN / "open5gs-smfd"), "-c", str(folder / "smf.yaml"))
+        world.start(made["core"], str(SMF_MODEL), "-c", str(folder / "smf.yaml"))
         made["core"].call(until, _associated(made["core"]))
         ready = folder / "ready"
         ran = ("--smf", f"http://{SMF}:9090", "--address", GNB, "--tun", "ue", "--page")

@@ -22,7 +22,18 @@ from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.errors import IntegrityError
 from tests.core5g.steering.influence.schema import STATES, check, error_info
-from tests.core5g.steering.samples import breakout, built, central, classifier, core_data, fleet_data, lineup_data, upf
+from tests.core5g.steering.samples import (
+    breakout,
+    built,
+    central,
+    classifier,
+    core_data,
+    fleet_data,
+    lineup_data,
+    tls,
+    upf,
+    with_part,
+)
 from tests.core5g.steering.test_contract import JSON
 
 APP = "6b29fc40-ca47-1067-b31d-00dd010662da"
@@ -117,6 +128,23 @@ def test_a_device_is_influenced_at_the_upfs_of_its_data_network_alone() -> None:
     with pytest.raises(ApiError) as caught:
         found.orders("r", parse(DeviceIntent, {**body, "edgeCloudZoneId": str(zone.zone_id)})[0])
     assert caught.value.code == "SERVICE_NOT_APPLICABLE"
+
+
+def test_a_port_narrows_it_to_the_instances_that_answer_there() -> None:
+    fleet = with_part(fleet_data(), "cdn", edges=[tls("pop2", port=8443)])
+    found = Catalogue(built(LineUp, lineup_data(breakout())), built(Fleet, fleet))
+    (application,) = found.applications
+    body: dict[str, Any] = {"apiConsumerId": "a", "appId": str(application.id)}
+    body["destinationTrafficFilters"] = {"destinationPort": 443}
+    orders = found.orders("r", parse(Intent, body)[0])
+    assert {name: order.ports for name, order in orders.by_upf.items()} == {"edge2": (443,)}
+    (secure,) = [one.id for one in application.instances if one.upfs == ("edge2",)]
+    assert orders.instances == (secure,)
+    (plain,) = [one.zone_id for one in application.instances if one.upfs == ("edge1",)]
+    with pytest.raises(ApiError, match="the instances listen on 80"):
+        found.orders("r", parse(Intent, {**body, "edgeCloudZoneId": str(plain)})[0])
+    body["destinationTrafficFilters"] = {"destinationPort": 80}
+    assert [*found.orders("r", parse(Intent, body)[0]).by_upf] == ["edge1", "edge2"]
 
 
 def test_an_order_is_one_that_the_mechanism_at_n6_takes() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from core5g.steering.n6.documents import N6Section
+from tests.core5g.steering.n6.tls import NAME
 from tests.headend.multicast.tree.network import Node, connect, ip, nodes
 
 WEB = Path(__file__).with_name("web.py")
@@ -78,8 +80,9 @@ def changed_by_drivers(node: Node) -> list[str]:
 class Web:
     """web.py in a node."""
 
-    def __init__(self, node: Node, name: str, port: int) -> None:
-        self._argv = ["nsenter", f"--net=/run/netns/{node.namespace}", sys.executable, str(WEB), name, str(port)]
+    def __init__(self, node: Node, name: str, port: int, pem: Path | None = None) -> None:
+        tls = [str(pem)] if pem is not None else []
+        self._argv = ["nsenter", f"--net=/run/netns/{node.namespace}", sys.executable, str(WEB), name, str(port), *tls]
         self._process = subprocess.Popen(self._argv)
 
     def signal(self, number: signal.Signals) -> None:
@@ -103,13 +106,17 @@ def section(*, local: bool, **given: Any) -> N6Section:
     return N6Section.model_validate({"provides": ["pop1.steering"], **data})
 
 
-async def get(address: str, path: str = "/", source: str | None = None) -> str:
-    """What a web server says there, or why it says nothing. Call it in the UE."""
+async def get(address: str, path: str = "/", source: str | None = None, *, trusted: Path | None = None) -> str:
+    """What a web server says there, or why it says nothing; by https where its certificate is `trusted`. In the UE."""
+    tls, name = (ssl.create_default_context(cafile=str(trusted)), NAME) if trusted is not None else (None, None)
+    port = 80 if trusted is None else 443
     reader, writer = None, None
     try:
         async with asyncio.timeout(90):
             local = (source, 0) if source is not None else None
-            reader, writer = await asyncio.open_connection(address, 80, local_addr=local)
+            reader, writer = await asyncio.open_connection(
+                address, port, local_addr=local, ssl=tls, server_hostname=name
+            )
             writer.write(f"GET {path} HTTP/1.1\r\nHost: cdn.example.test\r\n\r\n".encode())
             return (await reader.read()).partition(b"\r\n\r\n")[2].decode().strip()
     except OSError as error:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
+import ssl
 import struct
+from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,7 +19,8 @@ from scapy.layers.inet6 import IPv6
 
 from core5g.steering.n6 import conntrack, probe, resets
 from core5g.steering.n6.conntrack import Flow, TcpState
-from core5g.steering.n6.documents import N6Cache
+from core5g.steering.n6.documents import CacheHealth, N6Cache
+from tests.core5g.steering.n6.tls import certificate
 
 
 def flow(ue: str = "10.45.0.2", asked: str = "203.0.113.10", server: str = "10.9.0.1") -> Flow:
@@ -105,3 +110,37 @@ def test_the_probe_asks_for_the_health_path_of_the_cdns_host() -> None:
     health = {"host": "cdn.example.test", "path": "/health"}
     cache = N6Cache.model_validate({"address": "10.9.0.1", "local": True, "health": health})
     assert probe.request(cache).startswith(b"GET /health HTTP/1.1\r\nHost: cdn.example.test\r\n")
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def saying(octets: bytes) -> Handler:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read(100)
+            writer.write(octets)
+            await writer.drain()
+        writer.close()
+
+    return answer
+
+
+async def test_a_cache_with_https_answers_a_handshake_too_if_only_by_an_alert(tmp_path: Path) -> None:
+    web, refusal = b"HTTP/1.1 200 OK\r\n\r\n", bytes.fromhex("15030300020228")  # handshake_failure (RFC 8446, 6.2)
+
+    async def told(answer: bytes, tls: ssl.SSLContext | None = None) -> str:
+        async with (
+            await asyncio.start_server(saying(web), "127.0.0.2", 0) as plain,
+            await asyncio.start_server(saying(answer), "127.0.0.2", 0, ssl=tls) as secure,
+        ):
+            ports = [one.sockets[0].getsockname()[1] for one in (plain, secure)]
+            health = CacheHealth(host="cdn.example.test", port=ports[0], tls_port=ports[1], timeout_ms=5000)
+            place = N6Cache.model_construct(address=IPv4Address("127.0.0.2"), local=True, health=health)
+            return await probe.probe(place)
+
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(certificate(tmp_path))
+    assert await told(web, served) == ""
+    assert await told(refusal) == "", "it has no certificate for this name"
+    assert await told(web) == "the cache does not answer in TLS"

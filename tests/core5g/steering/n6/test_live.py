@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +36,7 @@ from tests.core5g.steering.n6.network import (
     network,
     section,
 )
+from tests.core5g.steering.n6.tls import certificate
 from tests.headend.multicast.tree.network import Node, commit, context, ip, take_back, until
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
@@ -155,6 +158,36 @@ def test_a_thousand_ues_that_wait_for_a_hung_cache_are_reset_and_go_to_the_origi
         caches[local].signal(signal.SIGCONT)
     is_open(net, True)
     assert net["u"].call(get, CDN) == "cache"
+
+
+@LOCAL
+def test_https_goes_to_the_caches_own_listener_while_that_answers_too(
+    net: dict[str, Node], caches: dict[bool, Web], before: None, tmp_path: Path, local: bool
+) -> None:
+    pem, (where, port) = certificate(tmp_path), (("r", 8443) if local else ("c", 443))
+    origin, cache = Web(net["i"], "origin", 443, pem), Web(net[where], "cache", port, pem)
+    forwards = {"forwards": [{"port": 80, "to": 8080}, {"port": 443, "to": 8443}]} if local else {}
+    base = section(local=local)
+    place = base.cache.to_json()
+    health = {**base.cache.health.to_json(), "tls_port": port}
+    try:
+        committed(net, section(local=local, cache={**place, **forwards, "health": health}))
+        is_open(net, True)
+
+        def asked(address: str) -> str:
+            return net["u"].call(partial(get, trusted=pem), address)
+
+        assert [asked(one) for one in (CDN, CDN6)] == ["cache", "cache"]
+        assert net["u"].call(get, CDN) == "cache"
+        cache.close()
+        is_open(net, False)
+        assert asked(CDN) == "origin", "http alone is not the whole cache"
+        cache.again()
+        is_open(net, True)
+        assert asked(CDN) == "cache"
+    finally:
+        for web in (origin, cache):
+            web.close()
 
 
 def _until_counted(net: dict[str, Node], packets: int) -> None:
