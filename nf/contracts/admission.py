@@ -29,5 +29,5 @@ class Admission(Protocol):
     def name(self) -> str:
         """Of the operation; equals the name of the entry point."""
 
-    def admit(self, target: str, arguments: JsonObject, now: float) -> Admitted:
-        """Raises InputError with everything that is wrong."""
+    def admit(self, target: str, arguments: JsonObject, now: float, *, author: str) -> Admitted:
+        """`author`: SPIFFE id of who gives it. Raises InputError with everything that is wrong."""

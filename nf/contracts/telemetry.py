@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from nf.contracts.json import JsonObject
 from nf.telemetry.alarms import Alarm
 from nf.telemetry.samples import Sample
 
@@ -61,7 +62,7 @@ class PathSwitch:
 class OrderState:
     """An order of the NOC's ledger. Times are seconds since the epoch, `ended_at` 0 while it is still to do.
 
-    `missing`: appliances that have not acknowledged it. `key`: stream and number.
+    `missing`: appliances that have not acknowledged it. `key`: stream and number. `arguments`: of the operation.
     """
 
     key: str
@@ -72,6 +73,7 @@ class OrderState:
     due_at: float
     ended_at: float
     missing: int
+    arguments: JsonObject = field(default_factory=dict)
 
 
 class Telemetry(Protocol):

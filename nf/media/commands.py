@@ -32,7 +32,12 @@ class PurgeGroup(TyperGroup):
         return [*super().shell_complete(ctx, incomplete), *map(CompletionItem, channels(incomplete))]
 
 
-app = typer.Typer(cls=PurgeGroup, add_completion=False, no_args_is_help=True)
+app = typer.Typer(
+    cls=PurgeGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Take content out of every cache, and what became of it.",
+)
 rules_app = typer.Typer(add_completion=False, invoke_without_command=True)
 app.add_typer(rules_app, name="rules", help="Rules of the edges that hold now; delete ends them.")
 
@@ -99,6 +104,22 @@ def purge(
     expires: Annotated[
         str | None, typer.Option("--expires", help="Until when it is worth doing; 24 h.", show_default=False)
     ] = None,
+    issued_by: Annotated[
+        str | None,
+        typer.Option(
+            "--issued-by", metavar="WHO", help="Who wants it; the operator of the profile.", show_default=False
+        ),
+    ] = None,
+    traceparent: Annotated[
+        str | None,
+        typer.Option(
+            "--traceparent",
+            envvar="TRACEPARENT",
+            metavar="00-TRACE-SPAN-FLAGS",
+            help="The trace that it is a part of (W3C Trace Context).",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Also an expression that takes a whole channel, or every one.")
     ] = False,
@@ -115,7 +136,17 @@ def purge(
 
     client = CLIENT.get()
     named: JsonObject = {"tag": [*(tag or ())], "prefix": prefix, "regex": regex, "all": everything}
-    message = _message(target, named, mode=mode, id=identity, not_before=not_before, expires=expires, force=force)
+    message = _message(
+        target,
+        named,
+        mode=mode,
+        id=identity,
+        not_before=not_before,
+        expires=expires,
+        issued_by=issued_by,
+        traceparent=traceparent,
+        force=force,
+    )
     wanted = _by_channel(message)
     answers: list[Json] = []
     failed: list[tuple[str, OperationOutcome]] = []

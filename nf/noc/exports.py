@@ -157,4 +157,5 @@ def _order(order: Order) -> OrderState:
         due_at=max(order.accepted_at, order.not_before),
         ended_at=0.0 if is_open else order.ended_at,
         missing=len(order.missing()) if is_open else 0,
+        arguments=order.arguments,
     )

@@ -166,7 +166,7 @@ class FleetOperations:
         if admission is None:
             admitted = [Admitted(uuid.uuid4().hex, one, now, now + _HOLDS_S) for one in several]
         else:
-            admitted = [admission.admit(operation.object, one, now) for one in several]
+            admitted = [admission.admit(operation.object, one, now, author=author) for one in several]
         return await self._runs.submit(operation, admitted, author, past_failures=past_failures)
 
     async def _watch(self, order: Order, events: CoalescingQueue[Event]) -> AsyncIterator[Event]:

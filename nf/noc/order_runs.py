@@ -7,6 +7,7 @@ somebody who is missing is back, under an alarm until it is paid.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
@@ -26,12 +27,17 @@ from nf.noc.telemetry import Telemetry
 from nf.store.audit import AuditEntry
 from nf.telemetry.alarms import Severity
 
+_log = logging.getLogger(__name__)
+
 MAX_ORDERS: Final = 2_000
 MAX_OCTETS: Final = 1_000_000
 """Bounds of one attempt: what is asked goes in one message of the session."""
 RETENTION_S: Final = 24 * 3600.0
 MAX_REPLAY: Final = 500
 """Who missed more than that, or something older, does all of the object anew."""
+
+_SENDER: Final = ("issued_by", "traceparent")
+"""Arguments that say who wanted it, and in what trace."""
 
 Answer = tuple[str, str, JsonObject]
 """State, text, result."""
@@ -185,6 +191,7 @@ class OrderRuns:
             await self._orders.save(expired)
             for order in expired:
                 self._end(order, _recalled(order))
+                _note(order)
             self._tell(key)
         return batch
 
@@ -223,7 +230,7 @@ class OrderRuns:
                     for watcher in watchers:
                         watcher(event)
 
-        async def one(member: tuple[str, str], orders: list[Order]) -> None:
+        async def one(member: tuple[str, str], orders: list[Order]) -> Answer:
             nonlocal count
             arguments = self._arguments(number, member, orders)
             author = orders[-1].author if len({order.author for order in orders}) == 1 else self._author
@@ -237,14 +244,16 @@ class OrderRuns:
                 tell=tell,
             )
             count += 1
+            tell(member[0], answer[0], 1.0, answer[1])
+            return answer
+
+        answers = await asyncio.gather(*(one(member, orders) for member, orders in asked.items()))
+        for (member, orders), answer in zip(asked.items(), answers, strict=True):
             for order in orders:
                 outcome = _outcome(order, member, number, answer)
                 attempt.outcomes.setdefault(order.seq, []).append(outcome)
                 if outcome.state != DONE:
                     attempt.held.add(order.seq)
-            tell(member[0], answer[0], 1.0, answer[1])
-
-        await asyncio.gather(*(one(member, orders) for member, orders in asked.items()))
 
     def _arguments(self, number: int, member: tuple[str, str], orders: list[Order]) -> JsonObject:
         stream = orders[0].stream
@@ -272,6 +281,8 @@ class OrderRuns:
         await self._orders.save(ended)
         for order in ended:
             self._end(order, tuple(attempt.outcomes.get(order.seq, ())))
+        for order in news:
+            _note(order)
         self._tell(attempt.key)
         outcomes = (one for found in attempt.outcomes.values() for one in found)
         return any(one.state == FAILED for one in outcomes) and any(order.state in OPEN for order in ended)
@@ -332,6 +343,14 @@ def _outcome(order: Order, member: tuple[str, str], number: int, answer: Answer)
         return Outcome(*member, number, state, text, {key: value for key, value in result.items() if key != "orders"})
     found = {key: value for key, value in own.items() if key != "state"}
     return Outcome(*member, number, FAILED if own.get("state") == FAILED else DONE, str(own.get("text", text)), found)
+
+
+def _note(order: Order) -> None:
+    """In the log, when its sender said what it is to be found by."""
+    sender = ", ".join(f"{key} {order.arguments[key]!r}" for key in _SENDER if order.arguments.get(key))
+    if sender:
+        why = f": {order.why}" if order.why else ""
+        _log.info("%s %s of %s is %s%s (%s)", order.name, order.id, order.object, order.state, why, sender)
 
 
 def _recalled(order: Order) -> tuple[Outcome, ...]:

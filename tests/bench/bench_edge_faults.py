@@ -23,6 +23,8 @@ from tests.nf.media.cdn import EDGE, EDGE_PORT, HOST, OTHER_SHIELD, SHIELD, SHIE
 LAME = Path(__file__).parents[1] / "nf" / "media" / "lame_shield.py"
 PLAIN_SHIELD, PLAIN_OTHER = "127.0.1.21", "127.0.1.22"
 START_S = 30.0
+RECOVERY_S = 1.0
+"""So long an edge may feel a hung shield at most, however long Traffic Server alone would."""
 LONGEST_S = 150.0
 """Traffic Server's own time-outs are half a minute and more for each of two attempts."""
 
@@ -111,6 +113,8 @@ def hung_parent() -> float:
         stack.enter_context(running(node, places, plain(places, parents)))
         ours, theirs = node.call(_both, node, hung, timeout_s=2 * LONGEST_S)
         print(f"edge.hung_parent: longest wait {ours:.2f} s, with Traffic Server's own time-outs {theirs:.1f} s")
+        if ours >= RECOVERY_S:
+            raise RuntimeError(f"a request waited {ours:.2f} s with healing: {RECOVERY_S:g} s and more is no recovery")
         return theirs / ours
 
 

@@ -65,7 +65,8 @@ class EdgePurge:
         opened = [(entry, *door) for entry in entries for door in doors(section, entry)]
         maps = [_Map(entry, host, connection, work) for entry, connection, names in opened for host in names]
         try:
-            total = await self._purge(work, entries, maps, context=context, lead_s=lead_s)
+            cache = f"unit {UNIT} on {section.listen[0]}"
+            total = await self._purge(work, entries, maps, cache=cache, context=context, lead_s=lead_s)
         finally:
             for _, connection, _ in opened:
                 connection.close()
@@ -78,6 +79,7 @@ class EdgePurge:
         entries: list[EdgeChannel],
         maps: list[_Map],
         *,
+        cache: str,
         context: Context,
         lead_s: float,
     ) -> JsonObject:
@@ -97,7 +99,7 @@ class EdgePurge:
             purged += await one.take_out(known)
         total: JsonObject = {}
         for one in maps:
-            proof = await prove(one.samples, one.get, word, context, began=began, lead_s=lead_s)
+            proof = await prove(one.samples, one.get, word, context, cache=cache, began=began, lead_s=lead_s)
             total = added(total, proof.to_json())
         return total | ({"purged": purged} if purged else {})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from nf.contracts.json import Json
+from nf.contracts.json import Json, JsonObject
 from nf.contracts.paths import PathHealth, Ranking
 from nf.contracts.telemetry import Measured, OrderState, PathSwitch
 from nf.media.export.messages import ANALYTICS, AnalyticsEvent, written
@@ -185,7 +185,7 @@ class Analytics:
             at=one.ended_at,
             channel=one.object,
             values={"duration_s": round(max(0.0, one.ended_at - one.due_at), 3)},
-            facts={"purge": one.id, "state": one.state},
+            facts={"purge": one.id, "state": one.state, **_sender(one.arguments)},
         )
 
     def _event(self, name: str, subject: str, *, began: float, at: float, **values: Any) -> Event:
@@ -199,3 +199,8 @@ class Analytics:
     @staticmethod
     def _number(value: Json) -> float | None:
         return float(value) if isinstance(value, int | float) else None
+
+
+def _sender(arguments: JsonObject) -> dict[str, str]:
+    """Who wanted a purge, and the trace that it is a part of, as far as its message said."""
+    return {key: str(arguments[key]) for key in ("issued_by", "traceparent") if arguments.get(key)}

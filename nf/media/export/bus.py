@@ -79,7 +79,7 @@ class EventBus:
         outbox = await asyncio.to_thread(Outbox, context.state_dir / FILE, settings.kept)
         try:
             topics = {ALERTS: settings.alerts, ANALYTICS: settings.analytics}
-            publisher = Publisher(outbox, settings.client(), topics)
+            publisher = Publisher(outbox, settings.client(), topics, context.clock)
             exporting = _Exporting(context, settings, outbox, publisher)
             try:
                 await exporting.run()

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from nf.clock import Clock, RealClock
 from nf.errors import InputError, UnavailableError
 from nf.media.export.outbox import Outbox, Waiting
 
@@ -22,6 +23,10 @@ _log = logging.getLogger(__name__)
 IN_FLIGHT: Final = 2_000
 _POLL_S: Final = 0.25
 _METADATA_S: Final = 5.0
+STALLED_S: Final = 30.0
+"""So long a broker answers and acknowledges nothing that is under way before the producer is made anew: one that has
+forgotten a producer's id may refuse it for ever, and the library goes on trying."""
+_LOOK_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,9 @@ class Turn:
 class Publisher:
     """`turn` is called again and again, from one thread at a time."""
 
-    def __init__(self, outbox: Outbox, client: Mapping[str, Any], topics: Mapping[str, str]) -> None:
+    def __init__(
+        self, outbox: Outbox, client: Mapping[str, Any], topics: Mapping[str, str], clock: Clock | None = None
+    ) -> None:
         """`client`: settings for librdkafka; `topics`: of an event -> its name at the broker.
 
         Raises InputError (settings that the library does not take), UnavailableError (there is no library).
@@ -44,6 +51,9 @@ class Publisher:
         self._outbox = outbox
         self._client = dict(client)
         self._topics = dict(topics)
+        self._clock = clock or RealClock()
+        self._answers_since: float | None = None
+        self._looked_at = 0.0
         self._lock = threading.Lock()
         self._partitions: dict[str, int] = {}
         self._in_flight: set[int] = set()
@@ -66,6 +76,7 @@ class Publisher:
                 self._outbox.delivered(done)
                 self._in_flight.difference_update(done)
                 self._fault = "" if not self._lame else self._fault
+            self._look(progress=bool(done) or not self._in_flight)
             return Turn(len(done), self._outbox.waiting(), self._fault)
 
     def close(self) -> None:
@@ -111,6 +122,30 @@ class Publisher:
         self._sent = 0
         self._lame = False
         self._producer = self._make()
+
+    def _look(self, *, progress: bool) -> None:
+        """Whether it has stalled, at a broker that answers."""
+        from confluent_kafka import KafkaException
+
+        now = self._clock.monotonic()
+        if progress:
+            self._answers_since = None
+            self._looked_at = now
+            return
+        if now - self._looked_at < min(_LOOK_S, STALLED_S):
+            return
+        self._looked_at = now
+        try:
+            self._producer.list_topics(timeout=_POLL_S)
+        except KafkaException:
+            self._answers_since = None
+            return
+        if self._answers_since is None:
+            self._answers_since = now
+        elif now - self._answers_since >= STALLED_S:
+            _log.warning("the broker answers and has acknowledged nothing for %.0f s: a new producer", STALLED_S)
+            self._answers_since = None
+            self._lame = True
 
     def _know_partitions(self) -> bool:
         from confluent_kafka import KafkaException

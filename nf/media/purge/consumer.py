@@ -34,6 +34,8 @@ _AWAY_S: Final = 10.0
 _ASK_S: Final = 3.0
 """After so long without a message the broker is asked whether it is there."""
 _CLOSE_S: Final = 3.0
+SESSION_MS: Final = 10_000
+"""So long a group waits for a member that died; a broker may also let one that joins wait for half of it."""
 _STANDING: Final = 50
 """So many refused messages stand as alarms; the oldest ends then."""
 
@@ -59,6 +61,8 @@ class PurgeConsumerSettings(DocumentModel):
             "auto.offset.reset": self.start,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
+            "session.timeout.ms": SESSION_MS,
+            "heartbeat.interval.ms": SESSION_MS // 3,
             "reconnect.backoff.max.ms": 5_000,
             "topic.metadata.refresh.interval.ms": 30_000,
             **secure,

@@ -26,6 +26,9 @@ SERVED: Final = "served_under"
 MAX_PROOFS: Final = 24
 """So many objects stand for all that was purged."""
 
+ROUNDING_S: Final = 2
+"""An age is in whole seconds at each cache, and two seconds may begin between what a shield and an edge say."""
+
 _WHERE: Final = "purge"
 _BEGAN_AT: Final = "began_at"
 
@@ -80,13 +83,16 @@ class Proof:
     oldest_s: int = 0
     stale: list[str] = field(default_factory=list)
 
-    def take(self, name: str, response: Response, word: str, *, here_s: float, fleet_s: float) -> None:
+    def take(
+        self, name: str, response: Response, word: str, *, here_s: float, fleet_s: float, took_s: float = 0.0
+    ) -> None:
         """`word`: what the cache says of it (hit, stale, miss). `here_s`: since this cache was purged; `fleet_s`: since
-        the first one was."""
+        the first one was: what a cache above has asked for since then may be here. `took_s`: what the request took,
+        which a cache may count into the age (RFC 9111 section 4.2.3)."""
         hit = word in {"hit", "stale"}
         age_s = _age_s(response)
-        # Age is in whole seconds, and a cache above may have begun with one more.
-        if (hit and age_s > here_s + 1) or age_s > fleet_s + 1:
+        limit_s = fleet_s if math.isfinite(fleet_s) or not hit else here_s
+        if age_s > limit_s + took_s + ROUNDING_S:
             self.stale.append(name)
             return
         self.oldest_s = max(self.oldest_s, age_s)
@@ -110,10 +116,17 @@ class Proof:
 
 
 async def prove(
-    names: Sequence[str], get: Get, word: Callable[[Response], str], context: Context, *, began: float, lead_s: float
+    names: Sequence[str],
+    get: Get,
+    word: Callable[[Response], str],
+    context: Context,
+    *,
+    cache: str,
+    began: float,
+    lead_s: float,
 ) -> Proof:
-    """Ask for objects once, MAX_PROOFS of them. `began`: when this cache was purged, on the monotonic clock; `lead_s`:
-    since the first cache of the fleet was, until then.
+    """Ask for objects once, MAX_PROOFS of them. `cache`: which it is, for people. `began`: when it was purged, on the
+    monotonic clock; `lead_s`: since the first cache of the fleet was, until then.
 
     Raises DriverError when an answer is older than the purge, CancelledError.
     """
@@ -123,14 +136,17 @@ async def prove(
         if context.cancel.is_set():
             raise CancelledError("the purge is done, its proof was cancelled", where=_WHERE)
         context.progress(0.5 + 0.5 * number / len(names), f"asking for {name}")
+        asked = context.clock.monotonic()
         response = await get(name)
         here_s = context.clock.monotonic() - began
-        proof.take(name, response, word(response), here_s=here_s, fleet_s=here_s + lead_s)
+        took_s = context.clock.monotonic() - asked
+        proof.take(name, response, word(response), here_s=here_s, fleet_s=here_s + lead_s, took_s=took_s)
     if proof.stale:
         raise DriverError(
-            f"still served from before the purge: {', '.join(proof.stale[:5])}",
-            where=_WHERE,
-            remedy="purge again; when it stays, look whether every cache above was purged",
+            f"still served from before the purge, which was acknowledged: {', '.join(proof.stale[:5])}",
+            where=cache,
+            remedy="purge again; when it stays, look whether every cache above was purged, then purge all of the "
+            "channel, and read the log of its unit",
         )
     return proof
 

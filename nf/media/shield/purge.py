@@ -72,7 +72,8 @@ class ShieldPurge:
             async def get(name: str, entry: ShieldChannel = entry) -> Response:
                 return await connection.get(_target(entry, name))
 
-            proof = await prove(names[entry.path], get, _word, context, began=began, lead_s=lead_s)
+            cache = f"unit {UNIT} on {section.listen}"
+            proof = await prove(names[entry.path], get, _word, context, cache=cache, began=began, lead_s=lead_s)
             total = added(total, proof.to_json())
         if purged is not None:
             total["purged"] = purged

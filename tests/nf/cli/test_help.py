@@ -25,3 +25,4 @@ def test_help_of_every_command_can_be_shown() -> None:
     assert {"nf purge now", "nf lineup commit", "nf noc service set"} <= found.keys()
     for path, context in found.items():
         assert context.command.get_help(context) is not None, path
+        assert context.command.get_short_help_str(), path

@@ -59,6 +59,7 @@ def test_an_answer_from_before_the_purge_is_stale() -> None:
     assert proof(0, "stale") == Proof(revalidated=1)
     assert proof(9, "hit").stale == ["x"]
     assert proof(9, "stale").stale == ["x"]  # a cache that lies
+    assert proof(3, "hit", fleet_s=5.0) == Proof(refilled=1, oldest_s=3)  # the shield has it from after the purge
     # This cache asked anew, and the one above it had not been purged.
     assert proof(9, "miss", fleet_s=5.0).stale == ["x"]
     assert proof(5, "miss", fleet_s=5.0) == Proof(refetched=1, oldest_s=5)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,28 +24,46 @@ from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.errors import InputError
 from nf.media.commands import channels
+from nf.media.edge.purge import EdgeRules
+from nf.media.edge.rules import Rule, Rules
+from nf.media.purge.message import EVERY_EDGE, PURGE, PURGE_RULES, Mode
 from nf.noc import order_runs
 from tests.support.fleet import SECTION, InProcessFleet, TablePlanner, in_process_fleet
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+ABREAST = ((("pop", SECTION), ("core", SECTION), ("head", SECTION)),)
 
 
 class CachePlanner(TablePlanner):
     def plan(self, lineup: LineUp, fleet: Fleet) -> Contribution:
         stages = ((("core", SECTION),), (("pop", SECTION),))
         purges = tuple(
-            FleetOperation("purge", channel.id, stages, stream="cdn.test") for channel in lineup.spec.channels
+            FleetOperation("purge", channel.id, stages if channel.id != "ch3" else ABREAST, stream="cdn.test")
+            for channel in lineup.spec.channels
         )
-        return dataclasses.replace(super().plan(lineup, fleet), operations=purges)
+        rules = FleetOperation(PURGE_RULES, EVERY_EDGE, stages[1:])
+        return dataclasses.replace(super().plan(lineup, fleet), operations=(*purges, rules))
 
 
 class Purge:
+    """`before_first`: so many others are to be asked before the first that was asked answers."""
+
     given: list[JsonObject]
 
     def __init__(self) -> None:
         self.given = []
         self.result: JsonObject = {"text": "purged", "refetched": 4, "refilled": 0}
+        self.before_first = 0
+        self._others = asyncio.Event()
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:
         self.given.append(arguments)
+        if len(self.given) > self.before_first:
+            self._others.set()
+        elif len(self.given) == 1:
+            await self._others.wait()
         orders: Any = arguments["orders"]
         return {"orders": {str(one["seq"]): {**self.result, "state": "done"} for one in orders}}
 
@@ -54,14 +73,41 @@ class Purge:
         return found
 
 
+class HeldRules:
+    """What `EdgeRules` uses of `Rules`: an edge that holds these, and ends them at once."""
+
+    def __init__(self) -> None:
+        self.held = [
+            Rule("p1", "^http://shield/media/ch1/a", 1_796_000_000, Mode.REFETCH),
+            Rule("p2", "^http://shield/media/ch2/b", 1_796_003_600, Mode.REFRESH),
+        ]
+
+    def active(self) -> tuple[Rule, ...]:
+        return tuple(self.held)
+
+    async def end(self, ids: Iterable[str]) -> tuple[Rule, ...]:
+        wanted = frozenset(ids)
+        ended = tuple(rule for rule in self.held if rule.id in wanted)
+        self.held = [rule for rule in self.held if rule.id not in wanted]
+        return ended
+
+
 @pytest.fixture
-async def purging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[InProcessFleet, Purge]]:
+def rules() -> HeldRules:
+    return HeldRules()
+
+
+@pytest.fixture
+async def purging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: HeldRules
+) -> AsyncIterator[tuple[InProcessFleet, Purge]]:
     purge, plain = Purge(), InProcessFleet.agent_config
+    operations = {PURGE: purge, PURGE_RULES: EdgeRules(cast("Rules", rules))}
 
     def agent_config(fleet: InProcessFleet, appliance: str) -> AgentConfig:
         config = plain(fleet, appliance)
         for driver in config.drivers or ():
-            monkeypatch.setattr(driver, "operations", {"purge": purge}, raising=False)
+            monkeypatch.setattr(driver, "operations", operations, raising=False)
         return config
 
     monkeypatch.setattr(InProcessFleet, "agent_config", agent_config)
@@ -90,6 +136,17 @@ async def test_a_channel_is_purged_and_every_cache_is_told(
     assert purge.orders[0]["scope"] == "all"
     assert purge.orders[0]["match"] == purge.orders[0]["channel"] == "ch1"
     assert purge.orders[0]["seq"] == 1
+
+
+async def test_caches_are_told_in_the_order_of_their_tier_whoever_answers_first(
+    purging: tuple[InProcessFleet, Purge], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet, purge = purging
+    await fleet.commit({"ch1": 1, "ch2": 2, "ch3": 3})
+    purge.before_first = 2
+    assert await nf("purge", "ch3", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [node["appliance"] for node in answer["nodes"]] == ["pop", "core", "head"]
 
 
 async def test_a_url_in_json(purging: tuple[InProcessFleet, Purge], capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,6 +243,53 @@ async def test_the_same_id_is_done_once_and_the_ledger_tells(
     assert await nf("purge", "show", "once") == 0
     assert "is done" in capsys.readouterr().out
     assert await nf("purge", "show", "never") == 7
+
+
+async def test_who_wants_it_and_its_trace_go_with_it_to_its_end(
+    purging: tuple[InProcessFleet, Purge], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet, purge = purging
+    caplog.set_level(logging.INFO, "nf.noc.order_runs")
+    monkeypatch.delenv("TRACEPARENT", raising=False)
+    assert await nf("purge", "ch1") == 0
+    monkeypatch.setenv("TRACEPARENT", TRACE)
+    assert await nf("purge", "ch1", "--issued-by", "cms") == 0
+    assert await nf("purge", "ch1", "--traceparent", "none") == 2
+    told = [(one.get("issued_by"), one.get("traceparent")) for one in purge.orders]
+    assert told == [("eve", None), ("eve", None), ("cms", TRACE), ("cms", TRACE)]
+    ended = fleet.node.exports.orders()
+    assert {(one.arguments["issued_by"], one.arguments.get("traceparent")) for one in ended} == set(told)
+    assert f"of ch1 is done (issued_by 'cms', traceparent '{TRACE}')" in caplog.text
+
+
+@pytest.mark.usefixtures("purging")
+async def test_rules_are_listed_and_ended(rules: HeldRules, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await nf("purge", "rules") == 0
+    told = capsys.readouterr().out
+    assert "^http://shield/media/ch1/a" in told
+    assert "refresh" in told
+    assert "2026-" in told
+    assert await nf("purge", "rules", "delete", "p1", "--json") == 0
+    (answer,) = json.loads(capsys.readouterr().out)["nodes"]
+    assert answer["appliance"] == "pop"
+    assert [rule.id for rule in rules.held] == ["p2"]
+    assert await nf("purge", "rules") == 0
+    assert "p1" not in capsys.readouterr().out
+    assert await nf("purge", "rules", "delete", "p1", "p2") == 7
+    told = capsys.readouterr().err
+    assert "no edge has a rule of p1" in told
+    assert "see nf purge rules" in told
+    assert rules.held == []
+
+
+async def test_rules_of_an_edge_that_is_away_are_not_known(
+    purging: tuple[InProcessFleet, Purge], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet, _ = purging
+    await fleet.kill_agent("pop")
+    await fleet.until(lambda: fleet.node.sessions.get("pop") is None)
+    assert await nf("purge", "rules") == 1
+    assert "not purged at: pop (offline)" in capsys.readouterr().err
 
 
 async def test_who_was_away_gets_what_was_missed_by_number(purging: tuple[InProcessFleet, Purge]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from nf.clock import RealClock
 from nf.contracts.json import JsonObject
 from nf.errors import StorageError
+from nf.media.purge import consumer as module
 from nf.media.purge.consumer import POISONED, SILENT, Intake, PurgeConsumer, PurgeConsumerSettings
 from nf.telemetry.alarms import Severity
 from tests.support.kafka import Broker, broker
@@ -65,16 +66,25 @@ class Ledger:
         self.news.set()
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while len(self.orders) < count:
                 self.news.clear()
                 await self.news.wait()
 
     async def alarmed(self, cause: str, *, raised: bool = True) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while any(one == cause for one, _ in self.alarms) is not raised:
                 self.news.clear()
                 await self.news.wait()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tansu lets who joins a group wait for half a session, every time."""
+    monkeypatch.setattr(module, "SESSION_MS", 1_500)
+    monkeypatch.setattr(module, "_AWAY_S", 0.5)
+    monkeypatch.setattr(module, "_ASK_S", 0.2)
+    monkeypatch.setattr(module, "_POLL_S", 0.2)
 
 
 @pytest.fixture
@@ -133,16 +143,36 @@ async def test_a_broker_that_comes_back_goes_on(tmp_path: Path, caplog: pytest.L
     caplog.set_level(logging.CRITICAL)
     kafka = Broker()
     ledger = Ledger(tmp_path, kafka.address)
-    async with consuming(ledger):
-        await ledger.alarmed(SILENT)
-        try:
+    try:
+        async with consuming(ledger):
+            await ledger.alarmed(SILENT)
             await asyncio.to_thread(kafka.start)
             await asyncio.to_thread(kafka.create, TOPIC)
             await asyncio.to_thread(kafka.send, TOPIC, [purge(1), purge(2)])
             await ledger.until(2)
             await ledger.alarmed(SILENT, raised=False)
-        finally:
-            kafka.stop()
+    finally:
+        kafka.stop()
+
+
+async def test_a_broker_that_dies_in_the_middle_loses_and_doubles_nothing(
+    kafka: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It forgets topic and group, and whoever sends does not know what it took: the last ones come again."""
+    caplog.set_level(logging.CRITICAL)
+    ledger = Ledger(tmp_path, kafka.address)
+    async with consuming(ledger):
+        await asyncio.to_thread(kafka.send, TOPIC, [purge(number) for number in range(100)])
+        await ledger.until(100)
+        kafka.stop()
+        await ledger.alarmed(SILENT)
+        await asyncio.to_thread(kafka.start)
+        await asyncio.to_thread(kafka.create, TOPIC)
+        await asyncio.to_thread(kafka.send, TOPIC, [purge(number) for number in range(80, 200)])
+        await ledger.until(200)
+        await ledger.alarmed(SILENT, raised=False)
+    assert sorted(ledger.orders) == sorted(("ch1", f"p{number}") for number in range(200))
+    assert not ledger.alarms
 
 
 async def test_a_message_without_an_id_is_known_by_its_place(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_every_cache_asks_anew_and_an_edge_that_was_away_when_it_returns(
             assert [alarm.text for alarm in owed(fleet)] == ["purge of ch1 is still to be done at pop: pop is offline"]
             source.asked.clear()
             await fleet.start_agent("pop")
-            await fleet.until(lambda: not owed(fleet), 30.0)
+            await fleet.until(lambda: not owed(fleet))
             assert cache_status((await from_edge("/ch1/v0/1.m4s")).headers) == "miss"
             assert cache_status((await from_edge("/ch2/v0/1.m4s")).headers) == "hit"
 

@@ -132,14 +132,14 @@ def test_an_edge_alone_is_refilled_from_before_and_says_so(node: Node, shield: S
             await fill()
 
             async def aged() -> bool:
-                return int((await from_shield("/media/ch1/v0/1.m4s")).headers["age"]) >= 3
+                return int((await from_shield("/media/ch1/v0/1.m4s")).headers["age"]) >= 5
 
             await until(aged)
             arguments = order("url", f"http://{HOST}/ch1/v0/1.m4s", **{ELAPSED: 0.0})
-            with pytest.raises(DriverError, match=r"still served from before the purge: v0/1\.m4s"):
+            with pytest.raises(DriverError, match=r"still served from before the purge.*: v0/1\.m4s"):
                 await run(edge.operations[PURGE], arguments)
             await run(shield.operations[PURGE], arguments)
-            assert (await run(edge.operations[PURGE], arguments))["oldest_s"] in {0, 1}
+            assert (await run(edge.operations[PURGE], arguments))["oldest_s"] <= 2
 
     node.call(play)
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nf.contracts.json import JsonObject
 from nf.documents.model import RuleError
 from nf.errors import DocumentError, InputError
 from nf.media.edge.purge import pattern
@@ -23,6 +24,7 @@ from nf.media.purge.work import Applied, Selection, work_of
 from tests.nf.media.cdn import HOST, edge_section
 
 NOW = 1_796_000_000.0
+EVE = "spiffe://lab.example/operator/eve"
 names = st.from_regex(r"\A(video|audio|v0)(/(init-)?[a-z0-9]{1,6}\.(m4s|mp4)|\.m3u8)\Z") | st.sampled_from(
     ["master.m3u8", "manifest.mpd", "init", "video/init-1.mp4", "video/init.m3u8", "a", "video"]
 )
@@ -118,11 +120,26 @@ def test_unknown_channels_are_refused_and_several_are_told_apart() -> None:
 
 def test_the_noc_lets_in_what_holds_now() -> None:
     admission = PurgeAdmission()
-    admitted = admission.admit("ch1", {"scope": "all", "match": "ch1", "id": "x"}, NOW)
+    admitted = admission.admit("ch1", {"scope": "all", "match": "ch1", "id": "x"}, NOW, author=EVE)
     assert (admitted.id, admitted.not_before, admitted.expires) == ("x", NOW, NOW + 24 * 3600)
+    assert admitted.arguments["issued_by"] == "eve"
     for wrong in ({"match": "ch2"}, {"expires": "2001-01-01T00:00:00Z"}, {"expires": "2999-01-01T00:00:00Z"}):
         with pytest.raises(InputError):
-            admission.admit("ch1", {"scope": "all", "match": "ch1", **wrong}, NOW)
+            admission.admit("ch1", {"scope": "all", "match": "ch1", **wrong}, NOW, author=EVE)
+
+
+@pytest.mark.parametrize(
+    ("said", "author", "issued_by"),
+    [
+        ("cms", EVE, "cms"),
+        ("", EVE, "eve"),
+        ("", "spiffe://lab.example/noc/noc", ""),  # from a topic: who sent it there is not known
+        ("cms", "spiffe://lab.example/noc/noc", "cms"),
+    ],
+)
+def test_who_wants_it_is_the_operator_unless_it_says_somebody_else(said: str, author: str, issued_by: str) -> None:
+    message: JsonObject = {"scope": "all", "match": "ch1", "issued_by": said}
+    assert PurgeAdmission().admit("ch1", message, NOW, author=author).arguments["issued_by"] == issued_by
 
 
 @given(tags, names)

@@ -16,6 +16,7 @@ from nf.media.export.analytics import FORGET_S, Analytics
 from nf.media.export.outbox import Event, Remember
 from tests.nf.media.export.host import FakePaths, FakeTelemetry
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 EDGE = {"channel": "ch1", "path": "ott", "point": "edge"}
 
 
@@ -104,13 +105,15 @@ def test_what_ended_is_told_once_and_nothing_from_before_the_service_was_set() -
     life.telemetry.switched.append(PathSwitch(2, 1001.0, "ch1", "pop1", "ott", "sat", "failback", "T1", "it is well"))
     life.telemetry.ordered += [
         OrderState("cdn/1", "a", "purge", "ch1", "owed", 1000.0, 0.0, 1),
-        OrderState("cdn/2", "b", "purge", "ch1", "done", 1000.0, 1001.25, 0),
+        OrderState(
+            "cdn/2", "b", "purge", "ch1", "done", 1000.0, 1001.25, 0, {"issued_by": "cms", "traceparent": TRACE}
+        ),
         OrderState("cdn/3", "c", "restart", "ch1", "done", 1000.0, 1001.25, 0),
     ]
     switch, purge = life.ended(1002.0)
     assert (switch["type"], switch["path"], switch["facts"]["from"]) == ("path-switched", "sat", "ott")
     assert (purge["type"], purge["channel"], purge["values"]) == ("purge-ended", "ch1", {"duration_s": 1.25})
-    assert purge["facts"] == {"purge": "b", "state": "done"}
+    assert purge["facts"] == {"purge": "b", "state": "done", "issued_by": "cms", "traceparent": TRACE}
     life.restart()
     assert life.ended(1003.0) == []
     assert life.kept["seen"]

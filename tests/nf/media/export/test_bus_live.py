@@ -20,6 +20,7 @@ from nf.contracts.paths import Verdict
 from nf.contracts.telemetry import PathSwitch
 from nf.errors import InputError, StorageError
 from nf.media.export import bus as module
+from nf.media.export import publisher
 from nf.media.export.bus import AWAY, FILE, FULL, EventBus, EventBusSettings
 from nf.media.export.outbox import Event, Outbox
 from nf.media.export.publisher import Publisher
@@ -194,6 +195,29 @@ async def test_kafka_away_loses_nothing_and_doubles_nothing(kafka: Broker, tmp_p
         assert len({partition for partition, _ in found}) == 1
 
 
+async def test_a_broker_that_has_forgotten_the_producer_gets_each_event_once(
+    kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tansu refuses the id of a producer that it does not know, for ever."""
+    monkeypatch.setattr(publisher, "STALLED_S", 1.0)
+    host = host_of(kafka, tmp_path)
+    async with serving(EventBus(), host):
+        host.telemetry.alarm("edge1", "path-down", "before", Severity.MAJOR)
+        with reading(kafka) as before:
+            await before.until(lambda: len(before.read) == 1)
+        kafka.stop()
+        for number in range(100):
+            host.telemetry.alarm("edge1", "path-down", f"ch{number}", Severity.MAJOR)
+        await until(lambda: AWAY in host.alarms)
+        kafka.start()
+        create(kafka)
+        with reading(kafka) as after:
+            await after.until(lambda: len(after.read) >= 100)
+            await until(lambda: AWAY not in host.alarms)
+    check("alerts", after.read)
+    assert {one.json["object"] for one in after.read} == {f"ch{number}" for number in range(100)}
+
+
 async def test_a_broker_that_hangs_gets_each_event_once(kafka: Broker, tmp_path: Path) -> None:
     host = host_of(kafka, tmp_path)
     process = kafka._process
@@ -225,8 +249,8 @@ async def test_a_crash_before_the_note_on_disk_repeats_with_the_same_key_and_val
     def crash(_seqs: object) -> None:
         raise StorageError("the power is gone")
 
-    def run(publisher: Publisher) -> None:
-        while publisher.turn().waiting:
+    def run(one: Publisher) -> None:
+        while one.turn().waiting:
             pass
 
     with monkeypatch.context() as patch, reading(kafka) as reader:
@@ -235,10 +259,10 @@ async def test_a_crash_before_the_note_on_disk_repeats_with_the_same_key_and_val
             await asyncio.to_thread(run, Publisher(outbox, {"bootstrap.servers": kafka.address}, topics))
         patch.undo()
         assert outbox.waiting() == 20
-        publisher = Publisher(outbox, {"bootstrap.servers": kafka.address}, topics)
-        await asyncio.to_thread(run, publisher)
+        again = Publisher(outbox, {"bootstrap.servers": kafka.address}, topics)
+        await asyncio.to_thread(run, again)
         await reader.until(lambda: len(reader.read) >= 40)
-        publisher.close()
+        again.close()
     by_key: dict[str, set[bytes]] = defaultdict(set)
     for one in reader.read:
         by_key[one.key].add(one.value)
