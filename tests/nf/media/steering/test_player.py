@@ -1,6 +1,6 @@
 """The steering server and our playlists with a player of somebody else: hls.js, where it is installed.
 
-`make setup` fetches it where there is npm; `HLS_JS=.../node_modules/hls.js/dist/hls.mjs` names another. Seen with 1.7.4.
+`make setup` fetches it where there is npm; `HLS_JS=.../dist/hls.mjs` names another. Seen with 1.7.4.
 """
 
 from __future__ import annotations
