@@ -21,13 +21,15 @@ from urllib.parse import urljoin, urlsplit
 
 _TIMEOUT_S = 30.0
 _EVERY_S = 0.1
+_TIMES, _AGAIN_S = 50, 0.02
 _WRITE_S = 0.2
 _RENDITION = re.compile(r'#EXT-X-MEDIA:.*URI="([^"]*)"')
 
 
 @dataclass
 class Seen:
-    """`longest_wait_ms`: of any request, from its beginning to the end of its answer; one that is under way counts."""
+    """`longest_wait_ms`: from asking for something to having all of it, however often it was asked for; what is not there
+    yet counts. `failures`: answers that were broken off, or none; the player asks again."""
 
     answers: int = 0
     segments: int = 0
@@ -82,19 +84,24 @@ class Cache:
     watch: Watch
 
     def get(self, path: str, *, segment: bool = False) -> str:
-        """The answer's text; empty when it failed."""
+        """The answer's text; empty when it cannot be had."""
+        with self.watch.asking():
+            for _ in range(_TIMES):
+                text = self._ask(path)
+                self.watch.answered(good=text is not None, segment=segment)
+                if text is not None:
+                    return text
+                time.sleep(_AGAIN_S)
+        return ""
+
+    def _ask(self, path: str) -> str | None:
         connection = http.client.HTTPConnection(self.address, self.port, timeout=_TIMEOUT_S)
-        text, good = "", False
-        with (
-            contextlib.closing(connection),
-            self.watch.asking(),
-            contextlib.suppress(OSError, http.client.HTTPException),
-        ):
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request("GET", path, headers={"Host": self.host})
             answer = connection.getresponse()
-            text, good = answer.read().decode(errors="replace"), answer.status == http.client.OK
-        self.watch.answered(good=good, segment=segment)
-        return text if good else ""
+            text = answer.read().decode(errors="replace")
+            return text if answer.status == http.client.OK else None
+        return None
 
     def follow(self, playlist: str) -> None:
         """A player of one media playlist, from its newest segment on. Ends with the process."""
