@@ -28,7 +28,7 @@ _RENDITION = re.compile(r'#EXT-X-MEDIA:.*URI="([^"]*)"')
 
 @dataclass
 class Seen:
-    """`longest_wait_ms`: from asking for something to having all of it, however often it was asked for; what is not there
+    """`longest_wait_ms`: from asking for something to having all of it, asked for once or more; what is not there
     yet counts. `failures`: answers that were broken off, or none; the player asks again."""
 
     answers: int = 0
