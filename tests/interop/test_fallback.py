@@ -1,4 +1,7 @@
-"""A PoP that loses its dish, or its content, or itself, on the reference network: the chapters of the demo, judged."""
+"""A PoP that loses its dish, its content, a shield, or itself, on the reference network: the chapters of the demo, judged.
+
+In the soak: their verdicts are seconds, which a machine that runs other live tests beside them does not keep.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from lab.scenarios import cdn, demo, fallback, operations, satellite
 from lab.scenarios.console import Console
 from lab.scenarios.verdicts import Verdicts
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(900, func_only=True)]
+pytestmark = [pytest.mark.soak, pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(900, func_only=True)]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,6 @@ def test_a_shield_that_hangs_stops_no_player(on_the_air: Console, verdicts: Verd
     assert red(verdicts) == []
 
 
-@pytest.mark.soak
 def test_a_pop_that_dies_is_out_within_the_minute_and_its_players_are_sent_to_the_other(
     on_the_air: Console, verdicts: Verdicts
 ) -> None:
