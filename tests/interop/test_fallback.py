@@ -1,4 +1,4 @@
-"""A PoP that loses its dish, its content, a shield, or itself, on the reference network: the chapters of the demo, judged.
+"""A PoP that loses its dish, its content, a shield, or itself, on the reference network: chapters of the demo, judged.
 
 In the soak: their verdicts are seconds, which a machine that runs other live tests beside them does not keep.
 """
