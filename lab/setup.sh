@@ -18,6 +18,8 @@ PACKAGES="frr frr-pythontools frr-rpki-rtrlib ffmpeg tshark tcpdump nftables ipr
 IMAGE_PACKAGES="mmdebstrap debian-archive-keyring zstd cpio qemu-system-x86 ovmf swtpm swtpm-tools"
 LOCK=requirements-dev.lock
 STAMP=.venv/.set-up
+PLAYER=hls.js@1.7.4
+PLAYER_DIR=.venv/share/player
 POLICY=/usr/sbin/policy-rc.d
 POLICY_MARK='# streamverse-nf set-up'
 
@@ -138,8 +140,17 @@ install_venv() {
     rm -rf ./*.egg-info # of an older set-up: it would hide the entry points of this one
     $PIP --no-index --no-deps --no-build-isolation --editable . ||
         fail "this package could not be installed into .venv" "is pyproject.toml sound?"
+    install_player
     venv_digest >"$STAMP"
     trap - EXIT INT TERM HUP
+}
+
+# A player of somebody else, for the tests of content steering: they stand aside where there is no npm. No part of us.
+install_player() {
+    command -v npm >/dev/null || return 0
+    npm install --prefix "$PLAYER_DIR" --no-save --ignore-scripts --no-audit --no-fund --loglevel error \
+        --fetch-retries 1 --fetch-timeout 30000 "$PLAYER" >/dev/null 2>&1 ||
+        echo "set-up: $PLAYER could not be fetched; the tests that play with it will be skipped" >&2
 }
 
 case "$MODE" in

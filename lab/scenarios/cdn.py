@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from lab.scenarios import bootstrap
 from lab.scenarios.console import Answer, Console, ScenarioError
@@ -17,7 +18,11 @@ EDGE_PORT = 80
 # Core -> the address at which edges find its shield.
 SHIELDS = {"c1": "10.255.0.1", "c2": "10.255.0.2"}
 SHIELD_PORT = 6081
+SHIELD_UNIT = "varnishd"
 EXIT_REFUSED = 3
+LONGEST_WAIT_MS = 1000.0
+_PLAYED = "/tmp/nf-playing.json"  # noqa: S108 - of the lab's node, which has a /tmp of its own
+_SEGMENTS = 8
 _CONFIGURATIONS = {
     "c1": "/run/nf/cdn-shield",
     "c2": "/run/nf/cdn-shield",
@@ -109,3 +114,44 @@ def chapter_rollback(console: Console, verdicts: Verdicts) -> None:
         "as before the commit",
         good=not changed,
     )
+
+
+def playing(console: Console, receiver: str) -> dict[str, Any]:
+    """What the players there have seen (lab.playing); nothing before they began."""
+    answer = console.sh(receiver, "cat", _PLAYED)
+    found: dict[str, Any] = answer.json() if answer.code == 0 else {"segments": 0}
+    return found
+
+
+def shield_is_out(console: Console, pop: str, core: str) -> bool:
+    """Whether the edge of the PoP asks the core's shield for nothing."""
+    alarms = console.nf("alarms", "--json").json()
+    out = [one["object"] for one in alarms if one["cause"] == "edge-shield-out"]
+    return any(about.startswith(f"{pop}/shield/{SHIELDS[core]}") for about in out)
+
+
+def chapter_shield_hangs(console: Console, verdicts: Verdicts, channels: tuple[str, ...] = ("ch1", "ch2")) -> None:
+    """The Varnish of c1 is alive and deaf while players behind pop1 play: its edge asks c2; then it is asked again."""
+    pop, core = "pop1", "c1"
+    receiver, edge = EDGES[pop]
+    console.sh(receiver, "rm", "-f", _PLAYED)
+    options = ("--host", HOST, "--output", _PLAYED, "--seconds", "240")
+    console.detach(receiver, "python", "-m", "lab.playing", f"http://{edge}:{EDGE_PORT}", *channels, *options)
+    console.wait("players play", lambda: playing(console, receiver)["segments"] >= _SEGMENTS)
+    console.fault("freeze", core, SHIELD_UNIT)
+    try:
+        took = console.wait("the edge asks it for nothing", lambda: shield_is_out(console, pop, core))
+        had = playing(console, receiver)["segments"]
+        console.wait("players play on", lambda: playing(console, receiver)["segments"] >= had + _SEGMENTS)
+    finally:
+        console.fault("thaw", core, SHIELD_UNIT)
+    seen = playing(console, receiver)
+    verdicts.add(
+        f"the shield of {core} hangs (SIGSTOP) while {' and '.join(channels)} are played at {receiver}",
+        f"longest wait {seen['longest_wait_ms']:.0f} ms of {seen['answers']} answers, {seen['segments']} of them "
+        f"segments; {seen['failures']} were asked for twice; the NOC shows it after {took:.1f} s",
+        f"no wait above {LONGEST_WAIT_MS:.0f} ms",
+        good=seen["longest_wait_ms"] <= LONGEST_WAIT_MS,
+    )
+    back = console.wait("it is asked again", lambda: not shield_is_out(console, pop, core))
+    verdicts.add(f"the shield of {core} answers again", f"asked again after {back:.1f} s", "by itself", good=True)

@@ -167,24 +167,3 @@ def _watch(console: Console, seen: list[dict[str, Any]], ready: Any, timeout_s: 
         if time.monotonic() - start > timeout_s:
             raise ScenarioError(f"not seen within {timeout_s:.0f} s on the satellite link: {seen[-1]}")
         seen.append(status(console))
-
-
-def chapter_one_site(console: Console, verdicts: Verdicts) -> None:
-    """Rain at one receive site: its PoP takes the next path, the carrier stays as it is."""
-    before = status(console)
-    console.fault("fade", "--site", "pop1", "--db", "14", "--slope", "4")
-    took = console.wait("pop1 on its next path", lambda: not from_satellite(console, "ch1", ("pop1",)), 30.0)
-    other = from_satellite(console, "ch1", ("pop2",))
-    codecs = played(console, "r1", "10.3.1.10", "10.3.1.1", "232.20.1.1")
-    now = status(console)
-    same = (now["modcod"], now["modem"]["tx_level"]) == (before["modcod"], before["modem"]["tx_level"])
-    verdicts.add(
-        "rain at pop1 only",
-        f"next path after {took:.1f} s, ffprobe: {codecs or 'nothing'}, carrier {'as it was' if same else 'CHANGED'}",
-        "pop1 on its fallback, pop2 on satellite, carrier as it was",
-        good=other and same and codecs == "aac h264",
-    )
-    console.fault("fade", "--site", "pop1", "--db", "0", "--slope", "4")
-    back = console.wait("pop1 on the satellite again", lambda: from_satellite(console, "ch1"), 60.0)
-    verdicts.add("the rain is over", f"back after {back:.1f} s", "back within 60 s", good=True)
-    console.must(console.nf("lineup", "rollback", "--comment", "back to two channels"))

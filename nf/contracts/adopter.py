@@ -53,6 +53,8 @@ class Adopted:
     """What one adopter makes of the observation. `link_doubts`: link id -> fields that could not be observed.
 
     `equipment`: parts of the fleet's equipment; what the fleet says of them already is kept.
+    `sources`: contributions as they were seen to come in, with their backups; those of the same port take the place of
+    what a path's adopter saw there, and what is written of them gives their bit rate.
     `problems`: what runs and cannot be written into documents, one line each; nothing is adopted then.
     """
 
@@ -63,6 +65,7 @@ class Adopted:
     paths: tuple[AdoptedPath, ...] = ()
     problems: tuple[str, ...] = ()
     equipment: Mapping[str, DocumentModel] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
 
 
 class Adopter(Protocol):

@@ -18,8 +18,9 @@ from nf.documents.fleet import Fleet, Placement
 from nf.documents.lineup import Source
 from nf.documents.model import DocumentModel
 from nf.documents.quantities import format_duration
-from nf.media.anycast.documents import PART as ANYCAST_PART
+from nf.media.adopted_entrances import entrances
 from nf.media.anycast.documents import SECTION as ANYCAST
+from nf.media.anycast.documents import AnycastSection
 from nf.media.documents import (
     PART,
     Bucket,
@@ -28,6 +29,10 @@ from nf.media.documents import (
     EdgeChannel,
     EdgeEquipment,
     EdgeSection,
+    IngestSection,
+    OmeEngine,
+    OmeSection,
+    OmeStream,
     Origin,
     OriginSection,
     PackagerChannel,
@@ -37,14 +42,17 @@ from nf.media.documents import (
     ShieldSection,
     Steering,
 )
-from nf.media.front.documents import PART as FRONT_PART
 from nf.media.front.documents import SECTION as FRONT
+from nf.media.front.documents import FrontSection
+from nf.media.ingest.adopter import arrivals, contributions
+from nf.media.ingest.planner import INGEST
 from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD
 
-INGEST: Final = "ingest"
 INTAKE: Final = "stream-intake"
-_NOT_IN_SECTIONS: Final = frozenset({"altered", "unit", "live", "others", "unreachable", "certificates", "healer"})
-"""What drivers add to an observed section to say that it is not as it should be."""
+ENGINE: Final = "ome"
+_ADDED: Final = frozenset({"altered", "unit", "live", "others", "unreachable", "healer", "missing", "stray", "stale"})
+_ALSO_ADDED: Final = "certificates"
+"""What drivers add to an observed section that is not as it should be; the second is a word of some sections too."""
 
 _Key = tuple[str, str]
 S = TypeVar("S", bound=DocumentModel)
@@ -58,15 +66,20 @@ class MediaAdopter:
 
     @property
     def sections(self) -> frozenset[str]:
-        return frozenset({ORIGIN, PACKAGER, SHIELD, EDGE, INTAKE, FRONT, ANYCAST})
+        return frozenset({INGEST, ENGINE, ORIGIN, PACKAGER, SHIELD, EDGE, INTAKE, FRONT, ANYCAST})
 
     def adopt(self, observed: Observed, known: Fleet) -> Adopted:
         seen = _Seen(observed)
         paths = tuple(path for key in sorted(seen.packaged) if (path := _path(key, seen, known)) is not None)
-        placement = (*_placement(seen), *_entrances(observed, known, seen.problems))
-        seen.problems += [*_unpackaged(seen), *_caches(seen)]
-        equipment = {} if PART in known.spec.equipment else _equipment(seen)
-        return Adopted(placement=placement, paths=paths, problems=tuple(seen.problems), equipment=equipment)
+        seen.problems += [*_unpackaged(seen), *_engines(seen), *_caches(seen)]
+        found = {**_equipment(seen), **entrances(seen.fronts, seen.anycast, seen.problems)}
+        return Adopted(
+            placement=_placement(seen),
+            paths=paths,
+            sources=tuple(contributions(seen.received, _rates(seen))),
+            problems=tuple(seen.problems),
+            equipment={part: value for part, value in found.items() if part not in known.spec.equipment},
+        )
 
 
 class _Seen:
@@ -78,6 +91,10 @@ class _Seen:
         self.packagers = self._all(observed, PACKAGER, PackagerSection)
         self.shields = self._all(observed, SHIELD, ShieldSection)
         self.edges = self._all(observed, EDGE, EdgeSection)
+        self.received = self._all(observed, INGEST, IngestSection)
+        self.engines = self._all(observed, ENGINE, OmeSection)
+        self.fronts = self._all(observed, FRONT, FrontSection)
+        self.anycast = self._all(observed, ANYCAST, AnycastSection)
         self.kept = _by_path((name, found.buckets) for name, found in self.origins.items())
         self.packaged = _by_path((name, found.channels) for name, found in self.packagers.items())
         self.shielded = _by_path((name, found.channels) for name, found in self.shields.items())
@@ -90,10 +107,11 @@ class _Seen:
             if value is None:
                 continue
             where = f"{appliance}, section {section}"
-            self.problems += [f"{where}: {key}: {value[key]}" for key in sorted(_NOT_IN_SECTIONS & value.keys())]
+            added = _ADDED if _ALSO_ADDED in model.model_fields else _ADDED | {_ALSO_ADDED}
+            self.problems += [f"{where}: {key}: {value[key]}" for key in sorted(added & value.keys())]
             try:
                 found[appliance] = model.model_validate(
-                    {key: inner for key, inner in value.items() if key not in _NOT_IN_SECTIONS}
+                    {key: inner for key, inner in value.items() if key not in added}
                 )
             except ValidationError as error:
                 told = error.errors()[0]
@@ -138,6 +156,7 @@ def _path(key: _Key, seen: _Seen, known: Fleet) -> AdoptedPath | None:
         seen.problems.append(f"{name} is packaged, and no edge serves it")
     elif hosts != {(min(hosts)[0], packaged.bucket)}:
         seen.problems.append(f"{name} is served under several hosts or from several buckets; a path has one")
+    engine = _engine(key, appliance, packaged, seen)
     if len(seen.problems) > before:
         return None
     port = packaged.contribution_port
@@ -155,6 +174,7 @@ def _path(key: _Key, seen: _Seen, known: Fleet) -> AdoptedPath | None:
             segment_ms=format_duration(packaged.segment_ms),
             window_ms=format_duration(packaged.window_ms),
             protection=packaged.protection,
+            engine=engine,
             origin=Origin(endpoint=packaged.endpoint, bucket=packaged.bucket, credentials=packaged.credentials),
             steering=None if packaged.steering is None else Steering(server=packaged.steering.server),
         )
@@ -195,14 +215,41 @@ def _sites(name: str, serving: Mapping[str, EdgeChannel], seen: _Seen, known: Fl
     return tuple(sorted(sites))
 
 
-def _entrances(observed: Observed, known: Fleet, problems: list[str]) -> Iterator[Placement]:
-    """Fronts and VIPs stand in the equipment, which is kept as it is written; where a front runs is placement."""
-    for section, part in ((FRONT, FRONT_PART), (ANYCAST, ANYCAST_PART)):
-        having = tuple(sorted(name for name, sections in observed.items() if section in sections))
-        if having and part not in known.spec.equipment:
-            problems.append(f"{', '.join(having)} has {section}, and the fleet's equipment has no part {part}")
-        if having and section == FRONT:
-            yield Placement(function=FRONT, appliances=having)
+def _engine(key: _Key, appliance: str, packaged: PackagerChannel, seen: _Seen) -> OmeEngine | None:
+    """What pushes the programme to the packager; None: nothing of ours does."""
+    section = seen.engines.get(appliance)
+    streams: tuple[OmeStream, ...] = section.streams if section is not None else ()
+    stream = next((one for one in streams if (one.channel, one.path) == key), None)
+    if section is None or stream is None:
+        return None
+    port = next(iter(arrivals(seen.received.get(appliance), packaged.contribution_port)), packaged.contribution_port)
+    if stream.port != port:
+        seen.problems.append(f"{'/'.join(key)} is pushed to port {stream.port}, and read at {appliance} from {port}")
+    return OmeEngine(
+        endpoint=section.endpoint,
+        token=section.token,
+        vhost=section.vhost,
+        app=stream.app,
+        pull=stream.pull,
+        to=stream.to,
+        profile=stream.profile,
+    )
+
+
+def _engines(seen: _Seen) -> Iterator[str]:
+    """Streams that nobody packages: no document says them."""
+    for appliance, section in sorted(seen.engines.items()):
+        for stream in section.streams:
+            if appliance not in seen.packaged.get((stream.channel, stream.path), {}):
+                yield f"{stream.channel}/{stream.path} is pulled by {section.endpoint}, and {appliance} packages it not"
+
+
+def _rates(seen: _Seen) -> dict[tuple[str, int], int]:
+    return {
+        (appliance, packaged.contribution_port): packaged.rate_bps
+        for by in seen.packaged.values()
+        for appliance, packaged in by.items()
+    }
 
 
 def _unpackaged(seen: _Seen) -> list[str]:
@@ -237,11 +284,12 @@ def _port(model: type[DocumentModel]) -> object:
 def _placement(seen: _Seen) -> tuple[Placement, ...]:
     packaging = {name for by in seen.packaged.values() for name in by}
     placed = {
-        INGEST: packaging,
+        INGEST: packaging | seen.received.keys(),
         PACKAGER: packaging,
         ORIGIN: _keepers(seen),
         SHIELD: set(seen.shields),
         EDGE: set(seen.edges),
+        FRONT: set(seen.fronts),
     }
     return tuple(Placement(function=name, appliances=tuple(sorted(who))) for name, who in placed.items() if who)
 

@@ -114,7 +114,7 @@ def compose(known: Fleet, lineup: LineUp, adopted: Sequence[Adopted], uid: str) 
     """Pure. `known`: who the appliances are; `lineup`: names and numbers of channels that it has already."""
     fleet, fleet_doubts = _fleet(known, adopted)
     paths = sorted((p for one in adopted for p in one.paths), key=lambda p: (p.channel, p.path.id))
-    found, lineup_doubts = _lineup(lineup, paths, uid)
+    found, lineup_doubts = _lineup(lineup, paths, [source for one in adopted for source in one.sources], uid)
     return Documents(
         fleet_yaml=write_document(fleet, fleet_doubts, _HEAD),
         lineup_yaml=write_document(found, lineup_doubts, _HEAD),
@@ -161,16 +161,40 @@ def _placement(placements: Iterable[Placement]) -> tuple[Placement, ...]:
 class _Sources:
     """The contributions, by the ids that the documents know; `doubts`: fields of those that they do not."""
 
-    def __init__(self, known: LineUp) -> None:
+    def __init__(self, known: LineUp, received: Sequence[Source]) -> None:
+        """`received`: how they come in, as the boxes say; the others are taken as they were written."""
         self._known = known.spec.sources
         self.found: dict[str, Source] = {}
         self.doubts: dict[str, tuple[str, ...]] = {}
+        written = {(one.appliance, one.port): one for one in self._known}
+        before = {seen.id: written.get((seen.appliance, seen.port)) for seen in received}
+        names = {
+            one.id: written_one.id
+            for one in received
+            if not one.is_received and (written_one := before[one.id]) is not None
+        }
+        for seen in received:
+            known_one = before[seen.id]
+            if known_one is None:
+                source = seen
+            elif seen.is_received:
+                source = seen.model_copy(update={"bitrate_bps": known_one.bitrate_bps})
+            else:
+                source = known_one
+            if source.backup is not None:
+                source = source.model_copy(update={"backup": names.get(source.backup, source.backup)})
+            self.found[source.id] = source
+            self.doubts[source.id] = () if known_one else ("bitrate",)
+        self._received = {(one.appliance, one.port): one for one in self.found.values()}
 
     def take(self, path: AdoptedPath) -> str:
         """The id of the path's contribution; empty: none was seen."""
         return self._take(path.source, path) if path.source is not None else ""
 
     def _take(self, seen: Source, path: AdoptedPath) -> str:
+        received = self._received.get((seen.appliance, seen.port))
+        if received is not None:
+            return received.id
         known = next((one for one in self._known if (one.appliance, one.port) == (seen.appliance, seen.port)), None)
         source = known or seen
         unsure = [text.removeprefix("source.") for text in path.doubts if text.startswith("source.")]
@@ -193,15 +217,19 @@ class _Sources:
         before = next((one for one in self._known if known is not None and one.id == known.source), None)
         if shared or before is None:
             return shared or next((source for source, _ in ids if source), name)
+        if (received := self._received.get((before.appliance, before.port))) is not None:
+            return received.id
         self.found[before.id], self.doubts[before.id] = before, ()
         return before.id
 
 
-def _lineup(known: LineUp, paths: Sequence[AdoptedPath], uid: str) -> tuple[LineUp, list[Place]]:
+def _lineup(
+    known: LineUp, paths: Sequence[AdoptedPath], received: Sequence[Source], uid: str
+) -> tuple[LineUp, list[Place]]:
     """One channel for each name that the paths carry; numbers that nobody knows are the lowest free ones."""
     named = {channel.id: channel for channel in known.spec.channels}
     taken = {channel.lcn for channel in known.spec.channels}
-    sources = _Sources(known)
+    sources = _Sources(known, received)
     channels: list[Channel] = []
     doubts: list[Place] = []
     for name in sorted({path.channel for path in paths}):

@@ -16,7 +16,7 @@ from nf.clock import Clock
 from nf.contracts.paths import PathHealth, Ranking
 from nf.errors import NfError, NotFoundError
 from nf.noc.lineups import LineUps
-from nf.noc.policy_alarms import PolicyAlarms
+from nf.noc.policy_alarms import SITE_OUT, PolicyAlarms
 from nf.noc.policy_measure import Measurements
 from nf.noc.policy_places import Pair, Places, Spot, places
 from nf.noc.policy_rankings import Rankings
@@ -33,6 +33,7 @@ from nf.telemetry.alarms import Severity
 _log = logging.getLogger(__name__)
 
 UNKEPT: Final = "policy-not-kept"
+SITE_BACK: Final = "site-back"
 _LOOK_S: Final = 1.0
 """What changes by time alone is looked for so often."""
 _SHORTEST_S: Final = 0.1
@@ -190,7 +191,25 @@ class Policy:
             self._dirty = set()
             for key in self._places.spots.keys() & keys:
                 await self._one(self._places.spots[key], self.records.spots.get(key, SpotRecord()))
-            self._alarms.tell_sites(self._rankings.all())
+            await self._tell_sites()
+
+    async def _tell_sites(self) -> None:
+        """Steering sends the viewers of a site that is out to others: that is a switch of each of its channels."""
+        gone, back = self._alarms.tell_sites(self._rankings.all())
+        if not gone | back:
+            return
+        newest = {(one.channel, one.site): one.kind for one in self.records.switches}
+        for key, spot in self._places.spots.items():
+            state = self.records.spots.get(key, SpotRecord()).state
+            if state is None or spot.site not in gone | back or (spot.site in gone and newest.get(key) == SITE_OUT):
+                continue  # a NOC that starts anew finds what it has told already
+            kind, source, target, reason = (
+                (SITE_OUT, state.active, "", "no channel has a path left at the site: its viewers are sent elsewhere")
+                if spot.site in gone
+                else (SITE_BACK, "", state.active, "the site has a path again: its viewers come back")
+            )
+            made = self._switched(spot, source, target, kind=kind, tier="T2", reason=reason, author=self._author)
+            await self._keep(key, self.records.spots[key], [made])
 
     def _slice(self) -> list[Pair]:
         """Every one comes round: a verdict may change because nothing comes any more."""
@@ -278,15 +297,21 @@ class Policy:
         return replace(record, state=adopt(state, action.target, now)), [made]
 
     def _switch(self, spot: Spot, action: Action, tier: str, author: str) -> Switch:
+        kind, reason = action.kind.value, action.reason
+        return self._switched(spot, action.source, action.target, kind=kind, tier=tier, reason=reason, author=author)
+
+    def _switched(
+        self, spot: Spot, source: str, target: str, *, kind: str, tier: str, reason: str, author: str
+    ) -> Switch:
         return self.records.switch(
             at=self._clock.now(),
             channel=spot.channel,
             site=spot.site,
-            source=action.source,
-            target=action.target,
-            kind=action.kind.value,
+            source=source,
+            target=target,
+            kind=kind,
             tier=tier,
-            reason=action.reason,
+            reason=reason,
             author=author,
         )
 

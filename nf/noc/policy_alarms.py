@@ -53,16 +53,18 @@ class PolicyAlarms:
             self._telemetry.clear(cause, subject)
         self._standing[key] = frozenset(standing)
 
-    def tell_sites(self, rankings: Iterable[Ranking]) -> None:
-        """Sites at which no channel has a path that can be used."""
+    def tell_sites(self, rankings: Iterable[Ranking]) -> tuple[frozenset[str], frozenset[str]]:
+        """Sites at which no channel has a path that can be used: those that are out now, and those that are back."""
         by_site: dict[str, bool] = {}
         for ranking in rankings:
             by_site[ranking.site] = by_site.get(ranking.site, True) and not ranking.active
         out = frozenset(site for site, nothing in by_site.items() if nothing)
-        for site in out - self._sites_out:
+        gone, back = out - self._sites_out, self._sites_out - out
+        for site in gone:
             text = "no channel has a path left that can be used here"
             remedy = f"nf path list --site {site} says why of each; then its appliances"
             self._telemetry.alarm(SITE_OUT, site, Severity.CRITICAL, text, remedy)
-        for site in self._sites_out - out:
+        for site in back:
             self._telemetry.clear(SITE_OUT, site)
         self._sites_out = out
+        return gone, back

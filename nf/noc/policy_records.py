@@ -62,8 +62,9 @@ class SpotRecord:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """`kind`: failover, failback or restart; `tier`: T0, an appliance by itself, or T1, the NOC. `at`: seconds since
-    the epoch; `author`: who approved it, or the NOC."""
+    """`kind`: failover, failback, restart, or of a whole site: site-out (no `target`), site-back (no `source`); `tier`:
+    T0, an appliance by itself, T1, the NOC, T2, the NOC for a whole site. `at`: seconds since the epoch; `author`: who
+    approved it, or the NOC."""
 
     number: int
     at: float

@@ -83,7 +83,7 @@ def history(
     json: JsonOption = False,
     profile: ProfileOption = None,
 ) -> None:
-    """The switches, newest first: T0 is an appliance by itself, T1 the NOC."""
+    """The switches, newest first: T0 is an appliance by itself, T1 the NOC, T2 the NOC for a whole site."""
     from nf.cli.output import out, print_json, say, table
     from nf.cli.text import name_of, when
     from nf.cli.wire import to_json

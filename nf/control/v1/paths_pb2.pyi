@@ -276,9 +276,9 @@ class PathSwitch(_message.Message):
     source: _builtins.str
     target: _builtins.str
     kind: _builtins.str
-    """failover, failback, restart (the line-up took the path away)"""
+    """failover, failback, restart (the line-up took the path away), site-out, site-back"""
     tier: _builtins.str
-    """T0 = an appliance by itself, T1 = the NOC"""
+    """T0 = an appliance by itself, T1 = the NOC, T2 = the NOC for a whole site"""
     reason: _builtins.str
     author: _builtins.str
     """SPIFFE id of who approved it, or of the NOC"""

@@ -185,7 +185,7 @@ def _paths(paths: Paths) -> Iterator[Metric]:
 def _failovers(totals: Totals) -> Metric:
     family = CounterMetricFamily(
         "streamverse_failover",
-        "Switches of a channel at a site; reason: failover, failback or restart; tier: who acted.",
+        "Switches of a channel at a site; reason: failover, failback, restart, site-out or site-back; tier: who acted.",
         labels=("channel", "pop", "from", "to", "reason", "tier"),
     )
     for switch, count in sorted(totals.switches.items()):

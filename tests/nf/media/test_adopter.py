@@ -47,7 +47,9 @@ def observed(compiled: Compiled) -> Observed:
 def identities(fleet: Fleet) -> Fleet:
     """What remains when the documents are lost: who the appliances are."""
     bare = [one.model_copy(update={"interfaces": (), "loopback": None}) for one in fleet.spec.appliances]
-    spec = fleet.spec.model_copy(update={"appliances": tuple(bare), "links": (), "placement": ()})
+    kept = {part: value for part, value in fleet.spec.equipment.items() if part not in {"cdn", "cdn-front", "anycast"}}
+    changes = {"appliances": tuple(bare), "links": (), "placement": (), "equipment": kept}
+    spec = fleet.spec.model_copy(update=changes)
     return fleet.model_copy(update={"spec": spec})
 
 
@@ -120,8 +122,29 @@ OTT = st.fixed_dictionaries(
         "credentials": st.sampled_from(["secret:origin-writer", "secret:other"]),
     }
 )
+# How the contribution of each channel's CDN path comes in.
+PLAIN: dict[str, Any] = {}
+SRT = {"type": "srt", "arrival": 20_000, "latency": "300ms"}
+CALLED = {"type": "srt", "peer": "192.0.2.7:9000"}
+RIST = {"type": "rist", "arrival": 20_000}
+BACKED = {"arrival": 20_000, "backup": True}
+BACKED_AUTO = {"type": "srt", "arrival": 20_000, "backup": True, "switch": {"failback": "auto", "hold": "5s"}}
+PULLED = {"pulled": True}
+ARRIVING = st.sampled_from([PLAIN, SRT, CALLED, RIST, BACKED, BACKED_AUTO, PULLED])
+ENGINE = {
+    "endpoint": "http://10.1.0.30:8081", "token": "secret:ome-token", "app": "tv", "to": "10.1.0.10",
+    "pull": ["rtsp://192.0.2.9/one", "ovt://192.0.2.9/two"],
+}  # fmt: skip
+TLS = {"appliances": ["pop2"], "tls": {"certificates": ["secret:cdn-tls"]}}
+FRONTED = {"cdn-front": {"certificates": ["secret:front-tls"], "port": 8443}}
+VIPS = [
+    {"address": "198.18.0.1", "prefix": "198.18.0.0/24", "appliances": ["pop1", "pop2"]},
+    {"address": "198.18.1.1", "appliances": ["pop2"]},
+]
+ANYCAST = {"anycast": {"vips": VIPS, "health": {"hold": "5s"}}}
+EQUIPMENT = st.sampled_from([{}, {"cdn": {"edges": [TLS]}}, FRONTED, ANYCAST, FRONTED | ANYCAST])
 CHANNELS = st.dictionaries(
-    st.sampled_from([f"ch-{letter}" for letter in "abcdef"]), st.tuples(OTT, SITES, st.booleans()), max_size=5
+    st.sampled_from([f"ch-{letter}" for letter in "abcdef"]), st.tuples(OTT, SITES, st.booleans(), ARRIVING), max_size=5
 )
 PLACED = st.fixed_dictionaries(
     {
@@ -131,18 +154,38 @@ PLACED = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None)
-@given(channels=CHANNELS, placed=PLACED)
+def contribution(name: str, number: int, arriving: dict[str, Any]) -> list[dict[str, Any]]:
+    """The source of the channel's CDN path, and its backup."""
+    here = {"appliance": "headend", "bitrate": "1M"}
+    said = {key: value for key, value in arriving.items() if key not in {"backup", "pulled"}}
+    if "arrival" in said:
+        said["arrival"] += number
+    source = {**here, "id": f"{name}-ott", "port": 6100 + number, **said}
+    if "backup" not in arriving:
+        return [source]
+    return [source | {"backup": f"{name}-spare"}, {**here, "id": f"{name}-spare", "port": 6200 + number}]
+
+
+@settings(max_examples=40, deadline=None)
+@given(channels=CHANNELS, placed=PLACED, equipment=EQUIPMENT, known=st.booleans())
 def test_plan_of_adopted_is_empty(
-    tmp_path_factory: pytest.TempPathFactory, channels: dict[str, Any], placed: dict[str, list[str]]
+    tmp_path_factory: pytest.TempPathFactory,
+    channels: dict[str, Any],
+    placed: dict[str, list[str]],
+    equipment: dict[str, Any],
+    known: bool,
 ) -> None:
-    """plan(adopt(observe(compile(documents)))) is empty, whatever the channels, caches, buckets and sites."""
-    lineup, fleet = lineup_data(), built(Fleet, fleet_data(**placed))
+    """plan(adopt(observe(compile(documents)))) is empty, whatever the channels, how they come in, caches, buckets,
+    sites and entrances; with the documents, and with nothing but identities."""
+    data = fleet_data(**placed, cdn_front=["pop1", "pop2"] if "cdn-front" in equipment else [])
+    data["spec"]["equipment"] = equipment
+    lineup, fleet = lineup_data(), built(Fleet, data)
     lineup["spec"]["sources"], lineup["spec"]["channels"] = [], []
-    for number, (name, (ott, sites, multicast)) in enumerate(channels.items()):
+    for number, (name, (ott, sites, multicast, arriving)) in enumerate(channels.items()):
         given_origin = {"endpoint": ENDPOINT, "bucket": ott["bucket"], "credentials": ott["credentials"]}
         simple = {key: ott[key] for key in ("host", "rate", "sites", "segment", "window")}
-        delivery = [path(name, origin=given_origin, **simple)]
+        engine = {"engine": ENGINE} if "pulled" in arriving else {}
+        delivery = [path(name, origin=given_origin, **simple, **engine)]
         group = f"232.10.2.{number}"
         ssm = {"id": "iptv", "type": "ssm", "group": group, "port": 5000, "rate": "1M", "sites": sites}
         lineup["spec"]["channels"].append(
@@ -151,12 +194,14 @@ def test_plan_of_adopted_is_empty(
                 "source": f"{name}-in" if multicast else f"{name}-ott", "delivery": delivery + [ssm] * multicast,
             }
         )  # fmt: skip
-        for kind, port in (("in", 6000), ("ott", 6100)):
-            source = {"id": f"{name}-{kind}", "appliance": "headend", "port": port + number, "bitrate": "1M"}
-            lineup["spec"]["sources"].append(source)
-    have = observed(compile_lineup(built(LineUp, lineup), fleet, PLANNERS))
-    documents = adopted(have, identities(fleet))
-    assert_nothing_to_do(have, recompiled(documents), tmp_path_factory.getbasetemp())
+        plain = {"id": f"{name}-in", "appliance": "headend", "port": 6000 + number, "bitrate": "1M"}
+        lineup["spec"]["sources"] += [plain, *contribution(name, number, arriving)]
+    written = built(LineUp, lineup)
+    have = observed(compile_lineup(written, fleet, PLANNERS))
+    documents = adopted(have, identities(fleet), written if known else None)
+    again = recompiled(documents)
+    assert_nothing_to_do(have, again, tmp_path_factory.getbasetemp())
+    assert observed(again) == have
 
 
 def sample() -> tuple[Observed, Fleet]:
@@ -210,8 +255,43 @@ def test_what_edges_have_beyond_their_place_is_written_into_the_equipment() -> N
     compiled = compile_lineup(built(LineUp, lineup_data()), fleet, PLANNERS)
     have = observed(compiled)
     bare = identities(fleet)
-    bare = bare.model_copy(update={"spec": bare.spec.model_copy(update={"equipment": {}})})
     found = MediaAdopter().adopt(have, bare)
     assert found.problems == ()
     assert found.equipment["cdn"] == fleet.spec.equipment["cdn"]
     assert MediaAdopter().adopt(have, fleet).equipment == {}
+
+
+def test_how_a_contribution_comes_in_is_taken_from_the_box_and_its_rate_from_the_document(tmp_path: Path) -> None:
+    """The documents still say plain UDP; what runs is SRT with a backup, and an engine that pulls."""
+    before, now = lineup_data(), lineup_data(path("ch1", engine=ENGINE))
+    spare = {"id": "spare", "appliance": "headend", "port": 6500, "bitrate": "1M"}
+    now["spec"]["sources"] = [
+        source | BACKED_AUTO | {"backup": "spare"} if source["id"] == "ch1-ott" else source
+        for source in now["spec"]["sources"]
+    ] + [spare]
+    fleet = built(Fleet, fleet_data())
+    have = observed(compile_lineup(built(LineUp, now), fleet, PLANNERS))
+    documents = adopted(have, fleet, built(LineUp, before))
+    found = load_lineup(documents.lineup_yaml, file="lineup.yaml").document
+    source = next(one for one in found.spec.sources if one.id == "ch1-ott")
+    assert (source.type, source.arrival, source.backup, source.bitrate_bps) == (
+        "srt",
+        20_000,
+        "headend-6500",
+        1_000_000,
+    )
+    assert observed(recompiled(documents)) == have
+    have["headend"]["ome"]["streams"][0]["port"] = 6011
+    assert "is pushed to port 6011" in "\n".join(MediaAdopter().adopt(have, fleet).problems)
+
+
+def test_entrances_that_no_equipment_can_say_are_named() -> None:
+    data = fleet_data(cdn_front=["pop1", "pop2"])
+    data["spec"]["equipment"] = FRONTED | ANYCAST
+    fleet = built(Fleet, data)
+    have = observed(compile_lineup(built(LineUp, lineup_data()), fleet, PLANNERS))
+    have["pop2"]["cdn-front"]["port"] = 9443
+    have["pop2"]["cdn-anycast"]["vips"][0]["prefix"] = "198.18.0.0/25"
+    problems = "\n".join(MediaAdopter().adopt(have, identities(fleet)).problems)
+    assert "differ in certificates or port" in problems
+    assert "198.18.0.1 is announced as 198.18.0.0/24 and, by pop2, as 198.18.0.0/25" in problems

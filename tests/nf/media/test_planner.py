@@ -19,12 +19,13 @@ from nf.documents.registry import Registry
 from nf.documents.validation import validate
 from nf.errors import DocumentError
 from nf.media.documents import EXTENSION
+from nf.media.front.documents import EXTENSION as ENTRANCES
 from nf.media.planner import MediaPlanner
 from nf.planning.compiler import Compiled, compile_lineup
 from tests.nf.planning.samples import fleet_data as iptv_fleet
 from tests.nf.planning.samples import lineup_data as iptv_lineup
 
-REGISTRY = Registry([EXTENSION, MULTICAST])
+REGISTRY = Registry([EXTENSION, MULTICAST, ENTRANCES])
 PLANNERS = (MediaPlanner(), MulticastPlanner())
 D = TypeVar("D", bound=Document)
 ENDPOINT = "http://10.1.0.20:8333"

@@ -257,10 +257,18 @@ async def test_a_site_that_is_out_of_contact_is_out_for_who_asks_within_the_minu
     assert network.verdicts() == {"sat": "down", "iptv": "down", "ott": "down"}
     assert network.ranking().active == ""
     assert (SITE_OUT, "pop1") in network.alarms()
+    made = network.policy.records.switches[-1]
+    assert (made.kind, made.tier, made.channel, made.site, made.source, made.target) == (
+        "site-out", "T2", "ch1", "pop1", "sat", ""
+    )  # fmt: skip
     network.online |= {"pop1", "r1"}
     await network.passes(2, **ALL_UP)
     assert network.ranking().active == "sat"
     assert (SITE_OUT, "pop1") not in network.alarms()
+    made = network.policy.records.switches[-1]
+    assert (made.kind, made.tier, made.source, made.target) == ("site-back", "T2", "", "sat")
+    audit = (await network.store.audit_records(1))[0]
+    assert (audit.action, audit.object) == ("path.site-back", "path/ch1/pop1")
 
 
 async def test_a_noc_that_is_cut_off_itself_declares_nobody_dead(network: Network) -> None:

@@ -287,6 +287,13 @@ async def _faded(node: Node, sky: Sky) -> None:
 
     sky.fade_db = 0.0
     await watch.alarm(RECEPTION, raised=False)
+    await watch.sample("path.hop", lambda found: found.text == "on satellite")
+    sky.fade_db = 30.0
+    lost = await watch.alarm(RECEPTION, raised=True)
+    assert "no lock" in lost.text
+    await watch.sample("path.hop", lambda found: found.text == "on iptv (no lock)")
+    sky.fade_db = 0.0
+    await watch.alarm(RECEPTION, raised=False)
     await node.commit(driver, None)
     await watch.alarm(FALLBACK, raised=False)
     await events.aclose()  # type: ignore[attr-defined]  # it is an async generator

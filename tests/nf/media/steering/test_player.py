@@ -1,6 +1,6 @@
 """The steering server and our playlists with a player of somebody else: hls.js, where it is installed.
 
-`npm install hls.js` anywhere, and `HLS_JS=.../node_modules/hls.js/dist/hls.mjs`. Seen with 1.7.4.
+`make setup` fetches it where there is npm; `HLS_JS=.../dist/hls.mjs` names another. Seen with 1.7.4.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,14 +25,16 @@ from tests.nf.media.hosting_players import Host, lab_lineup, serving
 from tests.nf.media.steering.players import SHAKA_MULTIVARIANT
 
 PLAYER = __file__.replace("test_player.py", "hls_player.mjs")
+HLS_JS = os.environ.get("HLS_JS", f"{sys.prefix}/share/player/node_modules/hls.js/dist/hls.mjs")
 SITES = ("pop1", "pop2", "pop3", "pop4", "pop5", "pop6")
 
 
 @pytest.fixture(autouse=True)
 def _hls_js(require_programs: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    if "HLS_JS" not in os.environ:
-        pytest.skip("needs HLS_JS, the path of hls.mjs")
+    if not Path(HLS_JS).is_file():
+        pytest.skip("needs hls.js: `make setup` fetches it where there is npm, or HLS_JS is the path of hls.mjs")
     require_programs("node")
+    monkeypatch.setenv("HLS_JS", HLS_JS)
     monkeypatch.setattr(module, "FRESH_S", 0.0)
 
 
