@@ -21,6 +21,7 @@ from nf.media.origin.plan import DELETE, ENSURE, places
 from nf.media.packager.uploader import Uploader, parse_arguments
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.trust.secrets import Credentials
+from tests.headend.multicast.tree.network import until
 from tests.nf.media.live import KEYS, REFERENCE, LiveOrigin, fetch, live_origin, own_namespace, supervisor
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
@@ -197,9 +198,11 @@ async def test_deletion_is_irreversible_says_what_goes_and_leaves_the_other_chan
 async def test_a_segment_that_comes_late_leaves_no_bucket_of_nobody(box: Box, bucket: str) -> None:
     await box.commit(section(box.origin, bucket, "ch1"))
 
+    async def gone() -> bool:
+        return not await exists(box.origin, bucket)
+
     async def late() -> None:
-        while await exists(box.origin, bucket):
-            await asyncio.sleep(0.01)
+        await until(gone)
         await put(box.origin, bucket, "ch1/video/late.m4s")  # SeaweedFS makes the bucket for it
         assert await exists(box.origin, bucket)
 
