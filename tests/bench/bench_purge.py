@@ -98,7 +98,7 @@ def _beside(work: Callable[[Node], Awaitable[float]]) -> float:
 
 
 def tag() -> float:
-    """Our operation for 2,000 URLs in one message, over that for the same objects by their tag; each proved."""
+    """Our operation for 2,000 URLs in one message, over ours for the same objects by their tag; each proved."""
 
     async def work(node: Node) -> float:
         shield = create_shield(node.context())
