@@ -126,7 +126,7 @@ class _Work:
                 continue
             role, _ = _ROLES[_kind(server)]
             made = CommentedMap(
-                id=name, site=site, role=role, serial=f"UNKNOWN-{server.host}"[:64], management=str(management)
+                id=name, site=site, role=role, serial=f"UNKNOWN-{_plain(server.host)}"[:64], management=str(management)
             )
             made.yaml_add_eol_comment(PLEASE_CHECK, "serial")
             if not sure:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nf.documents.fleet import Role
@@ -109,6 +109,12 @@ spec: {}
 """
 
 
+STRANGE = Server(
+    1, "\x85", "x.test", "0", "cdn", "EDGE", "ONLINE", "", "", (ServerInterface("eth0", ("10.0.0.1/24",), False),)
+)
+
+
+@example([STRANGE])
 @given(st.lists(_servers, max_size=5, unique_by=lambda one: one.id))
 def test_whatever_traffic_ops_has_the_document_stays_valid_and_a_second_import_adds_nothing(
     servers: list[Server],
