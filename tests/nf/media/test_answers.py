@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from nf.errors import DeniedError, DriverError, NfError, StorageError
 from nf.media.edge import render as edge
 from nf.media.edge import telemetry as edge_telemetry
-from nf.media.origin.client import S3, AbsentError, Upload, mapped
+from nf.media.origin.client import S3, AbsentError, NotOfferedError, Upload, mapped
 from nf.media.shield import render as shield
 from nf.media.shield.varnish import parse_statistics, parse_vcl_list
 from nf.trust.secrets import Credentials
@@ -60,16 +60,16 @@ def test_traffic_server(text: str) -> None:
 
 
 @given(
-    st.text(max_size=20) | st.sampled_from(["NoSuchKey", "AccessDenied", "QuotaExceeded"]),
+    st.text(max_size=20) | st.sampled_from(["NoSuchKey", "AccessDenied", "QuotaExceeded", "NotImplemented"]),
     st.text(max_size=20),
     st.integers(0, 999),
     st.booleans(),
 )
 def test_what_s3_says_is_an_error_of_the_house(code: str, message: str, status: int, storing: bool) -> None:
     error = mapped("http://10.1.0.20:8333", code, message, status, storing=storing)
-    assert isinstance(error, DeniedError | StorageError | DriverError | AbsentError)
+    assert isinstance(error, DeniedError | StorageError | DriverError | AbsentError | NotOfferedError)
     assert error.where
-    assert isinstance(error, AbsentError) or error.remedy
+    assert isinstance(error, AbsentError | NotOfferedError) or error.remedy
 
 
 HEADS = st.sampled_from(
