@@ -204,7 +204,6 @@ async def test_a_segment_that_comes_late_leaves_no_bucket_of_nobody(box: Box, bu
     async def late() -> None:
         await until(gone)
         await put(box.origin, bucket, "ch1/video/late.m4s")  # SeaweedFS makes the bucket for it
-        assert await exists(box.origin, bucket)
 
     await asyncio.gather(late(), box.commit(None))
     assert not await exists(box.origin, bucket)
