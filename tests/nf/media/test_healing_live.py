@@ -27,6 +27,8 @@ from tests.nf.media.cdn import EDGE, EDGE_PORT, HOST, OTHER_SHIELD, PATIENCE_S, 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 PROGRAM = Path(__file__).with_name("lame_shield.py")
+NOTED_S = 1.5
+"""Longer than Traffic Server remembers that a shield failed; of one that it does not ask it does not tell."""
 # On a busy machine a probe that is well may take long, and no shield must be taken for bad that is not.
 HEALING = Healing(interval_ms=100, timeout_ms=1000, hold_ms=2000)
 SECTION: EdgeSection = edge_section("ch1").model_copy(update={"healing": HEALING})
@@ -75,6 +77,7 @@ def shields(node: Node, edge: EdgeDriver) -> Iterator[tuple[subprocess.Popen[byt
     with lame(node, SHIELD) as first, lame(node, OTHER_SHIELD) as second:
         node.call(until, well)
         node.call(until, served)
+        node.call(asyncio.sleep, NOTED_S)
         yield first, second
 
 

@@ -288,11 +288,14 @@ def test_what_was_made_is_taken_back(network: Network) -> None:
     pop2 = network.nodes["pop2"]
     driver = pop2.drivers["anycast"]
     pop2.call(commit, driver, None)
+    others = _true_when(lambda: f"{PREFIX} " in pop2.shell("ip", "route", "show", "proto", "bgp"))
+    pop2.call(until, others)  # by pop1, which it hears of as soon as it announces nothing itself
     before = pop2.snapshot()
     assert pop2.call(driver.observe) == State(None)
     undos = pop2.call(commit, driver, anycast("pop2"))
     pop2.call(take_back, driver, undos)
     assert pop2.call(driver.observe) == State(None)
+    pop2.call(until, others)
     assert pop2.changes(before) == []
     for name in ("bgp",):
         pop2.call(commit, pop2.drivers[name], None)
