@@ -13,7 +13,7 @@ import pytest
 
 from nf.clock import RealClock
 from nf.contracts.driver import DriverContext, Step, Undo
-from nf.errors import DeniedError, InputError, RefusedError, StorageError
+from nf.errors import DeniedError, InputError, RefusedError, StorageError, UnavailableError
 from nf.media.documents import OriginSection
 from nf.media.origin.client import S3, Upload, open_prefixes
 from nf.media.origin.driver import MARKER, S3Origin
@@ -203,7 +203,8 @@ async def test_a_segment_that_comes_late_leaves_no_bucket_of_nobody(box: Box, bu
 
     async def late() -> None:
         await until(gone)
-        await put(box.origin, bucket, "ch1/video/late.m4s")  # SeaweedFS makes the bucket for it
+        with contextlib.suppress(UnavailableError):  # SeaweedFS makes the bucket for it, or gives up half-way
+            await put(box.origin, bucket, "ch1/video/late.m4s")
 
     await asyncio.gather(late(), box.commit(None))
     assert not await exists(box.origin, bucket)
