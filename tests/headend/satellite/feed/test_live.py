@@ -16,8 +16,8 @@ from headend.transport.continuity import ContinuityMonitor
 from nf.documents.appliance import ProbeTarget
 from tests.headend.multicast.source.netlab import RECEIVER, SOURCE, Pair, namespaces, run
 from tests.headend.multicast.test_probe import watching
+from tests.headend.multicast.tree.network import until
 from tests.headend.satellite.feed.live import (
-    FALLBACK_GROUP,
     GROUP,
     PORT,
     Capture,
@@ -182,6 +182,10 @@ async def test_outputs_and_input_open_when_their_addresses_come(streams: tuple[P
             capture = Capture(pair)
             await capture.until(5)
             status = await status_when(place, lambda found: not found.services[0].fallback_problem)
-            joined = run("ip", "netns", "exec", pair.head, "cat", "/proc/net/mcfilter")
-            assert re.search(r"0xe80a0101 0x0a010014", joined), (joined, FALLBACK_GROUP)
+
+            async def joined() -> bool:
+                filters = run("ip", "netns", "exec", pair.head, "cat", "/proc/net/mcfilter")
+                return re.search(r"0xe80a0101 0x0a010014", filters) is not None
+
+            await until(joined)
             capture.close()

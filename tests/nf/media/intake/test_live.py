@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
@@ -137,15 +138,22 @@ async def until(driver: StreamIntake, wanted: Callable[[Event], bool]) -> Event:
     raise AssertionError("the events have ended")
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Its path is short enough for Unix sockets, however long the names of tests are."""
+    with tempfile.TemporaryDirectory(prefix="nft") as name:
+        yield Path(name)
+
+
 async def test_a_presentation_becomes_one_steady_stream_across_a_cut_and_a_crash(
-    tmp_path: Path, require_root: Callable[[], None], require_programs: Callable[..., None]
+    place: Path, require_root: Callable[[], None], require_programs: Callable[..., None]
 ) -> None:
     require_root()
     require_programs("ffmpeg", "ffprobe")
-    web = tmp_path / "web"
+    web = place / "web"
     with own_namespace(), edge(web), feeding():
-        async with supervisor(tmp_path) as units:
-            driver = StreamIntake(DriverContext("pop1", tmp_path / "run", tmp_path / "state", units, RealClock()))
+        async with supervisor(place) as units:
+            driver = StreamIntake(DriverContext("pop1", place / "run", place / "state", units, RealClock()))
             taker = Taker()
             with packaging(web / "ch1", 1):
                 (step,) = driver.plan(await driver.observe(), section())
@@ -182,7 +190,7 @@ async def test_a_presentation_becomes_one_steady_stream_across_a_cut_and_a_crash
     for datagram in taker.datagrams:
         monitor.receive(datagram, 0)
     assert (monitor.continuity_errors, monitor.sync_errors) == (0, 0)
-    judged_by_ffprobe(taker.datagrams, tmp_path / "out.ts")
+    judged_by_ffprobe(taker.datagrams, place / "out.ts")
 
 
 def judged_by_ffprobe(datagrams: list[bytes], path: Path) -> None:
