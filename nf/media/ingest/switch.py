@@ -32,8 +32,8 @@ _KEPT_PACKETS = 60_000
 """About 11 MB: ten seconds at 9 Mbit/s. A stream without a random access point for longer is taken as it comes."""
 
 _IN_DATAGRAM = 7
-_LEAST_STEP = CLOCK_HZ // 50
-"""Between the last picture of one contribution and the first of the other."""
+_LEAST_STEP, _MOST_STEP = CLOCK_HZ // 50, CLOCK_HZ // 10
+"""Between the last picture of one contribution and the first of the other; the least where the usual one is not known."""
 
 
 class Role(Enum):
@@ -110,6 +110,7 @@ class Switch:
         self._sent_at: float | None = None
         self._pcr: tuple[int, float] | None = None
         self._stamps: dict[int, int] = {}
+        self._steps: dict[int, int] = {}
         self._offset = 0
         self._told: set[int] | None = None
         self._unclocked = False
@@ -182,7 +183,8 @@ class Switch:
         stamp = decoding_stamp(first[0])
         last = self._stamps.get(pid_of(first[0]))
         if stamp is not None and last is not None:
-            offset += max(0, later(last + _LEAST_STEP, stamp + offset))
+            step = self._steps.get(pid_of(first[0]), _LEAST_STEP)
+            offset += max(0, later(last + step, stamp + offset))
         return offset
 
     def _send(self, received: list[bytes], now: float, untouched: bytes = b"") -> list[bytes]:
@@ -198,12 +200,18 @@ class Switch:
                 self._pcr = (pcr, now)
             stamp = decoding_stamp(changed)
             if stamp is not None:
-                self._stamps[pid_of(changed)] = stamp
+                self._keep_stamp(pid_of(changed), stamp)
             out += self._marked(changed, pcr is not None)
         self._sent_at = now
         if untouched and not self._offset and self._told is None:
             return [payload_of(untouched)]
         return [b"".join(out[i : i + _IN_DATAGRAM]) for i in range(0, len(out), _IN_DATAGRAM)]
+
+    def _keep_stamp(self, pid: int, stamp: int) -> None:
+        last = self._stamps.get(pid)
+        if last is not None and _LEAST_STEP <= (step := later(stamp, last)) <= _MOST_STEP:
+            self._steps[pid] = step
+        self._stamps[pid] = stamp
 
     def _is_due(self, packet: bytes) -> bool:
         """After a switch a PID begins where a section or a PES packet does, later than what was sent of it last."""
