@@ -33,7 +33,7 @@ _KEPT_PACKETS = 60_000
 
 _IN_DATAGRAM = 7
 _LEAST_STEP, _MOST_STEP = CLOCK_HZ // 50, CLOCK_HZ // 10
-"""Between the last picture of one contribution and the first of the other; the least where the usual one is not known."""
+"""Between the last picture of one contribution and the first of the other; the least where no usual one is known."""
 
 
 class Role(Enum):
