@@ -26,6 +26,7 @@ from nf.media.ingest.ts import (
     payload_of,
     pcr_base,
     pid_of,
+    presentation_stamp,
 )
 
 _KEPT_PACKETS = 60_000
@@ -111,6 +112,7 @@ class Switch:
         self._pcr: tuple[int, float] | None = None
         self._stamps: dict[int, int] = {}
         self._steps: dict[int, int] = {}
+        self._shown: dict[int, int] = {}
         self._offset = 0
         self._told: set[int] | None = None
         self._unclocked = False
@@ -180,11 +182,15 @@ class Switch:
             return 0
         pcr, at = self._pcr
         offset = later(pcr + round((now - at) * CLOCK_HZ), begins)
-        stamp = decoding_stamp(first[0])
-        last = self._stamps.get(pid_of(first[0]))
-        if stamp is not None and last is not None:
-            step = self._steps.get(pid_of(first[0]), _LEAST_STEP)
-            offset += max(0, later(last + step, stamp + offset))
+        pid = pid_of(first[0])
+        step = self._steps.get(pid, _LEAST_STEP)
+        # The last pictures may be shown later than they are decoded, and what stood between was not sent any more.
+        for stamp, last in (
+            (decoding_stamp(first[0]), self._stamps.get(pid)),
+            (presentation_stamp(first[0]), self._shown.get(pid)),
+        ):
+            if stamp is not None and last is not None:
+                offset += max(0, later(last + step, stamp + offset))
         return offset
 
     def _send(self, received: list[bytes], now: float, untouched: bytes = b"") -> list[bytes]:
@@ -200,17 +206,19 @@ class Switch:
                 self._pcr = (pcr, now)
             stamp = decoding_stamp(changed)
             if stamp is not None:
-                self._keep_stamp(pid_of(changed), stamp)
+                self._keep_stamps(pid_of(changed), stamp, presentation_stamp(changed) or stamp)
             out += self._marked(changed, pcr is not None)
         self._sent_at = now
         if untouched and not self._offset and self._told is None:
             return [payload_of(untouched)]
         return [b"".join(out[i : i + _IN_DATAGRAM]) for i in range(0, len(out), _IN_DATAGRAM)]
 
-    def _keep_stamp(self, pid: int, stamp: int) -> None:
-        last = self._stamps.get(pid)
+    def _keep_stamps(self, pid: int, stamp: int, shown: int) -> None:
+        last, latest = self._stamps.get(pid), self._shown.get(pid)
         if last is not None and _LEAST_STEP <= (step := later(stamp, last)) <= _MOST_STEP:
             self._steps[pid] = step
+        if latest is None or not -CLOCK_HZ < later(shown, latest) <= 0:
+            self._shown[pid] = shown
         self._stamps[pid] = stamp
 
     def _is_due(self, packet: bytes) -> bool:

@@ -102,6 +102,12 @@ def decoding_stamp(packet: bytes) -> int | None:
     return _read_stamp(pes[14:19] if pes[7] & 0x40 and len(pes) == 19 else pes[9:14])
 
 
+def presentation_stamp(packet: bytes) -> int | None:
+    """PTS of the PES packet that begins here; None when none does."""
+    _, pes = _pes_header(packet)
+    return _read_stamp(pes[9:14]) if pes else None
+
+
 def begins_payload(packet: bytes) -> bool:
     """payload_unit_start_indicator, or no payload at all."""
     return bool(packet[1] & 0x40 or not packet[3] & 0x10)

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import tempfile
 import threading
@@ -43,11 +44,17 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """Nobody reads it."""
 
 
+class _Edge(http.server.ThreadingHTTPServer):
+    def server_bind(self) -> None:
+        """Without looking up names, which takes long where nobody answers."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "edge", EDGE_PORT
+
+
 @contextlib.contextmanager
 def edge(directory: Path) -> Iterator[None]:
-    http.server.HTTPServer.server_bind = socketserver_bind  # type: ignore[method-assign]  # no look-up of names here
     handler = functools.partial(_Quiet, directory=str(directory))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", EDGE_PORT), handler) as server:
+    with _Edge(("127.0.0.1", EDGE_PORT), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
@@ -55,12 +62,6 @@ def edge(directory: Path) -> Iterator[None]:
         finally:
             server.shutdown()
             thread.join()
-
-
-def socketserver_bind(server: http.server.HTTPServer) -> None:
-    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.socket.bind(server.server_address)
-    server.server_name, server.server_port = "edge", EDGE_PORT
 
 
 @contextlib.contextmanager
