@@ -23,7 +23,7 @@ ELAPSED: Final = "elapsed_s"
 SERVED: Final = "served_under"
 """In the result of an edge that does not serve the host of the URL: the hosts under which it serves the channel."""
 
-MAX_PROOFS: Final = 24
+MAX_PROOFS: Final = 12
 """So many objects stand for all that was purged."""
 
 ROUNDING_S: Final = 2
