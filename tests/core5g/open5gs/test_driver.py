@@ -97,7 +97,7 @@ def test_exactly_what_changed_restarts_and_undo_brings_the_file_before_back(benc
     bench.call(bench.commit, before)
     bench.have("upf", 1204)
     (step,) = bench.driver.plan(bench.call(bench.driver.observe), after)
-    assert step.disruption == "restarting UPF edge1 drops 1,204 sessions; to drain it first: nf upf drain edge1"
+    assert step.disruption == "restarting UPF edge1 drops 1,204 sessions; to drain it first: commit --drain 10m, or nf upf drain edge1"
     undos = bench.call(bench.commit, after)
     assert bench.starts() == {**dict.fromkeys(KINDS, 1), "upf": 2}
     bench.call(bench.driver.apply, step, bench.context())  # a crash repeats it
