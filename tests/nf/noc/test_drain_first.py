@@ -21,8 +21,17 @@ from nf.documents.lineup import LineUp
 from nf.documents.model import DocumentModel
 from nf.errors import CancelledError, DriverError
 from nf.noc.owed import CAUSE
-from tests.support.fleet import SECTION, Daemon, InProcessFleet, TableDriver, TablePlanner, collect, in_process_fleet
-from tests.support.fleet import lineup_text, refused
+from tests.support.fleet import (
+    SECTION,
+    Daemon,
+    InProcessFleet,
+    TableDriver,
+    TablePlanner,
+    collect,
+    in_process_fleet,
+    lineup_text,
+    refused,
+)
 
 DRAINED = ("core", "pop")
 STEP = "row-ch1"
