@@ -26,6 +26,7 @@ from nf.noc.catchup import FAILED, CatchUp
 from nf.noc.coordinator import Coordinator
 from nf.noc.drain_first import DrainFirsts
 from nf.noc.drains import Drains
+from nf.noc.emptying import Emptying
 from nf.noc.exports import Exports
 from nf.noc.fleet_operations import FleetOperations
 from nf.noc.hardware import Hardware
@@ -145,6 +146,7 @@ class Node:
             lineups=self.lineups,
             sessions=self.sessions,
             drains=self.drains,
+            emptying=Emptying(self.operations, self.lineups),
             maintenance=self.maintenance,
             operators=self.operators,
             telemetry=self.telemetry,
