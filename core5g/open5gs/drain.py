@@ -1,12 +1,14 @@
 """Operation `drain` of the driver `open5gs`: waits until few enough sessions are left on the UPF to restart it.
 
 Arguments: `limit` sessions that may be left (0), `wait_s` to wait at most (240), `admit` true: new sessions are let in
-meanwhile, `hold_s` for which they are kept off afterwards too, so that a commit finds it drained (600), `end` true: it
-takes new sessions again, nothing else. Result: `sessions` left, `before`.
+meanwhile, `hold_s` for which they are kept off afterwards too, so that a commit finds it drained (600), `keep` true: at
+the end of the wait it is done with what is left, and goes on keeping new ones off; `end` true: it takes new sessions
+again, nothing else. Result: `sessions` or `left`, the same number, and `before`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
 from typing import Final
@@ -34,43 +36,65 @@ class Drain:
 
     def __init__(self, find_upf: FindUpf) -> None:
         self._find_upf = find_upf
+        self._ended = asyncio.Event()
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:
         """Raises InputError, RefusedError (no UPF runs here), DeadlineError and CancelledError: then new sessions are
         let in again."""
         upf = await self._find_upf()
+        if _flag(arguments, "end"):
+            return await self._end(upf)
         if upf is None:
             raise RefusedError("no UPF runs on this appliance", where=DRAIN, remedy="see nf lineup show")
-        if _flag(arguments, "end"):
-            await gate.open_again()
-            return {"text": f"{upf.name} takes new sessions", "sessions": await _sessions(upf)}
         limit, hold_s = int(_number(arguments, "limit", 0.0)), _number(arguments, "hold_s", HOLD_S)
         wait_s, now = _number(arguments, "wait_s", WAIT_S), context.clock.now()
         found = checkpoint.data.get(_UNTIL)
         until = float(found) if isinstance(found, int | float) else now + wait_s
-        keep_off = not _flag(arguments, "admit")
+        keep_off, keep = not _flag(arguments, "admit"), _flag(arguments, "keep")
         if keep_off:
             await gate.close(_n4(upf), max(1.0, until - now) + hold_s)
         drained = False
         try:
-            result = await self._wait(upf, limit, until, checkpoint, context)
+            result = await self._wait(upf, limit, until, checkpoint, context, keep=keep)
             drained = True
             return result
         finally:
             if keep_off and not drained:
                 await gate.open_again()
 
+    async def _end(self, upf: ManagedFunction | None) -> JsonObject:
+        """Also where the UPF is gone by now, or does not say how many sessions it has."""
+        self._ended.set()
+        self._ended = asyncio.Event()
+        await gate.open_again()
+        if upf is None:
+            return {"text": "no UPF runs here any more; nothing is kept off"}
+        try:
+            return {"text": f"{upf.name} takes new sessions", "sessions": await _sessions(upf)}
+        except DriverError as error:
+            return {"text": f"{upf.name} takes new sessions; {error.message}"}
+
     async def _wait(
-        self, upf: ManagedFunction, limit: int, until: float, checkpoint: Checkpoint, context: Context
+        self,
+        upf: ManagedFunction,
+        limit: int,
+        until: float,
+        checkpoint: Checkpoint,
+        context: Context,
+        *,
+        keep: bool,
     ) -> JsonObject:
+        ended = self._ended
         left = await _sessions(upf)
         found = checkpoint.data.get(_BEFORE)
         before = found if isinstance(found, int) else left
         checkpoint.save({_BEFORE: before, _UNTIL: until})
         while left > limit:
-            if context.cancel.is_set():
+            if context.cancel.is_set() or ended.is_set():
                 raise CancelledError(f"cancelled with {left:,} sessions left", where=upf.name)
             if context.clock.now() >= until:
+                if keep:
+                    break
                 raise DeadlineError(
                     f"{left:,} of {before:,} sessions are left, more than {limit:,}",
                     where=upf.name,
@@ -80,7 +104,9 @@ class Drain:
             await context.clock.sleep(_POLL_S)
             left = await _sessions(upf)
         context.progress(1.0, f"{left:,} sessions left on {upf.name}")
-        return {"text": f"{upf.name} is drained: {left:,} sessions left", "sessions": left, "before": before}
+        done = "is drained" if left <= limit else "is not drained in time"
+        text = f"{upf.name} {done}: {left:,} of {before:,} sessions left"
+        return {"text": text, "sessions": left, "left": left, "before": before}
 
 
 async def _sessions(upf: ManagedFunction) -> int:

@@ -54,6 +54,10 @@ def plan(have: State, want: Open5gsSection | None) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def step_id(kind: str) -> str:
+    return f"open5gs.{kind}"
+
+
 def _configure(function: ManagedFunction, before: ManagedFunction | None, have: JsonObject | None) -> Step:
     name = _title(function)
     amiss = _mapping(have, UNITS).get(function.kind)
@@ -66,7 +70,7 @@ def _configure(function: ManagedFunction, before: ManagedFunction | None, have: 
         guarded = amiss == UNGUARDED or before.peers != function.peers
         summary = f"{name}: who may speak PFCP with it" if guarded else f"{name}: ordering facts"
     return Step(
-        id=f"open5gs.{function.kind}",
+        id=step_id(function.kind),
         kind=CONFIGURE,
         arguments={"function": function.to_json()},
         requires=frozenset(function.requires),
@@ -80,7 +84,7 @@ def _configure(function: ManagedFunction, before: ManagedFunction | None, have: 
 
 def _remove(kind: str, before: ManagedFunction | None, have: JsonObject | None) -> Step:
     return Step(
-        id=f"open5gs.{kind}",
+        id=step_id(kind),
         kind=REMOVE,
         arguments={"kind": kind},
         budget_s=BUDGET_S,
@@ -101,7 +105,9 @@ def cost(function: ManagedFunction, have: JsonObject | None, verb: str) -> str:
         return ""
     what, noun, rest = _WHOSE[function.kind]
     told = f"{count:,} {noun}" if isinstance(count, int) else f"all its {noun}"
-    first = f"; to drain it first: nf upf drain {function.name}" if function.kind == "upf" else ""
+    first = (
+        f"; to drain it first: commit --drain 10m, or nf upf drain {function.name}" if function.kind == "upf" else ""
+    )
     return f"{verb} {_title(function)} {what} {told}{'' if count == 1 else 's'}{rest}{first}"
 
 

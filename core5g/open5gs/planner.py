@@ -27,6 +27,7 @@ from core5g.open5gs.naming import (
     tun_fact,
     tun_name,
 )
+from core5g.open5gs.plan import step_id
 from core5g.open5gs.render import function_tree, tree_of_upf
 from core5g.open5gs.rules import KEY, addresses, problems
 from nf.contracts.planner import Contribution, FleetOperation
@@ -59,8 +60,14 @@ class Open5gsPlanner:
         return Contribution(
             sections=dict(sections),
             warnings=told,
-            operations=tuple(FleetOperation(DRAIN, upf.id, (((upf.appliance, OPEN5GS),),)) for upf in core.upfs),
+            operations=tuple(map(_drain, core.upfs)),
         )
+
+
+def _drain(upf: Upf) -> FleetOperation:
+    """Not before a restart of the SMF: it costs the sessions of all UPFs, which all would be shut for it."""
+    before = frozenset({(upf.appliance, step_id("upf"))})
+    return FleetOperation(DRAIN, upf.id, (((upf.appliance, OPEN5GS),),), before=before)
 
 
 def _functions(core: Core5g, fleet: Fleet, appliance: str) -> tuple[ManagedFunction, ...]:

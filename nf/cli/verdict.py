@@ -23,7 +23,8 @@ def conclude(last: CommitEvent | None, appliances: int, *, as_json: bool) -> Non
         )
     if as_json:
         data = to_json(last)
-        print_json({key: data[key] for key in ("outcome", "revision", "transaction", "held_until", "text", "error")})
+        keys = ("outcome", "revision", "transaction", "held_until", "text", "error", "drained")
+        print_json({key: data[key] for key in keys})
     bad = {
         noc_pb2.OUTCOME_REFUSED: ("refused; nothing was changed", ExitCode.REFUSED),
         noc_pb2.OUTCOME_UNDONE: ("undone; everything is as it was before", ExitCode.UNDONE),
@@ -65,11 +66,18 @@ def _good(last: CommitEvent, appliances: int) -> str:
     where = f" on {plural(appliances, 'appliance')}" if appliances else ""
     if last.outcome == noc_pb2.OUTCOME_UNCHANGED:
         return f"unchanged: the fleet already is what the line-up says (revision {last.revision})"
+    if last.outcome == noc_pb2.OUTCOME_UNDONE and not last.revision:
+        return f"stopped as asked: {last.text}"
     if last.outcome == noc_pb2.OUTCOME_UNDONE:
         return f"undone as asked: revision {last.revision}, which was held, is {last.text}"
     if last.outcome == noc_pb2.OUTCOME_HELD:
         return (
-            f"held: revision {last.revision} runs{where}; `nf lineup confirm` before {when(last.held_until)} keeps it, "
-            "else every appliance takes it back"
+            f"held: revision {last.revision} runs{where}{_drained(last)}; "
+            f"`nf lineup confirm` before {when(last.held_until)} keeps it, else every appliance takes it back"
         )
-    return f"confirmed: revision {last.revision}{where}" + (f"; {last.text}" if last.text else "")
+    return f"confirmed: revision {last.revision}{where}{_drained(last)}" + (f"; {last.text}" if last.text else "")
+
+
+def _drained(last: CommitEvent) -> str:
+    """What was dropped in spite of the drain; without one of anything, nothing."""
+    return "".join(f"; {one.object} still had {one.left:,} of {one.before:,}" for one in last.drained if one.left)

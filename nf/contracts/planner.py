@@ -50,6 +50,10 @@ class FleetOperation:
     `stream`; `after`, the last number that this driver has acknowledged; and `lost`, why some are left out, when so
     many or so old ones were missed that all of the object is better done anew. They answer with `orders`: seq -> state
     (done, failed), text, and what they found.
+    `before`: steps, as (appliance, id), that cost less after it. `nf lineup commit --drain` does it before one of them
+    that has a disruption, with `wait_s`, how long to wait at most; `hold_s`, how long what it does stands afterwards
+    when nobody takes it back; and `keep` true: at the end of the wait it is done all the same. The answer has `before`
+    and `left`, how many there were and are. `end` true alone takes it back, and ends one that still waits.
     """
 
     name: str
@@ -57,6 +61,7 @@ class FleetOperation:
     stages: tuple[tuple[tuple[str, str], ...], ...]
     made_good: bool = False
     stream: str = ""
+    before: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

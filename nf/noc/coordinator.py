@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -19,6 +19,7 @@ from nf.contracts.json import JsonObject
 from nf.control.v1 import noc_pb2
 from nf.documents.fleet import Fleet
 from nf.errors import BusyError, CommitRefused, NfError, RefusedError
+from nf.noc.drain_first import DrainFirst, DrainFirsts, DrainOrder
 from nf.noc.events import Events
 from nf.noc.ledger import Ledger
 from nf.noc.lineups import Draft, LineUps, absence_remedy, excluded_appliances
@@ -44,6 +45,7 @@ class Order:
     without_sites: tuple[str, ...] = ()
     accept_irreversible: bool = False
     restores: int = 0
+    drain: DrainOrder | None = None
 
 
 @dataclass(slots=True)
@@ -53,6 +55,15 @@ class Active:
     transaction: str
     author: str
     doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of a commit. `held_until`: it may be decided from then on, by others than who ran it."""
+
+    outcome: noc_pb2.Outcome.ValueType
+    text: str = ""
+    held_until: float = 0.0
 
 
 class Quiet(Protocol):
@@ -70,6 +81,7 @@ class Coordinator:
         lineups: LineUps,
         sessions: Sessions,
         settlement: Settlement,
+        drains: DrainFirsts,
         clock: Clock,
         quiet: Quiet,
         wake: Callable[[], None],
@@ -82,18 +94,24 @@ class Coordinator:
         self._lineups = lineups
         self._sessions = sessions
         self._settlement = settlement
+        self._drains = drains
         self._clock = clock
         self._quiet = quiet
         self._wake = wake
         self.admit: Callable[[Fleet, tuple[str, ...]], None] = lambda _fleet, _without: None
         self._tasks = Tasks("commit")
         self._active: Active | None = None
+        self._draining: DrainFirst | None = None
         self._held: TransactionRecord | None = None
         self._timer: asyncio.Task[None] | None = None
 
     @property
     def held(self) -> TransactionRecord | None:
         return self._held
+
+    @property
+    def draining(self) -> bool:
+        return self._draining is not None
 
     @property
     def active(self) -> Active | None:
@@ -157,6 +175,9 @@ class Coordinator:
                 transaction=transaction,
             )
             configs = await self._participants(draft, order)
+            events = Events(transaction, revision)
+            asked = order.drain
+            drain = await self._drains.of(asked, draft, order.author, events) if asked is not None else None
             proposal = Proposal(
                 transaction=transaction,
                 kind=order.kind,
@@ -166,6 +187,7 @@ class Coordinator:
                 deadline_s=draft.lineup.spec.policy.deadline_ms / 1000,
                 accept_irreversible=order.accept_irreversible,
                 hold_s=order.hold_s,
+                admit=drain.admit if drain is not None else None,
             )
         except NfError as error:
             self._release(transaction)
@@ -174,8 +196,7 @@ class Coordinator:
         except BaseException:
             self._release(transaction)
             raise
-        events = Events(transaction, revision)
-        self._tasks.start(self._run(proposal, draft, record, events))
+        self._tasks.start(self._run(proposal, draft, record, events, drain))
         return events
 
     async def _participants(self, draft: Draft, order: Order) -> dict[str, JsonObject]:
@@ -195,7 +216,9 @@ class Coordinator:
             )
         return configs
 
-    async def _run(self, proposal: Proposal, draft: Draft, revision: RevisionRecord, events: Events) -> None:
+    async def _run(
+        self, proposal: Proposal, draft: Draft, revision: RevisionRecord, events: Events, drain: DrainFirst | None
+    ) -> None:
         self._settlement.running.add(proposal.transaction)
         rollout = Rollout(
             proposal,
@@ -204,31 +227,64 @@ class Coordinator:
             log=lambda record: self._ledger.log(record, revision, draft.configs),
             progress=events.progress,
         )
-        self._doing("being rolled out")
+        ending: Ending | None = None
         try:
-            async with self._quiet():
-                plan = await rollout.validate()
-                if plan.empty and self._same(draft):
-                    await rollout.abort("nothing to change")
-                    self._release(proposal.transaction)
-                    events.revision = self._lineups.current.record.revision
-                    events.end(noc_pb2.OUTCOME_UNCHANGED, text="the fleet already is what the line-up says")
-                    return
-                record = await rollout.run(plan)
-                if record.decision is Decision.HELD:
-                    self._hold(record)
-                    events.end(noc_pb2.OUTCOME_HELD, held_until=record.held_until)
-                else:
-                    await self._carry_out(rollout, record, events)
+            async with self._drained(proposal, drain, events), self._quiet():
+                ending = await self._forward(rollout, draft, events)
+            if not ending.held_until:
+                self._release(proposal.transaction)
+            events.end(ending.outcome, text=ending.text, held_until=ending.held_until)
         except NfError as error:
             await self._failed(rollout, proposal, error, events)
         finally:
             events.close()
-            self._settlement.running.discard(proposal.transaction)
-            if self._held is None:
+            if ending is None or not ending.held_until:
+                self._settlement.running.discard(proposal.transaction)
                 self._release(proposal.transaction)
             self._settlement.look_again()
             self._wake()
+
+    async def _forward(self, rollout: Rollout, draft: Draft, events: Events) -> Ending:
+        plan = await rollout.validate()
+        if plan.empty and self._same(draft):
+            await rollout.abort("nothing to change")
+            events.revision = self._lineups.current.record.revision
+            return Ending(noc_pb2.OUTCOME_UNCHANGED, "the fleet already is what the line-up says")
+        record = await rollout.run(plan)
+        if record.decision is Decision.HELD:
+            self._settlement.running.discard(record.id)
+            self._hold(record)
+            return Ending(noc_pb2.OUTCOME_HELD, held_until=record.held_until)
+        return Ending(noc_pb2.OUTCOME_CONFIRMED, await self._carry_out(rollout, record))
+
+    @asynccontextmanager
+    async def _drained(self, proposal: Proposal, drain: DrainFirst | None, events: Events) -> AsyncIterator[None]:
+        """Inside, what it restarts is empty, as far as that was asked. Raises CommitRefused."""
+        if drain is None:
+            self._doing("being rolled out")
+            yield
+            return
+        # Of another name: answers to the real one are told apart by it.
+        dry = replace(proposal, transaction=f"drain-{proposal.transaction}", admit=None)
+        look = Rollout(dry, sessions=self._sessions, clock=self._clock, log=self._ledger.log, progress=events.progress)
+        self._draining = drain
+        self._doing("draining what it restarts")
+        try:
+            async with drain.around(lambda: look.validate(dry_run=True)):
+                self._draining = None
+                self._doing("being rolled out")
+                yield
+        finally:
+            self._draining = None
+
+    def stop_drain(self, author: str) -> Events:
+        """Have the commit refused that drains now. Raises RefusedError when none does."""
+        drain, active = self._draining, self._active
+        if drain is None or active is None:
+            raise RefusedError("no commit drains anything", where="rollback")
+        events = Events(active.transaction, 0)
+        self._tasks.start(drain.stop(author, events))
+        return events
 
     async def _failed(self, rollout: Rollout, proposal: Proposal, error: NfError, events: Events) -> None:
         record = rollout.reached.record
@@ -253,15 +309,13 @@ class Coordinator:
         except NfError:
             _log.exception("transaction %s: cannot write that it is refused", transaction)
 
-    async def _carry_out(self, rollout: Rollout, record: TransactionRecord, events: Events) -> None:
+    async def _carry_out(self, rollout: Rollout, record: TransactionRecord) -> str:
         """The decision is on disk: from here on the new revision is the revision."""
         await self._lineups.reload()
         self._settlement.expect(record, record.participants, quietly=True)
         left = await rollout.confirm(record)
         await self._settlement.confirmed(record, left)
-        self._release(record.id)
-        text = f"confirmed; still waiting for {', '.join(sorted(left))}" if left else ""
-        events.end(noc_pb2.OUTCOME_CONFIRMED, text=text)
+        return f"confirmed; still waiting for {', '.join(sorted(left))}" if left else ""
 
     def _same(self, draft: Draft) -> bool:
         """Empty plans are not enough: what the probes prove, or who is to be what, may still differ."""
@@ -324,7 +378,9 @@ class Coordinator:
                 return
             # Not waiting for who catches up: the appliances that hold it undo it soon.
             async with self._quiet(wait=False):
-                await self._carry_out(self._rollout(record, events.progress), record, events)
+                text = await self._carry_out(self._rollout(record, events.progress), record)
+                self._release(record.id)
+                events.end(noc_pb2.OUTCOME_CONFIRMED, text=text)
         finally:
             events.close()
             self._over(held.id)

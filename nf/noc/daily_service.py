@@ -16,6 +16,7 @@ from nf.control.v1 import noc_pb2 as pb
 from nf.errors import DeniedError, InputError
 from nf.noc import drains
 from nf.noc.coordinator import Order
+from nf.noc.drain_first import drain_order
 from nf.noc.maintenance import Window
 from nf.noc.node import Node
 from nf.noc.schedule import Scheduled
@@ -37,6 +38,7 @@ def order_of(request: pb.CommitLineUpRequest) -> Order:
         hold_s=float(request.confirm_within_s),
         without_sites=tuple(sorted(set(request.without_sites))),
         accept_irreversible=request.accept_irreversible,
+        drain=drain_order(request.drain_s, drops=request.drain_drops),
     )
 
 
@@ -178,6 +180,8 @@ def _scheduled(commit: Scheduled) -> pb.ScheduledCommit:
         state=commit.state,
         reason=commit.reason,
         accept_irreversible=commit.accept_irreversible,
+        drain_s=int(commit.drain_s),
+        drain_drops=commit.drain_drops,
     )
 
 

@@ -20,6 +20,8 @@ class Events:
     def __init__(self, transaction: str, revision: int) -> None:
         self._transaction = transaction
         self.revision = revision
+        self.drained: tuple[noc_pb2.DrainedFirst, ...] = ()
+        """What was drained before it, for the last event."""
         self._queue: CoalescingQueue[noc_pb2.CommitEvent] = CoalescingQueue(_EVENTS)
 
     def progress(self, progress: Progress) -> None:
@@ -46,7 +48,7 @@ class Events:
         error: NfError | None = None,
         held_until: float = 0.0,
     ) -> None:
-        event = noc_pb2.CommitEvent(outcome=outcome, text=text, held_until=held_until)
+        event = noc_pb2.CommitEvent(outcome=outcome, text=text, held_until=held_until, drained=self.drained)
         if error is not None:
             event.error.CopyFrom(to_info(error))
         self._put(event)

@@ -7,6 +7,7 @@ those that were away.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from nf.contracts.admission import Admission, Admitted
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.planner import FleetOperation
 from nf.control.queue import CoalescingQueue, QueueClosed
-from nf.errors import DeadlineError, InputError, IntegrityError, NfError, NotFoundError, UnavailableError
+from nf.errors import DeadlineError, InputError, IntegrityError, NfError, NotFoundError, RefusedError, UnavailableError
 from nf.noc.due import Due
 from nf.noc.lineups import LineUps
 from nf.noc.order_runs import Answer, OrderRuns
@@ -61,6 +62,8 @@ class _Run:
     outcomes: list[Outcome] = field(default_factory=list)
     debt: Debt | None = None
     repays: bool = False
+    node_s: float = NODE_S
+    cancel: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class FleetOperations:
@@ -126,18 +129,35 @@ class FleetOperations:
     ) -> AsyncIterator[Event]:
         """Begin, and watch; it goes on when nobody watches any more. Raises NotFoundError."""
         operation = await self.find(name, target)
-        events: CoalescingQueue[Event] = CoalescingQueue(_EVENTS)
         if operation.stream:
+            events: CoalescingQueue[Event] = CoalescingQueue(_EVENTS)
             (order,) = await self._submit(operation, (arguments,), author, past_failures=past_failures)
             async for event in self._watch(order, events):
                 yield event
             return
+        debt = self._debt(operation, arguments, author) if operation.made_good else None
+        async for event in self.carry_out(operation, arguments, author, debt=debt, past_failures=past_failures):
+            yield event
+
+    async def carry_out(
+        self,
+        operation: FleetOperation,
+        arguments: JsonObject,
+        author: str,
+        *,
+        debt: Debt | None = None,
+        past_failures: bool = False,
+        node_s: float = NODE_S,
+        cancel: asyncio.Event | None = None,
+    ) -> AsyncIterator[Event]:
+        """As `run`, of one that is at hand. `node_s`: longest time for one appliance. `cancel`: once it is set, those
+        that still work on it are told to end. `debt`: what is owed as long as it is not done everywhere."""
+        events: CoalescingQueue[Event] = CoalescingQueue(_EVENTS)
         run = _Run(operation, dict(arguments), past_failures, author, self._clock.monotonic(), events)
+        run.debt, run.node_s, run.cancel = debt, node_s, cancel or run.cancel
         await self._audit(run, "begun", {"arguments": arguments})
-        if operation.made_good:
-            began_at = self._clock.now()
-            run.debt = Debt(run.id, name, target, dict(arguments), author, began_at, operation.stages)
-            await self._debts.begin(run.debt)
+        if debt is not None:
+            await self._debts.begin(debt)
         task = self._tasks.start(self._stages(run))
         try:
             while True:
@@ -145,6 +165,17 @@ class FleetOperations:
                     yield event
         except QueueClosed:
             await task  # its failure, if it has one, is the caller's too
+
+    async def promise(self, operation: FleetOperation, arguments: JsonObject, author: str) -> Debt:
+        """To be carried out later, as a debt: a NOC that is restarted before does it then. Durable when it returns."""
+        debt = self._debt(operation, arguments, author)
+        self._busy.add(debt.key)
+        await self._debts.begin(debt)
+        return debt
+
+    def _debt(self, operation: FleetOperation, arguments: JsonObject, author: str) -> Debt:
+        now, name, target = self._clock.now(), operation.name, operation.object
+        return Debt(uuid.uuid4().hex, name, target, dict(arguments), author, now, operation.stages)
 
     # ---- orders ----
 
@@ -305,18 +336,18 @@ class FleetOperations:
         if self._sessions.get(appliance) is None:
             return OFFLINE, "is offline: it was not asked, and keeps what it has till it returns", {}
         try:
-            async with asyncio.timeout(NODE_S):
+            async with asyncio.timeout(run.node_s):
                 return await self._follow(run, appliance, driver, tell)
         except UnavailableError as error:
             return OFFLINE, f"{error.message}: whether it is done is not known", {}
         except TimeoutError:
-            return FAILED, f"it has not ended after {NODE_S:.0f} s; see nf appliance show {appliance}", {}
+            return FAILED, f"it has not ended after {run.node_s:.0f} s; see nf appliance show {appliance}", {}
         except NfError as error:
             return FAILED, str(error), {}
 
     async def _follow(self, run: _Run, appliance: str, driver: str, tell: Tell) -> tuple[str, str, JsonObject]:
         """Start it once, also when the session ends between question and answer, and wait for its end."""
-        started = False
+        started = told = False
         while True:
             session = await self._sessions.wait_online(appliance, RETURN_S)
             try:
@@ -334,6 +365,10 @@ class FleetOperations:
                 if record.get("state") not in {"running", "cancelling"}:
                     return _ended(record)
                 tell(appliance, RUNNING, _fraction(record), str(record.get("text", "")))
+                if run.cancel.is_set() and not told:
+                    told = True
+                    with contextlib.suppress(RefusedError):  # it has just ended
+                        await session.request("operation.cancel", {"id": record["id"]})
                 await self._clock.sleep(_POLL_S)
             except (SessionLost, DeadlineError):
                 tell(appliance, RUNNING, 0.0, "its session ended; waiting for it")

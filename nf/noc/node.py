@@ -24,7 +24,9 @@ from nf.noc.bundles import Bundles
 from nf.noc.calls import Calls
 from nf.noc.catchup import FAILED, CatchUp
 from nf.noc.coordinator import Coordinator
+from nf.noc.drain_first import DrainFirsts
 from nf.noc.drains import Drains
+from nf.noc.emptying import Emptying
 from nf.noc.exports import Exports
 from nf.noc.fleet_operations import FleetOperations
 from nf.noc.hardware import Hardware
@@ -83,6 +85,14 @@ class Node:
         self.sessions = Sessions(clock)
         self.calls = Calls()
         self.lineups = LineUps(self.book, planners, clock)
+        self.operations = FleetOperations(
+            book=self.book,
+            lineups=self.lineups,
+            sessions=self.sessions,
+            telemetry=self.telemetry,
+            clock=clock,
+            author=self.spiffe_id,
+        )
         self.settlement = Settlement(self.ledger, self.lineups, self.sessions, self.telemetry)
         self.catchup = CatchUp(
             ledger=self.ledger,
@@ -98,6 +108,7 @@ class Node:
             lineups=self.lineups,
             sessions=self.sessions,
             settlement=self.settlement,
+            drains=DrainFirsts(self.operations, self.lineups, clock),
             clock=clock,
             quiet=self.catchup.quiet,
             wake=self._fleet_changed,
@@ -129,20 +140,13 @@ class Node:
             clock=clock,
             author=self.spiffe_id,
         )
-        self.operations = FleetOperations(
-            book=self.book,
-            lineups=self.lineups,
-            sessions=self.sessions,
-            telemetry=self.telemetry,
-            clock=clock,
-            author=self.spiffe_id,
-        )
         self.upgrades = Upgrades(
             book=self.book,
             bundles=Bundles(state_dir, clock),
             lineups=self.lineups,
             sessions=self.sessions,
             drains=self.drains,
+            emptying=Emptying(self.operations, self.lineups),
             maintenance=self.maintenance,
             operators=self.operators,
             telemetry=self.telemetry,

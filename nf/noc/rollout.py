@@ -44,6 +44,7 @@ class Proposal:
 
     absence_s           how long one that goes away is waited for, at most; the deadline bounds it in any case
     standing_elsewhere  asked when a step requires a fact that nobody who takes part provides
+    admit               hears what VALIDATE found, and raises CommitRefused when it may not be carried out now
     """
 
     transaction: str
@@ -56,6 +57,7 @@ class Proposal:
     hold_s: float = 0.0
     absence_s: float = float("inf")
     standing_elsewhere: Callable[[], Awaitable[frozenset[str]]] | None = None
+    admit: Callable[[Plan], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +163,14 @@ class Rollout:
         try:
             if refused := failures(answers):
                 raise refusal("refused", refused)
-            return await self._order(answers)
+            plan = await self._order(answers)
+            if self.proposal.admit is not None:
+                self.proposal.admit(plan)
         except NfError as error:
             if not dry_run:
                 await self.abort(str(error))
             raise
+        return plan
 
     async def facts(self) -> frozenset[str]:
         """Ordering facts that hold on those who answer; nothing is kept and nobody is locked."""

@@ -20,6 +20,7 @@ from nf.control.errors import from_info
 from nf.control.v1 import noc_pb2
 from nf.errors import CommitRefused, InputError, NfError, NotFoundError, RefusedError
 from nf.noc.coordinator import Coordinator, Order
+from nf.noc.drain_first import DrainOrder
 from nf.noc.due import Due
 from nf.noc.lineups import Draft, LineUps, excluded_appliances
 from nf.noc.records import SCHEDULE, Book
@@ -61,6 +62,8 @@ class Scheduled:
     accept_irreversible: bool
     state: str = "waiting"
     reason: str = ""
+    drain_s: float = 0.0
+    drain_drops: bool = False
 
     def order(self) -> Order:
         return Order(
@@ -70,6 +73,7 @@ class Scheduled:
             hold_s=self.hold_s,
             without_sites=self.without_sites,
             accept_irreversible=self.accept_irreversible,
+            drain=DrainOrder(self.drain_s, self.drain_drops) if self.drain_s else None,
         )
 
 
@@ -152,6 +156,8 @@ class Schedule:
             without_sites=order.without_sites,
             hold_s=order.hold_s,
             accept_irreversible=order.accept_irreversible,
+            drain_s=order.drain.wait_s if order.drain is not None else 0.0,
+            drain_drops=order.drain is not None and order.drain.drops,
         )
         await self._save(commit, order.author, "scheduled", {"at": at, "base_revision": base})
         self._due.look_again()

@@ -22,6 +22,7 @@ from nf.errors import DocumentError, InputError, NfError, NotFoundError
 from nf.noc.channels import channel_state
 from nf.noc.coordinator import Order
 from nf.noc.daily_service import DailyService, order_of
+from nf.noc.drain_first import drain_order
 from nf.noc.events import Events
 from nf.noc.lineups import Current, Draft, excluded_appliances
 from nf.noc.records import RevisionRecord
@@ -157,6 +158,8 @@ class NocService(DailyService):
         author = str(current_peer())
         if self._node.coordinator.held is not None and not request.to_revision:
             return await self._node.coordinator.undo_held(author)
+        if self._node.coordinator.draining and not request.to_revision:
+            return self._node.coordinator.stop_drain(author)
         lineups = self._node.lineups
         if request.to_revision:
             target = await self._node.book.revision(request.to_revision)
@@ -169,6 +172,7 @@ class NocService(DailyService):
             without_sites=tuple(sorted(set(request.without_sites))),
             accept_irreversible=request.accept_irreversible,
             restores=target.revision,
+            drain=drain_order(request.drain_s, drops=request.drain_drops),
         )
         return await self._node.coordinator.commit(order, lambda: lineups.draft_of(target))
 

@@ -14,6 +14,7 @@ from nf.clock import Clock
 from nf.contracts.json import JsonObject
 from nf.errors import BusyError, DeadlineError, NfError, RefusedError, UnavailableError
 from nf.noc.drains import Drains
+from nf.noc.emptying import Emptying
 from nf.noc.sessions import Session, Sessions
 from nf.noc.upgrade_plan import Action, next_action
 from nf.noc.upgrade_records import AWAY, ENDED, Member, MemberState, Phase, UpgradeRecord
@@ -35,6 +36,7 @@ class MemberRun:
         *,
         sessions: Sessions,
         drains: Drains,
+        emptying: Emptying,
         clock: Clock,
         poll_s: float,
         record: Callable[[], UpgradeRecord],
@@ -43,6 +45,7 @@ class MemberRun:
     ) -> None:
         self._sessions = sessions
         self._drains = drains
+        self._emptying = emptying
         self._clock = clock
         self._poll_s = poll_s
         self._record = record
@@ -134,7 +137,7 @@ class MemberRun:
         await self._say(member, state=MemberState.TRANSFER, ordered=True, began_at=began, fraction=0.0, text="")
 
     async def _leave(self, member: Member, session: Session, order: str) -> None:
-        """It is written: when nothing speaks against it, transit goes round its site, and it restarts."""
+        """It is written: when nothing speaks against it, it is drained, and it restarts."""
         if why := self._held(member):
             await self._say(member, state=MemberState.INSTALLED, fraction=1.0, text=f"waits: {why}")
             return
@@ -142,8 +145,22 @@ class MemberRun:
         if self._record().drain and not member.drained:
             member = await self._say(member, state=MemberState.DRAIN, fraction=0.0, text="")
             member = await self._say(member, drained=await self._drain(member))
+        if self._record().drain:
+            member = await self._empty(self._member(member.appliance))
+            if not self._going():  # paused meanwhile: it is drained anew when that is over
+                await self._emptying.end(member.appliance, self._record().author)
+                return
         member = await self._say(member, state=MemberState.ACTIVATE, fraction=0.0, text="")
         await _ask(session, "image.activate", {"id": order})
+
+    async def _empty(self, member: Member) -> Member:
+        record, appliance = self._record(), member.appliance
+
+        async def say(text: str) -> None:
+            await self._say(self._member(appliance), text=text[:500])
+
+        found = await self._emptying.empty(appliance, record.author, record.patience_s + BOOT_S, say)
+        return await self._say(self._member(appliance), drained=member.drained or found)
 
     async def _drain(self, member: Member) -> bool:
         """Whether there is something to take back."""
@@ -167,9 +184,12 @@ class MemberRun:
         )
 
     async def _bring_back(self, member: Member) -> None:
+        await self._emptying.end(member.appliance, self._record().author)
         try:
             async for _ in self._drains.bring_back(member.site, self._record().author):
                 pass
+        except RefusedError:
+            return  # its site never was, or somebody has brought it back
         except NfError as error:
             _log.warning("%s stays drained until its time: %s", member.site, error)
 

@@ -12,6 +12,7 @@ from nf.clock import Clock
 from nf.documents.fleet import Fleet
 from nf.errors import NfError
 from nf.noc.drains import Drains
+from nf.noc.emptying import Emptying
 from nf.noc.upgrade_admission import Admission
 from nf.noc.upgrade_book import Act, UpgradeBook
 from nf.noc.upgrade_member import MemberRun
@@ -32,6 +33,7 @@ class Course:
     book: UpgradeBook
     admission: Admission
     drains: Drains
+    emptying: Emptying
     operators: Operators
     clock: Clock
     doing: Callable[[], str]
@@ -116,6 +118,7 @@ class Course:
         run = MemberRun(
             sessions=self.admission.sessions,
             drains=self.drains,
+            emptying=self.emptying,
             clock=self.clock,
             poll_s=self.poll_s(),
             record=lambda: self.book.get(upgrade),

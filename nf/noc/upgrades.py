@@ -20,6 +20,7 @@ from nf.documents.fleet import Fleet
 from nf.errors import BusyError, CommitRefused, DeniedError, NfError, Problem, RefusedError
 from nf.noc.bundles import BundleRecord, Bundles
 from nf.noc.drains import Drains
+from nf.noc.emptying import Emptying
 from nf.noc.lineups import LineUps
 from nf.noc.maintenance import Maintenance
 from nf.noc.records import Book
@@ -48,6 +49,7 @@ class Upgrades:
         lineups: LineUps,
         sessions: Sessions,
         drains: Drains,
+        emptying: Emptying,
         maintenance: Maintenance,
         operators: Operators,
         telemetry: Telemetry,
@@ -69,6 +71,7 @@ class Upgrades:
             book=self._book,
             admission=self._admission,
             drains=drains,
+            emptying=emptying,
             operators=operators,
             clock=clock,
             doing=doing,

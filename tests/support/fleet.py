@@ -431,9 +431,10 @@ async def in_process_fleet(
     planner: TablePlanner | None = None,
     timings: Timings = QUICK,
     start: bool = True,
+    kind: type[InProcessFleet] = InProcessFleet,
 ) -> AsyncIterator[InProcessFleet]:
     """A NOC and an enrolled, caught-up agent for each place."""
-    fleet = InProcessFleet(directory, places, optional, planner or TablePlanner())
+    fleet = kind(directory, places, optional, planner or TablePlanner())
     fleet.timings = timings
     try:
         await fleet.init()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,25 @@ if TYPE_CHECKING:
     from nf.control.v1.noc_pb2 import CommitEvent
     from nf.control.v1.noc_pb2_grpc import NocAsyncStub
 
+
+class DrainThen(StrEnum):
+    REFUSE = "refuse"
+    DROP = "drop"
+
+
 AcceptOption = Annotated[bool, typer.Option("--accept", help="Allow steps that cannot be taken back.")]
+DrainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--drain",
+        metavar="TIME",
+        help="First keep new sessions off what it restarts, and wait so long at most until none is left.",
+        show_default=False,
+    ),
+]
+DrainThenOption = Annotated[
+    DrainThen, typer.Option("--drain-then", help="Sessions left after that: refuse the commit, or drop them.")
+]
 CommentOption = Annotated[str, typer.Option("--comment", "-m", help="Why; shown in the history.", show_default=False)]
 
 
@@ -42,6 +61,8 @@ def commit(
             show_default=False,
         ),
     ] = None,
+    drain: DrainOption = None,
+    drain_then: DrainThenOption = DrainThen.REFUSE,
     without: WithoutOption = None,
     accept: AcceptOption = False,
     comment: CommentOption = "",
@@ -58,6 +79,8 @@ def commit(
         without_sites=without or (),
         accept_irreversible=accept,
         comment=comment,
+        drain_s=0 if drain is None else seconds(drain, "--drain"),
+        drain_drops=drain_then is DrainThen.DROP,
     )
     if at is not None:
         schedule.schedule(profile, request, at, json=json)
@@ -80,17 +103,24 @@ def rollback(
             "--to", metavar="REVISION", help="0: the one before the current.", min=0, autocompletion=complete.revisions
         ),
     ] = 0,
+    drain: DrainOption = None,
+    drain_then: DrainThenOption = DrainThen.REFUSE,
     without: WithoutOption = None,
     accept: AcceptOption = False,
     comment: CommentOption = "",
     json: JsonOption = False,
     profile: ProfileOption = None,
 ) -> None:
-    """Commit the documents of an earlier revision again; a line-up that is held is undone."""
+    """Commit the documents of an earlier revision again; a line-up that is held is undone, a drain stopped."""
     from nf.control.v1.noc_pb2 import RollbackLineUpRequest
 
     request = RollbackLineUpRequest(
-        to_revision=to, comment=comment, without_sites=without or (), accept_irreversible=accept
+        to_revision=to,
+        comment=comment,
+        without_sites=without or (),
+        accept_irreversible=accept,
+        drain_s=0 if drain is None else seconds(drain, "--drain"),
+        drain_drops=drain_then is DrainThen.DROP,
     )
     _follow(profile, lambda noc: noc.RollbackLineUp(request), json=json)
 

@@ -91,7 +91,9 @@ def _options(one: ScheduledCommit) -> str:
 
     confirm = [f"--confirm {format_duration(one.confirm_within_s * 1000)}"] if one.confirm_within_s else []
     accept = ["--accept"] if one.accept_irreversible else []
-    return " ".join([*(f"--without {site}" for site in one.without_sites), *confirm, *accept])
+    drain = [f"--drain {format_duration(one.drain_s * 1000)}"] if one.drain_s else []
+    drops = ["--drain-then drop"] if one.drain_drops else []
+    return " ".join([*(f"--without {site}" for site in one.without_sites), *confirm, *drain, *drops, *accept])
 
 
 def unschedule(

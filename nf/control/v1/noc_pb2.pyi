@@ -546,10 +546,16 @@ class CommitLineUpRequest(_message.Message):
     WITHOUT_SITES_FIELD_NUMBER: _builtins.int
     ACCEPT_IRREVERSIBLE_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    DRAIN_S_FIELD_NUMBER: _builtins.int
+    DRAIN_DROPS_FIELD_NUMBER: _builtins.int
     confirm_within_s: _builtins.int
     """0 = confirm at once"""
     accept_irreversible: _builtins.bool
     comment: _builtins.str
+    drain_s: _builtins.int
+    """before it, wait so long at most until what it restarts is empty; 0 = drain nothing"""
+    drain_drops: _builtins.bool
+    """then go on, and drop what is left; else it is refused"""
     @_builtins.property
     def lineup(self) -> Global___DocumentText: ...
     @_builtins.property
@@ -565,10 +571,12 @@ class CommitLineUpRequest(_message.Message):
         without_sites: _abc.Iterable[_builtins.str] | None = ...,
         accept_irreversible: _builtins.bool = ...,
         comment: _builtins.str = ...,
+        drain_s: _builtins.int = ...,
+        drain_drops: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "lineup", b"lineup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_irreversible", b"accept_irreversible", "comment", b"comment", "confirm_within_s", b"confirm_within_s", "fleet", b"fleet", "lineup", b"lineup", "without_sites", b"without_sites"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_irreversible", b"accept_irreversible", "comment", b"comment", "confirm_within_s", b"confirm_within_s", "drain_drops", b"drain_drops", "drain_s", b"drain_s", "fleet", b"fleet", "lineup", b"lineup", "without_sites", b"without_sites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -597,10 +605,15 @@ class RollbackLineUpRequest(_message.Message):
     COMMENT_FIELD_NUMBER: _builtins.int
     WITHOUT_SITES_FIELD_NUMBER: _builtins.int
     ACCEPT_IRREVERSIBLE_FIELD_NUMBER: _builtins.int
+    DRAIN_S_FIELD_NUMBER: _builtins.int
+    DRAIN_DROPS_FIELD_NUMBER: _builtins.int
     to_revision: _builtins.int
-    """0 = the one before the current; during a held commit: undo it"""
+    """0 = the one before the current; during a held commit: undo it; while a commit drains: stop that"""
     comment: _builtins.str
     accept_irreversible: _builtins.bool
+    drain_s: _builtins.int
+    """as in CommitLineUpRequest"""
+    drain_drops: _builtins.bool
     @_builtins.property
     def without_sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -610,10 +623,12 @@ class RollbackLineUpRequest(_message.Message):
         comment: _builtins.str = ...,
         without_sites: _abc.Iterable[_builtins.str] | None = ...,
         accept_irreversible: _builtins.bool = ...,
+        drain_s: _builtins.int = ...,
+        drain_drops: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_irreversible", b"accept_irreversible", "comment", b"comment", "to_revision", b"to_revision", "without_sites", b"without_sites"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_irreversible", b"accept_irreversible", "comment", b"comment", "drain_drops", b"drain_drops", "drain_s", b"drain_s", "to_revision", b"to_revision", "without_sites", b"without_sites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -635,10 +650,11 @@ class CommitEvent(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     HELD_UNTIL_FIELD_NUMBER: _builtins.int
+    DRAINED_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
     revision: _builtins.int
     phase: _builtins.str
-    """validate, prepare, apply, verify, hold, confirm, undo"""
+    """drain, validate, prepare, apply, verify, hold, confirm, undo"""
     appliance: _builtins.str
     """empty = the whole fleet"""
     stage: _builtins.int
@@ -656,6 +672,10 @@ class CommitEvent(_message.Message):
     def error(self) -> _common_pb2.ErrorInfo:
         """why it was refused or undone; absent when a held line-up was undone because that was asked"""
 
+    @_builtins.property
+    def drained(self) -> _containers.RepeatedCompositeFieldContainer[Global___DrainedFirst]:
+        """in the last event"""
+
     def __init__(
         self,
         *,
@@ -671,14 +691,50 @@ class CommitEvent(_message.Message):
         outcome: Global___Outcome.ValueType = ...,
         error: _common_pb2.ErrorInfo | None = ...,
         held_until: _builtins.float = ...,
+        drained: _abc.Iterable[Global___DrainedFirst] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appliance", b"appliance", "done", b"done", "error", b"error", "held_until", b"held_until", "outcome", b"outcome", "phase", b"phase", "revision", b"revision", "stage", b"stage", "stages", b"stages", "text", b"text", "total", b"total", "transaction", b"transaction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appliance", b"appliance", "done", b"done", "drained", b"drained", "error", b"error", "held_until", b"held_until", "outcome", b"outcome", "phase", b"phase", "revision", b"revision", "stage", b"stage", "stages", b"stages", "text", b"text", "total", b"total", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommitEvent: _TypeAlias = CommitEvent  # noqa: Y015
+
+@_typing.final
+class DrainedFirst(_message.Message):
+    """What was drained before a commit, and takes what is new again by the time its last event comes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    object: _builtins.str
+    before: _builtins.int
+    """how many there were"""
+    left: _builtins.int
+    """how many were there when it went on, or was refused"""
+    text: _builtins.str
+    def __init__(
+        self,
+        *,
+        operation: _builtins.str = ...,
+        object: _builtins.str = ...,
+        before: _builtins.int = ...,
+        left: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "left", b"left", "object", b"object", "operation", b"operation", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainedFirst: _TypeAlias = DrainedFirst  # noqa: Y015
 
 @_typing.final
 class RevisionSummary(_message.Message):
@@ -1394,6 +1450,8 @@ class ScheduledCommit(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ACCEPT_IRREVERSIBLE_FIELD_NUMBER: _builtins.int
+    DRAIN_S_FIELD_NUMBER: _builtins.int
+    DRAIN_DROPS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     at: _builtins.float
     """seconds since the Unix epoch"""
@@ -1412,6 +1470,8 @@ class ScheduledCommit(_message.Message):
     reason: _builtins.str
     """refused: why"""
     accept_irreversible: _builtins.bool
+    drain_s: _builtins.int
+    drain_drops: _builtins.bool
     @_builtins.property
     def without_sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -1430,10 +1490,12 @@ class ScheduledCommit(_message.Message):
         state: _builtins.str = ...,
         reason: _builtins.str = ...,
         accept_irreversible: _builtins.bool = ...,
+        drain_s: _builtins.int = ...,
+        drain_drops: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_irreversible", b"accept_irreversible", "at", b"at", "author", b"author", "base_revision", b"base_revision", "channels", b"channels", "comment", b"comment", "confirm_within_s", b"confirm_within_s", "id", b"id", "lineup_name", b"lineup_name", "reason", b"reason", "scheduled_at", b"scheduled_at", "state", b"state", "without_sites", b"without_sites"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_irreversible", b"accept_irreversible", "at", b"at", "author", b"author", "base_revision", b"base_revision", "channels", b"channels", "comment", b"comment", "confirm_within_s", b"confirm_within_s", "drain_drops", b"drain_drops", "drain_s", b"drain_s", "id", b"id", "lineup_name", b"lineup_name", "reason", b"reason", "scheduled_at", b"scheduled_at", "state", b"state", "without_sites", b"without_sites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

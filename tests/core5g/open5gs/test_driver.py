@@ -97,7 +97,10 @@ def test_exactly_what_changed_restarts_and_undo_brings_the_file_before_back(benc
     bench.call(bench.commit, before)
     bench.have("upf", 1204)
     (step,) = bench.driver.plan(bench.call(bench.driver.observe), after)
-    assert step.disruption == "restarting UPF edge1 drops 1,204 sessions; to drain it first: nf upf drain edge1"
+    assert (
+        step.disruption
+        == "restarting UPF edge1 drops 1,204 sessions; to drain it first: commit --drain 10m, or nf upf drain edge1"
+    )
     undos = bench.call(bench.commit, after)
     assert bench.starts() == {**dict.fromkeys(KINDS, 1), "upf": 2}
     bench.call(bench.driver.apply, step, bench.context())  # a crash repeats it
@@ -363,9 +366,35 @@ def test_a_drain_may_only_wait_and_may_be_ended(bench: Bench) -> None:
     assert "nf_open5gs" not in gate(bench)
 
 
+def test_a_drain_before_a_commit_keeps_what_it_has_at_the_end_of_its_wait(bench: Bench) -> None:
+    bench.call(bench.commit, section("upf"))
+    bench.have("upf", 12)
+    result = Running(bench, wait_s=0, keep=True).future.result(90)
+    assert (result["left"], result["before"]) == (12, 12)
+    assert result["text"] == "edge1 is not drained in time: 12 of 12 sessions left"
+    assert "nf_open5gs" in gate(bench)
+
+
+def test_the_end_of_a_drain_ends_one_that_still_waits_and_needs_no_upf(bench: Bench) -> None:
+    bench.call(bench.commit, section("upf"))
+    bench.have("upf", 12)
+    running = Running(bench)
+
+    async def begun() -> bool:
+        return bool(running.told)
+
+    bench.call(until, begun)
+    Running(bench, end=True).future.result(90)
+    with pytest.raises(CancelledError, match="12 sessions left"):
+        running.future.result(90)
+    assert "nf_open5gs" not in gate(bench)
+    bench.call(bench.commit, None)
+    assert "nothing is kept off" in Running(bench, end=True).future.result(90)["text"]
+
+
 def test_a_drain_with_nonsense_is_refused(bench: Bench) -> None:
     bench.call(bench.commit, section("upf"))
-    for arguments in ({"limit": -1}, {"limit": "few"}, {"wait_s": True}, {"admit": 1}, {"end": "yes"}):
+    for arguments in ({"limit": -1}, {"limit": "few"}, {"wait_s": True}, {"admit": 1}, {"end": "yes"}, {"keep": 2}):
         with pytest.raises(InputError):
             Running(bench, **arguments).future.result(90)
     assert "nf_open5gs" not in gate(bench)

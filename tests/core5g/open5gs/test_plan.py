@@ -50,11 +50,17 @@ def test_the_cost_of_a_upf_is_told_by_its_name() -> None:
     data["networks"][0]["pools"] = ["10.45.0.0/16"]
     changed = open5gs(planned(data), "pop1")
     (step,) = plan(observed(standing, sessions={"upf": 1204}), changed)
-    assert step.disruption == "restarting UPF edge1 drops 1,204 sessions; to drain it first: nf upf drain edge1"
+    assert (
+        step.disruption
+        == "restarting UPF edge1 drops 1,204 sessions; to drain it first: commit --drain 10m, or nf upf drain edge1"
+    )
     (step,) = plan(observed(standing, sessions={"upf": 0}), changed)
     assert step.disruption == ""
     (step,) = plan(observed(standing), changed)
-    assert step.disruption == "restarting UPF edge1 drops all its sessions; to drain it first: nf upf drain edge1"
+    assert (
+        step.disruption
+        == "restarting UPF edge1 drops all its sessions; to drain it first: commit --drain 10m, or nf upf drain edge1"
+    )
 
 
 def test_a_new_slice_restarts_amf_and_nssf_only() -> None:
@@ -94,7 +100,10 @@ def test_a_unit_that_stands_still_is_started() -> None:
 
 def test_another_program_is_a_restart_with_its_cost() -> None:
     (step,) = plan(observed(section("pop1"), units={"upf": "altered"}, sessions={"upf": 7}), section("pop1"))
-    assert step.disruption == "restarting UPF edge1 drops 7 sessions; to drain it first: nf upf drain edge1"
+    assert (
+        step.disruption
+        == "restarting UPF edge1 drops 7 sessions; to drain it first: commit --drain 10m, or nf upf drain edge1"
+    )
 
 
 def test_a_file_that_is_none_of_ours_is_replaced_or_removed() -> None:

@@ -43,6 +43,7 @@ def test_each_appliance_runs_what_stands_on_it() -> None:
         ("drain", "central", ((("c2", "open5gs"),),)),
         ("drain", "edge1", ((("pop1", "open5gs"),),)),
     ]
+    assert [operation.before for operation in plan.operations] == [{("c2", "open5gs.upf")}, {("pop1", "open5gs.upf")}]
 
 
 def test_routing_that_goes_out_to_strangers_is_told_until_the_fleet_says_who_is_there() -> None:

@@ -62,6 +62,27 @@ def test_what_a_commit_asks_for(nf: Nf, noc: FakeNoc, lineup: Path) -> None:
     assert (request.accept_irreversible, request.comment) == (True, "why")
 
 
+def test_a_commit_that_drains_first_asks_for_it_and_tells_what_was_dropped(nf: Nf, noc: FakeNoc, lineup: Path) -> None:
+    drained = [noc_pb2.DrainedFirst(operation="drain", object="edge1", before=1204, left=12, text="12 left")]
+    drains = Event(phase="drain", done=0, total=1, appliance="pop1", text="12 sessions left on edge1")
+    noc.answers["CommitLineUp"] = [drains, end(noc_pb2.OUTCOME_CONFIRMED, drained=drained)]
+    answer = nf("lineup", "commit", str(lineup), "--drain", "10m", "--drain-then", "drop")
+    assert answer.out.startswith("confirmed: revision 5")
+    assert answer.out.endswith("; edge1 still had 12 of 1,204\n")
+    assert answer.err.split() == ["drain", "0/1", "pop1:", "12", "sessions", "left", "on", "edge1"]
+    shown = nf("lineup", "commit", str(lineup), "--json").json()
+    assert (shown["drained"][0]["object"], shown["drained"][0]["left"]) == ("edge1", 12)
+    asked = [(request.drain_s, request.drain_drops) for request in noc.requests("CommitLineUp")]
+    assert asked == [(600, True), (0, False)]
+
+
+def test_a_rollback_of_what_drains_tells_that_it_is_stopped(nf: Nf, noc: FakeNoc) -> None:
+    noc.answers["RollbackLineUp"] = [Event(outcome=noc_pb2.OUTCOME_UNDONE, text="nothing is kept off any more")]
+    answer = nf("lineup", "rollback", "--drain", "1m")
+    assert (answer.code, answer.out) == (0, "stopped as asked: nothing is kept off any more\n")
+    assert noc.requests("RollbackLineUp")[0].drain_s == 60
+
+
 @pytest.mark.parametrize("time", ["5", "soon", "10ms"])
 def test_a_time_without_its_unit_or_below_a_second_is_refused_here(
     nf: Nf, noc: FakeNoc, lineup: Path, time: str
@@ -117,7 +138,7 @@ def test_confirm_and_rollback(nf: Nf, noc: FakeNoc) -> None:
     assert nf("lineup", "rollback", "--to", "2").out == "confirmed: revision 5; back to revision 2\n"
     assert noc.requests("RollbackLineUp")[0].to_revision == 2
     shown = nf("lineup", "rollback", "--json").json()
-    assert set(shown) == {"outcome", "revision", "transaction", "held_until", "text", "error"}
+    assert set(shown) == {"outcome", "revision", "transaction", "held_until", "text", "error", "drained"}
     assert (shown["outcome"], shown["error"]) == ("confirmed", None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,15 +18,19 @@ from images.update import manager, watch
 from images.update.manager import Updater
 from nf.agent.daemon import AgentConfig
 from nf.clock import RealClock
+from nf.contracts.driver import Checkpoint, Context
+from nf.contracts.json import JsonObject
+from nf.contracts.planner import FleetOperation
 from nf.control.channel import noc_channel
 from nf.control.v1 import fleet_pb2, fleet_pb2_grpc, upgrade_pb2_grpc
 from nf.control.v1 import noc_pb2 as noc_messages
 from nf.control.v1 import upgrade_pb2 as pb
 from nf.errors import BusyError, CommitRefused, DeniedError, InputError, NfError, NotFoundError, RefusedError
 from nf.noc.drains import Drains, Event
+from nf.noc.lineups import LineUps
 from nf.trust.roles import OperatorRole
 from tests.support.bundles import bundle
-from tests.support.fleet import InProcessFleet, Place, collect, in_process_fleet, refused
+from tests.support.fleet import SECTION, InProcessFleet, Place, TableDriver, collect, in_process_fleet, refused
 from tests.support.machine import COMPATIBLE, FakeMachine
 
 PLACES = (
@@ -365,6 +370,36 @@ async def test_transit_goes_round_a_site_before_it_restarts_and_back_when_it_is_
     assert told == [("drain", "s1", "0.1.0"), ("return", "s1", "0.2.0")]
     again = await images.begin(["pop2"], drain=True)  # no transit goes through it: that keeps nobody from it
     assert (await images.watched(again.id))[-1].state == "done"
+
+
+async def test_what_it_serves_is_drained_before_it_restarts_and_let_in_again_after(
+    images: Images, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "nf.noc.emptying")
+    asked: list[tuple[JsonObject, str]] = []
+
+    class Gate:
+        async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:
+            asked.append((arguments, images.boxes["pop1"].fake.version))
+            return {"text": "2 of 3 left", "before": 3, "left": 2}
+
+    async def operations(_self: LineUps) -> tuple[FleetOperation, ...]:
+        members = [(name, (((name, SECTION),),)) for name in ("pop1", "pop2")]
+        return tuple(
+            FleetOperation("drain", name, stages, before=frozenset({(name, "row-x")})) for name, stages in members
+        )
+
+    monkeypatch.setattr(LineUps, "operations", operations)
+    monkeypatch.setattr(TableDriver, "operations", {"drain": Gate()})
+    await images.bring()
+    started = await images.begin(["pop1"], drain=True)
+    seen = await images.watched(started.id)
+    assert seen[-1].state == "done"
+    assert [(one.get("keep", False), one.get("end", False), version) for one, version in asked] == [
+        (True, False, "0.1.0"),
+        (False, True, "0.2.0"),
+    ]
+    assert "pop1 restarts: 2 of 3 left" in caplog.messages
 
 
 async def test_a_bundle_is_given_to_those_it_is_for_and_goes_on_where_it_broke(images: Images) -> None:
