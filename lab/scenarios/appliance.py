@@ -77,7 +77,7 @@ class Place:
         seed: Path,
         variables: Path | None = None,
         direct: Direct | None = None,
-        memory_mib: int = 1536,
+        memory_mib: int = 3072,
     ) -> Iterator[DrivenMachine]:
         """pop1, off; cut off from power at the end. `folder` keeps what lasts of it."""
         self.attach()

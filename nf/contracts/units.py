@@ -145,7 +145,17 @@ class Units(Protocol):
         """Every change of state from now on."""
 
 
-async def bring_up(units: Units, spec: UnitSpec, now: UnitStatus | None) -> None:
-    """Define the unit, and start it, anew when it runs. Raises DriverError when it does not become ready."""
+_ON_ITS_WAY = (UnitState.WAITING, UnitState.STARTING, UnitState.BACKOFF)
+
+
+async def bring_up(units: Units, spec: UnitSpec, now: UnitStatus | None, *, patient: bool = False) -> None:
+    """Define the unit, and start it, anew when it runs. Raises DriverError when it does not become ready.
+
+    patient: one of this very definition that is on its way is waited for. At boot all units start at once, and one that
+    is begun anew whenever somebody's time is over never gets there.
+    """
+    if patient and now is not None and now.spec == spec and now.state in _ON_ITS_WAY:
+        await units.start(spec.name)
+        return
     await units.define(spec)
     await (units.start if now is None or now.state.gone else units.restart)(spec.name)

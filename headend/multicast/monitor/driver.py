@@ -79,12 +79,13 @@ class MonitorDriver:
                 raise InputError(f"unknown step {step.kind} version {step.version}", where=self.name)
 
     async def _ensure(self, text: str) -> None:
-        if self._places.read() == text and not await self._wrong(text):
+        same = self._places.read() == text
+        if same and not await self._wrong(text):
             return
         self._places.write(text)
         spec = self._places.unit()
         now = await self._units.status(UNIT)
-        await bring_up(self._units, spec, now)
+        await bring_up(self._units, spec, now, patient=same)
         began = self._clock.monotonic()
         while wrong := _runs_other(await ask(self._places.directory), text):
             if self._clock.monotonic() - began >= _ACTIVE_S:

@@ -15,7 +15,7 @@ from nf.contracts.units import Readiness, ReadyKind, Sandbox, UnitSpec
 from nf.errors import StorageError
 
 MODULE, UNIT = "headend.multicast.monitor", "multicast-monitor"
-_READY_TIMEOUT_S = 60.0
+_READY_TIMEOUT_S = 240.0  # whoever waits for it has a time of his own
 
 
 def digest(text: bytes) -> str:

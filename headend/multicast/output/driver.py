@@ -121,13 +121,14 @@ class MulticastOutput:
     async def _ensure(self, section: OutputSection, name: str | None) -> None:
         """A process that runs takes a new file without a break for what stays; else it is started."""
         text = text_of(section)
+        same = self._places.read() == text
         self._places.write(text)
         spec = self._places.unit()
         now = await self._units.status(UNIT)
         if now is not None and now.state is UnitState.READY and now.spec == spec:
             tell(self._places.sockets, reload=True)
         else:
-            await bring_up(self._units, spec, now)
+            await bring_up(self._units, spec, now, patient=same)
         began = self._clock.monotonic()
         while line := _hindrance(wrong := _wrong(await ask(self._places.sockets), text), name):
             patience_s = _ACTIVE_S if planning.STAGE in wrong else _RETRIED_S

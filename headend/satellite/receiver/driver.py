@@ -122,6 +122,7 @@ class SatelliteReceiver:
 
     async def _ensure(self, name: str, text: str) -> None:
         """A feed that runs takes a new file without a break for what stays; else it is started."""
+        same = self._places.read().get(name) == text
         self._places.write(name, text)
         spec = self._places.unit(name)
         now = await self._units.status(spec.name)
@@ -129,7 +130,7 @@ class SatelliteReceiver:
         if now is not None and now.state is UnitState.READY and now.spec == spec:
             tell(directory, reload=True)
         else:
-            await bring_up(self._units, spec, now)
+            await bring_up(self._units, spec, now, patient=same)
         began = self._clock.monotonic()
         while wrong := _wrong(status := await ask(directory), text):
             patience_s = _RETRIED_S if status is not None and status.problems else _ACTIVE_S

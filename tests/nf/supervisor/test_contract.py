@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from nf.contracts.units import Readiness, ReadyKind, UnitState, UnitStatus
+from nf.contracts.units import Readiness, ReadyKind, UnitState, UnitStatus, bring_up
 from nf.errors import DriverError, InputError, NotFoundError, RefusedError
 from tests.nf.supervisor.conftest import Bench, UnitsBench, alive, gone, supervising, systemd_units
 
@@ -90,6 +90,21 @@ async def test_ready_means_what_the_definition_says(bench: UnitsBench, kind: Rea
         bench.spec("late", python(f"import time; {code}; time.sleep(1000)"), ready=Readiness(kind, target, 10))
     )
     assert (await bench.units.start("late")).state is UnitState.READY
+
+
+async def test_one_that_is_on_its_way_is_waited_for_by_who_is_patient(bench: UnitsBench) -> None:
+    units, go = bench.units, bench.place / "go"
+    code = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)\nopen({str(go)!r} + '.on', 'w')"
+    spec = bench.spec("slow", python(code + "; time.sleep(1000)"), ready=Readiness(ReadyKind.FILE, f"{go}.on", 30))
+    await units.define(spec)
+    first = asyncio.create_task(units.start("slow"))
+    starting = await bench.until_state("slow", UnitState.STARTING)
+    second = asyncio.create_task(bring_up(units, spec, starting, patient=True))
+    go.touch()
+    await asyncio.gather(first, second)
+    status = await units.status("slow")
+    assert status is not None
+    assert (status.state, status.pid) == (UnitState.READY, starting.pid)
 
 
 async def test_a_unit_that_dies_at_once_backs_off_and_its_words_reach_the_caller(bench: UnitsBench) -> None:
