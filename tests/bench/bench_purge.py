@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import logging
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -82,6 +83,29 @@ async def _bare(
         connection.close()
 
 
+@contextlib.asynccontextmanager
+async def _origin() -> AsyncIterator[None]:
+    """In a process of its own, as an origin is: in this one it would take its turns from what is measured."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", __name__, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    try:
+        assert process.stdout is not None
+        await process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _serve() -> None:
+    async with origin() as source:
+        source.bodies["/media/ch1/master.m3u8"] = MASTER
+        source.bodies["/media/ch1/video/index.m3u8"] = PLAYLIST
+        print("serves", flush=True)
+        await asyncio.Event().wait()
+
+
 def _beside(work: Callable[[Node], Awaitable[float]]) -> float:
     """The work on a node with a small origin, whose playlist names the newest segments."""
     with nodes("bench") as made:
@@ -89,9 +113,7 @@ def _beside(work: Callable[[Node], Awaitable[float]]) -> float:
         node.supervise()
 
         async def play() -> float:
-            async with origin() as source:
-                source.bodies["/media/ch1/master.m3u8"] = MASTER
-                source.bodies["/media/ch1/video/index.m3u8"] = PLAYLIST
+            async with _origin():
                 return await work(node)
 
         return node.call(play, timeout_s=900.0)
@@ -269,3 +291,6 @@ BENCHMARKS = [
     Benchmark("purge.fanout", peer="250 caches one after the other", sense="<=", target=1.0, run=fanout, repeats=3),
     Benchmark("purge.members", peer="itself at 10 appliances", sense="<=", target=1.5, run=members, repeats=1),
 ]
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

@@ -13,7 +13,7 @@ import math
 import re
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from nf.contracts.driver import Checkpoint, Context
@@ -99,7 +99,7 @@ class EdgePurge:
             purged += await one.take_out(known)
         total: JsonObject = {}
         for one in maps:
-            proof = await prove(one.samples, one.get, word, context, cache=cache, began=began, lead_s=lead_s)
+            proof = await prove(one.samples, one.get_each, word, context, cache=cache, began=began, lead_s=lead_s)
             total = added(total, proof.to_json())
         return total | ({"purged": purged} if purged else {})
 
@@ -176,6 +176,9 @@ class _Map:
 
     async def get(self, name: str) -> Response:
         return await self._connection.get(self._target(name), {"Host": self._host})
+
+    async def get_each(self, names: Sequence[str]) -> Sequence[Response]:
+        return await self._connection.get_each([self._target(name) for name in names], {"Host": self._host})
 
     def _target(self, name: str) -> str:
         return f"/{self._entry.channel}/{name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from nf.contracts.driver import Checkpoint, Context
@@ -69,11 +69,11 @@ class ShieldPurge:
         total: JsonObject = {}
         for entry in entries:
 
-            async def get(name: str, entry: ShieldChannel = entry) -> Response:
-                return await connection.get(_target(entry, name))
+            async def get_each(some: Sequence[str], entry: ShieldChannel = entry) -> Sequence[Response]:
+                return await connection.get_each([_target(entry, name) for name in some])
 
             cache = f"unit {UNIT} on {section.listen}"
-            proof = await prove(names[entry.path], get, _word, context, cache=cache, began=began, lead_s=lead_s)
+            proof = await prove(names[entry.path], get_each, _word, context, cache=cache, began=began, lead_s=lead_s)
             total = added(total, proof.to_json())
         if purged is not None:
             total["purged"] = purged
