@@ -60,6 +60,7 @@ SecretRef = Annotated[
         "write it as secret:voice-accounts",
     ),
 ]
+Key = Annotated[str, Form(r"[0-9*#]", "a key of the telephone is a digit, * or #", 'write it as "1"')]
 Weight = Annotated[Whole, Field(ge=1, le=100)]
 Transport = Literal["udp", "tcp", "tls", "ws", "wss"]
 
@@ -121,7 +122,7 @@ class Relay(DocumentModel):
     ports        RTP and RTCP, first and last
     weight       its share among the relays of its region
     drained      takes no new call; those that it has go on
-    partner      takes its calls over when it dies: both keep them in each other's Redis (RTP and SDES; DTLS begins anew)
+    partner      takes its calls over when it dies, by way of a Redis (RTP and SDES; DTLS begins anew)
     """
 
     id: Name
