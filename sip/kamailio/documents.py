@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nf.documents.model import DocumentModel
+from nf.documents.model import Address, DocumentModel
 from nf.documents.registry import Extension
 from sip.documents import (
     DomainName,
@@ -26,10 +26,12 @@ SECTION = "kamailio"
 class KamailioSection(DocumentModel):
     """All that a proxy knows: itself, and of the rest of the voice core what calls need.
 
+    virtual   addresses that it listens at too, whether or not it has them at the moment (VRRP)
     requires  ordering facts that hold before it starts; `provides`: those that hold while it runs with this
     """
 
     proxy: Proxy
+    virtual: tuple[Address, ...] = ()
     domains: tuple[DomainName, ...]
     accounts: SecretRef
     relays: tuple[Relay, ...]
