@@ -12,9 +12,9 @@ import contextlib
 import errno
 import itertools
 import os
+import secrets
 import shutil
 import socket
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,8 @@ from sip.kamailio import jsonrpc
 from sip.kamailio.jsonrpc import Answer, Parameter, RpcRefused
 
 TIMEOUT_S: Final = 5.0
+AT_ONCE: Final = 8
+"""Questions under way: Kamailio throws an answer away that the queue of the asking socket, of ten, has no room for."""
 USER: Final = "kamailio"
 
 BIG: Final = frozenset(
@@ -81,6 +83,7 @@ class RpcClient:
     _bound: Path | None = None
     _waiting: dict[int, asyncio.Future[Answer]] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def call(self, method: str, *parameters: Parameter, timeout_s: float | None = None) -> Json:
         limit = self.timeout_s if timeout_s is None else timeout_s
@@ -111,7 +114,7 @@ class RpcClient:
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answered
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(limit_s), self._room:
                 await self._send(own, jsonrpc.request(method, parameters, number))
                 return await answered
         except TimeoutError:
@@ -140,7 +143,7 @@ class RpcClient:
         try:
             passable(self.clients)
             # A name of its own: an answer to an earlier client is none to this one.
-            place = Path(tempfile.mktemp(prefix=f"{os.getpid()}-", dir=self.clients.absolute()))  # noqa: S306 - bind() makes it, and fails when it is there
+            place = self.clients.absolute() / f"{os.getpid()}-{secrets.token_hex(6)}"
             own.bind(str(place))
             place.chmod(0o666)
         except OSError as error:
