@@ -1,4 +1,4 @@
-"""Operation `voice-drain` of the driver `kamailio`: no new calls at this proxy, until few enough are left.
+"""Operation `drain` of the driver `kamailio`: no new calls at this proxy, until few enough are left.
 
 Arguments: `limit` calls that may be left (0), `wait_s` to wait at most (600), `end` true: it takes calls again, nothing
 else. It stays drained afterwards, over restarts too, until it is ended; when it is not drained in time or cancelled it
@@ -17,8 +17,8 @@ from nf.errors import CancelledError, DeadlineError, InputError, NfError, Refuse
 from sip.kamailio import pushing
 from sip.kamailio.live import Calls, read_calls
 from sip.kamailio.places import DRAINED_FILE, Places
-from sip.kamailio.planner import DRAIN as DRAIN
 from sip.kamailio.rpc import RpcClient
+from sip.naming import DRAIN
 
 WAIT_S: Final = 600.0
 _LONGEST_S: Final = 86_400.0
@@ -65,9 +65,7 @@ class Drain:
             file.unlink(missing_ok=True)
         await pushing.set_drain(self._rpc(), drained=drained)
 
-    async def _wait(
-        self, name: str, limit: int, until: float, checkpoint: Checkpoint, context: Context
-    ) -> JsonObject:
+    async def _wait(self, name: str, limit: int, until: float, checkpoint: Checkpoint, context: Context) -> JsonObject:
         left = await self._calls(0)
         found = checkpoint.data.get(_BEFORE)
         before = found if isinstance(found, int) else left

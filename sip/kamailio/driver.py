@@ -8,8 +8,6 @@ Facts: those that the section provides, while the proxy runs with it and is give
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -20,10 +18,10 @@ from nf.contracts.units import UnitState, UnitStatus
 from nf.documents.model import DocumentModel
 from nf.errors import DeadlineError, InputError, NfError, RefusedError, UnavailableError
 from nf.trust.secrets import SECRETS_DIR, SecretFiles
-from sip.kamailio import installing, live, pushing
+from sip.kamailio import installing, live, pushing, records
 from sip.kamailio.check import check_candidate
 from sip.kamailio.documents import SECTION, KamailioSection
-from sip.kamailio.drain import DRAIN, Drain
+from sip.kamailio.drain import Drain
 from sip.kamailio.installing import Resolve
 from sip.kamailio.paths import CONFIG_FILE
 from sip.kamailio.places import SECTION_FILE, Places
@@ -46,7 +44,7 @@ from sip.kamailio.plan import (
 from sip.kamailio.rpc import RpcClient
 from sip.kamailio.telemetry import POLL_S, ProxyWatch, read_proxy
 from sip.kamailio.units import generation, keeper_spec, program_problem, proxy_spec, running_generation
-from sip.naming import KEEPER_UNIT, PROXY_UNIT, RPC_PORT, rpc_socket
+from sip.naming import DRAIN, KEEPER_UNIT, PROXY_UNIT, RPC_PORT, rpc_socket
 
 SETTLE_S: Final = 8.0
 """For which a restart waits at most until calls that are being set up have been answered or given up."""
@@ -118,7 +116,7 @@ class KamailioDriver:
             told[PEERS] = "" if found.peers else "others"
             calls = {CALLS: found.calls} if found.calls is not None else {}
             if not told[LIVE] and not await live.served_certificate(section, self.places):
-                told[SECRETS] = sorted({*installing_list(told[SECRETS]), section.proxy.certificate or "certificate"})
+                told[SECRETS] = sorted({*_texts(told[SECRETS]), section.proxy.certificate or "certificate"})
         deviations: JsonObject = {key: found for key, found in told.items() if found}
         holds = ready and not deviations
         return State({**value, **deviations, **calls}, frozenset(section.provides if holds else ()))
@@ -249,7 +247,7 @@ class KamailioDriver:
         """Call records that have not been handed on yet are first."""
         await self._units.remove(PROXY_UNIT)
         await self._units.remove(KEEPER_UNIT)
-        await asyncio.to_thread(installing.last_records, self.places)
+        await asyncio.to_thread(records.export, self.places, self._proxy(), self._clock.now())
         if self._rpc is not None:
             self._rpc.close()
             self._rpc = None
@@ -288,7 +286,7 @@ def create(context: DriverContext) -> KamailioDriver:
     return KamailioDriver(context)
 
 
-def installing_list(value: object) -> list[str]:
+def _texts(value: object) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else []
 
 

@@ -137,4 +137,3 @@ def stale(section: KamailioSection, places: Places, resolve: Resolve) -> tuple[s
         if digest(canonical(given)) != digest(canonical(dict(kept))):
             found.append(section.accounts)
     return tuple(sorted(found))
-

@@ -16,8 +16,9 @@ from sip.kamailio import pushing
 from sip.kamailio.documents import KamailioSection
 from sip.kamailio.jsonrpc import RpcRefused
 from sip.kamailio.paths import DISPATCHER_FILE, SETTINGS_DB
-from sip.kamailio.places import CERTIFICATE_FILE, TABLES_FILE, Places
+from sip.kamailio.places import CERTIFICATE_FILE, DRAINED_FILE, TABLES_FILE, Places
 from sip.kamailio.rpc import RpcClient
+from sip.kamailio.tables import CONTROL, DRAINED, OPENED
 
 _HANDSHAKE_S: Final = 5.0
 
@@ -109,7 +110,6 @@ def same_peers(live: tuple[Peer, ...], wanted: tuple[Peer, ...]) -> bool:
 
 
 async def read_relays(rpc: RpcClient) -> tuple[RelayNode, ...]:
-    found = await rpc.call("rtpengine.show", "all")
     return tuple(
         RelayNode(
             url=str(one.get("url")),
@@ -118,8 +118,7 @@ async def read_relays(rpc: RpcClient) -> tuple[RelayNode, ...]:
             drained=pushing.is_drained(one),
             down=pushing.is_down(one),
         )
-        for one in (found if isinstance(found, list) else [found])
-        if isinstance(one, dict) and "url" in one
+        for one in await pushing.read_relays(rpc)
     )
 
 
@@ -146,7 +145,8 @@ async def read(rpc: RpcClient, places: Places) -> Live:
         same = same_peers(await read_peers(rpc), written_peers(listed or ""))
     except NfError as error:
         return Live(f"it does not answer: {error.message}")
-    names = found.names if drain != pushing.STARTING else (*found.names, "ctl")
+    meant = DRAINED if places.file(DRAINED_FILE).exists() else OPENED
+    names = found.names if drain == meant else (*found.names, CONTROL)
     return Live("", calls.up, tuple(sorted({*names})), same)
 
 

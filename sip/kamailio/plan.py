@@ -34,7 +34,7 @@ FILES, UNIT, KEEPER, LIVE, TABLES, PEERS, SECRETS, CALLS = (
 should be, how the process that runs differs from its files, tables that differ, a list of peers that does, secrets that
 were replaced; and how many calls are up."""
 
-_PLACES: Final = Paths(Path("/"), Path("/"), Path("/"), Path("/"))
+_PLACES: Final = Paths(Path("/"), Path("/"), Path("/"), Path("/certificate"), Path("/stir"))
 
 
 def section_of(value: JsonObject | None) -> KamailioSection | None:
