@@ -293,6 +293,32 @@ class Turn(DocumentModel):
     drained: bool = False
 
 
+class TestCall(DocumentModel):
+    """A call placed every `interval` seconds to prove that calls get through and sound well.
+
+    appliance    calls from there: of role probe, or a PoP
+    proxy        that it goes by: a proxy's id, or a virtual address's
+    caller       account that calls; `called`: account or number that is called
+    credentials  lines `user:domain:HA1` of the accounts that the test is known by
+    answered_by  appliance that answers `called`: its own measures both ways exactly. None: a service answers it
+    seconds      that the parties talk; `least_mos`: estimate of the mean opinion score below which it is not up
+    """
+
+    __test__ = False  # no class of tests, whatever its name
+
+    id: Name
+    appliance: Name
+    proxy: Name
+    domain: DomainName | None = None
+    caller: User
+    called: User | Digits
+    credentials: SecretRef
+    answered_by: Name | None = None
+    seconds: Annotated[Whole, Field(ge=1, le=60)] = 5
+    interval: Annotated[Whole, Field(ge=10, le=3600)] = 60
+    least_mos: Annotated[float, Field(ge=1, le=4.4)] = 3.6
+
+
 class Voice(DocumentModel):
     """Part `voice` of a fleet's equipment.
 
@@ -320,6 +346,7 @@ class Voice(DocumentModel):
     virtual_addresses: tuple[VirtualAddress, ...] = ()
     gateways: tuple[WebrtcGateway, ...] = ()
     turns: tuple[Turn, ...] = ()
+    tests: tuple[TestCall, ...] = ()
 
 
 EXTENSION = Extension(equipment={EQUIPMENT: Voice})

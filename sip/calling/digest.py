@@ -69,9 +69,9 @@ class Account:
         Raises IdentityError when none is for us.
         """
         for challenge in challenges:
-            ha1 = self.ha1.get(challenge.algorithm)
-            if challenge.realm == self.realm and ha1 and (not challenge.qop or "auth" in challenge.qop):
-                return challenge, self._value(challenge, ha1, f"{method}:{uri}", uri, cnonce, count)
+            known = challenge.realm == self.realm and challenge.algorithm in self.ha1
+            if known and (not challenge.qop or "auth" in challenge.qop):
+                return challenge, self._value(challenge, f"{method}:{uri}", uri, cnonce=cnonce, count=count)
         asked = ", ".join(f"{one.realm} by {one.algorithm}" for one in challenges) or "nobody"
         raise IdentityError(
             f"{self.user} has no credentials for {asked}",
@@ -79,8 +79,8 @@ class Account:
             remedy="have its line USER:DOMAIN:HA1 in the secret, with the domain as realm",
         )
 
-    def _value(self, challenge: Challenge, ha1: str, a2: str, uri: str, cnonce: str, count: int) -> str:
-        make = _HASHES[challenge.algorithm]
+    def _value(self, challenge: Challenge, a2: str, uri: str, *, cnonce: str, count: int) -> str:
+        make, ha1 = _HASHES[challenge.algorithm], self.ha1[challenge.algorithm]
         ha2 = make(a2.encode()).hexdigest()
         parts = [("username", self.user), ("realm", challenge.realm), ("nonce", challenge.nonce), ("uri", uri)]
         quoted = "Digest " + ", ".join(f'{name}="{_escaped(value)}"' for name, value in parts)

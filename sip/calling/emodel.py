@@ -97,7 +97,7 @@ def _talker_echo(t: float) -> float:
 
 
 def _listener_echo(tr: float) -> float:
-    half = (_ro() - 10.5 * (_WEPL + 7) * (tr + 1) ** -0.25) / 2
+    half = (_ro() - 10.5 * (_WEPL + 7) / math.sqrt(math.sqrt(tr + 1))) / 2
     return half + math.sqrt(half * half + 169)
 
 
@@ -105,7 +105,7 @@ def _too_long(ta: float) -> float:
     if ta <= _MT_MS:
         return 0.0
     x = math.log2(ta / _MT_MS)
-    return max(0.0, 25 * ((1 + x**6) ** (1 / 6) - 3 * (1 + (x / 3) ** 6) ** (1 / 6) + 2))
+    return max(0.0, 25 * (math.pow(1 + x**6, 1 / 6) - 3 * math.pow(1 + (x / 3) ** 6, 1 / 6) + 2))
 
 
 @cache
@@ -115,7 +115,7 @@ def _noise() -> float:
     sender = _PS - _SLR - _DS - 100 + 0.004 * (_PS - olr - _DS - 14) ** 2
     pre = _PR + 10 * math.log10(1 + 10 ** ((10 - (_STMR + _DR)) / 10))
     receiver = _RLR - 121 + pre + 0.008 * (pre - 35) ** 2
-    return 10 * math.log10(sum(10 ** (one / 10) for one in (_NC, sender, receiver, _NFOR + _RLR)))
+    return 10 * math.log10(sum(math.pow(10, one / 10) for one in (_NC, sender, receiver, _NFOR + _RLR)))
 
 
 @cache
@@ -127,12 +127,12 @@ def _ro() -> float:
 def _basic() -> float:
     """Ro - Is, clauses 7.2 and 7.3, at T = 0."""
     xolr = _SLR + _RLR + 0.2 * (64 + _noise() - _RLR)
-    iolr = 20 * ((1 + (xolr / 8) ** 8) ** (1 / 8) - xolr / 8)
+    iolr = 20 * (math.pow(1 + (xolr / 8) ** 8, 1 / 8) - xolr / 8)
     stmro = -10 * math.log10(10 ** (-_STMR / 10) + 10 ** (-_TELR / 10))
     ist = (
-        12 * (1 + ((stmro - 13) / 6) ** 8) ** (1 / 8)
-        - 28 * (1 + ((stmro + 1) / 19.4) ** 35) ** (1 / 35)
-        - 13 * (1 + ((stmro - 3) / 33) ** 13) ** (1 / 13)
+        12 * math.pow(1 + ((stmro - 13) / 6) ** 8, 1 / 8)
+        - 28 * math.pow(1 + ((stmro + 1) / 19.4) ** 35, 1 / 35)
+        - 13 * math.pow(1 + ((stmro - 3) / 33) ** 13, 1 / 13)
         + 29
     )
     q = 37 - 15 * math.log10(_QDU)

@@ -11,6 +11,7 @@ from nf.errors import InputError
 
 MAX_BYTES: Final = 65_535
 MAX_HEADERS: Final = 256
+_URI: Final = re.compile(r"(sips?):(?:([^@\s]+)@)?(\[[0-9a-f:.]+\]|[^\s:@\[\]]+)(?::(\d{1,5}))?", re.IGNORECASE)
 _VERSION: Final = "SIP/2.0"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _NAMES: Final = {
@@ -142,7 +143,9 @@ class Uri:
     def parse(cls, text: str) -> Self:
         """Raises SipSyntaxError."""
         head, parameters = split_parameters(text.partition("?")[0])
-        match = re.fullmatch(r"(sips?):(?:([^@\s]+)@)?(\[[0-9a-fA-F:.]+\]|[^\s:@\[\]]+)(?::(\d{1,5}))?", head, re.I)
+        match = re.fullmatch(
+            r"(sips?):(?:([^@\s]+)@)?(\[[0-9a-fA-F:.]+\]|[^\s:@\[\]]+)(?::(\d{1,5}))?", head, re.IGNORECASE
+        )
         if match is None:
             raise SipSyntaxError("not a SIP URI", where=text[:80], remedy="write it as sip:USER@HOST")
         return cls(match[1].lower(), match[2] or "", match[3], int(match[4] or 0), parameters)
@@ -290,7 +293,9 @@ class Framer:
                 if len(self._buffer) > MAX_BYTES:
                     raise SipSyntaxError("headers without end")
                 return found
-            match = re.search(rb"\r\n(?:content-length|l)[ \t]*:[ \t]*(\d{1,9})[ \t]*\r\n", self._buffer[: end + 2], re.I)
+            match = re.search(
+                rb"\r\n(?:content-length|l)[ \t]*:[ \t]*(\d{1,9})[ \t]*\r\n", self._buffer[: end + 2], re.IGNORECASE
+            )
             if match is None:
                 raise SipSyntaxError("a message on a stream has a Content-Length")
             total = end + 4 + int(match[1])
