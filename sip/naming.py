@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Final
 
 PROXY_UNIT: Final = "kamailio"
+KEEPER_UNIT: Final = "kamailio-keeper"
+"""Gives a proxy that was started again its tables, and hands call records on: with or without the agent."""
 RELAY_UNIT: Final = "rtpengine"
 RELAY_STORE_UNIT: Final = "rtpengine-store"
 MEDIA_SERVER_UNIT: Final = "freeswitch"

@@ -1,0 +1,273 @@
+"""Makes a running proxy's tables those that are wanted: what differs is told by RPC, and nothing else.
+
+The wanted ones stand in `tables.json`, in the form of `sip.kamailio.tables`. The agent and the keeper may both have
+reason to tell them: whoever does holds a lock, and reads the file after it has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from nf.contracts.json import Json, JsonObject
+from nf.errors import DriverError
+from sip.kamailio.jsonrpc import Parameter, RpcRefused
+from sip.kamailio.paths import SETTINGS_DB
+from sip.kamailio.places import DRAINED_FILE, TABLES_FILE, Places
+from sip.kamailio.rpc import RpcClient
+from sip.kamailio.tables import CONTROL, DRAIN, DRAINED, OPENED, STARTING, Tables
+
+LOCK_FILE: Final = "lock"
+_BATCH: Final = 64
+_AGAIN_S: Final = 0.5
+_RELOAD_S: Final = 30.0
+_ANSWER_S: Final = 20.0
+_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "plan": ("tprefix", "tvalue"),
+    "rtpengine": ("setid", "url", "weight", "disabled"),
+}
+
+
+def to_text(tables: Tables) -> str:
+    data = {
+        "hashes": {name: dict(values) for name, values in tables.hashes.items()},
+        "rows": {name: [list(row) for row in rows] for name, rows in tables.rows.items()},
+        "settings": [[group, name, value] for (group, name), value in sorted(tables.settings.items())],
+    }
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def from_text(text: str) -> Tables:
+    """Raises DriverError for what is no such file."""
+    try:
+        data: Any = json.loads(text)
+        return Tables(
+            hashes={name: dict(values) for name, values in data["hashes"].items()},
+            rows={name: tuple(tuple(row) for row in rows) for name, rows in data["rows"].items()},
+            settings={(group, name): value for group, name, value in data["settings"]},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        remedy = "commit the line-up again: it is written anew"
+        raise DriverError("what is wanted of the tables cannot be read", where=TABLES_FILE, remedy=remedy) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What is to be told. `hashes`: table -> key -> value, None: it goes."""
+
+    hashes: Mapping[str, Mapping[str, str | int | None]]
+    settings: Mapping[tuple[str, str], int]
+    plan: bool = False
+    relays: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.hashes or self.settings or self.plan or self.relays)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of what differs. No key and no value: some are credentials."""
+        found = {*self.hashes, *(["settings"] if self.settings else [])}
+        return tuple(sorted(found | ({"plan"} if self.plan else set()) | ({"relays"} if self.relays else set())))
+
+
+# -- reading ------------------------------------------------------------------------------------------------------------
+
+
+async def read_hash(rpc: RpcClient, name: str) -> dict[str, str | int]:
+    try:
+        found = await rpc.call("htable.dump", name, timeout_s=_ANSWER_S)
+    except RpcRefused as error:
+        if "not found" in error.reason.lower() or error.code == 404:
+            return {}
+        raise
+    slots = (slot for entry in _objects(found) for slot in _objects(entry.get("slot")))
+    return {str(slot["name"]): slot["value"] for slot in slots if isinstance(slot.get("value"), str | int)}
+
+
+async def read_drain(rpc: RpcClient) -> int:
+    """What `ctl` `drain` says; STARTING when it says nothing."""
+    try:
+        found = await rpc.call("htable.get", CONTROL, DRAIN)
+    except RpcRefused:
+        return STARTING
+    item = found.get("item") if isinstance(found, dict) else None
+    value = item.get("value") if isinstance(item, dict) else None
+    return value if isinstance(value, int) else STARTING
+
+
+async def read_settings(rpc: RpcClient, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    found = {}
+    for group, name in wanted:
+        value = await rpc.call("cfg.get", group, name)
+        if isinstance(value, int):
+            found[group, name] = value
+    return found
+
+
+def read_rows(database: Path) -> dict[str, tuple[tuple[int | str, ...], ...]]:
+    """Raises DriverError."""
+    try:
+        with contextlib.closing(_open(database)) as connection:
+            return {
+                table: tuple(sorted(connection.execute(_select(table, columns)))) for table, columns in _COLUMNS.items()
+            }
+    except sqlite3.Error as error:
+        raise DriverError(f"cannot read the number plan: {error}", where=str(database)) from error
+
+
+def write_rows(database: Path, tables: Tables) -> frozenset[str]:
+    """Names of the tables that were others. Raises DriverError."""
+    before = read_rows(database)
+    changed = frozenset(name for name in _COLUMNS if before[name] != tuple(sorted(tables.rows.get(name, ()))))
+    if not changed:
+        return changed
+    try:
+        with contextlib.closing(_open(database)) as connection, connection:
+            for table in sorted(changed):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
+                connection.executemany(_insert(table, _COLUMNS[table]), tables.rows.get(table, ()))
+    except sqlite3.Error as error:
+        raise DriverError(f"cannot write the number plan: {error}", where=str(database)) from error
+    return changed
+
+
+def _select(table: str, columns: tuple[str, ...]) -> str:
+    return f"SELECT {', '.join(columns)} FROM {table}"  # noqa: S608 - names of ours
+
+
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    marks = ", ".join("?" for _ in columns)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of ours
+
+
+def _open(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{database}?mode=rw", timeout=20.0, uri=True)
+
+
+async def relays_differ(rpc: RpcClient, wanted: Iterable[tuple[int | str, ...]]) -> bool:
+    """Whether Kamailio knows other relays than these, or takes calls to one that is drained."""
+    found = {
+        (_whole(one.get("set")), str(one.get("url")), _whole(one.get("weight")), _disabled(one))
+        for one in _objects(await rpc.call("rtpengine.show", "all"))
+    }
+    return found != {(row[0], row[1], row[2], bool(row[3])) for row in wanted}
+
+
+def _disabled(node: JsonObject) -> bool:
+    """One that does not answer is disabled too, and counts down until it is asked again; ours says `permanent`."""
+    return bool(_whole(node.get("disabled"))) and "permanent" in str(node.get("recheck_ticks", ""))
+
+
+async def difference(rpc: RpcClient, tables: Tables, database: Path) -> Difference:
+    """Between what the proxy has now and what it should have."""
+    hashes: dict[str, dict[str, str | int | None]] = {}
+    for name, wanted in tables.hashes.items():
+        have = await read_hash(rpc, name)
+        told: dict[str, str | int | None] = {key: value for key, value in wanted.items() if have.get(key) != value}
+        told |= dict.fromkeys(key for key in have if key not in wanted and (name, key) != (CONTROL, DRAIN))
+        if told:
+            hashes[name] = told
+    live = await read_settings(rpc, tables.settings)
+    settings = {key: value for key, value in tables.settings.items() if live.get(key) != value}
+    rows = await asyncio.to_thread(read_rows, database)
+    plan = rows["plan"] != tuple(sorted(tables.rows.get("plan", ())))
+    return Difference(hashes, settings, plan, await relays_differ(rpc, tables.rows.get("rtpengine", ())))
+
+
+# -- telling ------------------------------------------------------------------------------------------------------------
+
+
+async def tell(rpc: RpcClient, found: Difference) -> None:
+    """What is new before what goes, so that a call in between meets one of the two."""
+    for name, values in sorted(found.hashes.items()):
+        await _each(_put(rpc, name, key, value) for key, value in values.items() if value is not None)
+        await _each(_put(rpc, name, key, value) for key, value in values.items() if value is None)
+    for (group, name), number in sorted(found.settings.items()):
+        await rpc.call("cfg.set_now_int", group, name, number)
+
+
+async def _put(rpc: RpcClient, table: str, key: str, value: str | int | None) -> None:
+    if value is None:
+        with contextlib.suppress(RpcRefused):  # it is gone
+            await rpc.call("htable.delete", table, key, timeout_s=_ANSWER_S)
+    elif isinstance(value, int):
+        await rpc.call("htable.seti", table, key, value, timeout_s=_ANSWER_S)
+    else:
+        await rpc.call("htable.sets", table, key, value, timeout_s=_ANSWER_S)
+
+
+async def _each(calls: Iterable[Coroutine[None, None, None]]) -> None:
+    """Some at a time, so that a table of many thousand is no task for each line."""
+    waiting = iter(calls)
+    while some := [*itertools.islice(waiting, _BATCH)]:
+        await asyncio.gather(*some)
+
+
+async def reload(rpc: RpcClient, method: str, *parameters: Parameter, limit_s: float = _RELOAD_S) -> None:
+    """Kamailio refuses a reload so soon after another one: it is asked again. Raises what the client raises."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + limit_s
+    while True:
+        try:
+            await rpc.call(method, *parameters)
+        except RpcRefused:
+            if loop.time() >= until:
+                raise
+            await asyncio.sleep(_AGAIN_S)
+        else:
+            return
+
+
+async def push(rpc: RpcClient, places: Places) -> tuple[str, ...]:
+    """All that stands in `tables.json`; then the proxy opens, unless it is drained. Names of what differed."""
+    async with locked(places.data / LOCK_FILE):
+        text = await asyncio.to_thread(places.read, TABLES_FILE)
+        if text is None:
+            raise DriverError("no tables are there to be told", where=str(places.file(TABLES_FILE)))
+        tables = from_text(text)
+        changed = await asyncio.to_thread(write_rows, places.data / SETTINGS_DB, tables)
+        found = await difference(rpc, tables, places.data / SETTINGS_DB)
+        await tell(rpc, found)
+        if "plan" in changed:
+            await reload(rpc, "mtree.reload", "plan")
+        if found.relays:
+            await reload(rpc, "rtpengine.reload")
+        await set_drain(rpc, drained=places.file(DRAINED_FILE).exists())
+        return tuple(sorted({*found.names, *changed}))
+
+
+async def set_drain(rpc: RpcClient, *, drained: bool) -> None:
+    await rpc.call("htable.seti", CONTROL, DRAIN, DRAINED if drained else OPENED)
+
+
+@contextlib.asynccontextmanager
+async def locked(path: Path) -> AsyncIterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _objects(value: Json) -> list[JsonObject]:
+    listed = value if isinstance(value, list) else [value]
+    return [one for one in listed if isinstance(one, dict)]
+
+
+def _whole(value: Json) -> int:
+    return value if isinstance(value, int) else 0
