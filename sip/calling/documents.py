@@ -52,8 +52,20 @@ class AnswerPlan(DocumentModel):
     generation: str = ""
 
 
+class Traced(DocumentModel):
+    """A proxy of this appliance, whose signalling `nf sip trace` reads. `hidden`: its ports that are encrypted."""
+
+    id: Name
+    addresses: tuple[Address, ...]
+    ports: tuple[Port, ...]
+    hidden: tuple[Port, ...] = ()
+
+
 class VoiceCallsSection(DocumentModel):
+    """`calls`: those that this appliance places."""
+
     calls: tuple[TestCallPlan, ...] = ()
+    traced: tuple[Traced, ...] = ()
 
 
 EXTENSION = Extension(sections={SECTION: VoiceCallsSection})
