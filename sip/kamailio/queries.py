@@ -2,8 +2,8 @@
 
 Operations of the driver. Their arguments and results:
 
-    voice-calls          {call, user, state, limit, offset}    -> {rows, total, calls}
-    voice-registrations  {user, limit, offset}                 -> {rows, total, records}
+    voice-calls          {call, user, state, limit, offset}    -> {proxy, rows, total, calls}
+    voice-registrations  {user, limit, offset}                 -> {proxy, rows, total, records}
     voice-nodes          {}                                    -> {rows}
     voice-hangup         {call}                                -> {ended, text}
 
@@ -52,8 +52,8 @@ Know = Callable[[], KamailioSection | None]
 def operations(rpc: Rpc, know: Know) -> dict[str, Operation]:
     """For the driver's `operations`."""
     return {
-        CALLS: Calls(rpc),
-        REGISTRATIONS: Registrations(rpc),
+        CALLS: Calls(rpc, know),
+        REGISTRATIONS: Registrations(rpc, know),
         NODES: Nodes(rpc, know),
         HANGUP: Hangup(rpc, know),
     }
@@ -65,6 +65,7 @@ def operations(rpc: Rpc, know: Know) -> dict[str, Operation]:
 @dataclass(frozen=True, slots=True)
 class Calls:
     rpc: Rpc
+    know: Know
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002 - the contract's
         """Newest first. Raises InputError."""
@@ -76,7 +77,8 @@ class Calls:
         kept = [one for one in found if _about(user, one, "from", "to") and state in {"", one["state"]}]
         kept.sort(key=lambda one: (-float(str(one["since"])), str(one["call"])))
         rows: list[Json] = [*kept[offset : offset + limit]]
-        return {"rows": rows, "total": len(kept), "calls": len(found), "text": _shown(rows, len(kept), "call")}
+        text = _shown(rows, len(kept), "call")
+        return {"proxy": _name(self.know), "rows": rows, "total": len(kept), "calls": len(found), "text": text}
 
 
 async def dialogs(rpc: Rpc, call: str = "") -> tuple[Mapping[str, Any], ...]:
@@ -121,6 +123,7 @@ def _party(found: Any) -> str:
 @dataclass(frozen=True, slots=True)
 class Registrations:
     rpc: Rpc
+    know: Know
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002 - the contract's
         """By account. Raises InputError."""
@@ -133,7 +136,7 @@ class Registrations:
         )
         rows: list[Json] = [*kept[offset : offset + limit]]
         text = _shown(rows, len(kept), "registration")
-        return {"rows": rows, "total": len(kept), "records": len(found), "text": text}
+        return {"proxy": _name(self.know), "rows": rows, "total": len(kept), "records": len(found), "text": text}
 
 
 def registrations(dump: Json) -> Iterator[JsonObject]:
@@ -290,6 +293,11 @@ class Hangup:
 
 
 # -- common -----------------------------------------------------------------------------------------------------------
+
+
+def _name(know: Know) -> str:
+    section = know()
+    return section.proxy.id if section is not None else ""
 
 
 def _text(arguments: JsonObject, name: str) -> str:

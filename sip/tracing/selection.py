@@ -19,7 +19,6 @@ MAX_MESSAGES: Final = 500
 REMOVED: Final = "(removed)"
 _SECRET: Final = frozenset({"Authorization", "Proxy-Authorization", "Authentication-Info", "Identity"})
 _KEYS: Final = re.compile(rb"^a=(crypto|ice-pwd|key-mgmt):.*?$", re.MULTILINE)
-_QUIET: Final = {"BYE", "CANCEL"}
 
 
 class Selection:
