@@ -44,5 +44,8 @@ def rpc_url(port: int) -> str:
     return f"http://127.0.0.1:{port}/RPC"
 
 
+DRAIN: Final = "drain"
+"""Operation of whatever takes calls, by its name."""
+
 RPC_PORT: Final = 8090
 CONTROL_LOOPBACK: Final = "127.0.0.1"

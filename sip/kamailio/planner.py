@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Final
 
 from nf.contracts.planner import Contribution, FleetOperation
 from nf.documents.fleet import Fleet
@@ -12,11 +11,8 @@ from nf.documents.lineup import LineUp
 from nf.documents.model import DocumentModel
 from sip.documents import EQUIPMENT, Proxy, Trunk, Voice
 from sip.kamailio.documents import SECTION, VOICE_ADDRESS, Instance, KamailioSection, VoiceAddressSection
-from sip.naming import interface_fact, proxy_fact
+from sip.naming import DRAIN, interface_fact, proxy_fact
 from sip.rules import addresses, problems, warnings
-
-DRAIN: Final = "voice-drain"
-"""Of a proxy, by its name. Arguments: see `sip.kamailio.drain`."""
 
 
 class KamailioPlanner:

@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from sip.kamailio.jsonrpc import Parameter, RpcRefused
 from sip.kamailio.paths import SETTINGS_DB
 from sip.kamailio.places import DRAINED_FILE, TABLES_FILE, Places
 from sip.kamailio.rpc import RpcClient
-from sip.kamailio.tables import CONTROL, DRAIN, DRAINED, OPENED, STARTING, Tables
+from sip.kamailio.tables import CONTROL, DRAIN, DRAINED, OPENED, STARTING, Row, Tables
 
 LOCK_FILE: Final = "lock"
 _BATCH: Final = 64
@@ -61,13 +61,24 @@ def from_text(text: str) -> Tables:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayChange:
+    """`others`: Kamailio knows other relays, or with other weights. `drained`: URL -> whether it should be."""
+
+    others: bool = False
+    drained: Mapping[str, bool] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.others or bool(self.drained)
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """What is to be told. `hashes`: table -> key -> value, None: it goes."""
 
     hashes: Mapping[str, Mapping[str, str | int | None]]
     settings: Mapping[tuple[str, str], int]
     plan: bool = False
-    relays: bool = False
+    relays: RelayChange = field(default_factory=RelayChange)
 
     def __bool__(self) -> bool:
         return bool(self.hashes or self.settings or self.plan or self.relays)
@@ -79,16 +90,14 @@ class Difference:
         return tuple(sorted(found | ({"plan"} if self.plan else set()) | ({"relays"} if self.relays else set())))
 
 
-# -- reading ------------------------------------------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------------------------------
 
 
 async def read_hash(rpc: RpcClient, name: str) -> dict[str, str | int]:
     try:
         found = await rpc.call("htable.dump", name, timeout_s=_ANSWER_S)
-    except RpcRefused as error:
-        if "not found" in error.reason.lower() or error.code == 404:
-            return {}
-        raise
+    except RpcRefused:
+        return {}  # it has no such table: then nothing can be told either, and that is said
     slots = (slot for entry in _objects(found) for slot in _objects(entry.get("slot")))
     return {str(slot["name"]): slot["value"] for slot in slots if isinstance(slot.get("value"), str | int)}
 
@@ -153,18 +162,27 @@ def _open(database: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{database}?mode=rw", timeout=20.0, uri=True)
 
 
-async def relays_differ(rpc: RpcClient, wanted: Iterable[tuple[int | str, ...]]) -> bool:
-    """Whether Kamailio knows other relays than these, or takes calls to one that is drained."""
-    found = {
-        (_whole(one.get("set")), str(one.get("url")), _whole(one.get("weight")), _disabled(one))
-        for one in _objects(await rpc.call("rtpengine.show", "all"))
-    }
-    return found != {(row[0], row[1], row[2], bool(row[3])) for row in wanted}
+def is_drained(node: JsonObject) -> bool:
+    """One that does not answer is disabled for a while, one that is drained for good."""
+    return "permanent" in str(node.get("disabled"))
 
 
-def _disabled(node: JsonObject) -> bool:
-    """One that does not answer is disabled too, and counts down until it is asked again; ours says `permanent`."""
-    return bool(_whole(node.get("disabled"))) and "permanent" in str(node.get("recheck_ticks", ""))
+def is_down(node: JsonObject) -> bool:
+    return node.get("disabled") == 1
+
+
+async def read_relays(rpc: RpcClient) -> tuple[JsonObject, ...]:
+    return tuple(one for one in _objects(await rpc.call("rtpengine.show", "all")) if "url" in one)
+
+
+def relay_change(live: Iterable[JsonObject], wanted: Iterable[Row]) -> RelayChange:
+    known = {(_whole(one.get("set")), str(one.get("url"))): one for one in live}
+    rows = {(_whole(row[0]), str(row[1])): (_whole(row[2]), bool(row[3])) for row in wanted}
+    same = known.keys() == rows.keys() and all(_whole(known[key].get("weight")) == rows[key][0] for key in rows)
+    if not same:
+        return RelayChange(others=True)
+    turned = {url: drained for (group, url), (_, drained) in rows.items() if is_drained(known[group, url]) != drained}
+    return RelayChange(drained=turned)
 
 
 async def difference(rpc: RpcClient, tables: Tables, database: Path) -> Difference:
@@ -180,10 +198,10 @@ async def difference(rpc: RpcClient, tables: Tables, database: Path) -> Differen
     settings = {key: value for key, value in tables.settings.items() if live.get(key) != value}
     rows = await asyncio.to_thread(read_rows, database)
     plan = rows["plan"] != tuple(sorted(tables.rows.get("plan", ())))
-    return Difference(hashes, settings, plan, await relays_differ(rpc, tables.rows.get("rtpengine", ())))
+    return Difference(hashes, settings, plan, relay_change(await read_relays(rpc), tables.rows.get("rtpengine", ())))
 
 
-# -- telling ------------------------------------------------------------------------------------------------------------
+# -- telling -----------------------------------------------------------------------------------------------------------
 
 
 async def tell(rpc: RpcClient, found: Difference) -> None:
@@ -239,14 +257,31 @@ async def push(rpc: RpcClient, places: Places) -> tuple[str, ...]:
         await tell(rpc, found)
         if "plan" in changed:
             await reload(rpc, "mtree.reload", "plan")
-        if found.relays:
-            await reload(rpc, "rtpengine.reload")
+        await _relays(rpc, found.relays)
         await set_drain(rpc, drained=places.file(DRAINED_FILE).exists())
         return tuple(sorted({*found.names, *changed}))
 
 
+async def _relays(rpc: RpcClient, change: RelayChange) -> None:
+    """A relay is drained at once; others are read from their table, which Kamailio does every ten seconds at most."""
+    if change.others:
+        await reload(rpc, "rtpengine.reload")
+    for url, drained in sorted(change.drained.items()):
+        await rpc.call("rtpengine.enable", url, int(not drained))
+
+
 async def set_drain(rpc: RpcClient, *, drained: bool) -> None:
     await rpc.call("htable.seti", CONTROL, DRAIN, DRAINED if drained else OPENED)
+
+
+@contextlib.asynccontextmanager
+async def locked_if(places: Places) -> AsyncIterator[None]:
+    """Before the first start there is nobody who could hold it."""
+    if not places.data.is_dir():
+        yield
+        return
+    async with locked(places.data / LOCK_FILE):
+        yield
 
 
 @contextlib.asynccontextmanager

@@ -56,12 +56,12 @@ def dispatcher_list(section: KamailioSection) -> str:
     Media servers are asked whether they are well (OPTIONS); gateways too.
     """
     lines = [
-        f"{MEDIA_SET} {_uri(one)} {4 if one.drained else 0} 0 {_attributes('m', one.id, None, one.weight)}"
+        f"{MEDIA_SET} {gateway_uri(one)} {4 if one.drained else 0} 0 {_attributes('m', one.id, None, one.weight)}"
         for one in section.media_servers
     ]
     for trunk in section.trunks:
         lines += [
-            f"{trunk_set(trunk.id, gateway.priority)} {_uri(gateway)} 0 0"
+            f"{trunk_set(trunk.id, gateway.priority)} {gateway_uri(gateway)} 0 0"
             f" {_attributes('t', trunk.id, trunk.calls, gateway.weight)}"
             for gateway in trunk.gateways
         ]
@@ -72,7 +72,7 @@ def _attributes(kind: str, name: str, calls: int | None, weight: int) -> str:
     return f"kind={kind};name={name};calls={calls or 0};rweight={weight}"
 
 
-def _uri(peer: MediaServer | Gateway) -> str:
-    address = f"[{peer.address}]" if ":" in peer.address else peer.address
+def gateway_uri(peer: MediaServer | Gateway) -> str:
+    """Where a peer is reached."""
     transport = peer.transport if isinstance(peer, Gateway) else "udp"
-    return f"sip:{address}:{peer.port}" + ("" if transport == "udp" else f";transport={transport}")
+    return f"sip:{peer.address}:{peer.port}" + ("" if transport == "udp" else f";transport={transport}")

@@ -32,6 +32,8 @@ DOMAINS: Final = "dom"
 """Domain -> 1."""
 SOURCES: Final = "src"
 """Address -> `t|TRUNK|CALLS|PERMITTED`, PERMITTED a regular expression or empty; or `m|MEDIA SERVER`."""
+RELAYS: Final = "rel"
+"""Relay, as `ADDRESS:CONTROL PORT` -> number of the set that has it alone."""
 CONTROL: Final = "ctl"
 """What is asked at each call: drain calls own rate seconds ban failures."""
 
@@ -74,8 +76,9 @@ def tables(section: KamailioSection, accounts: str) -> Tables:
             },
             NUMBERS: {number: f"u|{one.user}@{one.domain}" for one in section.subscribers for number in one.numbers}
             | {one.number: f"s|{one.kind}" for one in section.services},
-            DOMAINS: dict.fromkeys((*section.domains, section.proxy.address), 1),
+            DOMAINS: dict.fromkeys((*section.domains, *map(str, section.virtual), str(section.proxy.address)), 1),
             SOURCES: _sources(section),
+            RELAYS: {f"{one.address}:{one.control}": relay_set(one.id) for one in section.relays},
             CONTROL: {
                 "calls": limits.calls,
                 "own": limits.calls_per_subscriber,
@@ -113,11 +116,11 @@ def _accounts(section: KamailioSection, text: str) -> dict[str, str]:
 
 
 def _sources(section: KamailioSection) -> dict[str, str]:
-    found = {one.address: f"m|{one.id}" for one in section.media_servers}
+    found = {str(one.address): f"m|{one.id}" for one in section.media_servers}
     for trunk in section.trunks:
         for gateway in trunk.gateways:
             value = f"t|{trunk.id}|{trunk.calls or ''}|{_permitted(trunk)}"
-            if found.setdefault(gateway.address, value) != value:
+            if found.setdefault(str(gateway.address), value) != value:
                 raise RuleError(
                     f"{gateway.address} is the address of trunk {trunk.id} and of another",
                     "give each trunk, and each media server, addresses of its own",
@@ -150,5 +153,4 @@ def _relays(section: KamailioSection) -> tuple[Row, ...]:
 
 
 def _url(relay: Relay) -> str:
-    address = f"[{relay.address}]" if ":" in relay.address else relay.address
-    return f"{'udp6' if ':' in relay.address else 'udp'}:{address}:{relay.control}"
+    return f"udp:{relay.address}:{relay.control}"
