@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from sip.naming import DRAIN
+
+__all__ = ("CALLS", "CHANNEL", "DRAIN", "EVERY", "HANGUP", "NODES", "RECORDS", "REGISTRATIONS", "TEST_CALL", "TRACE")
+
 CALLS: Final = "voice-calls"
 REGISTRATIONS: Final = "voice-registrations"
 HANGUP: Final = "voice-hangup"
@@ -16,7 +20,6 @@ NODES: Final = "voice-nodes"
 RECORDS: Final = "voice-records"
 """Call records (CDR)."""
 TRACE: Final = "voice-trace"
-DRAIN: Final = "voice-drain"
 TEST_CALL: Final = "voice-test-call"
 
 EVERY: Final = "*"

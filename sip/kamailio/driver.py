@@ -18,7 +18,7 @@ from nf.contracts.units import UnitState, UnitStatus
 from nf.documents.model import DocumentModel
 from nf.errors import DeadlineError, InputError, NfError, RefusedError, UnavailableError
 from nf.trust.secrets import SECRETS_DIR, SecretFiles
-from sip.kamailio import installing, live, pushing, records
+from sip.kamailio import installing, live, pushing, queries, records
 from sip.kamailio.check import check_candidate
 from sip.kamailio.documents import SECTION, KamailioSection
 from sip.kamailio.drain import Drain
@@ -77,7 +77,10 @@ class KamailioDriver:
             ports=frozenset({f"tcp/{rpc_port}"}),
             units=frozenset({PROXY_UNIT, KEEPER_UNIT}),
         )
-        self.operations: Mapping[str, Operation] = {DRAIN: Drain(self.rpc, self.places, self._proxy)}
+        self.operations: Mapping[str, Operation] = {
+            DRAIN: Drain(self.rpc, self.places, self._proxy),
+            **queries.operations(self.rpc, lambda: installing.standing(self.places), self.places.cdr),
+        }
 
     def rpc(self) -> RpcClient:
         """One for all: it keeps its socket."""

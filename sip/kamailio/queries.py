@@ -5,6 +5,7 @@ Operations of the driver. Their arguments and results:
     voice-calls          {call, user, state, limit, offset}    -> {proxy, rows, total, calls}
     voice-registrations  {user, limit, offset}                 -> {proxy, rows, total, records}
     voice-nodes          {}                                    -> {rows}
+    voice-records        {user, failed, limit}                 -> {proxy, rows}
     voice-hangup         {call}                                -> {ended, text}
 
 Rows have the fields that are written here and no others: whatever else a daemon lists never leaves the appliance.
@@ -12,8 +13,12 @@ Rows have the fields that are written here and no others: whatever else a daemon
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from nf.contracts.driver import Checkpoint, Context, Operation
@@ -22,8 +27,9 @@ from nf.errors import DeadlineError, InputError, NotFoundError, RefusedError
 from sip.calling.messages import SipSyntaxError, Uri
 from sip.kamailio.documents import KamailioSection
 from sip.kamailio.jsonrpc import RpcRefused
+from sip.kamailio.records import FIELDS
 from sip.kamailio.tables import DRAIN, DRAINED, OPENED, STARTING
-from sip.operations import CALLS, HANGUP, NODES, REGISTRATIONS
+from sip.operations import CALLS, HANGUP, NODES, RECORDS, REGISTRATIONS
 
 MAX_ROWS: Final = 1000
 """Of one answer; more are had page by page."""
@@ -35,6 +41,7 @@ _STATES: Final[Mapping[int, str]] = {1: "calling", 2: "ringing", 3: "answered", 
 _UNSET: Final = frozenset({"[not set]", "<null>", ""})
 _DESTINATIONS: Final[Mapping[str, str]] = {"A": "active", "T": "trying", "I": "inactive", "D": "drained"}
 """First letter of dispatcher's FLAGS."""
+_MOST_RECORDS: Final = 500_000
 _HANGUP_S: Final = 10.0
 _POLL_S: Final = 0.1
 
@@ -45,13 +52,15 @@ class Rpc(Protocol):
     async def call(self, method: str, *parameters: str | float) -> Json: ...
 
 
+Ask = Callable[[], Rpc]
 Know = Callable[[], KamailioSection | None]
 """Tells the section that is applied."""
 
 
-def operations(rpc: Rpc, know: Know) -> dict[str, Operation]:
-    """For the driver's `operations`."""
+def operations(rpc: Ask, know: Know, folder: Path) -> dict[str, Operation]:
+    """For the driver's `operations`. `folder`: of call records."""
     return {
+        RECORDS: Records(folder, know),
         CALLS: Calls(rpc, know),
         REGISTRATIONS: Registrations(rpc, know),
         NODES: Nodes(rpc, know),
@@ -64,7 +73,7 @@ def operations(rpc: Rpc, know: Know) -> dict[str, Operation]:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    rpc: Rpc
+    rpc: Ask
     know: Know
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002 - the contract's
@@ -73,7 +82,7 @@ class Calls:
         if state and state not in _STATES.values():
             raise InputError(f"no state {state!r}", where=CALLS, remedy=f"one of: {', '.join(_STATES.values())}")
         limit, offset = _page(arguments)
-        found = [row for one in await dialogs(self.rpc, call) if (row := call_row(one)) is not None]
+        found = [row for one in await dialogs(self.rpc(), call) if (row := call_row(one)) is not None]
         kept = [one for one in found if _about(user, one, "from", "to") and state in {"", one["state"]}]
         kept.sort(key=lambda one: (-float(str(one["since"])), str(one["call"])))
         rows: list[Json] = [*kept[offset : offset + limit]]
@@ -122,14 +131,14 @@ def _party(found: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Registrations:
-    rpc: Rpc
+    rpc: Ask
     know: Know
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002 - the contract's
         """By account. Raises InputError."""
         user = _text(arguments, "user")
         limit, offset = _page(arguments)
-        found = list(registrations(await self.rpc.call("ul.dump")))
+        found = list(registrations(await self.rpc().call("ul.dump")))
         kept = sorted(
             (one for one in found if _about(user, one, "account")),
             key=lambda one: (str(one["account"]), str(one["contact"])),
@@ -171,7 +180,7 @@ def _under(found: Any, many: str, one: str) -> Iterator[Mapping[str, Any]]:
 class Nodes:
     """The proxy, and relays and media servers as it sees them."""
 
-    rpc: Rpc
+    rpc: Ask
     know: Know
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002 - the contract's
@@ -186,12 +195,12 @@ class Nodes:
     async def _asked(self, *question: str) -> Json:
         """None: this one it does not answer, and the others are told all the same."""
         try:
-            return await self.rpc.call(*question)
+            return await self.rpc().call(*question)
         except RpcRefused:
             return None
 
     async def _proxy(self, section: KamailioSection) -> JsonObject:
-        counted = await self.rpc.call("dlg.stats_active")
+        counted = await self.rpc().call("dlg.stats_active")
         calls = _whole(counted.get("all")) if isinstance(counted, dict) else 0
         uptime = await self._asked("core.uptime")
         control = await self._asked("htable.get", "ctl", DRAIN)
@@ -243,12 +252,73 @@ def media_rows(section: KamailioSection, listed: Json) -> Iterator[JsonObject]:
         yield _node("media-server", server.id, state, "", calls=None, detail=f"weight {server.weight}")
 
 
+# -- call records -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    folder: Path
+    know: Know
+
+    async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002 - the contract's
+        """Newest first; `failed`: of calls that were not answered. Raises InputError."""
+        user, failed = _text(arguments, "user"), arguments.get("failed") is True
+        limit, _ = _page(arguments)
+        rows: list[Json] = [*await asyncio.to_thread(self._last, user, limit, failed=failed)]
+        return {"proxy": _name(self.know), "rows": rows, "text": _shown(rows, len(rows), "record")}
+
+    def _last(self, user: str, limit: int, *, failed: bool) -> list[JsonObject]:
+        found: list[JsonObject] = []
+        looked_at = 0
+        for path in sorted(self.folder.glob("cdr-*.jsonl"), reverse=True):
+            for line in backwards(path):
+                looked_at += 1
+                row = _record(line)
+                if (
+                    row is not None
+                    and _about(user, row, "caller", "dialled", "called")
+                    and not (failed and row["answered"])
+                ):
+                    found.append(row)
+                if len(found) >= limit or looked_at >= _MOST_RECORDS:
+                    return found
+        return found
+
+
+def _record(line: bytes) -> JsonObject | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    return {name: found.get(name) if not isinstance(found.get(name), str) else _plain(found[name]) for name in FIELDS}
+
+
+def backwards(path: Path, chunk: int = 65_536) -> Iterator[bytes]:
+    """Lines of a file, the last one first. A file that is gone has none."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        place, rest = file.seek(0, os.SEEK_END), b""
+        while place:
+            step = min(chunk, place)
+            place -= step
+            file.seek(place)
+            rest, *lines = (file.read(step) + rest).split(b"\n")
+            yield from (line for line in reversed(lines) if line)
+        if rest:
+            yield rest
+
+
 # -- the end of a call ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Hangup:
-    rpc: Rpc
+    rpc: Ask
     know: Know
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002 - the contract's
@@ -257,7 +327,7 @@ class Hangup:
         call = _text(arguments, "call")
         if not call:
             raise InputError("`call` is a Call-ID", where=HANGUP, remedy="see nf sip calls")
-        found = [one for one in await dialogs(self.rpc, call) if call_row(one) is not None]
+        found = [one for one in await dialogs(self.rpc(), call) if call_row(one) is not None]
         if not found:
             raise NotFoundError("no such call here", where=call, remedy="see nf sip calls")
         section = self.know()
@@ -270,7 +340,7 @@ class Hangup:
         for one in found:
             await self._end(one)
         until = context.clock.monotonic() + min(_HANGUP_S, context.remaining())
-        while any(call_row(one) is not None for one in await dialogs(self.rpc, call)):
+        while any(call_row(one) is not None for one in await dialogs(self.rpc(), call)):
             if context.clock.monotonic() >= until:
                 raise DeadlineError(
                     "it has not ended", where=call, remedy="see nf sip trace; its parties do not answer"
@@ -284,9 +354,9 @@ class Hangup:
         try:
             if _whole(dialog.get("state")) < 3:
                 number = str(caller.get("cseq", "")) if isinstance(caller, dict) else ""
-                await self.rpc.call("tm.cancel", str(dialog["call-id"]), number)
+                await self.rpc().call("tm.cancel", str(dialog["call-id"]), number)
             else:
-                await self.rpc.call("dlg.terminate_dlg", str(dialog["call-id"]), *tags)
+                await self.rpc().call("dlg.terminate_dlg", str(dialog["call-id"]), *tags)
         except RpcRefused as refused:
             if refused.code != 404:
                 raise

@@ -1,6 +1,7 @@
 """Operation `voice-trace`: reads the proxy's ports for a limited time, and tells one call.
 
-Arguments: `call` (a Call-ID) or `user` (whose next call), `seconds` at most (30). Result: `rows`, `call`, `over`.
+Arguments: `call` (a Call-ID) or `user` (whose next call), `seconds` at most (30). Result: `rows`, `names` (address ->
+proxy), `call`, `over`.
 """
 
 from __future__ import annotations
@@ -53,11 +54,12 @@ class Trace:
             stop.set()
             await watching
         hidden = sorted({port for one in proxies for port in one.hidden})
-        told = rows(selection, names)
+        told = rows(selection)
         text = f"{len(told)} messages" if told else f"nothing of it was seen within {seconds:.0f} s"
         if hidden:
             text += f"; what passes ports {', '.join(map(str, hidden))} is encrypted and not seen"
-        return {"rows": told, "call": selection.call, "over": selection.over_at is not None, "text": text}
+        over = selection.over_at is not None
+        return {"rows": told, "names": {**names}, "call": selection.call, "over": over, "text": text}
 
 
 def _watch(proxies: Sequence[Traced], selection: Selection, seconds: float, stop: threading.Event) -> None:

@@ -6,7 +6,7 @@ Credentials are taken out, and bodies that are no session descriptions: what peo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from nf.contracts.json import Json, JsonObject
@@ -72,12 +72,11 @@ def _users(message: Message) -> Iterator[str]:
         yield f"{user}@{Uri.parse(uri).host.lower()}"
 
 
-def rows(selection: Selection, names: Mapping[str, str]) -> list[Json]:
-    """`names`: address -> what it is called."""
-    return [row(seen, names) for seen in sorted(selection.messages, key=lambda one: one.at)]
+def rows(selection: Selection) -> list[Json]:
+    return [row(seen) for seen in sorted(selection.messages, key=lambda one: one.at)]
 
 
-def row(seen: Seen, names: Mapping[str, str]) -> JsonObject:
+def row(seen: Seen) -> JsonObject:
     message = seen.message
     if isinstance(message, Request):
         line = f"{message.method} {message.uri}"
@@ -86,8 +85,8 @@ def row(seen: Seen, names: Mapping[str, str]) -> JsonObject:
         line = short = f"{message.status} {message.reason}".rstrip()
     return {
         "at": seen.at,
-        "from": _place(seen.source, names),
-        "to": _place(seen.destination, names),
+        "from": _place(seen.source),
+        "to": _place(seen.destination),
         "transport": seen.transport,
         "short": _printable(short)[:60],
         "line": _printable(line)[:300],
@@ -118,9 +117,8 @@ def _described(message: Message) -> str:
     return f"{found.address}:{found.port} {codec}" + ("" if found.direction == "sendrecv" else f" {found.direction}")
 
 
-def _place(endpoint: Endpoint, names: Mapping[str, str]) -> str:
-    host, port = endpoint
-    return names.get(host) or f"{host}:{port}"
+def _place(endpoint: Endpoint) -> str:
+    return f"{endpoint[0]}:{endpoint[1]}"
 
 
 def _printable(text: str, keep: str = "") -> str:
