@@ -105,7 +105,8 @@ class Agent:
         self.drivers = self._drivers(appliance)
         self.hub = TelemetryHub()
         probes = installed_probes() if config.probes is None else config.probes
-        self.probes = ProbeRunner(appliance, probes, self.hub, config.clock)
+        secrets = SecretFiles(config.secrets_dir)
+        self.probes = ProbeRunner(appliance, probes, self.hub, config.clock, secrets)
         faults = KillPoints(config.run_dir)
         self._journal = Journal(config.state_dir / "journal.db", faults)
         self.engine = Engine(
@@ -117,7 +118,7 @@ class Agent:
             load_config=config.load_config,
             faults=faults,
             timings=config.timings,
-            resolve_secret=SecretFiles(config.secrets_dir),
+            resolve_secret=secrets,
         )
         self._hold = ReconcileHold(config.state_dir / "reconcile-hold.json", self.engine.hold_reconcile)
         self.image = self._image_manager(keyring, appliance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -43,11 +43,20 @@ class _Running:
 class ProbeRunner:
     """Implements `nf.transaction.model.ProbeVerifier`. `refresh` whenever the configuration may have changed."""
 
-    def __init__(self, appliance: str, probes: Iterable[Probe], hub: TelemetryHub, clock: Clock) -> None:
+    def __init__(
+        self,
+        appliance: str,
+        probes: Iterable[Probe],
+        hub: TelemetryHub,
+        clock: Clock,
+        resolve_secret: Callable[[str], str] | None = None,
+    ) -> None:
+        """`resolve_secret`: for probes that have to say who they are."""
         self._appliance = appliance
         self._probes = {probe.kind: probe for probe in probes}
         self._hub = hub
         self._clock = clock
+        self._resolve_secret = resolve_secret
         self._running: dict[str, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -106,7 +115,7 @@ class ProbeRunner:
             self._alarm(running, Severity.MAJOR, f"this appliance has no probe of kind {target.kind}")
             return
         while True:
-            context = Context(clock=self._clock, deadline=float("inf"))
+            context = Context(clock=self._clock, deadline=float("inf"), resolve_secret=self._resolve_secret)
             try:
                 async with aclosing(probe.run(target, context)) as samples:  # type: ignore[type-var]
                     async for sample in samples:

@@ -61,19 +61,28 @@ def hop_state(hop: HopRecord, sample: Sample | None, now: float) -> noc_pb2.HopS
     return state
 
 
-def channel_state(
-    channel: Channel, hops: Sequence[HopRecord], telemetry: Telemetry, now: float
+def channel_states(
+    channels: Sequence[Channel], hops: Sequence[HopRecord], telemetry: Telemetry, now: float
+) -> list[noc_pb2.ChannelState]:
+    """Those of the line-up by their number; then what is proved beside it, such as `voice`, which has no number."""
+    listed = sorted(channels, key=lambda channel: channel.lcn)
+    beside = {hop.channel for hop in hops} - {channel.id for channel in channels}
+    named = [(one.id, one.name, one.lcn) for one in listed] + [(one, one, 0) for one in sorted(beside)]
+    return [_state(one, hops, telemetry, now) for one in named]
+
+
+def _state(
+    channel: tuple[str, str, int], hops: Sequence[HopRecord], telemetry: Telemetry, now: float
 ) -> noc_pb2.ChannelState:
     """`up`: every receiver of every path is up; without receivers, every hop; without hops, not."""
-    own = sorted(
-        (hop for hop in hops if hop.channel == channel.id), key=lambda hop: (hop.path, hop.order, hop.appliance)
-    )
+    identity, name, lcn = channel
+    own = sorted((hop for hop in hops if hop.channel == identity), key=lambda hop: (hop.path, hop.order, hop.appliance))
     states = [hop_state(hop, telemetry.hop(hop.appliance, hop.channel, hop.path, hop.point), now) for hop in own]
     proofs = [state for state in states if state.point == _RECEIVER] or states
     return noc_pb2.ChannelState(
-        id=channel.id,
-        name=channel.name,
-        lcn=channel.lcn,
+        id=identity,
+        name=name,
+        lcn=lcn,
         up=bool(proofs) and all(state.verdict == "up" for state in proofs),
         hops=states,
     )

@@ -19,7 +19,7 @@ from nf.control.errors import problem_to_proto
 from nf.control.v1 import common_pb2
 from nf.control.v1 import noc_pb2 as pb
 from nf.errors import DocumentError, InputError, NfError, NotFoundError
-from nf.noc.channels import channel_state
+from nf.noc.channels import channel_states
 from nf.noc.coordinator import Order
 from nf.noc.daily_service import DailyService, order_of
 from nf.noc.drain_first import drain_order
@@ -211,18 +211,16 @@ class NocService(DailyService):
 
     async def ListChannels(self, request: pb.ListChannelsRequest, context: Context) -> pb.ListChannelsResponse:
         running, now = await self._running(), self._node.clock.now()
+        channels = running.lineup.spec.channels
         return pb.ListChannelsResponse(
-            channels=[
-                channel_state(channel, running.record.hops, self._node.telemetry, now)
-                for channel in sorted(running.lineup.spec.channels, key=lambda channel: channel.lcn)
-            ]
+            channels=channel_states(channels, running.record.hops, self._node.telemetry, now)
         )
 
     async def GetChannel(self, request: pb.GetChannelRequest, context: Context) -> pb.GetChannelResponse:
         running, now = await self._running(), self._node.clock.now()
-        for channel in running.lineup.spec.channels:
-            if channel.id == request.id:
-                state = channel_state(channel, running.record.hops, self._node.telemetry, now)
+        channels = running.lineup.spec.channels
+        for state in channel_states(channels, running.record.hops, self._node.telemetry, now):
+            if state.id == request.id:
                 return pb.GetChannelResponse(channel=state)
         raise NotFoundError("no such channel in the current line-up", where=request.id, remedy="see `nf lineup show`")
 

@@ -35,7 +35,7 @@ def list_(*, json: JsonOption = False, profile: ProfileOption = None) -> None:
         receivers = [hop for hop in one.hops if hop.point == "receiver"]
         up = sum(hop.verdict == "up" for hop in receivers)
         state = word("up" if one.up else "down")
-        grid.add_row(one.id, one.name, str(one.lcn), state, f"{up}/{len(receivers)}")
+        grid.add_row(one.id, one.name, str(one.lcn or "-"), state, f"{up}/{len(receivers)}")
     out().print(grid)
 
 
@@ -113,7 +113,8 @@ def chain(channel: ChannelState) -> Group:
 
     from nf.cli.text import word
 
-    head = Text.assemble(f"{channel.id} ", (channel.name, "bold"), f", LCN {channel.lcn}: ")
+    number = f", LCN {channel.lcn}" if channel.lcn else ""
+    head = Text.assemble(f"{channel.id} ", (channel.name, "bold"), f"{number}: ")
     head.append_text(word("up" if channel.up else "down"))
     return Group(head, _hops(channel))
 

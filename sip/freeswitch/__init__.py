@@ -1,0 +1,1 @@
+"""FreeSWITCH: conferences, announcements, voicemail."""

@@ -1,0 +1,1 @@
+"""Kamailio: proxy, registrar and router of calls."""

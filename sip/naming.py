@@ -1,0 +1,53 @@
+"""Names, sockets and facts by which the parts of the voice core find one another. Pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+PROXY_UNIT: Final = "kamailio"
+KEEPER_UNIT: Final = "kamailio-keeper"
+"""Gives a proxy that was started again its tables, and hands call records on: with or without the agent."""
+RELAY_UNIT: Final = "rtpengine"
+RELAY_STORE_UNIT: Final = "rtpengine-store"
+MEDIA_SERVER_UNIT: Final = "freeswitch"
+VRRP_UNIT: Final = "keepalived"
+ALIVE_UNIT: Final = "voice-alive"
+"""Tells keepalived whether the proxy is well."""
+WEBRTC_UNIT: Final = "janus"
+TURN_UNIT: Final = "coturn"
+
+
+def interface_fact(appliance: str, name: str) -> str:
+    """Provided by the section `interfaces`."""
+    return f"{appliance}.interface.{name}"
+
+
+def proxy_fact(appliance: str) -> str:
+    """Holds while the proxy runs there with the configuration that is committed."""
+    return f"{appliance}.voice.proxy"
+
+
+def relay_fact(appliance: str) -> str:
+    return f"{appliance}.voice.relay"
+
+
+def media_server_fact(appliance: str) -> str:
+    return f"{appliance}.voice.media-server"
+
+
+def rpc_socket(run_dir: Path) -> Path:
+    """Kamailio's JSON-RPC, datagrams. Only the agent reads it; people have `nf sip` and, filtered, kamcli."""
+    return run_dir / "kamailio" / "rpc.sock"
+
+
+def rpc_url(port: int) -> str:
+    """Kamailio's JSON-RPC by HTTP, on loopback: for answers that a datagram cannot hold."""
+    return f"http://127.0.0.1:{port}/RPC"
+
+
+DRAIN: Final = "drain"
+"""Operation of whatever takes calls, by its name."""
+
+RPC_PORT: Final = 8090
+CONTROL_LOOPBACK: Final = "127.0.0.1"

@@ -1,0 +1,45 @@
+"""What `nf sip` asks of the fleet: names of operations, and of what they are done to. Pure.
+
+Each is an operation of a driver, which planners make operations of the fleet: of one proxy, relay or media server by
+its id, of a whole PoP, or of all (`EVERY`). None of them tells anything of lawful interception: rows are made of fields
+that are named in `sip.kamailio.queries`, never of what a daemon happens to list.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sip.naming import DRAIN
+
+__all__ = ("CALLS", "CHANNEL", "DRAIN", "EVERY", "HANGUP", "NODES", "RECORDS", "REGISTRATIONS", "TEST_CALL", "TRACE")
+
+CALLS: Final = "voice-calls"
+REGISTRATIONS: Final = "voice-registrations"
+HANGUP: Final = "voice-hangup"
+NODES: Final = "voice-nodes"
+RECORDS: Final = "voice-records"
+"""Call records (CDR)."""
+TRACE: Final = "voice-trace"
+TEST_CALL: Final = "voice-test-call"
+
+EVERY: Final = "*"
+"""In place of an id: all of them. Nothing can be called so."""
+
+CHANNEL: Final = "voice"
+"""Stands for a channel where test calls are told of: `nf channel show voice`, the delivery matrix."""
+
+
+def pop(site: str) -> str:
+    """Object of `DRAIN`: proxies of a site first, then what carries their media."""
+    return f"pop:{site}"
+
+
+def pop_back(site: str) -> str:
+    """Object of `DRAIN` with `end`: the other way round, so that no call meets a relay that takes none."""
+    return f"pop:{site}:undrain"
+
+
+def site_of(name: str) -> str | None:
+    """The site of a `pop` object; None for any other."""
+    kind, _, site = name.partition(":")
+    return site if kind == "pop" and site and ":" not in site else None

@@ -1,0 +1,1 @@
+"""RTPengine: relays of media."""

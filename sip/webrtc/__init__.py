@@ -1,0 +1,1 @@
+"""The WebRTC edge: Janus and coturn."""
