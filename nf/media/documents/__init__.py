@@ -30,6 +30,7 @@ from nf.media.documents.fields import (
     pathway_host,
 )
 from nf.media.documents.following import HlsProbeArguments, IntakeChannel, IntakeOutput, IntakeSection
+from nf.media.documents.ladder import Rung
 from nf.media.documents.packaging import (
     Bucket,
     IngestSection,
@@ -42,7 +43,7 @@ from nf.media.documents.packaging import (
     Pathways,
 )
 from nf.media.documents.path import CdnPath, OmeEngine, Origin, Steering
-from nf.media.documents.protection import Protection
+from nf.media.documents.protection import KeyServer, Protection
 from nf.media.purge.message import PurgeMessage
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "IntakeChannel",
     "IntakeOutput",
     "IntakeSection",
+    "KeyServer",
     "OmeEngine",
     "OmeSection",
     "OmeStream",
@@ -80,6 +82,7 @@ __all__ = [
     "Parent",
     "Pathways",
     "Protection",
+    "Rung",
     "SecretRef",
     "ShieldChannel",
     "ShieldSection",

@@ -17,6 +17,7 @@ from nf.media.documents.fields import (
     SecretRef,
     ServerUrl,
 )
+from nf.media.documents.ladder import Rung
 from nf.media.documents.protection import Protection
 
 
@@ -80,6 +81,7 @@ class PackagerChannel(DocumentModel):
     credentials: SecretRef
     segment_ms: Milliseconds = Field(alias="segment")
     window_ms: Milliseconds = Field(alias="window")
+    ladder: tuple[Rung, ...] | None = None
     steering: Pathways | None = None
     protection: Protection | None = None
     requires: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from nf.media.documents.fields import (
     ServerUrl,
     pathway_host,
 )
+from nf.media.documents.ladder import Rung, check_ladder
 from nf.media.documents.protection import Protection
 
 
@@ -63,6 +64,7 @@ class CdnPath(DeliveryPath):
     source    a source of the line-up with a port of its own, since one port has one reader
     rate      total bit rate of all renditions
     segment   duration of a media segment; window: how much of the programme a manifest lists
+    ladder    renditions that the packager's appliance encodes, the best first; absent: the one that comes, as it is
     steering  makes a pathway of each site, `SITE.HOST`, beside the path's host
     """
 
@@ -75,6 +77,7 @@ class CdnPath(DeliveryPath):
     segment_ms: Annotated[DurationMs, Field(ge=1_000, le=10_000)] = Field(alias="segment", default=2_000)
     window_ms: Annotated[DurationMs, Field(ge=4_000, le=3_600_000)] = Field(alias="window", default=30_000)
     origin: Origin
+    ladder: tuple[Rung, ...] | None = None
     steering: Steering | None = None
     protection: Protection | None = None
     engine: OmeEngine | None = None
@@ -85,6 +88,19 @@ class CdnPath(DeliveryPath):
             raise RuleError(f"{SHARED_PATHWAY} is the pathway of the path's host", "call the site otherwise")
         if self.steering is not None and len(pathway_host(self.host, max(self.sites, key=len))) > MAX_HOST_CHARACTERS:
             raise RuleError("with the name of a site before it the host is no DNS name any more", "shorten the host")
+        return self
+
+    @model_validator(mode="after")
+    def _ladder_fits(self) -> Self:
+        if self.ladder is None:
+            return self
+        check_ladder(self.ladder)
+        total = sum(rung.bitrate_bps for rung in self.ladder)
+        if total >= self.rate_bps:
+            raise RuleError(
+                f"the ladder's renditions have {total} bit/s together, and the path's rate is {self.rate_bps} bit/s",
+                "rate is for all renditions and the sound: raise it, or lower the ladder's bitrates",
+            )
         return self
 
     @model_validator(mode="after")
