@@ -174,6 +174,7 @@ def _path(key: _Key, seen: _Seen, known: Fleet) -> AdoptedPath | None:
             segment_ms=format_duration(packaged.segment_ms),
             window_ms=format_duration(packaged.window_ms),
             ladder=packaged.ladder,
+            cues=packaged.cues,
             protection=packaged.protection,
             scrambled=packaged.protection is not None,
             engine=engine,

@@ -215,6 +215,7 @@ class _Plan:
                 segment_ms=way.path.segment_ms,
                 window_ms=way.path.window_ms,
                 ladder=way.path.ladder,
+                cues=way.path.cues,
                 steering=_pathways(way.path),
                 protection=way.path.protection,
                 requires=(there,),

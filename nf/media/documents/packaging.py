@@ -82,6 +82,7 @@ class PackagerChannel(DocumentModel):
     segment_ms: Milliseconds = Field(alias="segment")
     window_ms: Milliseconds = Field(alias="window")
     ladder: tuple[Rung, ...] | None = None
+    cues: bool = False
     steering: Pathways | None = None
     protection: Protection | None = None
     requires: tuple[str, ...] = ()

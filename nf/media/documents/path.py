@@ -65,6 +65,7 @@ class CdnPath(DeliveryPath):
     rate      total bit rate of all renditions
     segment   duration of a media segment; window: how much of the programme a manifest lists
     ladder    renditions that the packager's appliance encodes, the best first; absent: the one that comes, as it is
+    cues      splice information (SCTE 35) of the source goes into playlists and DASH manifest
     steering  makes a pathway of each site, `SITE.HOST`, beside the path's host
     """
 
@@ -78,6 +79,7 @@ class CdnPath(DeliveryPath):
     window_ms: Annotated[DurationMs, Field(ge=4_000, le=3_600_000)] = Field(alias="window", default=30_000)
     origin: Origin
     ladder: tuple[Rung, ...] | None = None
+    cues: bool = False
     steering: Steering | None = None
     protection: Protection | None = None
     engine: OmeEngine | None = None
@@ -95,6 +97,11 @@ class CdnPath(DeliveryPath):
         if self.ladder is None:
             return self
         check_ladder(self.ladder)
+        if self.cues:
+            raise RuleError(
+                "an encoder has time stamps of its own, by which no cue of the source is found",
+                "remove cues or the ladder",
+            )
         total = sum(rung.bitrate_bps for rung in self.ladder)
         if total >= self.rate_bps:
             raise RuleError(

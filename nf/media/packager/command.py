@@ -68,12 +68,12 @@ class Packaging:
         fits = _BUFFERED_OCTETS * 8 / self.rate_bps if self.rate_bps else _LEAST_BUFFERED_S
         return min(max(fits, _LEAST_BUFFERED_S), _MOST_BUFFERED_S)
 
-    def argv(self, packager: str, key_fd: int | None = None, encoded_fd: int | None = None) -> list[str]:
-        """Descriptors: that the key is read from, when there is a protection; that the encoder's stream is read from,
-        when there is a ladder."""
+    def argv(self, packager: str, key_fd: int | None = None, stream_fd: int | None = None) -> list[str]:
+        """Descriptors: that the key is read from, when there is a protection; that the stream is read from, when it
+        comes from an encoder or a relay."""
         source = f"udp://0.0.0.0:{self.port}?reuse=1&buffer_size={_SOCKET_BUFFER_OCTETS}"
-        if encoded_fd is not None:
-            source = f"/dev/fd/{encoded_fd}"
+        if stream_fd is not None:
+            source = f"/dev/fd/{stream_fd}"
         renditions = renditions_of(self.ladder)
         segment_s = self.segment_ms / 1000
         return [

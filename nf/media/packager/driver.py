@@ -76,13 +76,14 @@ class Packager:
             "credentials": channel.credentials,
             "segment_ms": channel.segment_ms,
             "window_ms": channel.window_ms,
+            "cues": channel.cues,
             "ladder": None if channel.ladder is None else [rung.to_json() for rung in channel.ladder],
             "steering": None if channel.steering is None else channel.steering.to_json(),
             "protection": None if channel.protection is None else channel.protection.to_json(),
         }
         if status is None:
             return None
-        return status if {"ladder": None, **status.arguments} == meant else None
+        return status if {"ladder": None, "cues": False, **status.arguments} == meant else None
 
     async def observe(self) -> State:
         running = await self._running()

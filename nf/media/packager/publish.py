@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import xml.etree.ElementTree as ET
 from collections import deque
@@ -16,6 +17,7 @@ from nf.media.documents.ladder import SOUND
 from nf.media.hls import MediaPlaylist, Segment, continued, parse_media, render_media
 from nf.media.origin.client import S3, Upload
 from nf.media.packager.command import playlist_of
+from nf.media.packager.marks import Marks, presentation_start
 from nf.media.packager.steered import Steered
 from nf.media.purge.tags import PLAYLIST, RENDITION
 
@@ -23,6 +25,7 @@ _NUMBERED = re.compile(rf"{RENDITION}/(?:init-)?([0-9]{{1,18}})\.(?:m4s|mp4)")
 _GRACE_S = 30.0
 """How long a segment stays in the bucket after it left the playlist: caches and slow players still ask for it."""
 
+_HEAD_OCTETS = 512
 _MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 _TYPES = {".m4s": "video/iso.segment", ".mp4": "video/mp4", ".m3u8": "application/vnd.apple.mpegurl"}
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -87,6 +90,7 @@ class Publisher:
         segment_ms: int,
         window_ms: int,
         steered: Steered | None = None,
+        marks: Marks | None = None,
     ) -> None:
         self._directory = directory
         self._bucket = bucket
@@ -97,6 +101,7 @@ class Publisher:
         self._keep = ceil(_GRACE_S * 1000 / segment_ms)
         self._manifests = manifest_cache_control(segment_ms)
         self._steered = steered
+        self._marks = marks
         self._published: dict[str, MediaPlaylist] = {}
         self._read: dict[str, str] = {}
         self._waiting: dict[str, dict[str, Segment]] = {}
@@ -211,7 +216,7 @@ class Publisher:
         begins after it."""
         kept: list[Segment] = []
         for found in playlist.segments:
-            segment = replace(found, at=self._time_of(found, kept))
+            segment = self._marked(replace(found, at=self._time_of(found, kept)))
             there = [await self._upload(s3, uri, segment) for uri in (segment.init_uri, segment.uri) if uri]
             if all(there):
                 kept.append(segment)
@@ -220,6 +225,16 @@ class Publisher:
         if not kept:
             return None
         return replace(playlist, segments=tuple(kept), media_sequence=kept[0].number)
+
+    def _marked(self, segment: Segment) -> Segment:
+        """With its cues. A segment that is not there any more has those that were known when it was."""
+        marks = self._marks
+        if marks is None:
+            return segment
+        if not marks.seen(segment.uri):
+            with contextlib.suppress(FileNotFoundError), (self._directory / segment.uri).open("rb") as file:
+                marks.mark(segment, presentation_start(file.read(_HEAD_OCTETS)))
+        return replace(segment, tags=(*segment.tags, *marks.tags(segment)))
 
     def _time_of(self, segment: Segment, before: list[Segment]) -> float | None:
         """Continuous within a run, and the wall clock at its start. Shaka's own times are off by the time stamps of a
@@ -262,6 +277,7 @@ class Publisher:
         there = [number for name in self._there if (number := number_of(name)) is not None]
         if last is not None and last <= max(there, default=0):
             shown = mpd if self._steered is None else self._steered.presentation(mpd)
+            shown = shown if self._marks is None else self._marks.presentation(shown, self._window_s)
             await self._put(s3, DASH_MANIFEST, shown.encode(), self._manifests)
             self._read[DASH_MANIFEST] = mpd
 

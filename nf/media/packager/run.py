@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nf.media.packager.command import Packaging
+from nf.media.packager.cues import Cue
 from nf.media.packager.encoder import Encoder
+from nf.media.packager.relay import Relay
 
 _FINISH_S = 1.0
 _STOP_S = 1.5
@@ -21,15 +23,24 @@ _STOP_S = 1.5
 class Run:
     """What runs. `stop` has to be called, whatever has ended by itself."""
 
-    def __init__(self, shaka: asyncio.subprocess.Process, encoder: Encoder | None) -> None:
+    def __init__(
+        self, shaka: asyncio.subprocess.Process, encoder: Encoder | None = None, relay: Relay | None = None
+    ) -> None:
         self._shaka = shaka
         self.encoder = encoder
+        self._relay = relay
 
     @classmethod
-    async def start(cls, packager: str, packaging: Packaging, key_fd: int | None) -> Run:
-        """Raises UnavailableError without ffmpeg when there is a ladder, OSError when something cannot be started."""
+    async def start(
+        cls, packager: str, packaging: Packaging, key_fd: int | None, note: Callable[[Cue], None] | None = None
+    ) -> Run:
+        """`note`: who hears the cues of the contribution, without an encoder only.
+
+        Raises UnavailableError without ffmpeg when there is a ladder, or without the port when there are cues; OSError
+        when something cannot be started.
+        """
         if packaging.ladder is None:
-            return cls(await _shaka(packaging.argv(packager, key_fd), key_fd), None)
+            return await cls._as_it_comes(packager, packaging, key_fd, note)
         encoder, encoded_fd = await Encoder.start(packaging.port, packaging.segment_ms, packaging.ladder)
         try:
             shaka = await _shaka(packaging.argv(packager, key_fd, encoded_fd), key_fd, encoded_fd)
@@ -39,6 +50,21 @@ class Run:
         finally:
             os.close(encoded_fd)
         return cls(shaka, encoder)
+
+    @classmethod
+    async def _as_it_comes(
+        cls, packager: str, packaging: Packaging, key_fd: int | None, note: Callable[[Cue], None] | None
+    ) -> Run:
+        if note is None:
+            return cls(await _shaka(packaging.argv(packager, key_fd), key_fd))
+        relay, stream_fd = Relay.start(packaging.port, note)
+        try:
+            return cls(await _shaka(packaging.argv(packager, key_fd, stream_fd), key_fd, stream_fd), relay=relay)
+        except BaseException:
+            relay.close()
+            raise
+        finally:
+            os.close(stream_fd)
 
     @property
     def shaka_pid(self) -> int | None:
@@ -75,6 +101,9 @@ class Run:
     async def stop(self) -> None:
         """The encoder first: at the end of its stream Shaka finishes what it has."""
         try:
+            if self._relay is not None:
+                self._relay.close()
+                self._relay = None
             if self.encoder is not None:
                 await self.encoder.stop()
                 with contextlib.suppress(TimeoutError):

@@ -57,6 +57,8 @@ def unit_spec(channel: PackagerChannel, run_dir: Path, secrets: Path) -> UnitSpe
     }
     if channel.ladder is not None:
         options["--ladder"] = canonical([rung.to_json() for rung in channel.ladder])
+    if channel.cues:
+        options["--cues"] = "yes"
     if channel.steering is not None:
         options["--steering"] = canonical(channel.steering.to_json())
     if channel.protection is not None:
@@ -102,6 +104,7 @@ def channel_of(spec: UnitSpec) -> PackagerChannel | None:
                 "segment": format_duration(int(options["--segment-ms"])),
                 "window": format_duration(int(options["--window-ms"])),
                 "ladder": json.loads(options.get("--ladder", "null")),
+                "cues": "--cues" in options,
                 "steering": json.loads(options.get("--steering", "null")),
                 "protection": json.loads(options["--protection"]) if "--protection" in options else None,
                 **facts,

@@ -26,6 +26,7 @@ from nf.media.documents import Pathways, Protection, Rung
 from nf.media.origin.client import S3, SkewError
 from nf.media.packager.command import Packaging, program, renditions_of
 from nf.media.packager.keys import flags_fd, key_flags
+from nf.media.packager.marks import Marks
 from nf.media.packager.publish import Publisher
 from nf.media.packager.run import Run
 from nf.media.packager.steered import Steered
@@ -53,6 +54,7 @@ class Arguments:
     status: Path
     secrets: Path
     ladder: tuple[Rung, ...] | None = None
+    cues: bool = False
     steering: Pathways | None = None
     protection: Protection | None = None
 
@@ -88,6 +90,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--secrets", type=Path, default=SECRETS_DIR)
     parser.add_argument("--ladder", type=_ladder, help="renditions, as JSON")
+    parser.add_argument("--cues", type=lambda text: text == "yes", default=False, help="yes: SCTE 35 into manifests")
     parser.add_argument("--steering", type=Pathways.model_validate_json, help="pathways, as JSON")
     parser.add_argument("--protection", type=Protection.model_validate_json, default=None, help="JSON; names the key")
     return Arguments(**vars(parser.parse_args(argv)))
@@ -109,6 +112,7 @@ class Uploader:
 
     def __init__(self, arguments: Arguments) -> None:
         self._given = arguments
+        self._marks = Marks() if arguments.cues else None
         self._publisher = Publisher(
             arguments.directory,
             arguments.bucket,
@@ -117,6 +121,7 @@ class Uploader:
             segment_ms=arguments.segment_ms,
             window_ms=arguments.window_ms,
             steered=arguments.steered,
+            marks=self._marks,
         )
         self._started_at = time.time()
         self._published_at: float | None = None
@@ -202,6 +207,8 @@ class Uploader:
         given = self._given
         first = self._publisher.next_number()
         self._publisher.clear()
+        if self._marks is not None:
+            self._marks.begin()
         packaging = Packaging(
             *(given.port, given.segment_ms, given.window_ms, given.directory, first, given.rate_bps),
             protection=given.protection,
@@ -209,7 +216,9 @@ class Uploader:
         )
         key_fd = await self._key_fd()
         try:
-            self._run = run = await Run.start(packager, packaging, key_fd)
+            self._run = run = await Run.start(
+                packager, packaging, key_fd, None if self._marks is None else self._marks.note
+            )
         finally:
             if key_fd is not None:
                 os.close(key_fd)

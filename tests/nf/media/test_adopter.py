@@ -111,8 +111,10 @@ def test_a_ladder_and_a_key_server_are_read_back_from_the_packager(tmp_path: Pat
         "ladder": [{"id": "hd", "height": 720, "bitrate": "900k"}, {"id": "sd", "height": 360, "bitrate": "300k"}],
         "protection": {"scheme": "cenc", "key_server": server},
     }
+    data["spec"]["channels"][1]["delivery"][0]["cues"] = True
     fleet, lineup = built(Fleet, fleet_data()), built(LineUp, data)
     have = observed(compile_lineup(lineup, fleet, PLANNERS))
+    assert [one["cues"] for one in have["headend"]["packager"]["channels"]] == [False, True]
     assert [rung["id"] for rung in have["headend"]["packager"]["channels"][0]["ladder"]] == ["hd", "sd"]
     assert_nothing_to_do(have, recompiled(adopted(have, identities(fleet))), tmp_path)
 

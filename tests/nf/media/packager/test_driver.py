@@ -306,6 +306,24 @@ async def test_records_of_another_kind_are_refused(node: Node) -> None:
         await node.driver.undo(Undo("other", {}), node.origin.context())
 
 
+async def test_with_cues_a_channel_is_packaged_as_ever_through_the_unit(
+    node: Node, require_programs: Callable[..., None]
+) -> None:
+    """That cues come out is shown in test_cues."""
+    require_programs("ffmpeg")
+    want = PackagerSection(channels=tuple(one.model_copy(update={"cues": True}) for one in node.want.channels))
+    with feeding():
+        await node.commit(want)
+        assert PackagerSection.model_validate((await node.driver.observe()).value) == want
+        before = await node.playlist_when(lambda playlist: len(playlist.segments) >= 2)
+        assert not await node.driver.verify(want, node.origin.context())
+        status = await node.driver._ask(want.channels[0])
+        assert status is not None
+        assert status.packager_pid is not None
+        os.kill(status.packager_pid, signal.SIGKILL)
+        _follows(before, await node.playlist_when(_runs_anew_after(before)))
+
+
 LADDER = {"hd": (180, "200k"), "sd": (90, "80k")}
 
 

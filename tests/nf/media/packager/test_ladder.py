@@ -66,6 +66,12 @@ def test_a_ladder_that_cannot_be_meant_is_refused(ladder: list[dict[str, Any]], 
         path(ladder)
 
 
+def test_a_ladder_and_cues_exclude_each_other() -> None:
+    whole = path([HD, SD]).to_json()
+    with pytest.raises(ValueError, match="time stamps of its own"):
+        CdnPath.model_validate(whole | {"cues": True})
+
+
 def test_a_ladder_may_have_one_height_at_several_rates() -> None:
     assert path([HD, HD | {"id": "hd-low", "bitrate": "2M"}]).ladder is not None
 
@@ -79,7 +85,7 @@ def test_without_a_ladder_shaka_is_run_as_ever() -> None:
 
 
 def test_with_a_ladder_shaka_reads_every_rendition_from_the_encoder() -> None:
-    command = packaging(ladder=LADDER).argv("packager", encoded_fd=5)
+    command = packaging(ladder=LADDER).argv("packager", stream_fd=5)
     streams = [word for word in command if word.startswith("in=")]
     assert [word.split(",")[:2] for word in streams] == [["in=/dev/fd/5", f"stream={index}"] for index in range(3)]
     assert [word.split("playlist_name=")[1].split(",")[0] for word in streams] == ["hd.m3u8", "sd.m3u8", "audio.m3u8"]
