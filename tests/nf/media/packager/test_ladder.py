@@ -15,6 +15,7 @@ from nf.media.packager.command import Packaging, renditions_of
 from nf.media.packager.encoder import Pace, argv, encoded_s
 from nf.media.packager.units import channel_of, unit_spec
 from nf.media.packager.uploader import parse_arguments
+from nf.media.purge.tags import parse_tag
 from tests.nf.media.packager.test_publish import RENDITIONS, Bucket, Shaka, publisher, s3
 
 HD = {"id": "hd", "height": 720, "bitrate": "3M"}
@@ -172,6 +173,14 @@ async def test_when_the_renditions_change_all_playlists_begin_anew_in_step_and_t
     await again.recover(s3(bucket))
     assert again.next_number() == 14
     assert renditions_of(None) == RENDITIONS
+
+
+def test_each_rendition_has_the_tags_that_a_purge_names() -> None:
+    names = ["hd/init-6.mp4", "hd/6.m4s", "hd.m3u8", "sd/6.m4s", "sd.m3u8", "audio/6.m4s", "master.m3u8"]
+    held = {
+        text: [name for name in names if parse_tag(text).holds(name)] for text in ("ch1/hd", "ch1/sd:manifest", "ch1")
+    }
+    assert held == {"ch1/hd": names[:3], "ch1/sd:manifest": ["sd.m3u8"], "ch1": names}
 
 
 def test_an_encoder_that_is_too_slow_is_seen_and_a_silence_is_none() -> None:
