@@ -7,7 +7,7 @@ each edge on every link that any of its shields may send over, and once for each
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,9 +15,8 @@ from nf.contracts.planner import Contribution, FleetOperation, Hop, LinkLoad
 from nf.documents.appliance import ProbeTarget
 from nf.documents.fleet import Fleet, Role
 from nf.documents.handovers import Handover, handovers
-from nf.documents.lineup import Channel, LineUp, Source
+from nf.documents.lineup import LineUp, Source
 from nf.documents.model import DocumentModel
-from nf.documents.rules import unique, unknown
 from nf.errors import Problem
 from nf.media.documents import (
     HLS_MANIFEST,
@@ -38,39 +37,29 @@ from nf.media.documents import (
     Pathways,
     ShieldChannel,
     ShieldSection,
-    endpoint_address,
     pathway_host,
 )
 from nf.media.entrances import add_entrances, entrance_problems
 from nf.media.ingest.planner import FAILBACK, INGEST, ingests, source_problems
-from nf.media.network import Direction, Network
-from nf.media.placement import EDGE, ORIGIN, PACKAGER, SHIELD, Caches, find_caches
+from nf.media.network import Network
+from nf.media.placement import EDGE, ORIGIN, SHIELD, Caches, find_caches
 from nf.media.purge.message import EVERY_EDGE, PURGE, PURGE_RULES
+from nf.media.routes import Routes
+from nf.media.ways import (
+    Way,
+    bucket_fact,
+    cdn_ways,
+    edge_fact,
+    ladder_problems,
+    packaged_fact,
+    shared_problems,
+    shield_fact,
+)
 
 E = TypeVar("E", Bucket, PackagerChannel, ShieldChannel, EdgeChannel, IntakeChannel)
 
 PROBE_BUDGET = "30s"
 """From the first packet of a contribution to a manifest that stands at the edge: several segments at least."""
-
-
-def bucket_fact(endpoint: str, bucket: str) -> str:
-    """Holds while the bucket is there and may be read."""
-    return f"s3.bucket={endpoint}/{bucket}"
-
-
-def packaged_fact(channel: str, path: str) -> str:
-    """Holds while the packager of the path runs."""
-    return f"cdn.packaged={channel}/{path}"
-
-
-def shield_fact(channel: str, path: str, appliance: str) -> str:
-    """Holds while the shield serves the path."""
-    return f"cdn.shield={channel}/{path}@{appliance}"
-
-
-def edge_fact(channel: str, path: str, appliance: str) -> str:
-    """Holds while the edge serves the path."""
-    return f"cdn.edge={channel}/{path}@{appliance}"
 
 
 class MediaPlanner:
@@ -87,10 +76,12 @@ class MediaPlanner:
         for handover in handovers(lineup, fleet):
             takers[handover.channel, handover.giver].append(handover)
         sites = {site.id for site in fleet.spec.sites}
-        plan = _Plan(fleet, network, caches, sites, takers, list(caches.problems))
-        ways = list(_ways(lineup))
+        problems = list(caches.problems)
+        plan = _Plan(fleet, network, caches, Routes(network, caches, sites, problems), takers, problems)
+        ways = list(cdn_ways(lineup))
         plan.problems += [
-            *_shared_problems(lineup, ways),
+            *shared_problems(lineup, ways),
+            *ladder_problems(ways),
             *entrance_problems(fleet),
             *source_problems(lineup, [w.path.source for w in ways]),
         ]
@@ -100,70 +91,12 @@ class MediaPlanner:
         return plan.contribution()
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """One delivery path of type cdn, with where it stands."""
-
-    key: str
-    channel: Channel
-    path: CdnPath
-    source: Source | None
-
-    @property
-    def name(self) -> str:
-        return f"{self.channel.id}/{self.path.id}"
-
-
-def _ways(lineup: LineUp) -> Iterator[_Way]:
-    sources = {source.id: source for source in lineup.spec.sources}
-    for number, channel in enumerate(lineup.spec.channels):
-        for index, path in enumerate(channel.delivery):
-            if isinstance(path, CdnPath):
-                key = f"spec.channels[{number}].delivery[{index}]"
-                yield _Way(key, channel, path, sources.get(path.source))
-
-
-def _shared_problems(lineup: LineUp, ways: list[_Way]) -> Iterator[Problem]:
-    """What two paths may not have in common: a contribution, a place in a bucket, a place at the edges.
-
-    The contribution of a channel is read by its paths of other types; without any, a path of ours may be its reader.
-    """
-    taken = {
-        channel.source: f"channel {channel.id}"
-        for channel in lineup.spec.channels
-        if any(not isinstance(path, CdnPath) for path in channel.delivery)
-    }
-    for way in ways:
-        if way.path.source in taken:
-            yield Problem(
-                f"the source feeds {taken[way.path.source]} already, and a contribution port has one reader",
-                "add a source on a port of its own that gets the same programme",
-                key=f"{way.key}.source",
-                value=way.path.source,
-            )
-        else:
-            taken[way.path.source] = way.name
-    yield from unique(
-        "its objects would lie where those of another path lie: {first}",
-        "choose another bucket",
-        (
-            (f"{w.key}.origin.bucket", (w.path.origin.endpoint, w.path.origin.bucket, w.channel.id), w.name)
-            for w in ways
-        ),
-    )
-    yield from unique(
-        "the host serves this channel already: {first}",
-        "choose another host, or add the sites to that path",
-        ((f"{w.key}.host", (w.path.host, w.channel.id), w.path.host) for w in ways),
-    )
-
-
 @dataclass(slots=True)
 class _Plan:
     fleet: Fleet
     network: Network
     caches: Caches
-    sites: set[str]
+    routes: Routes
     takers: Mapping[tuple[str, str], list[Handover]]
     problems: list[Problem]
     received: Mapping[str, IngestSection] = field(default_factory=dict)
@@ -177,11 +110,11 @@ class _Plan:
     loads: list[LinkLoad] = field(default_factory=list)
     hops: list[Hop] = field(default_factory=list)
 
-    def add(self, way: _Way) -> None:
+    def add(self, way: Way) -> None:
         """Plan one path; a path with a problem of its own adds the problem only."""
-        edges = self._edges(way)
-        packager = self._packager(way)
-        loads = self._loads(way, packager, edges) if edges and packager else None
+        edges = self.routes.edges(way)
+        packager = self.routes.packager(way)
+        loads = self.routes.loads(way, packager, edges) if edges and packager else None
         if packager is None or edges is None or loads is None or way.source is None:
             return
         self._add_origin(way, way.source, packager)
@@ -255,80 +188,9 @@ class _Plan:
             if entry.backup_port is not None
         )
 
-    # -- where a path goes ------------------------------------------------------------------------------------------
-
-    def _edges(self, way: _Way) -> tuple[str, ...] | None:
-        """The edges at the path's sites; None when a site has none."""
-        found = list(
-            unique(
-                "the site is listed twice: {first}",
-                "list it once",
-                ((f"{way.key}.sites[{index}]", site, site) for index, site in enumerate(way.path.sites)),
-            )
-        )
-        edges: list[str] = []
-        for index, site in enumerate(way.path.sites):
-            key = f"{way.key}.sites[{index}]"
-            here = [name for name in self.caches.edges if self.network.appliances[name].site == site]
-            edges += here
-            if site not in self.sites:
-                found.append(unknown("site in the fleet", key, site, self.sites))
-            elif not here:
-                remedy = "place cdn-edge on an appliance of the site in the fleet, or remove the site"
-                found.append(Problem("the site has no edge cache", remedy, key=key, value=site))
-        if not self.caches.shields:
-            remedy = "place cdn-shield on an appliance of the fleet"
-            found.append(Problem("the fleet has no shield cache", remedy, key=f"{way.key}.type", value="cdn"))
-        self.problems += found
-        return None if found else tuple(edges)
-
-    def _packager(self, way: _Way) -> str | None:
-        key, source = f"{way.key}.source", way.source
-        if source is None:
-            self.problems.append(Problem("no such source in spec.sources", "add it", key=key, value=way.path.source))
-            return None
-        if source.appliance not in self.network.appliances:
-            return None
-        if source.appliance not in self.caches.packagers:
-            rule = f"the source arrives at {source.appliance}, which does not have the function {PACKAGER}"
-            remedy = f"place {PACKAGER} there in the fleet, or take a source that arrives at one that has it: "
-            known = ", ".join(sorted(self.caches.packagers)) or "none yet"
-            self.problems.append(Problem(rule, remedy + known, key=key, value=source.id))
-            return None
-        return source.appliance
-
-    def _loads(self, way: _Way, packager: str, edges: tuple[str, ...]) -> list[Direction] | None:
-        """The directions that carry the path, one entry for each time; None when a way is missing."""
-        endpoint = way.path.origin.endpoint
-        at_origin = self.network.routers_at(endpoint_address(endpoint)[0])
-        key = f"{way.key}.origin.endpoint"
-        if not at_origin:
-            remedy = "give a router of the fleet an interface in its subnet, or correct the address"
-            self.problems.append(Problem("no router reaches the origin", remedy, key=key, value=endpoint))
-            return None
-        carried: list[Direction] = []
-        gateways = self.network.gateways(packager)
-        upload = self.network.ways(gateways, at_origin)
-        found = [] if upload is not None else [f"{packager} has no path to the origin"]
-        carried += sorted({way_out for way_out in gateways.values() if way_out is not None} | (upload or frozenset()))
-        for shield in self.caches.shields:
-            fill = self.network.ways(at_origin, self.network.gateways(shield))
-            found += [] if fill is not None else [f"the shield {shield} has no path to the origin"]
-            carried += sorted(fill or ())
-        for edge in edges:
-            fills = [
-                self.network.ways(self.network.gateways(shield), self.network.gateways(edge))
-                for shield in self.caches.shields
-            ]
-            found += [f"the edge {edge} has no path to a shield"] if None in fills else []
-            carried += sorted({direction for fill in fills for direction in fill or ()})
-        remedy = "add the missing link to the fleet"
-        self.problems += [Problem(rule, remedy, key=key, value=endpoint) for rule in found]
-        return None if found else carried
-
     # -- what each appliance gets -----------------------------------------------------------------------------------
 
-    def _add_origin(self, way: _Way, source: Source, packager: str) -> None:
+    def _add_origin(self, way: Way, source: Source, packager: str) -> None:
         origin = way.path.origin
         there = bucket_fact(origin.endpoint, origin.bucket)
         administrator = self.caches.origin or packager
@@ -352,6 +214,8 @@ class _Plan:
                 credentials=origin.credentials,
                 segment_ms=way.path.segment_ms,
                 window_ms=way.path.window_ms,
+                ladder=way.path.ladder,
+                cues=way.path.cues,
                 steering=_pathways(way.path),
                 protection=way.path.protection,
                 requires=(there,),
@@ -363,7 +227,7 @@ class _Plan:
         self._hop(way, 0, packager, "packager")
         self._hop(way, 1, administrator, "origin")
 
-    def _add_engine(self, way: _Way, source: Source, packager: str) -> None:
+    def _add_engine(self, way: Way, source: Source, packager: str) -> None:
         engine = way.path.engine
         if engine is None:
             return
@@ -387,7 +251,7 @@ class _Plan:
             update={"streams": tuple(sorted(streams, key=lambda s: (s.channel, s.path)))}
         )
 
-    def _one_endpoint(self, way: _Way, administrator: str) -> None:
+    def _one_endpoint(self, way: Way, administrator: str) -> None:
         others = {endpoint for name, endpoint in self.buckets if name == administrator} - {way.path.origin.endpoint}
         if others:
             self.problems.append(
@@ -399,7 +263,7 @@ class _Plan:
                 )
             )
 
-    def _add_caches(self, way: _Way, edges: tuple[str, ...]) -> None:
+    def _add_caches(self, way: Way, edges: tuple[str, ...]) -> None:
         channel, path, origin = way.channel.id, way.path.id, way.path.origin
         for shield in self.caches.shields:
             self.shielded[shield].append(
@@ -428,10 +292,10 @@ class _Plan:
             )
             self._hop(way, 3, edge, "edge")
 
-    def _aliases(self, way: _Way, edge: str) -> tuple[str, ...]:
+    def _aliases(self, way: Way, edge: str) -> tuple[str, ...]:
         return () if way.path.steering is None else (pathway_host(way.path.host, self.network.appliances[edge].site),)
 
-    def _add_receivers(self, way: _Way, edges: tuple[str, ...]) -> None:
+    def _add_receivers(self, way: Way, edges: tuple[str, ...]) -> None:
         for number, receiver in enumerate(self.fleet.spec.appliances):
             if receiver.role is not Role.PROBE or receiver.site not in way.path.sites:
                 continue
@@ -462,7 +326,7 @@ class _Plan:
             self.probes[receiver.id].append(target)
             self._hop(way, 4, receiver.id, "receiver")
 
-    def _add_intakes(self, way: _Way, edges: tuple[str, ...]) -> None:
+    def _add_intakes(self, way: Way, edges: tuple[str, ...]) -> None:
         """Where another path of the channel takes this one as its fallback: the PoP follows it at its own edge, or at
         the nearest, and hands it over."""
         by_appliance: dict[str, list[Handover]] = defaultdict(list)
@@ -477,7 +341,7 @@ class _Plan:
             self.problems.append(Problem(rule, remedy, key=f"{way.key}.protection"))
             return
         for appliance, takers in sorted(by_appliance.items()):
-            found = self._nearest_edge(appliance, edges)
+            found = self.routes.nearest_edge(appliance, edges)
             if found is None:
                 rule = f"{appliance} reaches no edge of {way.path.id}, which {takers[0].taker} falls back to"
                 self.problems.append(Problem(rule, "add the missing link to the fleet", key=f"{way.key}.sites"))
@@ -499,18 +363,7 @@ class _Plan:
             )
             self._hop(way, 5, appliance, "intake")
 
-    def _nearest_edge(self, appliance: str, edges: tuple[str, ...]) -> tuple[str, frozenset[Direction]] | None:
-        """With the directions that carry what it serves; none at all from an edge of its own."""
-        if appliance in edges:
-            return appliance, frozenset()
-        ways = {edge: self.network.ways([edge], [appliance]) for edge in sorted(edges)}
-        reached = {edge: way for edge, way in ways.items() if way is not None}
-        if not reached:
-            return None
-        nearest = min(reached, key=lambda edge: (len(reached[edge]), edge))
-        return nearest, reached[nearest]
-
-    def _hop(self, way: _Way, order: int, appliance: str, point: str) -> None:
+    def _hop(self, way: Way, order: int, appliance: str, point: str) -> None:
         self.hops.append(Hop(way.channel.id, way.path.id, order, appliance, point))
 
 

@@ -1,4 +1,4 @@
-"""`python -m headend.satellite.feed --config FILE --directory DIR`: the feed of one carrier, until it is ended."""
+"""`python -m headend.satellite.feed --config FILE --directory DIR --memory DIR`: the feed of a carrier, until ended."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="satellite-feed", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="JSON of one carrier of the section")
     parser.add_argument("--directory", type=Path, required=True, help="for status.sock and control.sock")
+    parser.add_argument("--memory", type=Path, help="for what outlives a boot; unit files of before have none")
     given = parser.parse_args()
     try:
-        run(given.config, given.directory)
+        run(given.config, given.directory, given.memory or given.directory)
     except (OSError, InputError) as error:
         sys.stderr.write(f"satellite feed: {error}\n")
         return 1

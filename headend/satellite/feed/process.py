@@ -95,7 +95,7 @@ class _Channel:
 class Feed:
     """One carrier. Raises InputError when its first configuration is none."""
 
-    def __init__(self, path: Path, selector: selectors.BaseSelector, directory: Path) -> None:
+    def __init__(self, path: Path, selector: selectors.BaseSelector, memory: Path) -> None:
         self._path = path
         self._selector = selector
         self._multiplex = Multiplex()
@@ -105,7 +105,7 @@ class Feed:
         self._started_at = time.monotonic()
         self._next_check = self._started_at + _CHECK_S
         self._refused = ""
-        self._memory = Memory(directory)
+        self._memory = Memory(memory)
         self._config = load(path)
         self._apply(self._config)
 
@@ -219,6 +219,9 @@ def _stream(service: ServiceConfig) -> ServiceConfig:
     return replace(service, outputs=(), rules=AS_BEFORE)
 
 
-def run(config: Path, directory: Path) -> None:
-    """Until SIGTERM or SIGINT. Raises InputError, and OSError when the unix sockets cannot be had."""
-    datapath.run(directory, lambda selector: Feed(config, selector, directory), tick_s=_TICK_S, gather_s=_GATHER_S)
+def run(config: Path, directory: Path, memory: Path) -> None:
+    """`directory` for its sockets, `memory` for what outlives a boot.
+
+    Until SIGTERM or SIGINT. Raises InputError, and OSError when the unix sockets cannot be had.
+    """
+    datapath.run(directory, lambda selector: Feed(config, selector, memory), tick_s=_TICK_S, gather_s=_GATHER_S)

@@ -38,7 +38,8 @@ def carrier_of(text: str) -> ReceivedCarrier | None:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """`state_dir` has a file for each carrier, `run_dir` a directory with its feed's sockets."""
+    """For each carrier `state_dir` has a file, and a directory of what its feed remembers; `run_dir` a directory with
+    the feed's sockets."""
 
     files: Path
     sockets: Path
@@ -52,6 +53,9 @@ class Places:
 
     def directory(self, carrier: str) -> Path:
         return self.sockets / carrier
+
+    def memory(self, carrier: str) -> Path:
+        return self.files / "memory" / carrier
 
     def read(self) -> dict[str, str]:
         """The text of every carrier's file."""
@@ -67,6 +71,7 @@ class Places:
         fresh = path.with_name(f".{path.name}.new")
         try:
             self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.memory(carrier).mkdir(parents=True, exist_ok=True)
             fresh.write_text(text, encoding="utf-8")
             fresh.replace(path)
         except OSError as error:
@@ -75,14 +80,19 @@ class Places:
 
     def remove(self, carrier: str) -> None:
         self.file(carrier).unlink(missing_ok=True)
-        (self.directory(carrier) / MEMORY).unlink(missing_ok=True)
-        with suppress(OSError):  # there is nothing else in it when its feed has ended
-            self.directory(carrier).rmdir()
+        (self.memory(carrier) / MEMORY).unlink(missing_ok=True)
+        for directory in (self.memory(carrier), self.directory(carrier)):
+            with suppress(OSError):  # there is nothing else in it when its feed has ended
+                directory.rmdir()
 
     def unit(self, carrier: str) -> UnitSpec:
         """Ready when the status socket answers, which the feed opens last."""
         directory = self.directory(carrier)
-        options: Mapping[str, Path] = {"--config": self.file(carrier), "--directory": directory}
+        options: Mapping[str, Path] = {
+            "--config": self.file(carrier),
+            "--directory": directory,
+            "--memory": self.memory(carrier),
+        }
         return UnitSpec(
             name=unit_name(carrier),
             argv=(sys.executable, "-m", MODULE, *(str(part) for option in options.items() for part in option)),
@@ -90,6 +100,8 @@ class Places:
             backoff_last_s=2.0,
             stop_timeout_s=2.0,
             sandbox=Sandbox(
-                families=("AF_INET", "AF_NETLINK", "AF_UNIX"), writable=(directory,), readable=(self.files,)
+                families=("AF_INET", "AF_NETLINK", "AF_UNIX"),
+                writable=(directory, self.memory(carrier)),
+                readable=(self.files,),
             ),
         )

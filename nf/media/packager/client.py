@@ -20,6 +20,7 @@ class PackagerStatus:
     uptime_s: float
     runs: int
     packager_pid: int | None
+    encoder_pid: int | None
     last_exit: str
     segment_age_s: float | None
     published_age_s: float | None
@@ -34,7 +35,7 @@ class PackagerStatus:
 async def ask(path: Path) -> PackagerStatus | None:
     """None when no packager answers there within a second."""
     try:
-        data: Any = await answering.ask(path)
+        data: Any = {"encoder_pid": None, **(await answering.ask(path) or {})}
         return PackagerStatus(**{field.name: data[field.name] for field in fields(PackagerStatus)})
     except (KeyError, TypeError):
         return None

@@ -15,9 +15,10 @@ from nf.media.documents import HLS_MANIFEST, PackagerChannel, PackagerSection
 from nf.media.origin.client import open_s3
 from nf.media.packager import plan as planning
 from nf.media.packager.client import PackagerStatus, ask
-from nf.media.packager.command import PLAYLISTS, program
-from nf.media.packager.keys import read_key
-from nf.media.packager.telemetry import PackagerWatch, playlist_age_s
+from nf.media.packager.command import program
+from nf.media.packager.encoder import check_encoder
+from nf.media.packager.keys import key_flags
+from nf.media.packager.telemetry import PackagerWatch, playlists_age_s
 from nf.media.packager.units import UNIT_PREFIX, channel_of, directory, key, status_socket, unit_name, unit_spec
 from nf.trust.secrets import SECRETS_DIR, SecretFiles
 
@@ -75,10 +76,14 @@ class Packager:
             "credentials": channel.credentials,
             "segment_ms": channel.segment_ms,
             "window_ms": channel.window_ms,
+            "cues": channel.cues,
+            "ladder": None if channel.ladder is None else [rung.to_json() for rung in channel.ladder],
             "steering": None if channel.steering is None else channel.steering.to_json(),
             "protection": None if channel.protection is None else channel.protection.to_json(),
         }
-        return status if status is not None and status.arguments == meant else None
+        if status is None:
+            return None
+        return status if {"ladder": None, "cues": False, **status.arguments} == meant else None
 
     async def observe(self) -> State:
         running = await self._running()
@@ -99,7 +104,9 @@ class Packager:
         try:
             if begun:
                 program()
-        except UnavailableError as error:
+            if any(channel.ladder is not None for channel in begun):
+                await check_encoder()
+        except NfError as error:
             problems[Problem(error.message, error.remedy, key=error.where)] = None
         for (endpoint, bucket, reference), channel in asked.items():
             try:
@@ -111,11 +118,11 @@ class Packager:
                 problems[Problem(f"bucket {bucket}: {error.message}", error.remedy, key=error.where or reference)] = (
                     None
                 )
-        for named in sorted({channel.protection.key for channel in begun if channel.protection is not None}):
+        for protection in [channel.protection for channel in begun if channel.protection is not None]:
             try:
-                await asyncio.to_thread(read_key, named, self._secrets)
+                await asyncio.to_thread(key_flags, protection, self._secrets)
             except NfError as error:
-                problems[Problem(error.message, error.remedy, key=error.where or named)] = None
+                problems[Problem(error.message, error.remedy, key=error.where or protection.reference)] = None
         if problems:
             raise RefusedError("nothing can be packaged here", where=self.name, problems=list(problems))
 
@@ -196,7 +203,7 @@ class Packager:
                     yield event
             for name, (channel, unit) in defined.items():
                 watch = watches.setdefault(name, PackagerWatch(channel))
-                status, age = await asyncio.gather(self._ask(channel), playlist_age_s(channel, PLAYLISTS[0]))
+                status, age = await asyncio.gather(self._ask(channel), playlists_age_s(channel))
                 for event in watch.take(status, age, now, unit):
                     yield event
             await self._clock.sleep(_EVENT_INTERVAL_S)

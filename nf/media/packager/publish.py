@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import xml.etree.ElementTree as ET
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 
 from nf.errors import InputError
 from nf.media.documents import DASH_MANIFEST, HLS_MANIFEST
+from nf.media.documents.ladder import SOUND
 from nf.media.hls import MediaPlaylist, Segment, continued, parse_media, render_media
 from nf.media.origin.client import S3, Upload
-from nf.media.packager.command import PLAYLISTS, RENDITIONS
+from nf.media.packager.command import playlist_of
+from nf.media.packager.marks import Marks, presentation_start
 from nf.media.packager.steered import Steered
+from nf.media.purge.tags import PLAYLIST, RENDITION
 
-_NUMBERED = re.compile(rf"(?:{'|'.join(RENDITIONS)})/(?:init-)?([0-9]{{1,18}})\.(?:m4s|mp4)")
+_NUMBERED = re.compile(rf"{RENDITION}/(?:init-)?([0-9]{{1,18}})\.(?:m4s|mp4)")
 _GRACE_S = 30.0
 """How long a segment stays in the bucket after it left the playlist: caches and slow players still ask for it."""
 
+_HEAD_OCTETS = 512
 _MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 _TYPES = {".m4s": "video/iso.segment", ".mp4": "video/mp4", ".m3u8": "application/vnd.apple.mpegurl"}
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -80,18 +85,23 @@ class Publisher:
         directory: Path,
         bucket: str,
         channel: str,
+        renditions: Sequence[str],
         *,
         segment_ms: int,
         window_ms: int,
         steered: Steered | None = None,
+        marks: Marks | None = None,
     ) -> None:
         self._directory = directory
         self._bucket = bucket
         self._prefix = f"{channel}/"
+        self._renditions = tuple(renditions)
+        self._playlists = tuple(playlist_of(rendition) for rendition in renditions)
         self._window_s = window_ms / 1000
         self._keep = ceil(_GRACE_S * 1000 / segment_ms)
         self._manifests = manifest_cache_control(segment_ms)
         self._steered = steered
+        self._marks = marks
         self._published: dict[str, MediaPlaylist] = {}
         self._read: dict[str, str] = {}
         self._waiting: dict[str, dict[str, Segment]] = {}
@@ -102,13 +112,25 @@ class Publisher:
         """What an earlier life published goes on. Raises the errors of `S3`."""
         keys = await s3.keys(self._bucket, self._prefix)
         self._there = {key.removeprefix(self._prefix) for key in keys}
-        for name in PLAYLISTS:
-            body = await s3.get(self._bucket, self._prefix + name) if name in self._there else None
+        there = {name for name in self._there if name.endswith(PLAYLIST) and name != HLS_MANIFEST}
+        for name in sorted(there):
+            body = await s3.get(self._bucket, self._prefix + name)
             if body is not None:
                 try:
                     self._published[name] = parse_media(body.decode(errors="replace"))
                 except InputError:
                     self._published.pop(name, None)  # nobody can play it: it is replaced
+        if there - set(self._playlists):
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """The renditions were others. The playlists of all begin with what comes now, in step: behind all numbers, and
+        behind all discontinuities that a player may have seen in one of them (RFC 8216, 6.2.2 and 6.2.4)."""
+        old = self._published.values()
+        discontinuities = [p.discontinuity_sequence + sum(s.discontinuity for s in p.segments) for p in old]
+        number = max([self.next_number(), *(playlist.next_number for playlist in old)])
+        begun = MediaPlaylist(0, (), number, max(discontinuities, default=0) + 1)
+        self._published = dict.fromkeys(self._playlists, begun)
 
     def next_number(self) -> int:
         """The first number that no segment has had, here or in the bucket."""
@@ -116,15 +138,15 @@ class Publisher:
         return max((number for name in names if (number := number_of(name)) is not None), default=0) + 1
 
     def _local(self) -> Iterator[str]:
-        for rendition in RENDITIONS:
-            for path in (self._directory / rendition).glob("*.m*"):
-                yield f"{rendition}/{path.name}"
+        for path in self._directory.glob("*/*.m*"):
+            yield f"{path.parent.name}/{path.name}"
 
     def clear(self) -> None:
         """Forget an ended run of the packager: its files go, what is in the bucket stays."""
-        for name in (*self._local(), *PLAYLISTS, HLS_MANIFEST, DASH_MANIFEST):
+        manifests = (path.name for path in self._directory.glob("*.m*"))
+        for name in (*self._local(), *manifests):
             (self._directory / name).unlink(missing_ok=True)
-        for rendition in RENDITIONS:
+        for rendition in self._renditions:
             (self._directory / rendition).mkdir(parents=True, exist_ok=True)
         self._read.clear()
         self._waiting.clear()
@@ -132,7 +154,7 @@ class Publisher:
     def newest_at(self) -> float | None:
         """When the packager finished its last segment (seconds since the epoch); None when it has not."""
         times = []
-        for name in PLAYLISTS:
+        for name in self._playlists:
             try:
                 times.append((self._directory / name).stat().st_mtime)
             except FileNotFoundError:
@@ -143,7 +165,7 @@ class Publisher:
         """One pass: True when a playlist moved on. Raises the errors of `S3`; what was done then stays done."""
         # The DASH manifest is read first: what it names must be in the playlists that are read after it.
         mpd = self._text(DASH_MANIFEST)
-        texts = {name: text for name in PLAYLISTS if (text := self._text(name)) is not None}
+        texts = {name: text for name in self._playlists if (text := self._text(name)) is not None}
         new = {name: text for name, text in texts.items() if self._read.get(name) != text}
         # Of all of them before anything is uploaded: an origin that takes nothing ends the pass.
         listed = {name: self._with_waiting(name, parse_media(text)) for name, text in new.items()}
@@ -194,7 +216,7 @@ class Publisher:
         begins after it."""
         kept: list[Segment] = []
         for found in playlist.segments:
-            segment = replace(found, at=self._time_of(found, kept))
+            segment = self._marked(replace(found, at=self._time_of(found, kept)))
             there = [await self._upload(s3, uri, segment) for uri in (segment.init_uri, segment.uri) if uri]
             if all(there):
                 kept.append(segment)
@@ -203,6 +225,16 @@ class Publisher:
         if not kept:
             return None
         return replace(playlist, segments=tuple(kept), media_sequence=kept[0].number)
+
+    def _marked(self, segment: Segment) -> Segment:
+        """With its cues. A segment that is not there any more has those that were known when it was."""
+        marks = self._marks
+        if marks is None:
+            return segment
+        if not marks.seen(segment.uri):
+            with contextlib.suppress(FileNotFoundError), (self._directory / segment.uri).open("rb") as file:
+                marks.mark(segment, presentation_start(file.read(_HEAD_OCTETS)))
+        return replace(segment, tags=(*segment.tags, *marks.tags(segment)))
 
     def _time_of(self, segment: Segment, before: list[Segment]) -> float | None:
         """Continuous within a run, and the wall clock at its start. Shaka's own times are off by the time stamps of a
@@ -233,7 +265,9 @@ class Publisher:
     async def _tops(self, s3: S3, mpd: str | None) -> None:
         """The manifests above the playlists, once everything that they name is there."""
         master = self._text(HLS_MANIFEST)
-        if master is not None and self._read.get(HLS_MANIFEST) != master and len(self._published) == len(PLAYLISTS):
+        playlists = [self._published.get(name) for name in self._playlists]
+        complete = all(playlist is not None and playlist.segments for playlist in playlists)
+        if master is not None and self._read.get(HLS_MANIFEST) != master and complete:
             shown = master if self._steered is None else self._steered.multivariant(master)
             await self._put(s3, HLS_MANIFEST, shown.encode(), self._manifests)
             self._read[HLS_MANIFEST] = master
@@ -243,13 +277,14 @@ class Publisher:
         there = [number for name in self._there if (number := number_of(name)) is not None]
         if last is not None and last <= max(there, default=0):
             shown = mpd if self._steered is None else self._steered.presentation(mpd)
+            shown = shown if self._marks is None else self._marks.presentation(shown, self._window_s)
             await self._put(s3, DASH_MANIFEST, shown.encode(), self._manifests)
             self._read[DASH_MANIFEST] = mpd
 
     async def _put(self, s3: S3, name: str, body: bytes, cache_control: str) -> None:
         suffix = Path(name).suffix
         kind = _TYPES.get(suffix, "application/dash+xml")
-        if name.startswith("audio/"):
+        if name.startswith(f"{SOUND}/"):
             kind = kind.replace("video", "audio")
         expires = suffix == ".m4s"  # an initialization segment is named for as long as its run lasts
         await s3.put(self._bucket, Upload(self._prefix + name, body, kind, cache_control, expires))
@@ -265,6 +300,15 @@ class Publisher:
             for name in self._there - named
             if (number := number_of(name)) is not None and number < first - self._keep
         )
+        old += self._ended_playlists(set(old))
         if old:
             self.figures.deleted += await s3.delete(self._bucket, [self._prefix + name for name in old])
             self._there -= set(old)
+
+    def _ended_playlists(self, going: set[str]) -> list[str]:
+        """Of renditions that are no more, once the last of their segments goes."""
+        left = {name.partition("/")[0] for name in self._there - going if number_of(name) is not None}
+        ours = {*self._playlists, HLS_MANIFEST}
+        return sorted(
+            name for name in self._there - ours if name.endswith(PLAYLIST) and name.removesuffix(PLAYLIST) not in left
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -12,6 +13,7 @@ from nf.errors import NfError
 from nf.media.documents import PackagerChannel
 from nf.media.http import Response, get_once
 from nf.media.packager.client import PackagerStatus
+from nf.media.packager.command import playlist_of, renditions_of
 from nf.media.packager.units import key
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
@@ -22,7 +24,7 @@ STALE_SEGMENTS = 3
 DOWN, STALE = "packager-down", "manifest-stale"
 FAULTS = (
     *("origin-refuses", "origin-full", "origin-unreachable", "origin-fails", "clock-skew"),
-    *("key-missing", "packager-disk-full"),
+    *("key-missing", "packager-disk-full", "encoder-behind"),
 )
 
 
@@ -37,8 +39,15 @@ def age_s(answer: Response) -> float | None:
         return None
 
 
-async def playlist_age_s(channel: PackagerChannel, name: str) -> float | None:
-    """Of the playlist in the bucket, read as anybody reads it; None when it cannot be read."""
+async def playlists_age_s(channel: PackagerChannel) -> float | None:
+    """Of the oldest playlist of a picture in the bucket, read as anybody reads it; None when one cannot be read."""
+    pictures = renditions_of(channel.ladder)[:-1]
+    ages = await asyncio.gather(*(_playlist_age_s(channel, playlist_of(rendition)) for rendition in pictures))
+    known = [age for age in ages if age is not None]
+    return max(known) if len(known) == len(ages) else None
+
+
+async def _playlist_age_s(channel: PackagerChannel, name: str) -> float | None:
     try:
         answer = await get_once(f"{channel.endpoint}/{channel.bucket}/{channel.channel}/{name}", timeout_s=1.0)
     except NfError:

@@ -55,6 +55,10 @@ def unit_spec(channel: PackagerChannel, run_dir: Path, secrets: Path) -> UnitSpe
         "--status": status,
         "--secrets": str(secrets),
     }
+    if channel.ladder is not None:
+        options["--ladder"] = canonical([rung.to_json() for rung in channel.ladder])
+    if channel.cues:
+        options["--cues"] = "yes"
     if channel.steering is not None:
         options["--steering"] = canonical(channel.steering.to_json())
     if channel.protection is not None:
@@ -76,7 +80,7 @@ def unit_spec(channel: PackagerChannel, run_dir: Path, secrets: Path) -> UnitSpe
 
 
 def _key_files(channel: PackagerChannel) -> tuple[Path, ...]:
-    reference = "" if channel.protection is None else channel.protection.key
+    reference = "" if channel.protection is None else channel.protection.reference
     scheme, _, rest = reference.partition(":")
     return (Path(rest),) if scheme == "file" else ()
 
@@ -99,6 +103,8 @@ def channel_of(spec: UnitSpec) -> PackagerChannel | None:
                 "credentials": options["--credentials"],
                 "segment": format_duration(int(options["--segment-ms"])),
                 "window": format_duration(int(options["--window-ms"])),
+                "ladder": json.loads(options.get("--ladder", "null")),
+                "cues": "--cues" in options,
                 "steering": json.loads(options.get("--steering", "null")),
                 "protection": json.loads(options["--protection"]) if "--protection" in options else None,
                 **facts,

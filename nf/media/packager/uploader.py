@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -21,18 +22,19 @@ from pathlib import Path
 
 from nf.errors import DeniedError, IntegrityError, NfError, NotFoundError, StorageError, UnavailableError
 from nf.media.answering import serve_unit
-from nf.media.documents import Pathways, Protection
+from nf.media.documents import Pathways, Protection, Rung
 from nf.media.origin.client import S3, SkewError
-from nf.media.packager.command import Packaging, program
-from nf.media.packager.keys import flags_fd, read_key
+from nf.media.packager.command import Packaging, program, renditions_of
+from nf.media.packager.keys import flags_fd, key_flags
+from nf.media.packager.marks import Marks
 from nf.media.packager.publish import Publisher
+from nf.media.packager.run import Run
 from nf.media.packager.steered import Steered
 from nf.trust.secrets import SECRETS_DIR, Credentials, SecretFiles
 
 _PAUSE_FIRST_S, _PAUSE_LAST_S = 0.5, 8.0
 _RESTART_PAUSE_S = 0.5
 _STALLED_SEGMENTS, _STALLED_LEAST_S = 4, 8.0
-_STOP_S = 1.5
 LEAST_FREE_OCTETS = 32 << 20
 """On the packager's disk: with less, the next segments may find no room."""
 
@@ -51,6 +53,8 @@ class Arguments:
     directory: Path
     status: Path
     secrets: Path
+    ladder: tuple[Rung, ...] | None = None
+    cues: bool = False
     steering: Pathways | None = None
     protection: Protection | None = None
 
@@ -63,10 +67,15 @@ class Arguments:
         """What it is for, as its status says it; paths of this machine left out."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         chosen = {
+            "ladder": None if self.ladder is None else [rung.to_json() for rung in self.ladder],
             "steering": None if self.steering is None else self.steering.to_json(),
             "protection": None if self.protection is None else self.protection.to_json(),
         }
         return {k: v for k, v in given.items() if not isinstance(v, Path)} | chosen
+
+
+def _ladder(text: str) -> tuple[Rung, ...]:
+    return tuple(Rung.model_validate(rung) for rung in json.loads(text))
 
 
 def parse_arguments(argv: Sequence[str]) -> Arguments:
@@ -80,6 +89,8 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     for name in ("directory", "status"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--secrets", type=Path, default=SECRETS_DIR)
+    parser.add_argument("--ladder", type=_ladder, help="renditions, as JSON")
+    parser.add_argument("--cues", type=lambda text: text == "yes", default=False, help="yes: SCTE 35 into manifests")
     parser.add_argument("--steering", type=Pathways.model_validate_json, help="pathways, as JSON")
     parser.add_argument("--protection", type=Protection.model_validate_json, default=None, help="JSON; names the key")
     return Arguments(**vars(parser.parse_args(argv)))
@@ -101,21 +112,25 @@ class Uploader:
 
     def __init__(self, arguments: Arguments) -> None:
         self._given = arguments
+        self._marks = Marks() if arguments.cues else None
         self._publisher = Publisher(
             arguments.directory,
             arguments.bucket,
             arguments.channel,
+            renditions_of(arguments.ladder),
             segment_ms=arguments.segment_ms,
             window_ms=arguments.window_ms,
             steered=arguments.steered,
+            marks=self._marks,
         )
         self._started_at = time.time()
         self._published_at: float | None = None
         self._error: NfError | None = None
         self._key_error: NfError | None = None
+        self._server_error: NfError | None = None
         self._runs = 0
         self._last_exit = ""
-        self._shaka: asyncio.subprocess.Process | None = None
+        self._run: Run | None = None
         self._s3: S3 | None = None
 
     def status(self) -> dict[str, object]:
@@ -123,10 +138,12 @@ class Uploader:
         now, figures = time.time(), self._publisher.figures
         newest = self._publisher.newest_at()
         fault, text, remedy = self._fault()
+        run = self._run
         return {
             "version": 1,
             "pid": os.getpid(),
-            "packager_pid": self._shaka.pid if self._shaka is not None and self._shaka.returncode is None else None,
+            "packager_pid": None if run is None else run.shaka_pid,
+            "encoder_pid": None if run is None or run.encoder is None else run.encoder.pid,
             "uptime_s": now - self._started_at,
             "arguments": self._given.stream,
             "runs": self._runs,
@@ -145,7 +162,7 @@ class Uploader:
 
     def _fault(self) -> tuple[str, str, str]:
         """Its probable cause, what it is and what to do; empty when there is none."""
-        if (error := self._key_error) is not None:
+        if (error := self._key_error or self._server_error) is not None:
             told = f"nothing is packaged without its key: {error.where}: {error.message}"
             return "key-missing", told, error.remedy
         directory = self._given.directory
@@ -159,6 +176,14 @@ class Uploader:
                 )
         if (error := self._error) is not None:
             return fault_of(error), f"bucket {self._given.bucket}: {error.message}", error.remedy
+        encoder = None if self._run is None else self._run.encoder
+        if encoder is not None and encoder.pace.behind:
+            told = f"the encoder makes {encoder.pace.speed:.2f} s of the programme in a second, and pictures are lost"
+            return (
+                "encoder-behind",
+                told,
+                "give the appliance more processors, or the ladder fewer or smaller renditions",
+            )
         return "", "", ""
 
     async def run(self) -> None:
@@ -166,13 +191,15 @@ class Uploader:
         packager = program()
         try:
             await self._until_done(self._publisher.recover)
+            pause_s = _RESTART_PAUSE_S
             while True:
                 await self._one_run(packager)
-                self._last_exit = f"exit {self._shaka.returncode}" if self._shaka is not None else ""
+                self._last_exit = "" if self._run is None else self._run.last_exit
                 sys.stderr.write(f"the packager ended: {self._last_exit}\n")
-                await asyncio.sleep(_RESTART_PAUSE_S)
+                self._server_error = self._refused_keys()
+                pause_s = _RESTART_PAUSE_S if self._server_error is None else min(2 * pause_s, _PAUSE_LAST_S)
+                await asyncio.sleep(pause_s)
         finally:
-            await self._stop_shaka()
             await self._forget_client()
 
     async def _one_run(self, packager: str) -> None:
@@ -180,28 +207,28 @@ class Uploader:
         given = self._given
         first = self._publisher.next_number()
         self._publisher.clear()
+        if self._marks is not None:
+            self._marks.begin()
         packaging = Packaging(
-            given.port, given.segment_ms, given.window_ms, given.directory, first, given.rate_bps, given.protection
+            *(given.port, given.segment_ms, given.window_ms, given.directory, first, given.rate_bps),
+            protection=given.protection,
+            ladder=given.ladder,
         )
         key_fd = await self._key_fd()
-        # Tied to this process: one that is killed and started again must not package twice.
-        tied = ("setpriv", "--pdeathsig", "KILL", "--")
         try:
-            self._shaka = await asyncio.create_subprocess_exec(
-                *tied,
-                *packaging.argv(packager, key_fd),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=() if key_fd is None else (key_fd,),
+            self._run = run = await Run.start(
+                packager, packaging, key_fd, None if self._marks is None else self._marks.note
             )
         finally:
             if key_fd is not None:
                 os.close(key_fd)
         self._runs += 1
-        while self._shaka.returncode is None and not self._stalled():
-            await self._until_done(self._publish)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._shaka.wait(), given.segment_ms / 4000)
-        await self._stop_shaka()
+        try:
+            while run.goes_on and not self._stalled():
+                await self._until_done(self._publish)
+                await run.wait(given.segment_ms / 4000)
+        finally:
+            await run.stop()
         await self._until_done(self._publish)
 
     async def _key_fd(self) -> int | None:
@@ -209,7 +236,7 @@ class Uploader:
         protection, pause_s = self._given.protection, _PAUSE_FIRST_S
         while protection is not None:
             try:
-                fd = flags_fd(await asyncio.to_thread(read_key, protection.key, self._given.secrets))
+                fd = flags_fd(await asyncio.to_thread(key_flags, protection, self._given.secrets))
             except NfError as error:
                 self._key_error = error
                 sys.stderr.write(f"{error}\n")
@@ -220,6 +247,16 @@ class Uploader:
                 return fd
         return None
 
+    def _refused_keys(self) -> NfError | None:
+        """Shaka asks a key server before anything else: one that ends with nothing made had no keys, as far as can be
+        told from here. It says so itself only with what was answered."""
+        server = None if self._given.protection is None else self._given.protection.key_server
+        failed = self._run is not None and self._run.shaka_failed
+        if server is None or not failed or self._publisher.newest_at() is not None:
+            return None
+        remedy = f"see whether it answers, knows the signer {server.signer} and has the same signing key"
+        return UnavailableError("the key server gives no keys", where=server.url, remedy=remedy)
+
     def _stalled(self) -> bool:
         """A contribution that stopped: when it comes again its time stamps may be others, so that it is a new run."""
         newest = self._publisher.newest_at()
@@ -227,6 +264,8 @@ class Uploader:
         return newest is not None and time.time() - newest > limit_s
 
     async def _publish(self, s3: S3) -> None:
+        if self._publisher.newest_at() is not None:
+            self._server_error = None
         if await self._publisher.publish(s3):
             self._published_at = time.time()
 
@@ -258,18 +297,6 @@ class Uploader:
         s3, self._s3 = self._s3, None
         if s3 is not None:
             await s3.close()
-
-    async def _stop_shaka(self) -> None:
-        shaka = self._shaka
-        if shaka is None or shaka.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            shaka.terminate()
-        try:
-            await asyncio.wait_for(shaka.wait(), _STOP_S)
-        except TimeoutError:
-            shaka.kill()
-            await shaka.wait()
 
 
 def main() -> int:

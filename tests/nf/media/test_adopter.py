@@ -97,6 +97,28 @@ def test_both_paths_are_adopted_from_nothing_but_identities(tmp_path: Path) -> N
     assert {source.id for source in found.spec.sources} == {f"headend-{n}" for n in (6001, 6002, 6011, 6012)}
 
 
+def test_a_ladder_and_a_key_server_are_read_back_from_the_packager(tmp_path: Path) -> None:
+    data = both_paths()
+    server = {
+        "url": "https://keys.example/cenc",
+        "content_id": "ch1",
+        "signer": "us",
+        "signing_key": "secret:signing",
+        "signing_iv": "0" * 32,
+    }
+    data["spec"]["channels"][0]["delivery"][0] |= {
+        "scrambled": True,
+        "ladder": [{"id": "hd", "height": 720, "bitrate": "900k"}, {"id": "sd", "height": 360, "bitrate": "300k"}],
+        "protection": {"scheme": "cenc", "key_server": server},
+    }
+    data["spec"]["channels"][1]["delivery"][0]["cues"] = True
+    fleet, lineup = built(Fleet, fleet_data()), built(LineUp, data)
+    have = observed(compile_lineup(lineup, fleet, PLANNERS))
+    assert [one["cues"] for one in have["headend"]["packager"]["channels"]] == [False, True]
+    assert [rung["id"] for rung in have["headend"]["packager"]["channels"][0]["ladder"]] == ["hd", "sd"]
+    assert_nothing_to_do(have, recompiled(adopted(have, identities(fleet))), tmp_path)
+
+
 def test_what_the_documents_know_already_is_kept(tmp_path: Path) -> None:
     fleet, lineup = built(Fleet, fleet_data()), built(LineUp, both_paths())
     have = observed(compile_lineup(lineup, fleet, PLANNERS))

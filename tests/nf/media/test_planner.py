@@ -162,6 +162,12 @@ KEY = "spec.channels[0].delivery[0]"
         ({"sites": ["hub"]}, {}, "sites[0]", "the site has no edge cache"),
         ({"sites": ["pop1", "pop1"]}, {}, "sites[1]", "listed twice"),
         ({"source": "nobody"}, {}, "source", "no such source"),
+        (
+            {"ladder": [{"id": "hd", "height": 720, "bitrate": "1100k"}]},
+            {},
+            "ladder[0].bitrate",
+            "the rendition has 1100000 bit/s, and its source ch1-ott 1000000",
+        ),
         ({}, {"packager": []}, "source", "does not have the function packager"),
         ({}, {"cdn_shield": []}, "type", "no shield"),
         (

@@ -185,6 +185,7 @@ async def feeding(pair: Pair, directory: Path, data: dict[str, Any]) -> AsyncIte
     config.write_text(json.dumps(data))
     place = directory / "c1"
     options = ("-m", "headend.satellite.feed", "--config", str(config), "--directory", str(place))
+    options += ("--memory", str(place))
     async with process(pair.head, *options):
         await status_when(place, lambda _: True)
         yield place

@@ -118,7 +118,7 @@ async def test_the_way_back_waits_for_an_operator_also_after_a_restart(
             await status_when(place, on("fallback"))
             sky.playing.set()
             await status_when(place, lambda found: found.services[0].waiting)
-        assert json.loads((place / "policy.json").read_text())["ch1/satellite"]["active"] == "fallback"
+        assert json.loads((place / "policy.json").read_text())["services"]["ch1/satellite"]["active"] == "fallback"
         async with feeding(pair, tmp_path, data) as place:
             status = await status_when(place, lambda found: found.services[0].waiting)
             assert (status.services[0].input, status.services[0].switches) == ("fallback", 1)

@@ -7,14 +7,16 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headend.satellite.feed.memory import Memory
+from headend.satellite.feed.memory import Instant, Memory
 from headend.satellite.feed.policy import AS_BEFORE, Policy, Seen, rules_from
 from headend.satellite.feed.service import Service
 from headend.satellite.feed.switch import State
 from nf.policy.model import Approve, Rules
+from nf.policy.model import State as PolicyState
 from tests.headend.satellite.feed.made import CONFIG, Bench
 
 STRICT = Rules(detect_s=0.5, hold_down_s=10.0, max_per_hour=3, failback_after_s=20.0, failback_approve=Approve.OPERATOR)
@@ -93,12 +95,73 @@ def test_what_is_remembered_survives_a_restart(tmp_path: Path) -> None:
     assert news is not None
     assert bench.service.news() is None
     memory.note(CONFIG.key, news)
+    memory.close()
     again = Memory(tmp_path)
     service = Service(bench.service.config, bench.out.append, bench.now, again.services[CONFIG.key])
     assert (service.state, service.on_fallback, service.switches) == (State.FALLBACK, True, 1)
     again.keep([])
     assert again.services == {}
     (tmp_path / "policy.json").write_text("[")
+    assert Memory(tmp_path).services == {}
+
+
+BEFORE = Instant("one", 1_000_000.0, 5_000.0)
+SWITCHED = PolicyState(active="fallback", at=5_000.0, switches=(2_000.0, 4_990.0), number=2, waiting="satellite")
+
+
+def kept(directory: Path) -> Path:
+    memory = Memory(directory, BEFORE)
+    memory.note("ch1/satellite", SWITCHED.to_json(), BEFORE)
+    memory.close()
+    return directory
+
+
+def test_after_a_reboot_the_choice_holds_and_its_times_are_those_of_the_new_boot(tmp_path: Path) -> None:
+    """Switched 10 s before, written, away for 90 s; the machine is up for 30 s of them."""
+    found = PolicyState.from_json(Memory(kept(tmp_path), Instant("two", 1_000_090.0, 30.0)).services["ch1/satellite"])
+    assert (found.active, found.number, found.waiting) == ("fallback", 2, "satellite")
+    assert found.at == pytest.approx(30.0 - 90.0)
+    assert found.switches == pytest.approx((30.0 - 90.0 - 3_000.0, 30.0 - 90.0 - 10.0))
+    assert (found.bad_since, dict(found.up_since)) == (None, {})
+    policy = Policy(replace(STRICT, max_per_hour=2), 30.0, found.to_json())
+    assert policy.on_fallback
+    assert all(policy.wanted(seen(), 30.0 + second) == "fallback" for second in range(600)), "nobody has approved"
+    assert policy.approve()
+    assert policy.wanted(seen(), 631.0) == "satellite"
+
+
+def test_a_limit_counts_over_a_reboot(tmp_path: Path) -> None:
+    satellite = replace(SWITCHED, active="satellite", waiting="")
+    memory = Memory(tmp_path, BEFORE)
+    memory.note("ch1/satellite", satellite.to_json(), BEFORE)
+    memory.close()
+    rules = replace(AS_BEFORE, max_per_hour=2)
+    soon = Memory(tmp_path, Instant("two", 1_000_090.0, 30.0)).services["ch1/satellite"]
+    assert Policy(rules, 30.0, soon).wanted(seen(satellite=False), 40.0) == "satellite"
+    late = Memory(tmp_path, Instant("two", 1_003_600.0, 30.0)).services["ch1/satellite"]
+    assert Policy(rules, 30.0, late).wanted(seen(satellite=False), 40.0) == "fallback"
+
+
+def test_a_wall_clock_that_went_back_makes_no_limit_shorter(tmp_path: Path) -> None:
+    found = PolicyState.from_json(Memory(kept(tmp_path), Instant("two", 7.0, 30.0)).services["ch1/satellite"])
+    assert found.switches[-1] == pytest.approx(20.0)
+
+
+def test_within_a_boot_nothing_is_moved(tmp_path: Path) -> None:
+    found = Memory(kept(tmp_path), Instant("one", 2_000_000.0, 5_100.0)).services["ch1/satellite"]
+    assert found == SWITCHED.to_json()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "null", "{}", '{"services": {"a": {}}}', '{"boot": 1, "wall": "x", "monotonic": 1, "services": {}}',
+        '{"boot": "one", "wall": 1, "monotonic": 1, "services": {"ch1/satellite": {"active": 1}}}',
+        '{"boot": "one", "wall": 1, "monotonic": 1, "services": []}', '{"ch1/satellite": {"active": "fallback"}}',
+    ],
+)  # fmt: skip
+def test_a_file_that_is_none_is_forgotten(tmp_path: Path, text: str) -> None:
+    (tmp_path / "policy.json").write_text(text)
     assert Memory(tmp_path).services == {}
 
 

@@ -124,6 +124,8 @@ async def _made_true(node: Node) -> None:
     assert not await driver.verify(two, node.context())  # the supervisor brings it back
 
     file = node.directory / "state" / "satellite-receiver" / "c1.json"
+    memory = file.parent / "memory" / "c1"
+    assert memory.is_dir(), "what outlives a boot lies beside the documents"
     whole = file.read_text()
     file.write_text("{}")
     damaged = await driver.observe()
@@ -140,6 +142,7 @@ async def _made_true(node: Node) -> None:
     for _ in range(2):
         await driver.undo(undos[0], node.context())
     assert ((await driver.observe()).value, await units.list()) == (None, ())
+    assert not memory.exists()
     with pytest.raises(InputError):
         await driver.undo(Undo("other", {}), node.context())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from nf.contracts.driver import Context, DriverContext, Event, Undo
 from nf.contracts.probe import PathSample
 from nf.documents.appliance import ProbeTarget
 from nf.errors import InputError, RefusedError
-from nf.media.documents import OriginSection, PackagerSection
+from nf.media.documents import OriginSection, PackagerSection, Rung
 from nf.media.hls import MediaPlaylist, parse_media
 from nf.media.origin.driver import create as create_origin
 from nf.media.packager.client import PackagerStatus
@@ -48,11 +49,23 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveOrigin]:
 
 
 @contextlib.contextmanager
-def feeding() -> Iterator[None]:
+def feeding(size: str = "160x90", gop: int = 25) -> Iterator[None]:
     """A contribution: one-second groups of pictures, so that a segment of a second is possible."""
     argv = [
-        *("ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25"),
-        *("-re", "-f", "lavfi", "-i", "sine=sample_rate=48000", "-c:v", "libx264", "-preset", "ultrafast", "-g", "25"),
+        *("ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25"),
+        *(
+            "-re",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=sample_rate=48000",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-g",
+            str(gop),
+        ),
         *("-pix_fmt", "yuv420p", "-b:v", "150k", "-c:a", "aac", "-b:a", "48k", "-output_ts_offset", "1000"),
         *("-f", "mpegts", f"udp://127.0.0.1:{PORT}?pkt_size=1316"),
     ]
@@ -200,6 +213,10 @@ def _runs_anew_after(before: MediaPlaylist) -> Callable[[MediaPlaylist], bool]:
     return lambda playlist: playlist.segments[-1].init_uri not in known
 
 
+def _of_another_run(known: set[str]) -> Callable[[MediaPlaylist], bool]:
+    return lambda playlist: playlist.segments[-1].init_uri not in known
+
+
 def _follows(before: MediaPlaylist, after: MediaPlaylist) -> None:
     """Numbers go on, what both list has one number, and the break between them is declared."""
     declared = after.discontinuity_sequence + sum(segment.discontinuity for segment in after.segments)
@@ -287,3 +304,119 @@ async def test_alarms_of_a_revoked_key_and_of_a_silent_contribution(
 async def test_records_of_another_kind_are_refused(node: Node) -> None:
     with pytest.raises(InputError):
         await node.driver.undo(Undo("other", {}), node.origin.context())
+
+
+async def test_with_cues_a_channel_is_packaged_as_ever_through_the_unit(
+    node: Node, require_programs: Callable[..., None]
+) -> None:
+    """That cues come out is shown in test_cues."""
+    require_programs("ffmpeg")
+    want = PackagerSection(channels=tuple(one.model_copy(update={"cues": True}) for one in node.want.channels))
+    with feeding():
+        await node.commit(want)
+        assert PackagerSection.model_validate((await node.driver.observe()).value) == want
+        before = await node.playlist_when(lambda playlist: len(playlist.segments) >= 2)
+        assert not await node.driver.verify(want, node.origin.context())
+        status = await node.driver._ask(want.channels[0])
+        assert status is not None
+        assert status.packager_pid is not None
+        os.kill(status.packager_pid, signal.SIGKILL)
+        _follows(before, await node.playlist_when(_runs_anew_after(before)))
+
+
+LADDER = {"hd": (180, "200k"), "sd": (90, "80k")}
+
+
+def laddered(want: PackagerSection) -> PackagerSection:
+    ladder = [Rung.model_validate({"id": n, "height": h, "bitrate": rate}) for n, (h, rate) in LADDER.items()]
+    return PackagerSection(channels=tuple(one.model_copy(update={"ladder": tuple(ladder)}) for one in want.channels))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What ffprobe says of one segment behind its initialization: time stamps in units of 1/90000 s."""
+
+    height: int
+    first: int
+    begins_with_key_frame: bool
+    pictures: int
+
+
+def decoded(node: Node, playlist: MediaPlaylist, place: Path) -> dict[int, Decoded]:
+    """By the number in the segment's name."""
+    found = {}
+    for segment in playlist.segments:
+        (status, _, init), (there, _, body) = fetch(node.url(segment.init_uri)), fetch(node.url(segment.uri))
+        if (status, there) != (200, 200):
+            continue  # it has left the bucket meanwhile
+        place.write_bytes(init + body)
+        argv = ["ffprobe", "-v", "error", "-show_entries", "stream=height,time_base:packet=pts,flags", "-of", "json"]
+        told = json.loads(subprocess.run([*argv, str(place)], capture_output=True, check=True).stdout)
+        (stream,), packets = told["streams"], told["packets"]
+        assert stream["time_base"] == "1/90000"
+        first = min(packet["pts"] for packet in packets)
+        number = int(Path(segment.uri).stem)
+        begins = packets[0]["pts"] == first and packets[0]["flags"].startswith("K")
+        found[number] = Decoded(stream["height"], first, begins, len(packets))
+    return found
+
+
+async def test_a_ladder_has_segments_of_the_same_time_in_all_renditions_and_its_processes_go_together(
+    node: Node, tmp_path: Path, require_programs: Callable[..., None]
+) -> None:
+    """The contribution's groups of pictures are no whole number of segments: the encoder's are."""
+    require_programs("ffmpeg", "ffprobe")
+    want = laddered(node.want)
+    channel = want.channels[0]
+
+    async def renditions(ready: Callable[[MediaPlaylist], bool]) -> dict[str, MediaPlaylist]:
+        async with asyncio.timeout(120):
+            while True:
+                found = {name: await node.playlist(f"{name}.m3u8") for name in (*LADDER, "audio")}
+                there = {name: playlist for name, playlist in found.items() if playlist is not None and ready(playlist)}
+                if there.keys() == found.keys():
+                    return there
+                await asyncio.sleep(0.2)
+
+    with feeding("320x180", gop=37):
+        await node.commit(want)
+        assert PackagerSection.model_validate((await node.driver.observe()).value) == want
+        before = await renditions(lambda playlist: len(playlist.segments) >= 4)
+        assert not await node.driver.verify(want, node.origin.context())
+        master, mpd = (fetch(node.url(name))[2].decode() for name in ("master.m3u8", "manifest.mpd"))
+        assert [line for line in master.splitlines() if line and line[0] != "#"] == ["hd.m3u8", "sd.m3u8"]
+        assert all(f'height="{height}"' in mpd for height, _ in LADDER.values())
+        assert 'media="hd/$Number$.m4s"' in mpd
+        assert 'media="sd/$Number$.m4s"' in mpd
+
+        segments = {name: decoded(node, before[name], tmp_path / "one.mp4") for name in LADDER}
+        common = sorted(segments["hd"].keys() & segments["sd"].keys())
+        assert len(common) >= 3
+        for number in common:
+            better, worse = segments["hd"][number], segments["sd"][number]
+            assert (better.height, worse.height) == (180, 90)
+            assert better.first == worse.first
+            assert better.begins_with_key_frame
+            assert worse.begins_with_key_frame
+        firsts = [segments["hd"][number].first for number in common]
+        assert {later - earlier for earlier, later in itertools.pairwise(firsts)} == {90_000}
+
+        # Whichever dies, both are started again, and all renditions say that there is a break.
+        for which in ("encoder_pid", "packager_pid"):
+            status = await node.driver._ask(channel)
+            assert status is not None
+            os.kill(getattr(status, which), signal.SIGKILL)
+            known = {segment.init_uri for playlist in before.values() for segment in playlist.segments}
+            after = await renditions(_of_another_run(known))
+            for name in before:
+                _follows(before[name], after[name])
+            assert (
+                len({p.discontinuity_sequence + sum(s.discontinuity for s in p.segments) for p in after.values()}) == 1
+            )
+            now = await node.driver._ask(channel)
+            assert now is not None
+            assert now.runs == status.runs + 1
+            assert {now.encoder_pid, now.packager_pid}.isdisjoint({status.encoder_pid, status.packager_pid})
+            before = after
+    (step,) = node.driver.plan(await node.driver.observe(), node.want)
+    assert "ladder" in step.summary

@@ -14,7 +14,7 @@ from nf.errors import DeniedError, InputError, IntegrityError, NfError, NotFound
 from nf.media.documents import PackagerChannel, Protection
 from nf.media.hls import parse_media, render_media
 from nf.media.packager.command import Packaging, program
-from nf.media.packager.keys import ContentKey, flags_fd, read_key
+from nf.media.packager.keys import ContentKey, flags_fd, key_flags, read_key
 from nf.media.packager.units import channel_of, unit_spec
 from nf.media.packager.uploader import parse_arguments
 
@@ -113,8 +113,9 @@ def test_what_is_packaged_plays_with_the_key_alone(
     subprocess.run(["ffmpeg", "-nostdin", "-loglevel", "error", *made, *coded], check=True)
     for rendition in ("video", "audio"):
         (tmp_path / rendition).mkdir()
-    packaging = Packaging(6011, 1000, 6000, tmp_path, 1, 1_000_000, Protection(scheme=scheme, key=f"file:{key_file}"))
-    fd = flags_fd(read_key(f"file:{key_file}", tmp_path))
+    protection = Protection(scheme=scheme, key=f"file:{key_file}")
+    packaging = Packaging(6011, 1000, 6000, tmp_path, 1, 1_000_000, protection)
+    fd = flags_fd(key_flags(protection, tmp_path))
     try:
         argv = [
             a.replace("udp://0.0.0.0:6011?reuse=1&buffer_size=2000000", str(source))

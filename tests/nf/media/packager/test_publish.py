@@ -17,12 +17,14 @@ from nf.errors import UnavailableError
 from nf.media.hls import MediaPlaylist, Segment, parse_media, render_media
 from nf.media.origin.client import S3, Upload
 from nf.media.packager import uploader
-from nf.media.packager.command import PLAYLISTS, RENDITIONS, Packaging
+from nf.media.packager.command import Packaging, playlist_of, renditions_of
 from nf.media.packager.publish import Publisher, number_of
 from nf.media.packager.uploader import Uploader, parse_arguments
 
 MASTER = '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,URI="audio.m3u8",GROUP-ID="a"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nvideo.m3u8\n'
 MIB = 2**20
+RENDITIONS = renditions_of(None)
+PLAYLISTS = tuple(map(playlist_of, RENDITIONS))
 
 
 @dataclass
@@ -80,9 +82,10 @@ class Shaka:
     directory: Path
     first: int = 1
     tags: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    renditions: tuple[str, ...] = RENDITIONS
 
     def writes(self, upto: int) -> None:
-        for rendition in RENDITIONS:
+        for rendition in self.renditions:
             (self.directory / rendition / f"init-{self.first}.mp4").write_bytes(b"init")
             for number in range(self.first, upto + 1):
                 path = self.directory / rendition / f"{number}.m4s"
@@ -106,8 +109,8 @@ class Shaka:
                 (self.directory / rendition / f"{number}.m4s").unlink()
 
 
-def publisher(directory: Path, window_s: int = 30) -> Publisher:
-    made = Publisher(directory, "media", "ch1", segment_ms=10_000, window_ms=window_s * 1000)
+def publisher(directory: Path, window_s: int = 30, renditions: tuple[str, ...] = RENDITIONS) -> Publisher:
+    made = Publisher(directory, "media", "ch1", renditions, segment_ms=10_000, window_ms=window_s * 1000)
     made.clear()
     return made
 
