@@ -239,14 +239,14 @@ def _headers(lines: list[str]) -> Iterator[tuple[str, str]]:
     unfolded: list[str] = []
     for line in lines:
         if line[:1] in {" ", "\t"} and unfolded:
-            unfolded[-1] += " " + line.strip()
+            unfolded[-1] += " " + line.strip(" \t")
         else:
             unfolded.append(line)
     for line in unfolded:
         name, mark, value = line.partition(":")
         if not mark or _TOKEN.fullmatch(name.rstrip()) is None or "\n" in line or "\r" in line:
             raise SipSyntaxError("not a header line", where=line[:80])
-        yield canonical(name.rstrip()), value.strip()
+        yield canonical(name.rstrip()), value.strip(" \t")
 
 
 def _length(values: set[str]) -> int:

@@ -59,7 +59,7 @@ class Description:
     def parse(cls, data: bytes) -> Self:
         """The first audio stream. Raises InputError with the line that is wrong."""
         try:
-            lines = data[:MAX_BYTES].decode().splitlines()
+            lines = data[:MAX_BYTES].decode().replace("\r\n", "\n").split("\n")
         except UnicodeDecodeError:
             raise InputError("the session description is no UTF-8") from None
         if not lines or lines[0] != "v=0":
