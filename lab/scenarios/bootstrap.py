@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,12 @@ POLLERS = ("headend", "pop1", "pop2")
 REPLICA = "/var/backups/nf/noc"
 # The access key that the topology gives the origin: for a lab that nobody reaches from outside.
 ORIGIN_WRITER = '{"access_key": "nf-writer", "secret_key": "lab-only-not-a-secret"}'
+
+# Who may call, each with the password `lab-only-USER`; and what opens the media server's event socket.
+VOICE_DOMAIN = "voice.streamverse.test"
+CALLERS = ("alice", "bob", "carol", "dave", "erin", "frank")
+TESTERS = ("test1", "test2")
+MEDIA_SERVER = "lab-only-not-a-secret"
 
 # What the NOC tells players and receivers: the line-ups name the first one as players reach it.
 STEERING, SERVICE_LIST = "http://noc:7490", "http://noc:7491"
@@ -82,6 +89,25 @@ def secrets(console: Console) -> None:
     for appliance in POLLERS:
         for name, text in DEVICE_CREDENTIALS.items():
             secret(console, appliance, name, text)
+    for appliance in ("pop1", "pop2"):
+        secret(console, appliance, "voice-accounts", accounts(*CALLERS, *TESTERS))
+    for appliance in ("r1", "r2"):
+        secret(console, appliance, "voice-tests", accounts(*TESTERS))
+    secret(console, "c1", "voice-media-server", MEDIA_SERVER)
+
+
+def voice_password(user: str) -> str:
+    return f"lab-only-{user}"
+
+
+def accounts(*users: str) -> str:
+    """Lines `user:domain:HA1`."""
+    lines = (f"{user}:{VOICE_DOMAIN}" for user in users)
+    digests = (
+        hashlib.md5(f"{user}:{VOICE_DOMAIN}:{voice_password(user)}".encode(), usedforsecurity=False).hexdigest()
+        for user in users
+    )
+    return "".join(f"{line}:{digest}\n" for line, digest in zip(lines, digests, strict=True))
 
 
 def secret(console: Console, appliance: str, name: str, text: str) -> None:
