@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from sip.kamailio import alive
 from sip.kamailio.address.driver import VoiceAddressDriver, create
 from sip.kamailio.documents import KamailioSection, VoiceAddressSection
 from tests.headend.multicast.tree.network import Node, ip, nodes
+from tests.sip.kamailio.phone import Phone
 from tests.sip.kamailio.proxy import Bench, section
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
@@ -184,3 +186,39 @@ def test_without_its_watcher_nobody_claims_to_be_well(pair: tuple[Side, Side, No
     assert "voice-alive" in str(first.node.call(first.address.observe).value["amiss"])
     first.node.call(first.commit, addresses("a"))
     until(lambda: first.holds)
+
+
+def test_a_call_goes_on_at_the_other(pair: tuple[Side, Side, Node]) -> None:
+    """Its requests go by the address into which both were written. Who shows no mark of a call gets nothing."""
+    first, second, caller = pair
+    until(lambda: first.holds and answers(caller))
+    units = first.bench.driver._units
+
+    async def begin() -> tuple[Phone, Phone]:
+        phones = [Phone(name, "10.78.0.100", port, VIP) for name, port in (("alice", 15061), ("bob", 15062))]
+        for phone in phones:
+            await phone.open()
+            assert await phone.register() == 200
+        assert await phones[0].invite("bob") == 200
+        return phones[0], phones[1]
+
+    alice, bob = caller.call(begin)
+    assert all(VIP in one and ";nf=" in one for one in alice.routes)
+    assert first.node.call(first.bench.call, "dlg.stats_active")["ongoing"] == 1
+    os.kill(first.node.call(first.bench.pid), signal.SIGKILL)
+    first.node.call(units.stop, "kamailio")
+    until(lambda: second.holds and answers(caller), 20.0)
+    forged = [re.sub(";nf=[0-9a-f]+", f";nf={'0' * 32}", one) for one in alice.routes]
+    assert caller.call(alice.within, "INFO", forged) == 481
+    assert bob.requests.count("INFO") == 0
+    assert caller.call(alice.within, "INFO") == 200
+    assert caller.call(alice.within, "BYE") == 200
+    assert bob.requests[-2:] == ["INFO", "BYE"]
+
+    async def end() -> None:
+        alice.close()
+        bob.close()
+
+    caller.call(end)
+    first.node.call(first.bench.commit, proxy_section("a"))
+    until(lambda: first.holds and answers(caller))
