@@ -65,4 +65,4 @@ def fleet(core: Voice) -> Fleet:
 
 
 def lineup() -> LineUp:
-    return LineUp.model_construct()
+    return LineUp.model_construct(api_version="streamverse.nf/v1", kind="LineUp", metadata=None, spec=None)

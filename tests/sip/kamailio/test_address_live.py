@@ -183,7 +183,7 @@ def test_without_its_watcher_nobody_claims_to_be_well(pair: tuple[Side, Side, No
     units = first.bench.driver._units
     first.node.call(units.stop, "voice-alive")
     until(lambda: second.holds and not first.holds)
-    assert "voice-alive" in str(first.node.call(first.address.observe).value["amiss"])
+    assert "voice-alive" in str((first.node.call(first.address.observe).value or {})["amiss"])
     first.node.call(first.commit, addresses("a"))
     until(lambda: first.holds)
 
