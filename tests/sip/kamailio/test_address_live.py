@@ -204,7 +204,7 @@ def test_a_call_goes_on_at_the_other(pair: tuple[Side, Side, Node]) -> None:
 
     alice, bob = caller.call(begin)
     assert all(VIP in one and ";nf=" in one for one in alice.routes)
-    assert first.node.call(first.bench.call, "dlg.stats_active")["ongoing"] == 1
+    until(lambda: first.node.call(first.bench.call, "dlg.stats_active")["ongoing"] == 1)  # the ACK is on its way
     os.kill(first.node.call(first.bench.pid), signal.SIGKILL)
     first.node.call(units.stop, "kamailio")
     until(lambda: second.holds and answers(caller), 20.0)
