@@ -119,7 +119,7 @@ class KamailioDriver:
             told[PEERS] = "" if found.peers else "others"
             calls = {CALLS: found.calls} if found.calls is not None else {}
             if not told[LIVE] and not await live.served_certificate(section, self.places):
-                told[SECRETS] = sorted({*_texts(told[SECRETS]), section.proxy.certificate or "certificate"})
+                told[SECRETS] = [*sorted({*_texts(told[SECRETS]), section.proxy.certificate or "certificate"})]
         deviations: JsonObject = {key: one for key, one in told.items() if one}
         holds = ready and not deviations
         return State({**value, **deviations, **calls}, frozenset(section.provides if holds else ()))
