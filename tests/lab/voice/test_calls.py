@@ -190,7 +190,9 @@ async def test_originate_joins_two_by_uuid_bridge_and_kill_ends_them(start: Star
     async with Phone("127.0.0.1", 0, "a", "x.test") as a, Phone("127.0.0.1", 0, "b", "x.test") as b:
         uuids, calls = [], []
         for phone in (a, b):
-            reply = await esl.command(f"bgapi originate sofia/internal/x@127.0.0.1:{phone.port} &park()\nJob-UUID: {phone.user}")
+            reply = await esl.command(
+                f"bgapi originate sofia/internal/x@127.0.0.1:{phone.port} &park()\nJob-UUID: {phone.user}"
+            )
             assert reply[0]["Job-UUID"] == phone.user
             await esl.command("event plain BACKGROUND_JOB")
             calls.append(await (await phone.incoming()).answer())
