@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from lab.voice import rtp
-from lab.voice.g711 import FRAME, NAMES, PCMA, PCMU, RATE, SILENCE, Pcm, decode
+from lab.voice.g711 import FRAME, NAMES, PCMA, PCMU, RATE, SILENCE, Pcm, decode, encode
 from lab.voice.sdp import EVENTS, Audio
 from lab.voice.tones import PRESENT, heard, tone_frames
 
@@ -127,6 +127,7 @@ class Media:
         self.keys = ""
         self.codec, self.events = PCMU, EVENTS
         self.sending = self.hearing = True
+        self.relaying = False
         self.remote: tuple[str, int] | None = None
         self._ports, self._strict = ports, strict
         self._socket: socket.socket | None = None
@@ -176,18 +177,28 @@ class Media:
 
     def tick(self) -> None:
         """20 ms have passed."""
-        self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
+        if not self.relaying or self._queue:
+            self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
+        payload = self.source.frame(self.codec) if self.source is not None else None
         if not self.sending or self._socket is None or self.remote is None:
             return
         if self._queue:
             self._send_event(self._queue.popleft())
-            return
-        payload = self.source.frame(self.codec) if self.source is not None else None
-        if payload is None:
+        elif payload is None:
             self._marker = True
         else:
             self._send(rtp.Packet(self.codec, self._marker, self._sequence, self._timestamp, self._ssrc, payload))
             self._marker = False
+
+    def forward(self, codec: int, payload: bytes) -> None:
+        """Sends at once what another call heard: `relaying` says that there is no other source."""
+        if not self.sending or self._queue:
+            return
+        if codec != self.codec:
+            payload = encode(self.codec, decode(codec, payload))
+        self._timestamp = (self._timestamp + max(len(payload), 1)) & 0xFFFFFFFF
+        self._send(rtp.Packet(self.codec, self._marker, self._sequence, self._timestamp, self._ssrc, payload))
+        self._marker = False
 
     def stats(self) -> rtp.Stats:
         found, expected = self._receiver, self._receiver.expected
