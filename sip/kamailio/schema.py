@@ -8,12 +8,12 @@ from typing import Final
 from sip.kamailio.paths import CALLS_DB, LOCATION_DB, SETTINGS_DB
 
 _HEAD: Final = """PRAGMA journal_mode=WAL;
-CREATE TABLE IF NOT EXISTS version (table_name TEXT PRIMARY KEY NOT NULL, table_version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS version (table_name VARCHAR(32) PRIMARY KEY NOT NULL, table_version INTEGER NOT NULL);
 """
 
-# `plan` is a tree of Kamailio's mtree, `rtpengine` the relays of its sets: see sip.kamailio.tables.
+# The types are those that Kamailio reads: it takes TEXT for no string. `plan` is a tree of Kamailio's mtree, `rtpengine` the relays of its sets: see sip.kamailio.tables.
 _SETTINGS: Final = """
-CREATE TABLE IF NOT EXISTS plan (tprefix TEXT PRIMARY KEY NOT NULL, tvalue TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS plan (tprefix VARCHAR(32) PRIMARY KEY NOT NULL, tvalue VARCHAR(512) NOT NULL);
 CREATE TABLE IF NOT EXISTS rtpengine (
     id INTEGER PRIMARY KEY NOT NULL,
     setid INTEGER NOT NULL,
