@@ -269,27 +269,57 @@ class Stir(DocumentModel):
     certificate: Annotated[str, Form(r"https://[^\s\"]{1,300}", "a certificate is named by an https URL", "")]
 
 
+WebrtcPlugin = Literal["audiobridge", "echotest", "sip", "videoroom"]
+
+
 class WebrtcGateway(DocumentModel):
-    """Janus: browsers' rooms and calls. `port`: WebSocket of its API, `admin`: of its administration, loopback only."""
+    """Janus: browsers' rooms and calls.
+
+    advertised   what browsers are told in place of `address` (behind NAT)
+    port         TCP, of its API: WebSocket; its administration is a UNIX socket that the agent alone reaches
+    ports        UDP, of media, first and last
+    plugins      what browsers may do there
+    secret       of the tokens by which they may, and which expire
+    certificate  PEM, certificate chain and private key in one; None: WebSocket without TLS, as behind one that ends it
+    drained      begins nothing new; what is there goes on
+    """
 
     id: Name
     appliance: Name
     address: Address
+    advertised: Address | None = None
     port: Port = 8188
-    admin: Port = 7889
     ports: tuple[Port, Port] = (20000, 24999)
+    plugins: Annotated[tuple[WebrtcPlugin, ...], Field(min_length=1)] = ("audiobridge", "echotest", "sip", "videoroom")
+    secret: SecretRef
+    certificate: SecretRef | None = None
     drained: bool = False
 
 
 class Turn(DocumentModel):
-    """coturn: STUN and TURN (RFC 8489, RFC 8656) for browsers. `secret`: of the credentials that expire (REST API)."""
+    """coturn: STUN and TURN (RFC 8489, RFC 8656) for browsers.
+
+    advertised   what browsers are told in place of `address` (behind NAT)
+    port         UDP and TCP; `secure`: TLS and DTLS, with a `certificate` alone
+    ports        UDP, of relayed media, first and last
+    secret       of the credentials by which browsers may, and which expire; another one is told without a restart
+    reach        core: it relays to media relays and gateways alone; internet: to whatever is no network of our own
+    per_user, allocations  at once
+    drained      allocates nothing new; what is there goes on
+    """
 
     id: Name
     appliance: Name
     address: Address
+    advertised: Address | None = None
     port: Port = 3478
+    secure: Port = 5349
     ports: tuple[Port, Port] = (49152, 52000)
     secret: SecretRef
+    certificate: SecretRef | None = None
+    reach: Literal["core", "internet"] = "core"
+    per_user: Annotated[Whole, Field(ge=1, le=1000)] = 10
+    allocations: Annotated[Whole, Field(ge=1, le=30_000)] = 1000
     drained: bool = False
 
 

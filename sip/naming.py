@@ -36,6 +36,14 @@ def media_server_fact(appliance: str) -> str:
     return f"{appliance}.voice.media-server"
 
 
+def webrtc_fact(appliance: str) -> str:
+    return f"{appliance}.voice.webrtc"
+
+
+def turn_fact(appliance: str) -> str:
+    return f"{appliance}.voice.turn"
+
+
 def rpc_socket(run_dir: Path) -> Path:
     """Kamailio's JSON-RPC, datagrams. Only the agent reads it; people have `nf sip` and, filtered, kamcli."""
     return run_dir / "kamailio" / "rpc.sock"

@@ -132,12 +132,13 @@ def _listening(voice: Voice) -> Iterator[Ports]:
     for number, gateway in enumerate(voice.gateways):
         node = by_key[f"{KEY}.gateways[{number}]"]
         yield Ports(node, f"{node.key}.port", gateway.address, "tcp", gateway.port, gateway.port, "its API")
-        yield Ports(node, f"{node.key}.admin", loopback, "tcp", gateway.admin, gateway.admin, "administration")
         yield Ports(node, f"{node.key}.ports", gateway.address, "udp", *gateway.ports, "media")
     for number, turn in enumerate(voice.turns):
         node = by_key[f"{KEY}.turns[{number}]"]
         for protocol in ("udp", "tcp"):
             yield Ports(node, f"{node.key}.port", turn.address, protocol, turn.port, turn.port, "TURN")
+            if turn.certificate is not None:
+                yield Ports(node, f"{node.key}.secure", turn.address, protocol, turn.secure, turn.secure, "TLS")
         yield Ports(node, f"{node.key}.ports", turn.address, "udp", *turn.ports, "relayed media")
 
 

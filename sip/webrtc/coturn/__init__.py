@@ -1,0 +1,1 @@
+"""coturn: STUN and TURN for browsers."""

@@ -1,0 +1,1 @@
+"""Janus: browsers' rooms and calls."""
