@@ -194,10 +194,12 @@ def relay_change(live: Iterable[JsonObject], wanted: Iterable[Row]) -> RelayChan
     return RelayChange(drained=turned)
 
 
-async def difference(rpc: RpcClient, tables: Tables) -> Difference:
-    """Between what the proxy has now and what it should have."""
+async def difference(rpc: RpcClient, tables: Tables, right: frozenset[str] = frozenset()) -> Difference:
+    """Between what the proxy has now and what it should have. `right`: hash tables that are not looked at."""
     hashes: dict[str, dict[str, str | int | None]] = {}
     for name, wanted in tables.hashes.items():
+        if name in right:
+            continue
         have = await read_hash(rpc, name)
         told: dict[str, str | int | None] = {key: value for key, value in wanted.items() if have.get(key) != value}
         told |= dict.fromkeys(key for key in have if key not in wanted and (name, key) not in _OURS)
