@@ -1,4 +1,4 @@
-"""Reads a large table whole every few minutes, and in between counts it and asks for some of its lines.
+"""Reads a large table whole twice an hour, and in between counts it and asks for some of its lines.
 
 A hundred thousand accounts are some ten megabytes of JSON: too many for each look of a reconcile.
 """
@@ -20,7 +20,7 @@ from sip.kamailio.tables import Tables
 
 LARGE: Final = 2000
 SAMPLE: Final = 50
-WHOLE_S: Final = 300.0
+WHOLE_S: Final = 1800.0
 
 
 @dataclass(slots=True)
