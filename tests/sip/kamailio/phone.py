@@ -147,4 +147,5 @@ class Phone(asyncio.DatagramProtocol):
         return found.code
 
     def close(self) -> None:
-        self.transport.close()
+        if self.transport is not None:
+            self.transport.close()

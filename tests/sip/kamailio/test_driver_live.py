@@ -47,6 +47,8 @@ def running(machine: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def proxy(running: Bench) -> Iterator[Bench]:
     running.node.call(running.commit, section())
     yield running
+    drain = running.driver.operations["drain"]
+    running.node.call(drain.run, {"end": True}, Checkpoint({}, lambda _: None), running.context())
     running.keep("voice-accounts", "\n".join(map(account, ("alice", "bob"))) + "\n")
     running.node.call(running.commit, section())
 
@@ -267,22 +269,21 @@ def test_events_tell_who_does_not_answer(proxy: Bench) -> None:
 @contextmanager
 def call_up(proxy: Bench) -> Iterator[tuple[Phone, Phone]]:
     async def begin() -> tuple[Phone, Phone]:
-        phones = [Phone(name, "10.77.0.31", port, "10.77.0.1") for name, port in (("alice", 15061), ("bob", 15062))]
         for phone in phones:
             await phone.open()
             assert await phone.register() == 200
         assert await phones[0].invite("bob") == 200
         return phones[0], phones[1]
 
-    async def end(phones: tuple[Phone, Phone]) -> None:
+    async def end() -> None:
         for phone in phones:
             phone.close()
 
-    phones = proxy.node.call(begin)
+    phones = [Phone(name, "10.77.0.31", port, "10.77.0.1") for name, port in (("alice", 15061), ("bob", 15062))]
     try:
-        yield phones
+        yield proxy.node.call(begin)
     finally:
-        proxy.node.call(end, phones)
+        proxy.node.call(end)
 
 
 def recorded(proxy: Bench, call_id: str) -> list[dict[str, Any]]:
@@ -390,3 +391,18 @@ def test_kamcli_looks_into_it(proxy: Bench, tmp_path: Path, require_programs: Ca
     file.write_text(text.replace("/run/nf", str(proxy.node.run_dir)).replace("/var/lib/nf", str(proxy.node.state_dir)))
     told = proxy.node.shell("kamcli", "-c", str(file), "rpc", "core.uptime")
     assert "uptime" in told
+
+
+def test_some_thousand_accounts(proxy: Bench) -> None:
+    names = ["alice", "bob", *(f"user{number}" for number in range(3000))]
+    proxy.keep("voice-accounts", "\n".join(map(account, names)))
+    (step,), _ = call(proxy, proxy.commit, section())
+    assert step.kind == "kamailio.tell"
+    assert len(call(proxy, proxy.hash, "sub")) == len(names)
+    looked = proxy.driver._looked.found
+    assert looked.keys() == {"sub"}
+    before = looked["sub"]
+    assert proxy.driver.plan(call(proxy, proxy.driver.observe), section()) == ()
+    assert looked["sub"] == before  # it was counted, and some were asked for
+    call(proxy, proxy.call, "htable.sets", "sub", f"mallory@{DOMAIN}", "0" * 32)
+    assert call(proxy, proxy.driver.observe).value["tables"] == ["sub"]
