@@ -23,7 +23,7 @@ def level_of(text: str) -> int | None:
 
 
 class Log:
-    """The first line says that it is a model. level: of file and console; console: written to the standard output too."""
+    """The first line says that it is a model. level: of file and console; console: to the standard output too."""
 
     def __init__(self, directory: Path, level: int = LEVELS["INFO"], *, console: bool = True) -> None:
         """Raises OSError."""

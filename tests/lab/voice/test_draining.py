@@ -61,8 +61,7 @@ async def test_it_ends_after_the_last_call(start: Start, how: str) -> None:
     async with phone_of(model) as phone:
         call = await (await phone.call("9004")).answered()
         await esl.command(f"bgapi fsctl shutdown {how}")
-        while await esl.api("fsctl shutdown_check") != "true":
-            await asyncio.sleep(0.05)
+        await model.until_said("fsctl shutdown_check", "true", esl)
         if how == "asap":
             assert (await refused(phone)).status == 503
         else:  # new traffic is let in: FreeSWITCH waits until there is none
@@ -81,8 +80,7 @@ async def test_a_shutdown_can_be_taken_back(start: Start) -> None:
     async with phone_of(model) as phone:
         call = await (await phone.call("9004")).answered()
         await esl.command("bgapi fsctl shutdown elegant")
-        while await esl.api("fsctl shutdown_check") != "true":
-            await asyncio.sleep(0.05)
+        await model.until_said("fsctl shutdown_check", "true", esl)
         assert await esl.api("fsctl shutdown cancel") == "+OK\n"
         await call.hangup()
         await model.until(0, esl)
