@@ -12,6 +12,8 @@ RELAY_UNIT: Final = "rtpengine"
 RELAY_STORE_UNIT: Final = "rtpengine-store"
 MEDIA_SERVER_UNIT: Final = "freeswitch"
 VRRP_UNIT: Final = "keepalived"
+ALIVE_UNIT: Final = "voice-alive"
+"""Tells keepalived whether the proxy is well."""
 WEBRTC_UNIT: Final = "janus"
 TURN_UNIT: Final = "coturn"
 

@@ -104,7 +104,7 @@ class KamailioDriver:
         if section is None:
             value[FILES] = [SECTION_FILE]
             return State(value)
-        told = {
+        told: JsonObject = {
             FILES: [*installing.altered(section, self.places)],
             SECRETS: [*await asyncio.to_thread(installing.stale, section, self.places, self._secrets)],
             UNIT: _amiss(status),
@@ -120,7 +120,7 @@ class KamailioDriver:
             calls = {CALLS: found.calls} if found.calls is not None else {}
             if not told[LIVE] and not await live.served_certificate(section, self.places):
                 told[SECRETS] = sorted({*_texts(told[SECRETS]), section.proxy.certificate or "certificate"})
-        deviations: JsonObject = {key: found for key, found in told.items() if found}
+        deviations: JsonObject = {key: one for key, one in told.items() if one}
         holds = ready and not deviations
         return State({**value, **deviations, **calls}, frozenset(section.provides if holds else ()))
 
@@ -203,6 +203,7 @@ class KamailioDriver:
         else:
             if runs:
                 await self._settle(context)
+            await asyncio.to_thread(installing.write_settings, self.places)
             await (self._units.start if status is None or status.state.gone else self._units.restart)(PROXY_UNIT)
             await self._open(context)
         await self._keep()

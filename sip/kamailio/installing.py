@@ -17,6 +17,7 @@ from nf.documents.model import RuleError
 from nf.errors import DriverError, NfError, Problem, RefusedError
 from sip.kamailio import certificate, pushing
 from sip.kamailio.documents import SECTION, KamailioSection
+from sip.kamailio.paths import SETTINGS_DB
 from sip.kamailio.places import CERTIFICATE_FILE, SECTION_FILE, STIR_FILE, TABLES_FILE, Places, give
 from sip.kamailio.render import render
 from sip.kamailio.schema import SCHEMAS
@@ -95,6 +96,11 @@ def make_databases(places: Places) -> None:
                         one.chmod(0o660)
         except (sqlite3.Error, OSError) as error:
             raise DriverError(f"cannot make a database: {error}", where=str(path)) from error
+
+
+def write_settings(places: Places) -> None:
+    """Number plan and relays, for a proxy that is about to read them. Raises DriverError."""
+    pushing.write_rows(places.data / SETTINGS_DB, pushing.from_text(places.read(TABLES_FILE) or ""))
 
 
 def standing(places: Places) -> KamailioSection | None:

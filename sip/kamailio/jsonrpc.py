@@ -61,8 +61,8 @@ def answer(data: bytes) -> Answer | None:
         return Answer(number, found.get("result")) if "result" in found else None
     error: Any = found["error"]
     code, text = (error.get("code"), error.get("message")) if isinstance(error, dict) else (None, error)
-    known = isinstance(code, int) and not isinstance(code, bool) and code != 0
-    return Answer(number, code=code if known else 500, message=str(text)[:500])
+    known = code if isinstance(code, int) and not isinstance(code, bool) else 0
+    return Answer(number, code=known or 500, message=str(text)[:500])
 
 
 def _no_constant(name: str) -> Json:

@@ -15,7 +15,7 @@ from nf.errors import NfError
 from sip.kamailio import pushing
 from sip.kamailio.documents import KamailioSection
 from sip.kamailio.jsonrpc import RpcRefused
-from sip.kamailio.paths import DISPATCHER_FILE, SETTINGS_DB
+from sip.kamailio.paths import DISPATCHER_FILE
 from sip.kamailio.places import CERTIFICATE_FILE, DRAINED_FILE, TABLES_FILE, Places
 from sip.kamailio.rpc import RpcClient
 from sip.kamailio.tables import CONTROL, DRAINED, OPENED
@@ -141,7 +141,7 @@ async def read(rpc: RpcClient, places: Places) -> Live:
     try:
         calls = await read_calls(rpc)
         drain = await pushing.read_drain(rpc)
-        found = await pushing.difference(rpc, pushing.from_text(told), places.data / SETTINGS_DB)
+        found = await pushing.difference(rpc, pushing.from_text(told))
         same = same_peers(await read_peers(rpc), written_peers(listed or ""))
     except NfError as error:
         return Live(f"it does not answer: {error.message}")

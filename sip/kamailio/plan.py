@@ -26,7 +26,7 @@ FILES, UNIT, KEEPER, LIVE, TABLES, PEERS, SECRETS, CALLS = (
     "keeper",
     "live",
     "tables",
-    "peers",
+    "destinations",
     "secrets",
     "calls",
 )

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from nf.contracts.json import Json, JsonObject
+from nf.contracts.json import Json, JsonObject, digest
 from nf.errors import DriverError
 from sip.kamailio.jsonrpc import Parameter, RpcRefused
 from sip.kamailio.paths import SETTINGS_DB
@@ -27,6 +27,10 @@ from sip.kamailio.rpc import RpcClient
 from sip.kamailio.tables import CONTROL, DRAIN, DRAINED, OPENED, STARTING, Row, Tables
 
 LOCK_FILE: Final = "lock"
+PLAN_MARK: Final = "plan"
+"""Key of `ctl`: digest of the number plan that the proxy read last. The tree itself cannot be asked for it."""
+_OURS: Final = frozenset({(CONTROL, DRAIN), (CONTROL, PLAN_MARK)})
+"""Keys that are a matter of operation, not of the section."""
 _BATCH: Final = 64
 _AGAIN_S: Final = 0.5
 _RELOAD_S: Final = 30.0
@@ -99,7 +103,8 @@ async def read_hash(rpc: RpcClient, name: str) -> dict[str, str | int]:
     except RpcRefused:
         return {}  # it has no such table: then nothing can be told either, and that is said
     slots = (slot for entry in _objects(found) for slot in _objects(entry.get("slot")))
-    return {str(slot["name"]): slot["value"] for slot in slots if isinstance(slot.get("value"), str | int)}
+    pairs = ((str(slot.get("name")), slot.get("value")) for slot in slots)
+    return {name: value for name, value in pairs if isinstance(value, str | int)}
 
 
 async def read_drain(rpc: RpcClient) -> int:
@@ -120,6 +125,10 @@ async def read_settings(rpc: RpcClient, wanted: Iterable[tuple[str, str]]) -> di
         if isinstance(value, int):
             found[group, name] = value
     return found
+
+
+def plan_digest(tables: Tables) -> str:
+    return digest(sorted(list(row) for row in tables.rows.get("plan", ())))
 
 
 def read_rows(database: Path) -> dict[str, tuple[tuple[int | str, ...], ...]]:
@@ -185,19 +194,18 @@ def relay_change(live: Iterable[JsonObject], wanted: Iterable[Row]) -> RelayChan
     return RelayChange(drained=turned)
 
 
-async def difference(rpc: RpcClient, tables: Tables, database: Path) -> Difference:
+async def difference(rpc: RpcClient, tables: Tables) -> Difference:
     """Between what the proxy has now and what it should have."""
     hashes: dict[str, dict[str, str | int | None]] = {}
     for name, wanted in tables.hashes.items():
         have = await read_hash(rpc, name)
         told: dict[str, str | int | None] = {key: value for key, value in wanted.items() if have.get(key) != value}
-        told |= dict.fromkeys(key for key in have if key not in wanted and (name, key) != (CONTROL, DRAIN))
+        told |= dict.fromkeys(key for key in have if key not in wanted and (name, key) not in _OURS)
         if told:
             hashes[name] = told
     live = await read_settings(rpc, tables.settings)
     settings = {key: value for key, value in tables.settings.items() if live.get(key) != value}
-    rows = await asyncio.to_thread(read_rows, database)
-    plan = rows["plan"] != tuple(sorted(tables.rows.get("plan", ())))
+    plan = (await read_hash(rpc, CONTROL)).get(PLAN_MARK) != plan_digest(tables)
     return Difference(hashes, settings, plan, relay_change(await read_relays(rpc), tables.rows.get("rtpengine", ())))
 
 
@@ -253,10 +261,11 @@ async def push(rpc: RpcClient, places: Places) -> tuple[str, ...]:
             raise DriverError("no tables are there to be told", where=str(places.file(TABLES_FILE)))
         tables = from_text(text)
         changed = await asyncio.to_thread(write_rows, places.data / SETTINGS_DB, tables)
-        found = await difference(rpc, tables, places.data / SETTINGS_DB)
+        found = await difference(rpc, tables)
         await tell(rpc, found)
-        if "plan" in changed:
+        if found.plan or "plan" in changed:
             await reload(rpc, "mtree.reload", "plan")
+            await rpc.call("htable.sets", CONTROL, PLAN_MARK, plan_digest(tables))
         await _relays(rpc, found.relays)
         await set_drain(rpc, drained=places.file(DRAINED_FILE).exists())
         return tuple(sorted({*found.names, *changed}))

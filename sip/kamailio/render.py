@@ -27,6 +27,7 @@ FRAGMENTS: Final = (
     "trunks.cfg",
     "emergency.cfg",
     "within.cfg",
+    "virtual.cfg",
     "media.cfg",
     "records.cfg",
     "events.cfg",
@@ -71,6 +72,7 @@ def _head(section: KamailioSection, paths: Paths) -> str:
         "WITH_HIDING": section.topology_hiding,
         "WITH_EMERGENCY": section.emergency,
         "WITH_STIR": section.stir,
+        "WITH_VIRTUAL": section.virtual,
     }
     listeners = [
         f"listen={_socket(listener.transport)}:{address}:{listener.port}"
@@ -109,11 +111,16 @@ def _words(section: KamailioSection, paths: Paths) -> Mapping[str, str]:
         "PIKE_DENSITY": str(protection.density),
         "PIKE_LATENCY": str(max(protection.window * 2, 10)),
         # It has to outlast a restart: calls that are up carry what it hid. It hides, it does not keep secret.
-        "MASK_KEY": blake2b(f"{section.proxy.id} {section.domains[0]}".encode(), digest_size=16).hexdigest(),
+        # And where two share an address, each has to understand what the other hid.
+        "MASK_KEY": blake2b(f"{_hider(section)} {section.domains[0]}".encode(), digest_size=16).hexdigest(),
         "WEBSOCKET_PORT": "(" + " || ".join(f"$Rp == {port}" for port in websockets) + ")",
         **_emergency(section),
         **_stir(section, paths),
     }
+
+
+def _hider(section: KamailioSection) -> str:
+    return " ".join(map(str, section.virtual)) or section.proxy.id
 
 
 def _emergency(section: KamailioSection) -> Mapping[str, str]:

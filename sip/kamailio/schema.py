@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS version (table_name TEXT PRIMARY KEY NOT NULL, table_
 
 # `plan` is a tree of Kamailio's mtree, `rtpengine` the relays of its sets: see sip.kamailio.tables.
 _SETTINGS: Final = """
-CREATE TABLE IF NOT EXISTS plan (tprefix TEXT PRIMARY KEY NOT NULL, tvalue TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS plan (tprefix VARCHAR(32) PRIMARY KEY NOT NULL, tvalue VARCHAR(255) NOT NULL);
 CREATE TABLE IF NOT EXISTS rtpengine (
     id INTEGER PRIMARY KEY NOT NULL,
     setid INTEGER NOT NULL,

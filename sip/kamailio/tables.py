@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 from nf.documents.model import RuleError
@@ -35,7 +36,7 @@ SOURCES: Final = "src"
 RELAYS: Final = "rel"
 """Relay, as `ADDRESS:CONTROL PORT` -> number of the set that has it alone."""
 CONTROL: Final = "ctl"
-"""What is asked at each call: drain calls own rate seconds ban failures."""
+"""What is asked at each call: drain calls own rate seconds ban failures mark."""
 
 DRAIN: Final = "drain"
 OPENED, DRAINED, STARTING = 0, 1, 2
@@ -86,6 +87,7 @@ def tables(section: KamailioSection, accounts: str) -> Tables:
                 "seconds": limits.call_seconds,
                 "ban": section.protection.ban,
                 "failures": section.protection.failures,
+                **({"mark": _mark(accounts)} if section.virtual else {}),
             },
         },
         rows={"plan": _plan(section), "rtpengine": _relays(section)},
@@ -96,6 +98,11 @@ def tables(section: KamailioSection, accounts: str) -> Tables:
             ("registrar", "max_contacts"): limits.contacts,
         },
     )
+
+
+def _mark(accounts: str) -> str:
+    """What two proxies that share an address both know, and nobody else. It changes with the accounts."""
+    return blake2b(accounts.encode(), digest_size=16, person=b"nf-voice-mark").hexdigest()
 
 
 def _accounts(section: KamailioSection, text: str) -> dict[str, str]:

@@ -38,9 +38,10 @@ async def answering(client: RpcClient) -> None:
         while True:
             try:
                 await client.call("core.uptime")
-                return
             except (UnavailableError, DeadlineError):
                 await asyncio.sleep(0.1)
+            else:
+                return
 
 
 async def test_it_answers_and_refuses(client: RpcClient) -> None:

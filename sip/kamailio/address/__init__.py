@@ -1,0 +1,1 @@
+"""Floating addresses of proxies: keepalived, and what tells it whether the proxy is well."""
