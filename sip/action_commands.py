@@ -24,9 +24,10 @@ _WIDTH = 110
 
 def node_names(incomplete: str) -> list[str]:
     """Completion: what can be drained by its own name."""
-    from sip.operations import DRAIN
+    from sip.operations import DRAIN, EVERY, WAIT_EMPTY
 
-    return [one for one in CLIENT.get().operation_objects(DRAIN) if ":" not in one and one.startswith(incomplete)]
+    found = {one for name in (DRAIN, WAIT_EMPTY) for one in CLIENT.get().operation_objects(name)}
+    return sorted(one for one in found if ":" not in one and one != EVERY and one.startswith(incomplete))
 
 
 def site_names(incomplete: str) -> list[str]:
@@ -159,34 +160,27 @@ def drain(
     profile: Profile = None,
 ) -> None:
     """Take no new call, and wait until those that are there have ended. Emergency calls are taken all the while."""
-    from sip.operations import DRAIN
-    from sip.operations import pop as of_pop
+    from sip.draining import Draining, plan
 
-    target = _target(node, pop, of_pop(pop))
-    asked: JsonObject = {"wait_s": wait_s, "limit": limit, "keep": keep}
-    outcome = CLIENT.get().run_operation(DRAIN, target, asked, past_failures=False, profile=profile)
-    back = f"nf sip undrain --pop {pop}" if pop else f"nf sip undrain {node}"
-    _done(outcome, pop or node, json=json, remedy=f"wait longer with --wait; what is drained stays so until {back}")
+    _require_one(node, pop)
+    steps = plan(CLIENT.get(), node, pop, profile)
+    Draining(CLIENT.get(), profile, json=json).drain(steps, {"wait_s": wait_s, "limit": limit}, keep=keep)
 
 
 def undrain(node: Node = "", *, pop: Pop = "", json: AsJson = False, profile: Profile = None) -> None:
     """Let what was drained take calls again, at once; of a site the relays first."""
-    from sip.operations import DRAIN, pop_back
+    from sip.draining import Draining, plan
 
-    target = _target(node, pop, pop_back(pop))
-    outcome = CLIENT.get().run_operation(DRAIN, target, {"end": True}, past_failures=True, profile=profile)
-    _done(outcome, pop or node, json=json)
+    _require_one(node, pop)
+    Draining(CLIENT.get(), profile, json=json).undrain(plan(CLIENT.get(), node, pop, profile))
 
 
-def _target(node: str, site: str, of_site: str) -> str:
+def _require_one(node: str, site: str) -> None:
     if bool(node) == bool(site):
         raise InputError("takes one of NODE and --pop", where="nf sip", remedy="write nf sip drain NODE, or --pop SITE")
-    return of_site if site else node
 
 
-def _done(
-    outcome: OperationOutcome, where: str, *, json: bool, remedy: str = "see what it says, and nf sip nodes"
-) -> None:
+def _done(outcome: OperationOutcome, where: str, *, json: bool) -> None:
     """Raises DriverError with what the appliances say when it is not done."""
     from sip.answers import faults
 
@@ -198,7 +192,7 @@ def _done(
             if node.state == "done":
                 client.say(f"{node.appliance}: {node.text}" if len(outcome.nodes) > 1 else node.text)
     if not outcome.complete:
-        raise DriverError("; ".join(faults(outcome.nodes)), where=where, remedy=remedy)
+        raise DriverError("; ".join(faults(outcome.nodes)), where=where, remedy="see what it says, and nf sip nodes")
 
 
 def place_test_call(

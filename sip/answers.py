@@ -85,8 +85,16 @@ def record_row(row: Mapping[str, Json]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def merged_nodes(rows: Sequence[Mapping[str, Json]]) -> list[JsonObject]:
-    """One for each node: a relay is seen by several proxies, and what they disagree about is told."""
+def counted(nodes: Iterable[NodeOutcome], name: str) -> dict[str, int]:
+    """Appliance -> calls, of those that told."""
+    return {one.appliance: _whole(one.result[name]) for one in nodes if one.state == DONE and name in one.result}
+
+
+def merged_nodes(rows: Sequence[Mapping[str, Json]], calls_at: Mapping[str, Mapping[str, int]]) -> list[JsonObject]:
+    """One for each node: a relay is seen by several proxies, and what they disagree about is told.
+
+    `calls_at`: kind -> appliance -> calls, as the nodes count them themselves.
+    """
     found: dict[tuple[str, str], list[Mapping[str, Json]]] = {}
     for row in rows:
         found.setdefault((_text(row, "kind"), _text(row, "id")), []).append(row)
@@ -94,12 +102,15 @@ def merged_nodes(rows: Sequence[Mapping[str, Json]]) -> list[JsonObject]:
     for (kind, name), seen in found.items():
         states = {_text(one, "state") for one in seen}
         state = states.pop() if len(states) == 1 else ", ".join(f"{one['state']} at {one['proxy']}" for one in seen)
+        appliance = _text(seen[0], "appliance")
         calls = [one["calls"] for one in seen if isinstance(one.get("calls"), int)]
+        calls += [calls_at[kind][appliance]] if appliance in calls_at.get(kind, {}) else []
         by: list[Json] = [_text(one, "proxy") for one in seen]
         made.append(
             {
                 "kind": kind,
                 "id": name,
+                "appliance": appliance,
                 "state": state,
                 "calls": calls[0] if calls else None,
                 "region": _text(seen[0], "region"),

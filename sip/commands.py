@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nf.contracts.json import Json, JsonObject
+    from nf.contracts.noc_client import NodeOutcome
 
 app = typer.Typer(
     add_completion=False,
@@ -23,6 +24,7 @@ app = typer.Typer(
 action_commands.register(app)
 
 _MOST = 1000
+_ANY = 86_400
 
 
 def proxy_names(incomplete: str) -> list[str]:
@@ -182,18 +184,28 @@ def _listed(
 @app.command()
 def nodes(*, json: AsJson = False, profile: Profile = None) -> None:
     """Proxies, relays and media servers: state and calls, as the proxies see them."""
-    from sip.answers import NODE_COLUMNS, merged_nodes, node_row, require_all, rows_of
-    from sip.operations import EVERY, NODES
+    from sip.answers import NODE_COLUMNS, counted, merged_nodes, node_row, require_all, rows_of
+    from sip.operations import EVERY, MEDIA, NODES, WAIT_EMPTY
 
     client = CLIENT.get()
-    found = client.run_operation(NODES, EVERY, {}, past_failures=True, profile=profile, watch=False).nodes
-    rows = merged_nodes(rows_of(found))
+
+    def every(name: str, asked: JsonObject) -> tuple[NodeOutcome, ...]:
+        return client.run_operation(name, EVERY, asked, past_failures=True, profile=profile, watch=False).nodes
+
+    found = every(NODES, {})
+    rows = rows_of(found)
+    kinds = {row["kind"] for row in rows}
+    # Whoever waits for no call to be left at once tells how many there are.
+    relays = every(WAIT_EMPTY, {"limit": _ANY, "wait_s": 0}) if "relay" in kinds else ()
+    servers = every(MEDIA, {}) if "media-server" in kinds else ()
+    calls_at = {"relay": counted(relays, "sessions"), "media-server": counted(servers, "legs")}
+    made = merged_nodes(rows, calls_at)
     if json:
-        listed: list[Json] = [*rows]
+        listed: list[Json] = [*made]
         client.print_json({"rows": listed})
     else:
-        client.print_table(NODE_COLUMNS, tuple(map(node_row, rows)))
-    require_all(found, "nf sip nodes")
+        client.print_table(NODE_COLUMNS, tuple(map(node_row, made)))
+    require_all((*found, *relays, *servers), "nf sip nodes")
 
 
 def _number(value: Json) -> float:

@@ -54,7 +54,7 @@ def rpc_url(port: int) -> str:
     return f"http://127.0.0.1:{port}/RPC"
 
 
-DRAIN: Final = "drain"
+DRAIN: Final = "voice-drain"
 """Operation of whatever takes calls, by its name."""
 
 RPC_PORT: Final = 8090

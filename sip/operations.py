@@ -11,7 +11,21 @@ from typing import Final
 
 from sip.naming import DRAIN
 
-__all__ = ("CALLS", "CHANNEL", "DRAIN", "EVERY", "HANGUP", "NODES", "RECORDS", "REGISTRATIONS", "TEST_CALL", "TRACE")
+__all__ = (
+    "CALLS",
+    "CHANNEL",
+    "DRAIN",
+    "EVERY",
+    "HANGUP",
+    "HOLD_RELAYS",
+    "MEDIA",
+    "NODES",
+    "RECORDS",
+    "REGISTRATIONS",
+    "TEST_CALL",
+    "TRACE",
+    "WAIT_EMPTY",
+)
 
 CALLS: Final = "voice-calls"
 REGISTRATIONS: Final = "voice-registrations"
@@ -20,6 +34,11 @@ NODES: Final = "voice-nodes"
 RECORDS: Final = "voice-records"
 """Call records (CDR)."""
 TRACE: Final = "voice-trace"
+HOLD_RELAYS: Final = "voice-hold-relays"
+WAIT_EMPTY: Final = "wait-empty"
+"""Of relays: until they have no call any more."""
+MEDIA: Final = "voice-media"
+"""Of media servers: their legs and conferences."""
 TEST_CALL: Final = "voice-test-call"
 
 EVERY: Final = "*"
@@ -30,12 +49,12 @@ CHANNEL: Final = "voice"
 
 
 def pop(site: str) -> str:
-    """Object of `DRAIN`: proxies of a site first, then what carries their media."""
+    """Object of `DRAIN`: proxies of a site first, then its media servers; of `WAIT_EMPTY`: its relays."""
     return f"pop:{site}"
 
 
 def pop_back(site: str) -> str:
-    """Object of `DRAIN` with `end`: the other way round, so that no call meets a relay that takes none."""
+    """Object of `DRAIN` with `end`: the other way round, so that no call meets a media server that takes none."""
     return f"pop:{site}:undrain"
 
 

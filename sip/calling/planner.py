@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -25,11 +25,14 @@ from sip.operations import (
     DRAIN,
     EVERY,
     HANGUP,
+    HOLD_RELAYS,
+    MEDIA,
     NODES,
     RECORDS,
     REGISTRATIONS,
     TEST_CALL,
     TRACE,
+    WAIT_EMPTY,
     pop,
     pop_back,
 )
@@ -39,8 +42,6 @@ _KEY: Final = f"{rules.KEY}.tests"
 _BUDGET: Final = "60s"
 """From the commit to the end of a call: the proxy may have been restarted by it."""
 _OF_PROXIES: Final = (CALLS, REGISTRATIONS, NODES, HANGUP, RECORDS)
-
-Member = tuple[str, str]
 
 
 class CallingPlanner:
@@ -266,18 +267,19 @@ def operations(voice: Voice, fleet: Fleet) -> Iterator[FleetOperation]:
 
 
 def _drains(voice: Voice, fleet: Fleet) -> Iterator[FleetOperation]:
+    """Of whole sites. That no new call goes to a relay is a matter of all proxies."""
     sites = {one.id: one.site for one in fleet.spec.appliances}
-    signalling, media = defaultdict(list), defaultdict(list)
-    for proxy in voice.proxies:
-        signalling[sites[proxy.appliance]].append((proxy.appliance, PROXY_DRIVER))
-    kinds: tuple[tuple[Iterable[str], str], ...] = (
-        ((one.appliance for one in voice.media_servers), MEDIA_DRIVER),
-        ((one.appliance for one in voice.relays), RELAY_DRIVER),
-    )
-    for appliances, driver in kinds:
-        for appliance in appliances:
-            media[sites[appliance]].append((appliance, driver))
-    for site in sorted({*signalling, *media}):
-        stages = tuple(tuple(sorted(stage)) for stage in (signalling[site], media[site]) if stage)
+    proxies = sorted((one.appliance, PROXY_DRIVER) for one in voice.proxies)
+    servers = sorted((one.appliance, MEDIA_DRIVER) for one in voice.media_servers)
+    relays = sorted((one.appliance, RELAY_DRIVER) for one in voice.relays)
+    for site in sorted({sites[appliance] for appliance, _ in (*proxies, *servers)}):
+        own = (tuple(one for one in stage if sites[one[0]] == site) for stage in (proxies, servers))
+        stages = tuple(stage for stage in own if stage)
         yield FleetOperation(DRAIN, pop(site), stages)
         yield FleetOperation(DRAIN, pop_back(site), stages[::-1])
+    for site in sorted({sites[appliance] for appliance, _ in relays}):
+        yield FleetOperation(WAIT_EMPTY, pop(site), (tuple(one for one in relays if sites[one[0]] == site),))
+    yield FleetOperation(WAIT_EMPTY, EVERY, (tuple(relays),))
+    if servers:
+        yield FleetOperation(MEDIA, EVERY, (tuple(servers),))
+    yield FleetOperation(HOLD_RELAYS, EVERY, (tuple(proxies),))

@@ -22,6 +22,7 @@ from sip.kamailio import installing, live, pushing, queries, records
 from sip.kamailio.check import check_candidate
 from sip.kamailio.documents import SECTION, KamailioSection
 from sip.kamailio.drain import Drain
+from sip.kamailio.held import HoldRelays
 from sip.kamailio.installing import Resolve
 from sip.kamailio.looking import Looked
 from sip.kamailio.paths import CONFIG_FILE
@@ -46,6 +47,7 @@ from sip.kamailio.rpc import RpcClient
 from sip.kamailio.telemetry import POLL_S, ProxyWatch, read_proxy
 from sip.kamailio.units import generation, keeper_spec, program_problem, proxy_spec, running_generation
 from sip.naming import DRAIN, KEEPER_UNIT, PROXY_UNIT, RPC_PORT, rpc_socket
+from sip.operations import HOLD_RELAYS
 
 SETTLE_S: Final = 8.0
 """For which a restart waits at most until calls that are being set up have been answered or given up."""
@@ -81,7 +83,8 @@ class KamailioDriver:
         )
         self.operations: Mapping[str, Operation] = {
             DRAIN: Drain(self.rpc, self.places, self._proxy),
-            **queries.operations(self.rpc, lambda: installing.standing(self.places), self.places.cdr),
+            HOLD_RELAYS: HoldRelays(self.rpc, self.places, self._section),
+            **queries.operations(self.rpc, self._section, self.places.cdr),
         }
 
     def rpc(self) -> RpcClient:
@@ -90,8 +93,11 @@ class KamailioDriver:
             self._rpc = RpcClient(rpc_socket(self.places.run_dir), self.places.clients, self.places.url)
         return self._rpc
 
+    def _section(self) -> KamailioSection | None:
+        return installing.standing(self.places)
+
     def _proxy(self) -> str:
-        section = installing.standing(self.places)
+        section = self._section()
         return section.proxy.id if section is not None else ""
 
     # -- reading ----------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def make_databases(places: Places) -> None:
 
 def write_settings(places: Places) -> None:
     """Number plan and relays, for a proxy that is about to read them. Raises DriverError."""
-    pushing.write_rows(places.data / SETTINGS_DB, pushing.from_text(places.read(TABLES_FILE) or ""))
+    pushing.write_rows(places.data / SETTINGS_DB, pushing.wanted_tables(places.read(TABLES_FILE) or "", places))
 
 
 def standing(places: Places) -> KamailioSection | None:

@@ -18,7 +18,7 @@ from sip.kamailio.paths import Paths
 from sip.naming import RPC_PORT, rpc_url
 
 USER: Final = "kamailio"
-SECTION_FILE, TABLES_FILE, DRAINED_FILE = "section.json", "tables.json", "drained"
+SECTION_FILE, TABLES_FILE, DRAINED_FILE, HELD_FILE = "section.json", "tables.json", "drained", "held-relays.json"
 CERTIFICATE_FILE, STIR_FILE = "certificate.pem", "stir.pem"
 
 

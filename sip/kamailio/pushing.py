@@ -22,7 +22,7 @@ from nf.contracts.json import Json, JsonObject, digest
 from nf.errors import DriverError
 from sip.kamailio.jsonrpc import Parameter, RpcRefused
 from sip.kamailio.paths import SETTINGS_DB
-from sip.kamailio.places import DRAINED_FILE, TABLES_FILE, Places
+from sip.kamailio.places import DRAINED_FILE, HELD_FILE, TABLES_FILE, Places
 from sip.kamailio.rpc import RpcClient
 from sip.kamailio.tables import CONTROL, DRAIN, DRAINED, OPENED, STARTING, Row, Tables
 
@@ -64,6 +64,22 @@ def from_text(text: str) -> Tables:
     except (ValueError, KeyError, TypeError, AttributeError):
         remedy = "commit the line-up again: it is written anew"
         raise DriverError("what is wanted of the tables cannot be read", where=TABLES_FILE, remedy=remedy) from None
+
+
+def held(places: Places) -> frozenset[str]:
+    """URLs of the relays that an operator has drained (`sip.kamailio.held`)."""
+    try:
+        found = json.loads(places.read(HELD_FILE) or "[]")
+    except ValueError:
+        return frozenset()
+    return frozenset(one for one in found if isinstance(one, str)) if isinstance(found, list) else frozenset()
+
+
+def wanted_tables(text: str, places: Places) -> Tables:
+    """Those of `tables.json`, and what an operator has drained. Raises DriverError."""
+    tables, urls = from_text(text), held(places)
+    relays = tuple((*row[:3], 1) if row[1] in urls else row for row in tables.rows.get("rtpengine", ()))
+    return Tables(tables.hashes, {**tables.rows, "rtpengine": relays}, tables.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +279,7 @@ async def push(rpc: RpcClient, places: Places) -> tuple[str, ...]:
         text = await asyncio.to_thread(places.read, TABLES_FILE)
         if text is None:
             raise DriverError("no tables are there to be told", where=str(places.file(TABLES_FILE)))
-        tables = from_text(text)
+        tables = wanted_tables(text, places)
         changed = await asyncio.to_thread(write_rows, places.data / SETTINGS_DB, tables)
         found = await difference(rpc, tables)
         await tell(rpc, found)

@@ -25,6 +25,7 @@ from nf.contracts.driver import Checkpoint, Context, Operation
 from nf.contracts.json import Json, JsonObject
 from nf.errors import DeadlineError, InputError, NotFoundError, RefusedError
 from sip.calling.messages import SipSyntaxError, Uri
+from sip.documents import MediaServer, Proxy, Relay
 from sip.kamailio.documents import KamailioSection
 from sip.kamailio.jsonrpc import RpcRefused
 from sip.kamailio.records import FIELDS
@@ -206,7 +207,7 @@ class Nodes:
         control = await self._asked("htable.get", "ctl", DRAIN)
         state = {DRAINED: "drained", STARTING: "starting"}.get(_control(control), "open")
         seconds = _whole(uptime.get("uptime")) if isinstance(uptime, dict) else 0
-        return _node("proxy", section.proxy.id, state, section.proxy.region, calls=calls, detail=f"up {seconds} s")
+        return _node(section.proxy, "proxy", state, section.proxy.region, calls=calls, detail=f"up {seconds} s")
 
 
 def _control(found: Json) -> int:
@@ -216,8 +217,18 @@ def _control(found: Json) -> int:
     return int(str(value)) if str(value).lstrip("-").isdecimal() else OPENED
 
 
-def _node(kind: str, name: str, state: str, region: str, *, calls: int | None, detail: str) -> JsonObject:
-    return {"kind": kind, "id": name, "state": state, "region": region, "calls": calls, "detail": detail}
+def _node(
+    node: Proxy | Relay | MediaServer, kind: str, state: str, region: str, *, calls: int | None, detail: str
+) -> JsonObject:
+    return {
+        "kind": kind,
+        "id": node.id,
+        "appliance": node.appliance,
+        "state": state,
+        "region": region,
+        "calls": calls,
+        "detail": detail,
+    }
 
 
 def relay_rows(section: KamailioSection, listed: Json) -> Iterator[JsonObject]:
@@ -236,7 +247,7 @@ def relay_rows(section: KamailioSection, listed: Json) -> Iterator[JsonObject]:
         else:
             state = "down" if any(one not in {"0", "no"} for one in flags) else "active"
         weight = shown[0].get("weight") if shown else relay.weight
-        yield _node("relay", relay.id, state, relay.region, calls=None, detail=f"weight {weight}")
+        yield _node(relay, "relay", state, relay.region, calls=None, detail=f"weight {weight}")
 
 
 def media_rows(section: KamailioSection, listed: Json) -> Iterator[JsonObject]:
@@ -249,7 +260,7 @@ def media_rows(section: KamailioSection, listed: Json) -> Iterator[JsonObject]:
     for server in section.media_servers:
         flags = found.get(f"sip:{server.address}:{server.port}", "")
         state = _DESTINATIONS.get(flags[:1], "unknown")
-        yield _node("media-server", server.id, state, "", calls=None, detail=f"weight {server.weight}")
+        yield _node(server, "media-server", state, "", calls=None, detail=f"weight {server.weight}")
 
 
 # -- call records -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import select
 import socket
@@ -12,7 +13,9 @@ from typing import Final, Self
 
 from nf.errors import UnavailableError
 
-_ETH_P_IP: Final = 0x0800
+_ETH_P_ALL, _ETH_P_IP = 0x0003, 0x0800
+"""Of all protocols: those who ask for one are not shown what goes out."""
+_PROTOCOL: Final = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 26, 33, 35
 _OUTGOING: Final = 4
 _LOOPBACK: Final = 772
@@ -30,6 +33,8 @@ def program(ports: Iterable[int]) -> bytes:
     wanted = sorted(set(ports))
     tests = 2 * len(wanted) + 2
     code = [
+        (_LOAD_HALF, 0, 0, _PROTOCOL),
+        (_EQUAL, 0, tests + 6, _ETH_P_IP),
         (_LOAD_BYTE, 0, 0, 9),
         (_EQUAL, 1, 0, socket.IPPROTO_UDP),
         (_EQUAL, 0, tests + 3, socket.IPPROTO_TCP),
@@ -52,7 +57,7 @@ class Capture:
         memory = ctypes.create_string_buffer(code)
         attached = struct.pack("HL", len(code) // _INSTRUCTION.size, ctypes.addressof(memory))
         try:
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
         except OSError as error:
             raise UnavailableError(
                 f"packets cannot be read: {error.strerror}", remedy="run the agent as root"
@@ -64,11 +69,16 @@ class Capture:
             except PermissionError:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-            # Deaf until it has its filter.
-            self._socket.bind(("", _ETH_P_IP))
+            self._forget()
         except OSError as error:
             self._socket.close()
             raise UnavailableError(f"packets cannot be read: {error.strerror}") from error
+
+    def _forget(self) -> None:
+        """What came before there was a filter."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._socket.recv(1, socket.MSG_DONTWAIT)
 
     def __enter__(self) -> Self:
         return self

@@ -35,7 +35,9 @@ class Net:
 
     def add(self, user: str, own: Address, proxy: Address, account: Account | None = None) -> UserAgent:
         numbers = itertools.count()
-        made = UserAgent(user, "d.test", local=own, proxy=proxy, account=account, token=lambda: f"{user}{next(numbers)}")
+        made = UserAgent(
+            user, "d.test", local=own, proxy=proxy, account=account, token=lambda: f"{user}{next(numbers)}"
+        )
         self.agents[own], self.events[own] = made, []
         return made
 

@@ -24,7 +24,7 @@ INVITE = (
     b"v: SIP / 2.0 / UDP pc33.atlanta.example.com:5066;branch=z9hG4bK776asdhds\r\n"
     b"Max-Forwards: 70\r\n"
     b"TO: Bob <sip:bob@biloxi.example.com>\r\n"
-    b"From: \"Alice, the \\\"first\\\"\" <sip:alice@atlanta.example.com>;tag=1928301774\r\n"
+    b'From: "Alice, the \\"first\\"" <sip:alice@atlanta.example.com>;tag=1928301774\r\n'
     b"i: a84b4c76e66710\r\n"
     b"CSeq: 314159 INVITE\r\n"
     b"Subject: folded\r\n  over two lines\r\n"

@@ -13,12 +13,24 @@ from sip.calling.rtcp import Block, ReportPacket, SenderInfo, middle, ntp, parse
 
 words = st.integers(0, 0xFFFFFFFF)
 blocks = st.builds(
-    Block, words, st.integers(0, 255).map(lambda n: n / 256), st.integers(-0x800000, 0x7FFFFF), words, words, words, words
+    Block,
+    words,
+    st.integers(0, 255).map(lambda n: n / 256),
+    st.integers(-0x800000, 0x7FFFFF),
+    words,
+    words,
+    words,
+    words,
 )
 senders = st.none() | st.builds(SenderInfo, st.integers(0, (1 << 64) - 1), words, words, words)
 
 
-@given(words, senders, st.lists(blocks, max_size=3), st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=20))
+@given(
+    words,
+    senders,
+    st.lists(blocks, max_size=3),
+    st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=20),
+)
 def test_a_report_is_read_back(ssrc: int, sender: SenderInfo | None, found: list[Block], cname: str) -> None:
     packet = ReportPacket(ssrc, sender, tuple(found))
     data = packet.to_bytes(cname)

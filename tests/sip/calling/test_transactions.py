@@ -127,7 +127,10 @@ def test_nobody_answers_twice() -> None:
 @given(
     st.sampled_from([*Kind]),
     st.booleans(),
-    st.lists(st.tuples(st.sampled_from(["response", "again", "ack", "wait"]), st.integers(100, 699), st.floats(0, 40)), max_size=12),
+    st.lists(
+        st.tuples(st.sampled_from(["response", "again", "ack", "wait"]), st.integers(100, 699), st.floats(0, 40)),
+        max_size=12,
+    ),
 )
 def test_whatever_happens_every_transaction_comes_to_its_end(
     kind: Kind, reliable: bool, happens: list[tuple[str, int, float]]
