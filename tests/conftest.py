@@ -79,6 +79,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             if label and (report.when == "call" or outcome != "passed"):
                 lines.append(f"{outcome.upper()} {label}: {report.nodeid}")
     if lines:
-        terminalreporter.section("conformance of Open5GS")
+        terminalreporter.section("conformance")
         for line in lines:
             terminalreporter.write_line(line)

@@ -55,7 +55,7 @@ class FreeswitchDriver:
             units=frozenset({MEDIA_SERVER_UNIT}),
         )
         self.operations: Mapping[str, Operation] = {
-            DRAIN: Drain(self._talk, self._places, self._server),
+            DRAIN: Drain(self._talk, self._places, self._server, self._process),
             LIVE: LiveCalls(self._talk),
         }
 
@@ -68,6 +68,10 @@ class FreeswitchDriver:
     def _server(self) -> tuple[str, bool]:
         standing = self._standing()
         return (standing.section.server.id, standing.section.server.drained) if standing is not None else ("", False)
+
+    async def _process(self) -> int | None:
+        status = await self._units.status(MEDIA_SERVER_UNIT)
+        return status.pid if status is not None and status.state is UnitState.READY else None
 
     @asynccontextmanager
     async def _talk(self) -> AsyncIterator[EslConnection]:

@@ -12,7 +12,7 @@ from sip.freeswitch.dialplan import PROFILE
 from sip.freeswitch.errors import CommandRefused
 from sip.freeswitch.render import CONFIG_VARIABLE, FIXED_VARIABLE
 
-_VERSION: Final = re.compile(r"\(Version ([^)]{1,200})\) is (not )?ready")
+_VERSION: Final = re.compile(r"\(Version (.{1,300})\) is (not )?ready")
 _SINCE: Final = re.compile(r"^(\d+) session\(s\) since startup", re.MULTILINE)
 _NOW: Final = re.compile(r"^(\d+) session\(s\) - peak (\d+)", re.MULTILINE)
 _RATE: Final = re.compile(r"^(\d+) session\(s\) per Sec out of max (\d+)", re.MULTILINE)

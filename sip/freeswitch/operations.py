@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -40,9 +40,18 @@ Talk = Callable[[], AbstractAsyncContextManager[Asks]]
 
 
 class Drain:
-    """`find_server`: the name of the media server here, and whether its document says that it is drained."""
+    """find_server  the name of the media server here, and whether its document says that it is drained
+    process      its number; None while it is not ready
+    """
 
-    def __init__(self, talk: Talk, places: Places, find_server: Callable[[], tuple[str, bool]]) -> None:
+    def __init__(
+        self,
+        talk: Talk,
+        places: Places,
+        find_server: Callable[[], tuple[str, bool]],
+        process: Callable[[], Awaitable[int | None]],
+    ) -> None:
+        self._process = process
         self._talk = talk
         self._places = places
         self._find_server = find_server
@@ -88,18 +97,15 @@ class Drain:
 
     async def _restart(self, name: str, until: float, context: Context) -> None:
         """It ends by itself, also when the agent does not see it; whoever supervises it starts it again."""
+        before = await self._process()
         async with self._talk() as esl:
-            before = (await esl.api("global_getvar core_uuid")).strip()
             with contextlib.suppress(UnavailableError):
                 await esl.api("fsctl shutdown elegant")
         self._places.hold.unlink(missing_ok=True)
-        while context.clock.now() < until + RESTART_S:
-            with contextlib.suppress(NfError):
-                async with self._talk() as esl:
-                    if (await esl.api("global_getvar core_uuid")).strip() != before:
-                        return
+        while await self._process() in {before, None}:
+            if context.clock.now() >= until + RESTART_S:
+                raise DeadlineError("it did not come back", where=name, remedy="read the log of the unit freeswitch")
             await context.clock.sleep(_POLL_S)
-        raise DeadlineError("it did not come back", where=name, remedy="read the log of the unit freeswitch")
 
     async def _wait(self, name: str, limit: int, until: float, checkpoint: Checkpoint, context: Context) -> JsonObject:
         left = await self._calls()
