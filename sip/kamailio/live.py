@@ -142,7 +142,7 @@ async def read(rpc: RpcClient, places: Places, looked: Looked) -> Live:
     try:
         calls = await read_calls(rpc)
         drain = await pushing.read_drain(rpc)
-        found = await looked.difference(rpc, pushing.from_text(told))
+        found = await looked.difference(rpc, pushing.wanted_tables(told, places))
         same = same_peers(await read_peers(rpc), written_peers(listed or ""))
     except NfError as error:
         return Live(f"it does not answer: {error.message}")
