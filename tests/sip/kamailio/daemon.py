@@ -72,7 +72,11 @@ class Proxy:
 
     def __init__(self, folder: Path, wanted: KamailioSection, accounts: str = ACCOUNTS) -> None:
         self.paths = Paths(
-            config=folder, state=folder, run=folder / "run", certificate=folder / "cert.pem", stir_key=folder / "key.pem"
+            config=folder,
+            state=folder,
+            run=folder / "run",
+            certificate=folder / "cert.pem",
+            stir_key=folder / "key.pem",
         )
         self.folder, self.section, self.accounts = folder, wanted, accounts
         self.paths.rpc_socket.parent.mkdir(parents=True, exist_ok=True)
@@ -225,9 +229,7 @@ class Relay:
         ports = [f"--listen-ng={address}:2223", "--port-min=30000", "--port-max=30999"]
         argv = ["rtpengine", "-f", "-E", "-L", "4", "--table=-1", f"--interface={address}", *ports]
         with (folder / f"relay-{address}.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*argv, "--delete-delay=0", "--no-redis-required"], stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen([*argv, "--delete-delay=0", "--no-redis-required"], stdout=log, stderr=log)
         until(self._up, what="the relay does not answer")
 
     def _up(self) -> bool:
@@ -271,5 +273,3 @@ def _bencoded(data: bytes, at: int = 0) -> Any:
     colon = data.index(b":", at)
     end = colon + 1 + int(data[at:colon])
     return data[colon + 1 : end].decode(), end
-
-
