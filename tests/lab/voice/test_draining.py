@@ -162,7 +162,7 @@ async def test_what_is_not_loaded_is_not_there_and_a_bad_file_changes_nothing(st
     (model.directory / "conf/vars.xml").write_text("<include><broken></include>")
     assert (await esl.api("reloadxml")).startswith("-ERR [")
     async with phone_of(model) as phone:
-        assert (await refused(phone, "9001")).status == 502
+        assert (await refused(phone, "9003")).status == 502
         call = await (await phone.call("9004")).answered()
         await call.hangup()
 
