@@ -28,7 +28,7 @@ VARS = """<include>
 """
 MODULES = "console logfile event_socket sofia dptools commands dialplan_xml conference voicemail tone_stream sndfile"
 SETTINGS = {
-    "modules": "<modules>" + "".join(f'<load module="mod_{one}"/>' for one in MODULES.split()) + "</modules>",
+    "modules": "<modules>{loaded}</modules>",
     "switch": """<settings>
       <param name="max-sessions" value="{sessions}"/><param name="sessions-per-second" value="200"/>
       <param name="rtp-start-port" value="{rtp}"/><param name="rtp-end-port" value="{rtp_end}"/>
@@ -194,7 +194,8 @@ def configuration(directory: Path, values: dict[str, str]) -> Path:
     (conf / "freeswitch.xml").write_text(MAIN)
     (conf / "vars.xml").write_text(VARS)
     for name, text in SETTINGS.items():
-        filled = text.format(**values) if "{" in text else text
+        loaded = "".join(f'<load module="mod_{one}"/>' for one in values.get("modules", MODULES).split())
+        filled = text.format(loaded=loaded, **values) if "{" in text else text
         made = f'<configuration name="{name}.conf" description="{name}">{filled}</configuration>'
         (conf / "autoload_configs" / f"{name}.conf.xml").write_text(made)
     (conf / "dialplan/services.xml").write_text(DIALPLAN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,15 @@ def _programs(require_programs: Callable[..., None]) -> None:
     require_programs("sipp")
 
 
+async def sniffing(wanted: str) -> AsyncSniffer:
+    """One that has begun."""
+    begun = threading.Event()
+    sniffer = AsyncSniffer(iface="lo", filter=wanted, store=True, started_callback=begun.set)
+    sniffer.start()
+    await asyncio.to_thread(begun.wait, 60)
+    return sniffer
+
+
 def scenario(directory: Path) -> Path:
     """With five seconds of 1000 Hz to send."""
     (directory / "tone.raw").write_bytes(encode(PCMA, tone([1000], 5)))
@@ -48,8 +58,7 @@ async def test_sipp_has_every_packet_echoed(start: Start, tmp_path: Path) -> Non
     model = await start()
     esl = await model.connect()
     await esl.command("event plain CHANNEL_HANGUP_COMPLETE")
-    sniffer = AsyncSniffer(iface="lo", filter="udp", store=True)
-    sniffer.start()
+    sniffer = await sniffing("udp")
     (port,) = free_ports(1)
     where = ["-i", "127.0.0.1", "-p", str(port), "-m", "1", "-s", "9004", f"127.0.0.1:{model.sip}"]
     code, output = await sipp(tmp_path, "-sf", str(scenario(tmp_path)), *where)
@@ -101,9 +110,7 @@ async def test_telephone_events_are_those_of_rfc_4733(start: Start) -> None:
     model = await start()
     async with Phone("127.0.0.1", 0, "alice", "voice.test", proxy=f"127.0.0.1:{model.sip}") as phone:
         call = await (await phone.call("9004")).answered()
-        sniffer = AsyncSniffer(iface="lo", filter=f"udp src port {call.media.port}", store=True)
-        sniffer.start()
-        await call.media.packets(5) if call.media.source else None
+        sniffer = await sniffing(f"udp src port {call.media.port}")
         call.dtmf("5#")
         while call.media.keys != "5#":
             await call.media.packets(1)
