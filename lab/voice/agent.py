@@ -38,6 +38,11 @@ class Agent:
         """Raises OSError."""
         await self.layer.endpoint.open()
 
+    async def settle(self, seconds: float) -> None:
+        """Waits that long at most until requests that are under way are answered."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds)
+
     async def close(self) -> None:
         for task in list(self._tasks):
             task.cancel()

@@ -272,8 +272,7 @@ class Phone:
         calls = list(self.calls.values())
         for call in calls:
             call.leg.hangup()
-        if calls:
-            await asyncio.wait([asyncio.ensure_future(call.ended()) for call in calls], timeout=1)
+        await self._agent.settle(1.0)
         for call in calls:
             call.media.close()
         await self._agent.close()

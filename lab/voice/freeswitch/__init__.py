@@ -1,1 +1,1 @@
-"""The MODEL of FreeSWITCH itself; see `lab.voice`. Names of commands, parameters, headers and causes are FreeSWITCH's."""
+"""The MODEL of FreeSWITCH itself; see `lab.voice`. Names of commands, headers and causes are FreeSWITCH's."""

@@ -29,6 +29,15 @@ async def run(switch: Switch, text: str) -> str:
     return await command(arguments.strip())
 
 
+def up_time(seconds: float) -> str:
+    days, rest = divmod(int(seconds), 86_400)
+    pairs = [
+        (days // 365, "year"), (days % 365, "day"), (rest // 3600, "hour"), (rest // 60 % 60, "minute"),
+        (rest % 60, "second"), (int(seconds * 1000) % 1000, "millisecond"), (int(seconds * 1e6) % 1000, "microsecond"),
+    ]  # fmt: skip
+    return ", ".join(f"{number} {unit}{'' if number == 1 else 's'}" for number, unit in pairs)
+
+
 class Commands:
     """Of mod_commands, without those of channels and lists."""
 
@@ -45,13 +54,7 @@ class Commands:
         return str(int(self.switch.uptime() * scale))
 
     async def status(self, _text: str) -> str:
-        switch, up = self.switch, self.switch.uptime()
-        days, rest = divmod(int(up), 86_400)
-        pairs = [
-            (days // 365, "year"), (days % 365, "day"), (rest // 3600, "hour"), (rest // 60 % 60, "minute"),
-            (rest % 60, "second"), (int(up * 1000) % 1000, "millisecond"), (int(up * 1e6) % 1000, "microsecond"),
-        ]  # fmt: skip
-        said = ", ".join(f"{number} {unit}{'' if number == 1 else 's'}" for number, unit in pairs)
+        switch, said = self.switch, up_time(self.switch.uptime())
         ready = switch.accepts_inbound and switch.accepts_outbound
         return (
             f"UP {said}\n"
@@ -131,8 +134,6 @@ class Commands:
             self.switch.paused_inbound = paused
         if where in ("", "outbound"):
             self.switch.paused_outbound = paused
-        if not paused and not where:
-            self.switch.no_new_sessions = False
         return "+OK\n"
 
     async def _ctl_pause(self, words: list[str]) -> str:
@@ -143,7 +144,7 @@ class Commands:
 
     async def _ctl_pause_check(self, words: list[str]) -> str:
         inbound, outbound = self.switch.paused_inbound, self.switch.paused_outbound
-        paused = {"inbound": inbound, "outbound": outbound}.get(words[0] if words else "", inbound and outbound)
+        paused = {"inbound": inbound, "outbound": outbound}.get(words[0] if words else "", inbound or outbound)
         return "true" if paused else "false"
 
     async def _ctl_ready_check(self, _words: list[str]) -> str:

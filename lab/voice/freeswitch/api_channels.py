@@ -156,7 +156,7 @@ class Channels:
     def of_channel(self, command: Command) -> Callable[[str], Awaitable[str]]:
         async def run(text: str) -> str:
             words = text.split(" ") if text else []
-            flags = [words.pop(0)] if words and words[0] in ("-bleg",) else []
+            flags = [words.pop(0)] if words and words[0] == "-bleg" else []
             channel = self.switch.find(words[0]) if words else None
             return GONE if channel is None else await command(channel, flags + words[1:])
 
@@ -205,7 +205,7 @@ class Channels:
         return show(self.switch, text)
 
     async def hupall(self, text: str) -> str:
-        cause = text.split()[0] if text else "MANAGER_REQUEST"
+        cause = text.partition(" ")[0] or "MANAGER_REQUEST"
         self.switch.hangup_all(cause if cause in NUMBERS else "MANAGER_REQUEST")
         return "+OK hangup all channels with cause " + cause + "\n"
 

@@ -140,31 +140,17 @@ def _flags(member: Member) -> str:
 def _line(member: Member) -> str:
     channel = member.channel
     caller = channel.profile
-    return ";".join(
-        [
-            str(member.number),
-            channel.name,
-            channel.uuid,
-            caller.caller_id_name,
-            caller.caller_id_number,
-            _flags(member),
-            "0",
-            "0",
-            "0",
-            "200",
-        ]  # fmt: skip
-    )
+    who = (channel.name, channel.uuid, caller.caller_id_name, caller.caller_id_number)
+    return ";".join([str(member.number), *who, _flags(member), "0", "0", "0", "200"])
 
 
 def _json(room: Room) -> dict[str, object]:
-    members = [
-        {
-            "type": "caller", "id": one.number, "uuid": one.channel.uuid,
-            "caller_id_name": one.channel.profile.caller_id_name, "caller_id_number": one.channel.profile.caller_id_number,
-            "flags": {"can_hear": not one.deaf, "can_speak": not one.muted, "is_moderator": one.moderator},
-        }
-        for one in room.members.values()
-    ]  # fmt: skip
+    members = []
+    for one in room.members.values():
+        caller = one.channel.profile
+        said = {"type": "caller", "id": one.number, "uuid": one.channel.uuid, "caller_id_name": caller.caller_id_name}
+        flags = {"can_hear": not one.deaf, "can_speak": not one.muted, "is_moderator": one.moderator}
+        members.append({**said, "caller_id_number": caller.caller_id_number, "flags": flags})
     return {
         "conference_name": room.name, "member_count": len(members), "ghost_count": 0, "rate": 8000, "run_time": 0,
         "conference_uuid": room.uuid, "canvas_count": 0, "max_bw_in": 0, "force_bw_in": 0, "video_floor_packets": 0,
@@ -178,21 +164,24 @@ class Sofia:
 
     async def run(self, text: str) -> str:
         words = text.split()
-        profiles: dict[str, Profile] = self.switch.profiles
         if words[:1] == ["status"]:
-            if words[1:2] == ["gateway"]:
-                return self._gateway(words[2] if len(words) > 2 else "")
-            named = words[2] if words[1:2] == ["profile"] and len(words) > 2 else (words[1] if len(words) > 1 else "")
-            if not named:
-                return self._summary()
-            if named not in profiles:
-                return "Invalid Profile!\n"
-            if "reg" in words[3:]:
-                return _registrations(profiles[named].registrar.registrations())
-            return _status(profiles[named])
+            return self._asked(words[1:])
         if words[:1] == ["profile"] and len(words) > 2:
             return await self._profile(words[1], words[2])
         return "-USAGE: sofia help\n"
+
+    def _asked(self, words: list[str]) -> str:
+        """`sofia status` and what follows it."""
+        profiles: dict[str, Profile] = self.switch.profiles
+        if words[:1] == ["gateway"]:
+            return self._gateway(words[1] if len(words) > 1 else "")
+        named = words[1] if words[:1] == ["profile"] and len(words) > 1 else "".join(words[:1])
+        if not named:
+            return self._summary()
+        if named not in profiles:
+            return "Invalid Profile!\n"
+        registered = "reg" in words[2:]
+        return _registrations(profiles[named].registrar.registrations()) if registered else _status(profiles[named])
 
     async def _profile(self, name: str, verb: str) -> str:
         profile: Profile | None = self.switch.profiles.get(name)

@@ -32,22 +32,22 @@ def dial_variables(text: str) -> tuple[dict[str, str], str]:
     return found, text.strip()
 
 
-async def dial(switch: Switch, text: str, caller: Channel | None, timeout: float, given: dict[str, str]) -> Channel:
+async def dial(switch: Switch, text: str, caller: Channel | None, seconds: float, given: dict[str, str]) -> Channel:
     """The first that answers: `|` tries one after another, `,` all at once. Raises DialError."""
     variables, rest = dial_variables(text)
     variables = given | variables
-    timeout = float(variables.get("originate_timeout") or variables.get("call_timeout") or timeout)
+    seconds = float(variables.get("originate_timeout") or variables.get("call_timeout") or seconds)
     cause = "NO_ROUTE_DESTINATION"
     for one in rest.split("|"):
         try:
-            return await _race(switch, one.split(","), caller, timeout, variables)
+            return await _race(switch, one.split(","), caller, seconds, variables)
         except DialError as error:
             cause = str(error)
     raise DialError(cause)
 
 
 async def _race(
-    switch: Switch, targets: list[str], caller: Channel | None, timeout: float, variables: dict[str, str]
+    switch: Switch, targets: list[str], caller: Channel | None, seconds: float, variables: dict[str, str]
 ) -> Channel:
     legs: list[Channel] = []
     cause = "NO_ROUTE_DESTINATION"
@@ -60,7 +60,7 @@ async def _race(
     if not legs:
         raise DialError(cause)
     winning = {asyncio.ensure_future(_outcome(leg)): leg for leg in legs}
-    deadline = asyncio.get_running_loop().time() + timeout
+    deadline = asyncio.get_running_loop().time() + seconds
     winner: Channel | None = None
     try:
         pending = set(winning)
@@ -101,30 +101,12 @@ def _leg(switch: Switch, target: str, caller: Channel | None, variables: dict[st
     if kind == "error":
         raise DialError(rest if rest in causes.NUMBERS else "NORMAL_UNSPECIFIED")
     if kind == "user":
-        user, _, domain = rest.partition("@")
-        domain = domain or switch.registry.variables.get("domain", "")
-        known = switch.registry.user(user, domain)
-        if known is None:
-            raise DialError("SUBSCRIBER_ABSENT")
-        text = known[0].get("dial-string", "")
-        if text and "sofia_contact" not in text:
-            own, target = dial_variables(text.replace("${dialed_user}", user).replace("${dialed_domain}", domain))
-            return _leg(switch, target, caller, variables | own)
-        for profile in switch.profiles.values():
-            contact = profile.registrar.contact(user, domain)
-            if contact:
-                return _dialled(switch, profile, contact, caller, variables)
-        raise DialError("USER_NOT_REGISTERED")
+        return _user(switch, rest, caller, variables)
     if kind != "sofia" or "mod_sofia" not in switch.modules:
         raise DialError("CHAN_NOT_IMPLEMENTED")
     name, _, number = rest.partition("/")
     if name == "gateway":
-        gateway, _, number = number.partition("/")
-        for profile in switch.profiles.values():
-            known_gateway = profile.gateways.get(gateway)
-            if known_gateway is not None:
-                return _dialled(switch, profile, known_gateway.uri(number), caller, variables, held=known_gateway)
-        raise DialError("INVALID_GATEWAY")
+        return _gateway(switch, number, caller, variables)
     profile = switch.profiles.get(name)
     if profile is None or not profile.running:
         raise DialError("INVALID_PROFILE")
@@ -136,12 +118,40 @@ def _leg(switch: Switch, target: str, caller: Channel | None, variables: dict[st
     return _dialled(switch, profile, number, caller, variables)
 
 
+def _user(switch: Switch, text: str, caller: Channel | None, variables: dict[str, str]) -> Channel:
+    """Of the directory: by its dial-string, or where it has registered."""
+    user, _, domain = text.partition("@")
+    domain = domain or switch.registry.variables.get("domain", "")
+    known = switch.registry.user(user, domain)
+    if known is None:
+        raise DialError("SUBSCRIBER_ABSENT")
+    dialled = known[0].get("dial-string", "")
+    if dialled and "sofia_contact" not in dialled:
+        own, target = dial_variables(dialled.replace("${dialed_user}", user).replace("${dialed_domain}", domain))
+        return _leg(switch, target, caller, variables | own)
+    for profile in switch.profiles.values():
+        contact = profile.registrar.contact(user, domain)
+        if contact:
+            return _dialled(switch, profile, contact, caller, variables)
+    raise DialError("USER_NOT_REGISTERED")
+
+
+def _gateway(switch: Switch, text: str, caller: Channel | None, variables: dict[str, str]) -> Channel:
+    name, _, number = text.partition("/")
+    for profile in switch.profiles.values():
+        gateway = profile.gateways.get(name)
+        if gateway is not None:
+            return _dialled(switch, profile, gateway.uri(number), caller, variables, held=gateway)
+    raise DialError("INVALID_GATEWAY")
+
+
 def _dialled(
     switch: Switch,
     profile: object,
     uri: str,
     caller: Channel | None,
     variables: dict[str, str],
+    *,
     held: object = None,
 ) -> Channel:
     if not switch.accepts_outbound:

@@ -1,4 +1,4 @@
-"""A channel: one leg with its caller's profile, variables and media, and what it executes. A session is one of these."""
+"""A channel, or session: one leg with its caller's profile, variables and media, and what it executes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lab.voice.freeswitch import causes
 from lab.voice.freeswitch.dialplan import expand
 from lab.voice.freeswitch.sounds import NotFoundError, Player, Recorder, opened
+from lab.voice.freeswitch.telling import accounts, channel_headers
 from lab.voice.g711 import NAMES
 from lab.voice.sdp import Audio
 
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from lab.voice.legs import Leg, Over
     from lab.voice.media import Media
 
-NUMBERS = {
-    "CS_NEW": 0, "CS_INIT": 1, "CS_ROUTING": 2, "CS_SOFT_EXECUTE": 3, "CS_EXECUTE": 4, "CS_EXCHANGE_MEDIA": 5,
-    "CS_PARK": 6, "CS_CONSUME_MEDIA": 7, "CS_HIBERNATE": 8, "CS_RESET": 9, "CS_HANGUP": 10, "CS_REPORTING": 11,
-    "CS_DESTROY": 12,
-}  # fmt: skip
 Tap = Callable[[int, bytes], None]
 
 
@@ -53,7 +49,7 @@ class Profile:
 class Channel:
     """direction: inbound, outbound. `work` is what it executes; when that ends the channel hangs up."""
 
-    def __init__(self, switch: Switch, leg: Leg, media: Media, name: str, profile: Profile, direction: str) -> None:
+    def __init__(self, switch: Switch, leg: Leg, media: Media, *, name: str, profile: Profile, direction: str) -> None:
         self.switch, self.leg, self.media = switch, leg, media
         self.name, self.profile, self.direction = name, profile, direction
         self.uuid = str(uuids.uuid4())
@@ -96,52 +92,7 @@ class Channel:
 
     def headers(self) -> dict[str, str]:
         """Of its events."""
-        profile, codec = self.profile, NAMES[self.media.codec]
-        made = {
-            "Channel-State": self.state,
-            "Channel-Call-State": self.callstate,
-            "Channel-State-Number": str(NUMBERS[self.state]),
-            "Channel-Name": self.name,
-            "Unique-ID": self.uuid,
-            "Call-Direction": self.direction,
-            "Presence-Call-Direction": self.direction,
-            "Channel-HIT-Dialplan": "true" if self.direction == "inbound" else "false",
-            "Channel-Call-UUID": self.call_uuid,
-            "Answer-State": self.answer_state,
-            "Channel-Read-Codec-Name": codec,
-            "Channel-Read-Codec-Rate": "8000",
-            "Channel-Write-Codec-Name": codec,
-            "Channel-Write-Codec-Rate": "8000",
-            "Caller-Direction": self.direction,
-            "Caller-Logical-Direction": self.direction,
-            "Caller-Username": profile.username or profile.caller_id_number,
-            "Caller-Dialplan": profile.dialplan,
-            "Caller-Caller-ID-Name": profile.caller_id_name,
-            "Caller-Caller-ID-Number": profile.caller_id_number,
-            "Caller-Orig-Caller-ID-Name": profile.caller_id_name,
-            "Caller-Orig-Caller-ID-Number": profile.caller_id_number,
-            "Caller-Network-Addr": profile.network_addr,
-            "Caller-ANI": profile.ani or profile.caller_id_number,
-            "Caller-Destination-Number": profile.destination_number,
-            "Caller-Unique-ID": self.uuid,
-            "Caller-Source": profile.source,
-            "Caller-Context": profile.context,
-            "Caller-Channel-Name": self.name,
-            "Caller-Profile-Index": "1",
-            "Caller-Channel-Created-Time": str(int(self.created * 1e6)),
-            "Caller-Channel-Answered-Time": str(int(self.answered_at * 1e6)),
-            "Caller-Channel-Progress-Media-Time": str(int(self.progressed * 1e6)),
-            "Caller-Channel-Hangup-Time": str(int(self.ended_at * 1e6)),
-        }
-        if self.peer is not None:
-            made |= {
-                "Other-Type": "originatee" if self.direction == "inbound" else "originator",
-                "Other-Leg-Unique-ID": self.peer.uuid,
-                "Other-Leg-Channel-Name": self.peer.name,
-            }
-        if self.cause:
-            made["Hangup-Cause"] = self.cause
-        return made | {f"variable_{name}": value for name, value in self.variables.items()}
+        return channel_headers(self)
 
     def fire(self, name: str, more: dict[str, str] | None = None, body: str = "") -> None:
         self.switch.fire(name, self.headers() | (more or {}), body, channel=self)
@@ -255,25 +206,13 @@ class Channel:
         self.unbridge()
         self.switch.ended(self)
         self.set_callstate("HANGUP")
-        times = self._times()
-        self.variables |= times
+        self.variables |= accounts(self)
         self.state = "CS_REPORTING"
         self.fire("CHANNEL_HANGUP_COMPLETE")
         self.state = "CS_DESTROY"
         self.fire("CHANNEL_DESTROY")
         if self.work is not None:
             self.work.cancel()
-
-    def _times(self) -> dict[str, str]:
-        billed = self.ended_at - self.answered_at if self.answered_at else 0.0
-        found = self.media.stats()
-        return {
-            "start_epoch": str(int(self.created)), "answer_epoch": str(int(self.answered_at)),
-            "end_epoch": str(int(self.ended_at)), "duration": str(int(self.ended_at - self.created)),
-            "billsec": str(int(billed)), "billmsec": str(int(billed * 1000)),
-            "rtp_audio_in_packet_count": str(found.received), "rtp_audio_out_packet_count": str(found.sent),
-            "rtp_audio_in_skip_packet_count": str(found.lost),
-        }  # fmt: skip
 
     # What it executes.
 

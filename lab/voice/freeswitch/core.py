@@ -40,7 +40,7 @@ class Switch:
         self.ports = (_number(parameters, "rtp-start-port", 16384), _number(parameters, "rtp-end-port", 32768))
         self.heartbeat = _number(parameters, "event-heartbeat-interval", 20)
         self.paused_inbound = self.paused_outbound = False
-        self.shutdown_requested = self.no_new_sessions = False
+        self.shutdown_requested = False
         self.stopping = asyncio.Event()
         self.started = time.time()
         self.total = self.peak = self.peak_five = self.sps_peak = 0
@@ -63,11 +63,11 @@ class Switch:
 
     @property
     def accepts_inbound(self) -> bool:
-        return not (self.paused_inbound or self.no_new_sessions or self.stopping.is_set())
+        return not (self.paused_inbound or self.stopping.is_set())
 
     @property
     def accepts_outbound(self) -> bool:
-        return not (self.paused_outbound or self.no_new_sessions or self.stopping.is_set())
+        return not (self.paused_outbound or self.stopping.is_set())
 
     def last_sps(self) -> int:
         """Sessions that began within the last second."""
@@ -113,7 +113,8 @@ class Switch:
         """Waits for the last session; elegant lets new ones in meanwhile. False: it was cancelled."""
         self.fire("SHUTDOWN_REQUESTED", {"Event-Info": "ASAP" if asap else "elegant"})
         self.shutdown_requested = True
-        self.no_new_sessions = self.no_new_sessions or asap
+        if asap:  # FreeSWITCH's flag against new sessions is that of both pauses
+            self.paused_inbound = self.paused_outbound = True
         while self.channels and self.shutdown_requested:
             self._emptied.clear()
             how = "ASAP" if asap else "once there are no active calls."
@@ -124,7 +125,6 @@ class Switch:
                 continue
         if not self.shutdown_requested:
             return False
-        self.no_new_sessions = True
         self.stopping.set()
         return True
 

@@ -41,7 +41,7 @@ def expand(text: str, lookup: Lookup, call: Callable[[str, str], str] | None = N
             part = _SLICE.match(name)
             if known or part is None:
                 return known
-            whole, start = lookup(part[1]), int(part[2])
+            whole, start = expand(lookup(part[1]), lookup, call), int(part[2])
             cut = whole[start:]
             return cut[: int(part[3])] if part[3] else cut
 

@@ -12,9 +12,9 @@ from lab.voice.freeswitch.sounds import NotFoundError
 
 
 async def read(
-    channel: Channel, most: int, sound: str, timeout: float, terminators: str = "#", between: float | None = None
+    channel: Channel, most: int, sound: str, wait: float, terminators: str = "#", *, between: float | None = None
 ) -> tuple[str, str]:
-    """Keys, and the terminator if one ended them. timeout: seconds until the first, `between`: until each further."""
+    """Keys, and the terminator if one ended them. wait: seconds until the first, `between`: until each further."""
     found = ""
     if sound and sound != "silence":
         with contextlib.suppress(NotFoundError):
@@ -22,9 +22,9 @@ async def read(
     if found and found in terminators:
         return "", found
     while len(found) < most:
-        wait = timeout if not found else (between if between is not None else timeout)
+        seconds = between if found and between is not None else wait
         try:
-            key = await asyncio.wait_for(channel.digits.get(), wait)
+            key = await asyncio.wait_for(channel.digits.get(), seconds)
         except TimeoutError:
             break
         if key in terminators:
@@ -46,7 +46,7 @@ async def play_and_get_digits(channel: Channel, data: str) -> None:
     expression = words[8] if len(words) > 8 else ""
     between = int(words[9]) / 1000 if len(words) > 9 and words[9].isdecimal() and words[9] != "0" else timeout
     for _ in range(tries):
-        found, _ended = await read(channel, most, sound, timeout, terminators, between)
+        found, _ended = await read(channel, most, sound, timeout, terminators, between=between)
         if len(found) >= least and (not expression or searched(expression, found)):
             channel.variables[variable] = found
             channel.variables["read_result"] = "success"

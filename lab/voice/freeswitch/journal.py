@@ -1,4 +1,4 @@
-"""freeswitch.journal, the console, and who listens to the log by event socket."""
+"""freeswitch.log, the console, and who listens to the log by event socket."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def level_of(text: str) -> int | None:
 
 
 class Log:
-    """The first line says that it is a model. level: of file and console; console: written to the standard output too."""
+    """The first line says that it is a model. level: of file and console; console: to the standard output too."""
 
     def __init__(self, directory: Path, level: int = LEVELS["INFO"], *, console: bool = True) -> None:
         """Raises OSError."""
         self.level, self._console = level, console
         self.listeners: set[Listener] = set()
         directory.mkdir(parents=True, exist_ok=True)
-        self.path = directory / "freeswitch.journal"
+        self.path = directory / "freeswitch.log"
         self._file: TextIO = self.path.open("a", encoding="utf-8")
         self.write("CONSOLE", f"{MODEL} of FreeSWITCH {VERSION}")
 
@@ -70,7 +70,7 @@ class Log:
         """SIGHUP, fsctl send_sighup: the file is turned over."""
         self._file.close()
         if self.path.exists():
-            self.path.rename(self.path.with_name(f"freeswitch.journal.{time.strftime('%Y-%m-%d-%H-%M-%S')}.1"))
+            self.path.rename(self.path.with_name(f"freeswitch.log.{time.strftime('%Y-%m-%d-%H-%M-%S')}.1"))
         self._file = self.path.open("a", encoding="utf-8")
 
     def close(self) -> None:

@@ -77,7 +77,7 @@ def chosen(arguments: Sequence[str]) -> tuple[set[str], dict[str, Path]]:
     defaults = {
         "conf_dir": base / "conf", "log_dir": base / "log", "db_dir": base / "db", "run_dir": run,
         "mod_dir": base / "mod", "sounds_dir": base / "sounds", "recordings_dir": base / "recordings",
-        "storage_dir": base / "storage", "script_dir": base / "scripts", "temp_dir": Path("/tmp"),  # noqa: S108 - its default
+        "storage_dir": base / "storage", "script_dir": base / "scripts", "temp_dir": base / "tmp",
     }  # fmt: skip
     if "base_dir" not in folders and given:  # a model's user has no /usr/local/freeswitch: beside the databases
         beside = folders["db_dir"]
@@ -129,8 +129,7 @@ async def _beat(switch: Switch) -> None:
             "HEARTBEAT",
             {
                 "Event-Info": "System Ready",
-                "Up-Time": f"0 years, {int(up) // 86400} days, {int(up) // 3600 % 24} hours, {int(up) // 60 % 60} minutes, "
-                f"{int(up) % 60} seconds, {int(up * 1000) % 1000} milliseconds, 0 microseconds",
+                "Up-Time": api.up_time(up),
                 "FreeSWITCH-Version": f"{VERSION}~64bit {MODEL}",
                 "Uptime-msec": str(int(up * 1000)),
                 "Session-Count": str(len(switch.channels)),

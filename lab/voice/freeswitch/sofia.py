@@ -174,7 +174,7 @@ class Profile:
             dialplan=self.params.get("dialplan", "XML"),
         )
         name = f"sofia/{self.name}/{user}@{host}" if user else f"sofia/{self.name}/{host}"
-        made = channels.Channel(self.switch, leg, media, name, profile, "inbound")
+        made = channels.Channel(self.switch, leg, media, name=name, profile=profile, direction="inbound")
         made.variables |= {
             "sip_from_user": user, "sip_from_host": host, "sip_to_user": leg.local.uri.user,
             "sip_to_host": leg.local.uri.host, "sip_req_user": number, "sip_call_id": leg.call_id,
@@ -256,17 +256,16 @@ class Profile:
         number = given.get("origination_caller_id_number") or (
             caller.profile.caller_id_number if caller else "0000000000"
         )
-        name = given.get("origination_caller_id_name") or (caller.profile.caller_id_name if caller else "")
+        shown = given.get("origination_caller_id_name") or (caller.profile.caller_id_name if caller else "")
         domain = given.get("sip_invite_domain") or self.address
         known = gateway.params if gateway is not None else {}
         held = Credentials(known.get("username", ""), known["password"]) if known.get("password") else None
-        leg = self.agent.leg(NameAddress(Uri(number, domain), name), target, via=peer, held=held)
+        leg = self.agent.leg(NameAddress(Uri(number, domain), shown), target, via=peer, held=held)
         media = Media(self.media_address, self.switch.ports)
         media.open()
-        profile = channels.Profile(target.user, name, number, self.params.get("context", "default"), peer.host)
-        made = channels.Channel(
-            self.switch, leg, media, f"sofia/{self.name}/{text.removeprefix('sip:')}", profile, "outbound"
-        )
+        profile = channels.Profile(target.user, shown, number, self.params.get("context", "default"), peer.host)
+        name = f"sofia/{self.name}/{text.removeprefix('sip:')}"
+        made = channels.Channel(self.switch, leg, media, name=name, profile=profile, direction="outbound")
         if given.get("origination_uuid"):
             made.uuid = made.call_uuid = given["origination_uuid"]
         if not self.switch.begins(made):

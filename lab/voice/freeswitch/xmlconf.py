@@ -19,7 +19,7 @@ class ConfigError(Exception):
 
 
 class Registry:
-    """The document and the global variables. `read` again after a change; it raises and changes nothing when it fails."""
+    """The document and the global variables. `read` again after a change: it changes nothing when it raises."""
 
     def __init__(self, directory: Path, variables: dict[str, str]) -> None:
         self.directory = directory

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -29,7 +28,7 @@ VARS = """<include>
 """
 MODULES = "console logfile event_socket sofia dptools commands dialplan_xml conference voicemail tone_stream sndfile"
 SETTINGS = {
-    "modules": "<modules>" + "".join(f'<load module="mod_{one}"/>' for one in MODULES.split()) + "</modules>",
+    "modules": "<modules>{loaded}</modules>",
     "switch": """<settings>
       <param name="max-sessions" value="{sessions}"/><param name="sessions-per-second" value="200"/>
       <param name="rtp-start-port" value="{rtp}"/><param name="rtp-end-port" value="{rtp_end}"/>
@@ -47,7 +46,8 @@ SETTINGS = {
       <profiles><profile name="default"><param name="rate" value="8000"/><param name="caller-controls" value="keys"/>
       </profile></profiles>""",
     "ivr": """<menus><menu name="front" greet-long="tone_stream://%(5000,0,500)" greet-short="silence_stream://100"
-        invalid-sound="tone_stream://%(200,0,300)" timeout="20000" inter-digit-timeout="3000" max-failures="3" digit-len="1">
+        invalid-sound="tone_stream://%(200,0,300)" timeout="20000" inter-digit-timeout="3000" max-failures="3"
+        digit-len="1">
         <entry action="menu-exec-app" digits="1" param="transfer 9004 XML services"/>
         <entry action="menu-exec-app" digits="2" param="transfer 9001 XML services"/>
         <entry action="menu-exit" digits="9"/></menu></menus>""",
@@ -173,7 +173,10 @@ class Model:
 
     async def until(self, count: int, client: Esl) -> None:
         """Waits until that many channels are there."""
-        while not re.search(rf"\b{count} total", await client.api("show channels count")):
+        await self.until_said("show channels count", f"\n{count} total.\n", client)
+
+    async def until_said(self, command: str, wanted: str, client: Esl) -> None:
+        while await client.api(command) != wanted:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
 
     async def end(self) -> None:
@@ -191,7 +194,8 @@ def configuration(directory: Path, values: dict[str, str]) -> Path:
     (conf / "freeswitch.xml").write_text(MAIN)
     (conf / "vars.xml").write_text(VARS)
     for name, text in SETTINGS.items():
-        filled = text.format(**values) if "{" in text else text
+        loaded = "".join(f'<load module="mod_{one}"/>' for one in values.get("modules", MODULES).split())
+        filled = text.format(loaded=loaded, **values) if "{" in text else text
         made = f'<configuration name="{name}.conf" description="{name}">{filled}</configuration>'
         (conf / "autoload_configs" / f"{name}.conf.xml").write_text(made)
     (conf / "dialplan/services.xml").write_text(DIALPLAN)

@@ -1,4 +1,4 @@
-"""Calls to the model: each application, judged by phones, by what its event socket counts, and by the files it writes."""
+"""Calls to the model: each application, judged by phones, by its event socket's counts, by files."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_a_message_is_kept_with_the_tone_that_was_said(start: Start) -> No
         await call.hangup()
     event = await asyncio.wait_for(esl.event("CUSTOM", VM_Action="leave-message"), 60)
     assert event["VM-Caller-ID-Number"] == "bob"
-    with wave.open(event["VM-File-Path"]) as file:  # noqa: ASYNC230 - a short file of the test
+    with wave.open(event["VM-File-Path"]) as file:
         assert file.getframerate() == 8000
         samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
     assert heard(samples[-4000:], [450, 650, 800]) == [650]
@@ -225,7 +225,7 @@ async def test_a_channel_is_held_told_and_recorded_by_uuid(start: Start) -> None
         assert await esl.api(f"uuid_broadcast {uuid} tone_stream://%(60000,0,900)") == "+OK Message sent\n"
         await heard_at_last(call, [900], (650, 900))
         assert (await esl.api(f"uuid_record {uuid} stop {path}")).startswith("+OK")
-        with wave.open(str(path)) as file:  # noqa: ASYNC230 - a short file of the test
+        with wave.open(str(path)) as file:
             assert heard(np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")[-4000:], [650, 900]) == [650]
         assert await esl.api(f"uuid_hold {uuid}") == "+OK Success\n"
         assert not call.media.sending

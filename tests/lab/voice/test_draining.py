@@ -61,8 +61,7 @@ async def test_it_ends_after_the_last_call(start: Start, how: str) -> None:
     async with phone_of(model) as phone:
         call = await (await phone.call("9004")).answered()
         await esl.command(f"bgapi fsctl shutdown {how}")
-        while await esl.api("fsctl shutdown_check") != "true":
-            await asyncio.sleep(0.05)
+        await model.until_said("fsctl shutdown_check", "true", esl)
         if how == "asap":
             assert (await refused(phone)).status == 503
         else:  # new traffic is let in: FreeSWITCH waits until there is none
@@ -81,8 +80,7 @@ async def test_a_shutdown_can_be_taken_back(start: Start) -> None:
     async with phone_of(model) as phone:
         call = await (await phone.call("9004")).answered()
         await esl.command("bgapi fsctl shutdown elegant")
-        while await esl.api("fsctl shutdown_check") != "true":
-            await asyncio.sleep(0.05)
+        await model.until_said("fsctl shutdown_check", "true", esl)
         assert await esl.api("fsctl shutdown cancel") == "+OK\n"
         await call.hangup()
         await model.until(0, esl)
@@ -154,3 +152,31 @@ async def test_arguments_that_it_does_not_know_are_refused(arguments: list[str])
     process = await asyncio.create_subprocess_exec(str(PROGRAM), *arguments, stderr=asyncio.subprocess.PIPE)
     assert (await process.communicate())[1]
     assert process.returncode == 1
+
+
+async def test_what_is_not_loaded_is_not_there_and_a_bad_file_changes_nothing(start: Start) -> None:
+    model = await start(modules="commands event_socket sofia dptools dialplan_xml nonsense")
+    esl = await model.connect()
+    assert await esl.api("conference list") == "-ERR conference Command not found!\n"
+    assert "mod_nonsense.so" in (model.directory / "log/freeswitch.log").read_text()
+    (model.directory / "conf/vars.xml").write_text("<include><broken></include>")
+    assert (await esl.api("reloadxml")).startswith("-ERR [")
+    async with phone_of(model) as phone:
+        assert (await refused(phone, "9001")).status == 502
+        call = await (await phone.call("9004")).answered()
+        await call.hangup()
+
+
+async def test_who_has_registered_is_called_by_name(start: Start) -> None:
+    model = await start()
+    esl = await model.connect()
+    async with phone_of(model, password="secret-5") as phone:
+        await phone.register(60)
+        assert "alice" in await esl.api("show registrations")
+        await esl.command("bgapi originate user/alice@voice.test 9004 XML services")
+        call = await (await phone.incoming()).answer()
+        call.media.tone(450)
+        await call.media.packets(60)
+        assert call.media.hears([450, 700], 0.3) == [450]
+        await phone.register(0)
+        assert await esl.api("originate user/alice@voice.test &park()") == "-ERR USER_NOT_REGISTERED\n"
