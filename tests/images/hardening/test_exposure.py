@@ -48,6 +48,10 @@ from nf.media.shield.varnish import Varnish
 from nf.supervisor.choice import CONFIGURATION
 from nf.supervisor.systemd.render import render
 from nf.supervisor.systemd.security import exposures
+from sip.documents import MediaServer
+from sip.freeswitch import units as freeswitch
+from sip.freeswitch.documents import FreeswitchSection
+from sip.freeswitch.places import Places as FreeswitchPlaces
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "images/files/common/usr/lib/systemd/system"
@@ -62,6 +66,7 @@ LIMITS = {
     "caddy": 1.7,
     "core5g-observation": 2.2,
     "edge-healing": 1.9,
+    "freeswitch": 1.9,
     "multicast-monitor": 1.9,
     "multicast-output": 2.1,
     "multicast-pins": 1.9,
@@ -112,6 +117,8 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield observation.unit_spec(ObservationSection(), RUN)
     for kind in ("amf", "upf"):
         yield open5gs.unit_spec(ManagedFunction(kind=kind, name=kind, config={}), STATE, "pop1")
+    media_server = FreeswitchSection.model_construct(server=MediaServer.model_construct(control=8021))
+    yield freeswitch.unit_spec(media_server, FreeswitchPlaces(RUN, STATE))
     yield maker.unit_spec(RUN / "n6-network" / "ready", ("ogstun",))
     yield pfcp.unit_spec(PfcpProxySection.model_construct(), RUN, STATE)
     steered = N6Section.model_construct(tuns=("ogstun",))
