@@ -22,6 +22,8 @@ LOCK=requirements-dev.lock
 STAMP=.venv/.set-up
 PLAYER=hls.js@1.7.4
 PLAYER_DIR=.venv/share/player
+GENESIS=genesis==2026.10.18
+GENESIS_DIR=.venv/genesis
 POLICY=/usr/sbin/policy-rc.d
 POLICY_MARK='# streamverse-nf set-up'
 
@@ -143,6 +145,7 @@ install_venv() {
     $PIP --no-index --no-deps --no-build-isolation --editable . ||
         fail "this package could not be installed into .venv" "is pyproject.toml sound?"
     install_player
+    install_genesis
     venv_digest >"$STAMP"
     trap - EXIT INT TERM HUP
 }
@@ -153,6 +156,14 @@ install_player() {
     npm install --prefix "$PLAYER_DIR" --no-save --ignore-scripts --no-audit --no-fund --loglevel error \
         --fetch-retries 1 --fetch-timeout 30000 "$PLAYER" >/dev/null 2>&1 ||
         echo "set-up: $PLAYER could not be fetched; the tests that play with it will be skipped" >&2
+}
+
+# An event socket client of somebody else, the judge of ours. It holds rich, typer and protobuf at old versions, so it has
+# an environment of its own; tests stand aside where there is none. No part of us.
+install_genesis() {
+    { "$(system_python)" -m venv "$GENESIS_DIR" &&
+        "$GENESIS_DIR/bin/python" -m pip --quiet --disable-pip-version-check --no-input install "$GENESIS" 2>/dev/null; } ||
+        echo "set-up: $GENESIS could not be installed; the tests that compare with it will be skipped" >&2
 }
 
 case "$MODE" in

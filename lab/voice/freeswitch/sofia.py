@@ -96,7 +96,7 @@ class Profile:
         method = server.request.method
         full = len(self.switch.channels) >= self.switch.max_sessions or not self.switch.accepts_inbound
         if method == "OPTIONS":
-            if full and true(self.params.get("options-respond-503-on-busy")):
+            if full and true(self.params.get("sip-options-respond-503-on-busy")):
                 server.respond(503, BUSY)
             else:
                 headers = (("allow", ALLOW), ("accept", "application/sdp"), ("supported", "timer, path, replaces"))

@@ -48,10 +48,14 @@ from nf.media.shield.varnish import Varnish
 from nf.supervisor.choice import CONFIGURATION
 from nf.supervisor.systemd.render import render
 from nf.supervisor.systemd.security import exposures
+from sip.documents import MediaServer
+from sip.freeswitch import units as freeswitch
+from sip.freeswitch.documents import FreeswitchSection
+from sip.freeswitch.places import Places as FreeswitchPlaces
 from sip.kamailio import units as kamailio
 from sip.kamailio.address import units as floating
 from sip.kamailio.documents import VoiceAddressSection
-from sip.kamailio.places import Places
+from sip.kamailio.places import Places as KamailioPlaces
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "images/files/common/usr/lib/systemd/system"
@@ -66,6 +70,7 @@ LIMITS = {
     "caddy": 1.7,
     "core5g-observation": 2.2,
     "edge-healing": 1.9,
+    "freeswitch": 1.9,
     "multicast-monitor": 1.9,
     "multicast-output": 2.1,
     "multicast-pins": 1.9,
@@ -120,6 +125,8 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield observation.unit_spec(ObservationSection(), RUN)
     for kind in ("amf", "upf"):
         yield open5gs.unit_spec(ManagedFunction(kind=kind, name=kind, config={}), STATE, "pop1")
+    media_server = FreeswitchSection.model_construct(server=MediaServer.model_construct(control=8021))
+    yield freeswitch.unit_spec(media_server, FreeswitchPlaces(RUN, STATE))
     yield maker.unit_spec(RUN / "n6-network" / "ready", ("ogstun",))
     yield pfcp.unit_spec(PfcpProxySection.model_construct(), RUN, STATE)
     steered = N6Section.model_construct(tuns=("ogstun",))
@@ -141,8 +148,8 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield Varnish(RUN, units).spec(ShieldSection.model_construct(listen=address, port=6081))
     taken = {"url": "http://10.0.0.1/ch1/master.m3u8", "host": "cdn.test", "segment_ms": 2000, "outputs": ()}
     yield intake.unit_spec(IntakeChannel.model_construct(channel="ch1", path="ott", **taken), RUN)
-    yield kamailio.proxy_spec("", Places(RUN, STATE))
-    yield kamailio.keeper_spec(Places(RUN, STATE))
+    yield kamailio.proxy_spec("", KamailioPlaces(RUN, STATE))
+    yield kamailio.keeper_spec(KamailioPlaces(RUN, STATE))
     asked = VoiceAddressSection.model_construct(proxy=address, port=5060)
     yield floating.vrrp_spec("", floating.AddressPlaces(RUN, STATE))
     yield floating.alive_spec(asked, floating.AddressPlaces(RUN, STATE))

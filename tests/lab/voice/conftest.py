@@ -41,7 +41,7 @@ SETTINGS = {
       <param name="sip-ip" value="$${{sip_address}}"/><param name="sip-port" value="{sip}"/>
       <param name="rtp-ip" value="$${{sip_address}}"/><param name="context" value="services"/>
       <param name="apply-inbound-acl" value="{sip_acl}"/><param name="auth-calls" value="{auth}"/>
-      <param name="options-respond-503-on-busy" value="true"/></settings></profile></profiles>""",
+      <param name="sip-options-respond-503-on-busy" value="true"/></settings></profile></profiles>""",
     "conference": """<caller-controls><group name="keys"><control action="mute" digits="0"/></group></caller-controls>
       <profiles><profile name="default"><param name="rate" value="8000"/><param name="caller-controls" value="keys"/>
       </profile></profiles>""",

@@ -82,7 +82,7 @@ async def test_a_command_without_an_answer_is_given_up_and_its_late_answer_is_no
         return await echo(talk, command, headers)
 
     async with talking(handler) as (_, client):
-        with pytest.raises(CommandTimeout, match="no answer to `slow` in 0.05 s"):
+        with pytest.raises(CommandTimeout, match=r"no answer to `slow` in 0\.05 s"):
             await client.api("slow", 0.05)
         next_one = asyncio.create_task(client.api("echo next"))
         late.set()
@@ -138,7 +138,7 @@ async def test_a_job_that_does_not_end_or_ends_badly() -> None:
     async with talking(handler) as (_, client):
         with pytest.raises(CommandRefused, match="no such channel"):
             await client.bgapi("bad")
-        with pytest.raises(CommandTimeout, match="`for` did not end in 0.05 s"):
+        with pytest.raises(CommandTimeout, match=r"`for` did not end in 0\.05 s"):
             await client.bgapi("for ever", 0.05)
         with pytest.raises(ConnectionLost):
             await client.bgapi("cut")
@@ -203,7 +203,7 @@ async def test_a_flood_that_nobody_takes_stops_the_switch_instead_of_filling_mem
         nonlocal written
         if command.startswith("event"):
             await talk.reply("+OK")
-            asyncio.get_running_loop().create_task(pour(talk))  # noqa: RUF006 - ends with the switch
+            asyncio.get_running_loop().create_task(pour(talk))
             return True
         return await echo(talk, command, headers)
 
@@ -245,7 +245,9 @@ async def test_the_password_is_asked_for_anew() -> None:
     async with asyncio.timeout(LIMIT_S), Switch(echo) as switch:
         client = EslClient("127.0.0.1", switch.port, lambda: next(words), timeout_s=LIMIT_S, backoff_s=SOON)
         async with client:
-            while not client.connected:
+            while True:
+                if client.connected:
+                    break
                 await asyncio.sleep(0.01)
             assert await client.api("echo x") == "x"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -114,7 +115,7 @@ def test_every_place_to_cut_gives_the_same() -> None:
 @given(st.lists(st.integers(0, len(STREAM)), max_size=40))
 def test_however_it_is_cut(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
-    assert pieces(*(STREAM[a:b] for a, b in zip(edges, edges[1:], strict=False))) == whole(STREAM)
+    assert pieces(*(STREAM[a:b] for a, b in pairwise(edges))) == whole(STREAM)
 
 
 _TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)

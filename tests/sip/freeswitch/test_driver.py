@@ -1,4 +1,4 @@
-"""The driver with a FreeSWITCH under a real supervisor, read back by its event socket: the lab's model, or a real one."""
+"""The driver with a FreeSWITCH under a real supervisor, read back by its event socket; the lab's model, or real."""
 
 from __future__ import annotations
 

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from sip.freeswitch.render import Secrets, to_text
 from tests.sip.freeswitch.conformance.clients import Client, Genesis, Ours
-from tests.sip.freeswitch.daemons import BIN, ESL, LIMIT_S, UNVERIFIED, VERIFIED, label
+from tests.sip.freeswitch.daemons import BIN, ESL, UNVERIFIED, VERIFIED, label
 from tests.sip.freeswitch.other_client import here
-from tests.sip.freeswitch.samples import PASSWORD, section
+from tests.sip.freeswitch.running import started
+from tests.sip.freeswitch.samples import PASSWORD
 
 
 class Target(NamedTuple):
@@ -34,45 +29,6 @@ class Target(NamedTuple):
     ours: bool
 
 
-def _free(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def _started(folder: Path) -> Iterator[Target]:
-    """The program of NF_FREESWITCH_BIN, or the model, with a file of ours."""
-    made = section(
-        server={"address": "127.0.0.1", "port": _free(socket.SOCK_DGRAM), "control": _free()}, callers=["127.0.0.1"]
-    )
-    for name in ("conf", "log", "db", "run", "storage"):
-        (folder / name).mkdir()
-    (folder / "conf" / "freeswitch.xml").write_text(to_text(made, Secrets(PASSWORD), folder / "storage"))
-    words = [word for name in ("conf", "log", "db", "run", "storage") for word in (f"-{name}", str(folder / name))]
-    environment = {**os.environ, "NF_PYTHON": sys.executable}
-    with (folder / "out").open("wb") as out:
-        process = subprocess.Popen(
-            [BIN / "freeswitch", "-nonat", "-nf", *words], stdout=out, stderr=out, env=environment
-        )
-    try:
-        deadline = time.monotonic() + LIMIT_S
-        while not _answers(made.server.control):
-            assert process.poll() is None, (folder / "out").read_text()[-2000:]
-            assert time.monotonic() < deadline, "does not come up"
-            time.sleep(0.1)
-        yield Target("127.0.0.1", made.server.control, PASSWORD, ours=True)
-    finally:
-        process.terminate()
-        process.wait(LIMIT_S)
-
-
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """FS_ESL=host:port[:password]; the password is that which FreeSWITCH comes with, unless another is named."""
@@ -82,8 +38,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         return
     if not (BIN / "freeswitch").is_file():
         pytest.skip("needs FS_ESL=host:port, or the program freeswitch in NF_FREESWITCH_BIN")
-    with _started(tmp_path_factory.mktemp("freeswitch")) as found:
-        yield found
+    with started(BIN, tmp_path_factory.mktemp("freeswitch")) as found:
+        yield Target("127.0.0.1", found.control, PASSWORD, ours=True)
 
 
 @pytest.fixture(autouse=True)

@@ -90,7 +90,7 @@ async def test_a_filter_lets_its_own_through(client: Client) -> None:
     assert [one["Nf-Number"] for one in await client.heard(2)] == ["2", "4"]
 
 
-# -- what only our client does ------------------------------------------------------------------------------------------
+# -- what only our client does ----------------------------------------------------------------------------------------
 
 
 async def test_a_wrong_password_is_refused(target: Target) -> None:
