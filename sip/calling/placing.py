@@ -230,24 +230,32 @@ class Answerer:
         plan = self._plan
         account = account_of(self._resolve(plan.credentials), plan.user, plan.domain, where=plan.credentials)
         proxy = (str(plan.proxy), plan.port)
-        while True:
+        while True:  # each call has media of its own
             async with Leg(plan.user, plan.domain, account, proxy=proxy, clock=self._clock) as leg:
-                held_s = await leg.register(expires_s=_EXPIRES_S, timeout_s=_REGISTER_S)
-                self.fault = ""
-                event = await leg.wait(dialogs.Incoming, timeout_s=max(5.0, held_s / 2))
                 try:
-                    if isinstance(event, dialogs.Incoming) and event.call.remote is not None:
-                        leg.answer(event.call)
-                        self.answered += 1
-                        confirmed = await leg.wait(dialogs.Answered, dialogs.Ended, timeout_s=_REGISTER_S)
-                        if isinstance(confirmed, dialogs.Answered):
-                            leg.media.start(event.call.remote)
-                            await leg.wait(dialogs.Ended, dialogs.Failed, timeout_s=_EXPIRES_S)
-                        await leg.media.stop()
-                        leg.hang_up(event.call)
-                        await self._clock.sleep(PACKET_MS / 1000)
+                    await self._answer(leg)
                 except InputError:
                     continue  # an offer that has nothing for us was refused
                 finally:
                     with contextlib.suppress(NfError):
                         await leg.register(expires_s=0, timeout_s=2.0)
+
+    async def _answer(self, leg: Leg) -> None:
+        """One call; the registration is renewed until it comes."""
+        call: Call | None = None
+        while call is None:
+            held_s = await leg.register(expires_s=_EXPIRES_S, timeout_s=_REGISTER_S)
+            self.fault = ""
+            event = await leg.wait(dialogs.Incoming, timeout_s=max(5.0, held_s / 2))
+            call = event.call if isinstance(event, dialogs.Incoming) else None
+        if call.remote is None:
+            return
+        leg.answer(call)
+        self.answered += 1
+        confirmed = await leg.wait(dialogs.Answered, dialogs.Ended, timeout_s=_REGISTER_S)
+        if isinstance(confirmed, dialogs.Answered):
+            leg.media.start(call.remote)
+            await leg.wait(dialogs.Ended, dialogs.Failed, timeout_s=_EXPIRES_S)
+        await leg.media.stop()
+        leg.hang_up(call)
+        await self._clock.sleep(PACKET_MS / 1000)

@@ -28,6 +28,14 @@ SECTION = "kamailio"
 VOICE_ADDRESS = "voice-address"
 
 
+class Sibling(DocumentModel):
+    """Another proxy of the same domains: who is not registered here may be there."""
+
+    address: Address
+    port: Port
+    transport: Literal["udp", "tcp"] = "udp"
+
+
 class KamailioSection(DocumentModel):
     """All that a proxy knows: itself, and of the rest of the voice core what calls need.
 
@@ -51,7 +59,7 @@ class KamailioSection(DocumentModel):
     topology_hiding: bool = True
     nat: bool = True
     stir: Stir | None = None
-    peers: tuple[str, ...] = ()
+    siblings: tuple[Sibling, ...] = ()
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 

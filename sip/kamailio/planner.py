@@ -10,7 +10,7 @@ from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.documents.model import DocumentModel
 from sip.documents import EQUIPMENT, Proxy, Trunk, Voice
-from sip.kamailio.documents import SECTION, VOICE_ADDRESS, Instance, KamailioSection, VoiceAddressSection
+from sip.kamailio.documents import SECTION, VOICE_ADDRESS, Instance, KamailioSection, Sibling, VoiceAddressSection
 from sip.naming import DRAIN, interface_fact, proxy_fact
 from sip.rules import addresses, problems, warnings
 
@@ -73,10 +73,21 @@ def kamailio_section(voice: Voice, proxy: Proxy, fleet: Fleet) -> KamailioSectio
         topology_hiding=voice.topology_hiding,
         nat=voice.nat,
         stir=voice.stir,
-        peers=tuple(sorted(str(one.address) for one in voice.proxies if one.id != proxy.id)),
+        siblings=_siblings(voice, proxy),
         requires=_requires(proxy, fleet),
         provides=(proxy_fact(proxy.appliance),),
     )
+
+
+def _siblings(voice: Voice, proxy: Proxy) -> tuple[Sibling, ...]:
+    """Not those that take calls by TLS or WebSocket alone: nothing that is encrypted goes between proxies."""
+    found = []
+    for one in sorted(voice.proxies, key=lambda one: one.address):
+        plain = [listener for listener in one.listeners if listener.transport in {"udp", "tcp"}]
+        if one.id != proxy.id and plain:
+            first = min(plain, key=lambda listener: (listener.transport != "udp", listener.port))
+            found.append(Sibling.model_validate({**first.model_dump(), "address": one.address}))
+    return tuple(found)
 
 
 def _ordered(trunk: Trunk) -> Trunk:

@@ -24,6 +24,7 @@ FRAGMENTS: Final = (
     "parameters.cfg",
     "request.cfg",
     "call.cfg",
+    "siblings.cfg",
     "trunks.cfg",
     "emergency.cfg",
     "within.cfg",
@@ -74,6 +75,7 @@ def _head(section: KamailioSection, paths: Paths) -> str:
         "WITH_EMERGENCY": section.emergency,
         "WITH_STIR": section.stir,
         "WITH_VIRTUAL": section.virtual,
+        "WITH_SIBLINGS": section.siblings,
     }
     listeners = [
         f"listen={_socket(listener.transport)}:{address}:{listener.port}"
@@ -115,9 +117,21 @@ def _words(section: KamailioSection, paths: Paths) -> Mapping[str, str]:
         # And where two share an address, each has to understand what the other hid.
         "MASK_KEY": blake2b(f"{_hider(section)} {section.domains[0]}".encode(), digest_size=16).hexdigest(),
         "WEBSOCKET_PORT": "(" + " || ".join(f"$Rp == {port}" for port in websockets) + ")",
+        "SIBLING_BRANCHES": _branches(section),
+        # What a sibling hands on has its own way back, over that sibling.
+        "NO_SIBLING": '$sht(src=>$si) != "p" &&' if section.siblings else "",
         **_emergency(section),
         **_stir(section, paths),
     }
+
+
+def _branches(section: KamailioSection) -> str:
+    """Statements that send a request to each of the siblings."""
+    lines = []
+    for number, one in enumerate(section.siblings):
+        uri = f'"sip:{one.address}:{one.port}{";transport=tcp" if one.transport == "tcp" else ""}"'
+        lines += [f"$du = {uri};"] if number == 0 else ["append_branch();", f"$(branch(dst_uri)[{number - 1}]) = {uri};"]
+    return "\n\t".join(lines)
 
 
 def _hider(section: KamailioSection) -> str:

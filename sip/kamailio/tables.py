@@ -32,7 +32,8 @@ NUMBERS: Final = "num"
 DOMAINS: Final = "dom"
 """Domain -> 1."""
 SOURCES: Final = "src"
-"""Address -> `t|TRUNK|CALLS|PERMITTED`, PERMITTED a regular expression or empty; or `m|MEDIA SERVER`."""
+"""Address -> `t|TRUNK|CALLS|PERMITTED`, PERMITTED a regular expression or empty; `m|MEDIA SERVER`; or `p`, a sibling."""
+SIBLING: Final = "p"
 RELAYS: Final = "rel"
 """Relay, as it stands in a set -> `SET|RELAY`, SET the number of the set that has it alone."""
 CONTROL: Final = "ctl"
@@ -123,7 +124,8 @@ def _accounts(section: KamailioSection, text: str) -> dict[str, str]:
 
 
 def _sources(section: KamailioSection) -> dict[str, str]:
-    found = {str(one.address): f"m|{one.id}" for one in section.media_servers}
+    found = {str(one.address): SIBLING for one in section.siblings}
+    found |= {str(one.address): f"m|{one.id}" for one in section.media_servers}
     for trunk in section.trunks:
         for gateway in trunk.gateways:
             value = f"t|{trunk.id}|{trunk.calls or ''}|{_permitted(trunk)}"

@@ -105,3 +105,25 @@ async def test_a_probe_that_stumbles_is_an_alarm_and_runs_again() -> None:
     assert not list(hub.alarms)
     assert probe.runs == 4
     await runner.close()
+
+
+class Named:
+    """Says what its secret is."""
+
+    kind = "named"
+
+    async def run(self, target: ProbeTarget, context: Context) -> AsyncIterator[PathSample]:
+        known = context.resolve_secret("secret:probe") if context.resolve_secret is not None else ""
+        while True:
+            yield PathSample(target.id, "voice", target.path, context.clock.now(), known == "x", 1e6, 1, 0, None, None)
+            await context.clock.sleep(0.2)
+
+
+async def test_a_probe_may_have_to_say_who_it_is() -> None:
+    clock = VirtualClock()
+    target = ProbeTarget.model_validate({"id": "named", "kind": "named", "channel": "voice", "path": "edge"})
+    runner = ProbeRunner("recv", [Named()], TelemetryHub(), clock, {"secret:probe": "x"}.__getitem__)
+    runner.refresh((target,))
+    await clock.advance(1.0)
+    assert runner.down() == {}
+    await runner.close()

@@ -189,8 +189,9 @@ def _wait(made: Daemons) -> None:
             for user in USERS:
                 made.rpc("htable.sets", "sub", user, Account.of(user, DOMAIN, PASSWORD).ha1["MD5"])
             made.rpc("rtpengine.show", "all")
-            return
         except (OSError, LookupError):
             if time.monotonic() > ends or made.kamailio.poll() is not None:
                 raise AssertionError((made.run / "log").read_text()[-3000:]) from None
             time.sleep(0.1)
+        else:
+            return

@@ -63,7 +63,10 @@ def nft(text: str) -> None:
     subprocess.run(["nft", "-f", "-"], input=text.encode(), check=True)
 
 
-COUNTED = "table ip voicetest { counter dropped { } chain in { type filter hook input priority 0; RULE counter name dropped drop; } }"
+COUNTED = (
+    "table ip voicetest { counter dropped { } "
+    "chain in { type filter hook input priority 0; RULE counter name dropped drop; } }"
+)
 
 
 @contextlib.contextmanager
@@ -89,14 +92,17 @@ def test_a_call_is_measured_both_ways(voice: Daemons) -> None:
     made = call()
     assert made.up, made.text
     assert made.status == 200
-    assert made.setup_ms is not None and made.setup_ms > 0
+    assert made.setup_ms is not None
+    assert made.setup_ms > 0
     for way in (made.to_called, made.to_caller):
         assert way is not None
         assert way.measured == "receiver"
         assert way.sent >= 100
         assert (way.loss, way.duplicates) == (0.0, 0)
-        assert way.delay_ms is not None and 0 < way.delay_ms < 500
-    assert made.mos is not None and made.mos > 4.0
+        assert way.delay_ms is not None
+        assert 0 < way.delay_ms < 500
+    assert made.mos is not None
+    assert made.mos > 4.0
     assert voice.rpc("dlg.stats_active")["all"] == 0
     assert voice.rpc("ul.dump")["Domains"][0]["Domain"]["Stats"]["Records"] == 0
 
@@ -110,7 +116,8 @@ def test_each_packet_that_is_lost_is_counted_and_heard_in_the_mos(voice: Daemons
         lost = sum(way.sent - way.received for way in ways if way is not None)
         assert lost == dropped() > 0
     assert made.up, made.text
-    assert good.mos is not None and made.mos is not None
+    assert good.mos is not None
+    assert made.mos is not None
     assert made.mos < good.mos - 0.3
     for way in ways:
         assert way is not None
@@ -154,7 +161,7 @@ async def test_another_appliance_answers_and_its_reports_are_the_measure(voice: 
     task = asyncio.create_task(answerer.run())
     try:
         async with asyncio.timeout(30):
-            while answerer.fault:
+            while answerer.fault:  # noqa: ASYNC110 - a daemon is asked
                 await asyncio.sleep(0.02)
         with losing(f"{FROM_RELAY} numgen random mod 10 == 0"):
             made = await place(
@@ -166,9 +173,11 @@ async def test_another_appliance_answers_and_its_reports_are_the_measure(voice: 
             await task
     assert made.up, made.text
     assert answerer.answered == 1
-    assert made.to_called is not None and made.to_caller is not None
+    assert made.to_called is not None
+    assert made.to_caller is not None
     assert made.to_called.measured == "rtcp"
-    assert made.to_called.delay_ms is not None and made.to_called.delay_ms < 500
+    assert made.to_called.delay_ms is not None
+    assert made.to_called.delay_ms < 500
     assert 0.02 < made.to_called.loss < 0.25
     assert 0.02 < made.to_caller.loss < 0.25
     assert voice.rpc("dlg.stats_active")["all"] == 0
@@ -213,7 +222,7 @@ async def test_a_call_is_listed_and_hung_up(voice: Daemons) -> None:
     voice.rpc("htable.sets", "li", "probe1@voice.streamverse.test", "XID-0001")
     calling = asyncio.create_task(place(plan(seconds=30), lambda _: daemons.secret(), RealClock()))
     async with asyncio.timeout(30):
-        while not (rows := (await asked(found, CALLS, {"state": "talking"}))["rows"]):
+        while not (rows := (await asked(found, CALLS, {"state": "talking"}))["rows"]):  # noqa: ASYNC110 - a daemon is asked
             await asyncio.sleep(0.05)
     (row,) = rows
     assert (row["from"], row["to"]) == (f"sip:probe1@{DOMAIN}", f"sip:probe2@{DOMAIN}")

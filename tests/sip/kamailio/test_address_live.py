@@ -167,7 +167,7 @@ def test_a_dead_proxy_loses_it_within_three_seconds(pair: tuple[Side, Side, Node
 def test_a_drained_one_gives_it_up_until_it_is_opened(pair: tuple[Side, Side, Node]) -> None:
     first, second, caller = pair
     until(lambda: first.holds and answers(caller))
-    drain = first.bench.driver.operations["drain"]
+    drain = first.bench.driver.operations["voice-drain"]
     checkpoint = Checkpoint({}, lambda _: None)
     result = first.node.call(drain.run, {}, checkpoint, first.bench.context())
     assert result["calls"] == 0
