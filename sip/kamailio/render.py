@@ -130,7 +130,9 @@ def _branches(section: KamailioSection) -> str:
     lines = []
     for number, one in enumerate(section.siblings):
         uri = f'"sip:{one.address}:{one.port}{";transport=tcp" if one.transport == "tcp" else ""}"'
-        lines += [f"$du = {uri};"] if number == 0 else ["append_branch();", f"$(branch(dst_uri)[{number - 1}]) = {uri};"]
+        lines += (
+            [f"$du = {uri};"] if number == 0 else ["append_branch();", f"$(branch(dst_uri)[{number - 1}]) = {uri};"]
+        )
     return "\n\t".join(lines)
 
 

@@ -128,7 +128,9 @@ class RelayWatch:
             return cause, AlarmEvent(cause, place, severity, at, text, remedy)
 
         if reading.metrics is None:
-            yield alarm(SILENT, Severity.CRITICAL, f"relay {name} does not answer", "read the log of the unit rtpengine")
+            yield alarm(
+                SILENT, Severity.CRITICAL, f"relay {name} does not answer", "read the log of the unit rtpengine"
+            )
         if values.get("ports_used_share", 0.0) >= FULL_SHARE:
             remedy = "give it more ports, or another relay to its region"
             yield alarm(FULL, Severity.MAJOR, f"relay {name} has used {FULL_SHARE:.0%} of its ports or more", remedy)

@@ -70,13 +70,14 @@ def section(**parts: Any) -> KamailioSection:
 class Proxy:
     """One Kamailio with folders of its own."""
 
-    def __init__(self, folder: Path, wanted: KamailioSection, accounts: str = ACCOUNTS) -> None:
+    def __init__(self, folder: Path, wanted: KamailioSection, accounts: str = ACCOUNTS, rpc_port: int = 8090) -> None:
         self.paths = Paths(
             config=folder,
             state=folder,
             run=folder / "run",
             certificate=folder / "cert.pem",
             stir_key=folder / "key.pem",
+            rpc_port=rpc_port,
         )
         self.folder, self.section, self.accounts = folder, wanted, accounts
         self.paths.rpc_socket.parent.mkdir(parents=True, exist_ok=True)
@@ -212,8 +213,8 @@ class Proxy:
 
 
 @contextmanager
-def running(folder: Path, wanted: KamailioSection, *, opened: bool = True) -> Iterator[Proxy]:
-    proxy = Proxy(folder, wanted)
+def running(folder: Path, wanted: KamailioSection, *, opened: bool = True, rpc_port: int = 8090) -> Iterator[Proxy]:
+    proxy = Proxy(folder, wanted, rpc_port=rpc_port)
     try:
         proxy.start(opened=opened)
         yield proxy
