@@ -71,7 +71,18 @@ def load(folder: Path, target: str, scenario: str, fields: str, count: int, per_
     """One sipp, to its end. Raises CalledProcessError when more than one in a hundred failed."""
     data = folder / "fields.csv"
     data.write_text(f"SEQUENTIAL\n{fields}\n")
-    argv = ["sipp", f"{target}:5060", "-sf", str(SCENARIOS / scenario), "-inf", str(data), "-i", PHONES, "-p", str(port)]
+    argv = [
+        "sipp",
+        f"{target}:5060",
+        "-sf",
+        str(SCENARIOS / scenario),
+        "-inf",
+        str(data),
+        "-i",
+        PHONES,
+        "-p",
+        str(port),
+    ]
     rate = ["-m", str(count), "-r", str(per_second), "-d", "100", "-l", "2000", "-timeout", "120", "-nostdin"]
     done = subprocess.run([*argv, *rate], cwd=folder, capture_output=True, text=True, timeout=200, check=False)
     if done.returncode not in (0, 1):
