@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Self
 
-LIMIT_S: Final = 40.0
+LIMIT_S: Final = 15.0
 _numbers = count(1)
 
 SDP: Final = (
