@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +15,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests.sip.kamailio.daemon import DOMAIN, PASSWORD, Proxy, Relay, running, section, until
 from tests.sip.kamailio.phones import Endpoint
@@ -101,13 +107,13 @@ def test_emergency_without_relay_and_with_a_silent_trunk(tmp_path: Path, phones:
 
 
 def test_wrong_passwords_are_counted(tmp_path: Path) -> None:
-    with running(tmp_path, section(protection={"density": 60000, "ban": 600, "failures": 3})) as proxy:
-        with Endpoint("127.0.0.1", 6003) as phone:
-            for _ in range(4):
-                phone.register("alice", DOMAIN, "wrong")
-            until(lambda: proxy.rpc("htable.dump", "ban"))
-            proxy.rpc("htable.delete", "ban", "127.0.0.1")
-            assert phone.register("alice", DOMAIN, PASSWORD).code == 200
+    wanted = section(protection={"density": 60000, "ban": 600, "failures": 3})
+    with running(tmp_path, wanted) as proxy, Endpoint("127.0.0.1", 6003) as phone:
+        for _ in range(3):
+            phone.register("alice", DOMAIN, "wrong")
+        until(lambda: proxy.rpc("htable.dump", "ban"))
+        proxy.rpc("htable.delete", "ban", "127.0.0.1")
+        assert phone.register("alice", DOMAIN, PASSWORD).code == 200
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
@@ -143,8 +149,6 @@ def test_a_restart_loses_no_call_no_registration_and_no_record(
 
 
 def _registrations(proxy: Proxy) -> int:
-    import sqlite3
-
     with closing(sqlite3.connect(proxy.folder / "location.db")) as database:
         return int(database.execute("SELECT count(*) FROM location").fetchone()[0])
 
@@ -200,11 +204,11 @@ def test_a_drained_relay_keeps_its_calls_and_gets_no_more(
     other = Relay("127.0.0.3", tmp_path)
     try:
         with running(tmp_path, section(relays=[relays[0], relays[1] | {"drained": True}])) as proxy:
-            alice, bob = registered(phones)
+            alice, _ = registered(phones)
             old = alice.invite(ALICE, f"sip:{BOB}", PASSWORD)
             assert old.call_id in relay.sessions()
             proxy.change(relays=[relays[0] | {"drained": True}, relays[1]])
-            until(lambda: "Success" in str(_relays_reloaded(proxy)) or _relays_reloaded(proxy) == {}, 30)
+            until(lambda: _relays_reloaded(proxy), 30)
             until(
                 lambda: [
                     one for one in proxy.rpc("rtpengine.show", "all") if "127.0.0.2" in one["url"] and one["disabled"]
@@ -222,11 +226,16 @@ def test_a_drained_relay_keeps_its_calls_and_gets_no_more(
         other.stop()
 
 
-def _relays_reloaded(proxy: Proxy) -> object:
+def _disabled(proxy: Proxy) -> str:
+    return " ".join(one["url"] for one in proxy.rpc("rtpengine.show", "all") if one["disabled"])
+
+
+def _relays_reloaded(proxy: Proxy) -> bool:
     try:
-        return proxy.rpc("rtpengine.reload") or {}
-    except LookupError as error:
-        return str(error)
+        proxy.rpc("rtpengine.reload")
+    except LookupError:  # no more than one in ten seconds
+        return False
+    return True
 
 
 def test_rubbish_fills_no_log_and_stops_nobody(relay: Relay, tmp_path: Path, phones: tuple[Endpoint, Endpoint]) -> None:
@@ -235,7 +244,7 @@ def test_rubbish_fills_no_log_and_stops_nobody(relay: Relay, tmp_path: Path, pho
         before = len(proxy.text())
         bodies = [
             b'INVITE sip:a@b SIP/2.0\r\nVia: ;;,,\r\nTo: "\r\n\r\n',
-            b"INVITE sip:vivekg@chair-dnrc.example.com SIP/7.0\r\nTo: <sip:x>\r\nCSeq: 9292394834772304023312 INVITE\r\n\r\n",
+            b"INVITE sip:vivekg@chair SIP/7.0\r\nTo: <sip:x>\r\nCSeq: 9292394834772304023312 INVITE\r\n\r\n",
             b"REGISTER sip:x SIP/2.0\r\nVia: SIP/2.0/UDP 1.2.3.4;branch=z9hG4bK1\r\nContent-Length: -999\r\n\r\n",
             b"\x00\xff" * 200,
             b"NEWMETHOD! sip:x SIP/2.0\r\nFrom: <<<>>>\r\nCall-ID: \xe2\x82\xac\r\nCSeq: 1 OTHER\r\n\r\n",
@@ -309,13 +318,6 @@ def test_calls_to_trunks_are_signed(relay: Relay, folder: Path, phones: tuple[En
 
 
 def _verified(token: str, key: Path) -> None:
-    import base64
-    import json
-
-    from cryptography.hazmat.primitives.asymmetric import ec, utils
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
     head, claims, signature = (one + "=" * (-len(one) % 4) for one in token.split("."))
     said = json.loads(base64.urlsafe_b64decode(claims))
     assert said["orig"] == {"tn": "493055501"}
