@@ -108,7 +108,8 @@ def _words(section: KamailioSection, paths: Paths) -> Mapping[str, str]:
         "TLS_FILE": _plain(paths.config / TLS_FILE),
         "RPC_SOCKET": _plain(paths.rpc_socket),
         "RPC_PORT": str(paths.rpc_port),
-        "OWN_ADDRESS": address,
+        # What is hidden shows this address, and requests of a call are sent to it: that which is there when one dies.
+        "OWN_ADDRESS": str(section.virtual[0]) if section.virtual else address,
         "HOME_DOMAIN": section.domains[0],
         "PIKE_WINDOW": str(protection.window),
         "PIKE_DENSITY": str(protection.density),
