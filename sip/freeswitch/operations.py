@@ -22,8 +22,8 @@ from nf.errors import CancelledError, DeadlineError, InputError, NfError, NotFou
 from sip.freeswitch.errors import CommandRefused
 from sip.freeswitch.live import Asks, read_calls, read_channels, rooms_of
 from sip.freeswitch.places import Places
+from sip.naming import DRAIN
 
-DRAIN: Final = "voice-drain"
 LIVE: Final = "voice-media"
 WAIT_S: Final = 600.0
 HOLD_S: Final = 600.0
