@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets as random
 import shutil
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
@@ -144,7 +145,9 @@ class TurnServer:
             yield "forbidden peers"
 
     def _credentials(self, secrets: tuple[str, ...]) -> TurnCredentials | None:
-        return turn_credentials(secrets[0], _WHO, self._clock.now() + _GOOD_S) if secrets else None
+        """Of a user that nobody is, so that no quota of users is in the way."""
+        user = f"{_WHO}-{random.token_hex(4)}"
+        return turn_credentials(secrets[0], user, self._clock.now() + _GOOD_S) if secrets else None
 
     async def _ask(
         self, section: TurnSection, credentials: TurnCredentials | None, peers: tuple[IPv4Address, ...] = ()
