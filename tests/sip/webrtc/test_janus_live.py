@@ -205,9 +205,10 @@ def test_what_the_document_drains_no_operation_ends(gateway: Bench[JanusSection]
 
 
 def test_one_that_hangs_is_silent(gateway: Bench[JanusSection]) -> None:
+    gateway.happened()
     (sample,) = gateway.happened()
     assert isinstance(sample, Sample)
-    assert (sample.name, sample.values["up"], sample.values["sessions"]) == ("sip.webrtc", 1.0, 0.0)
+    assert (sample.kind, sample.values["up"], sample.values["sessions"]) == ("sip.webrtc", 1.0, 0.0)
     os.kill(gateway.pid(), signal.SIGSTOP)
     try:
         sample, alarm = gateway.happened()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from aioice import stun as judge
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sip.webrtc.credentials import turn_credentials
-from sip.webrtc.stun import key_of
-from sip.webrtc.turning import FIRST_S, SENT, Answered, Method, Silent, TurnClient
+from sip.webrtc.stun import Method, key_of
+from sip.webrtc.turning import FIRST_S, SENT, Answered, Silent, TurnClient
 
 REALM = "voice.test"
 KNOWN = turn_credentials("a secret of tests", "alice", 2_000_000_000)
@@ -35,8 +36,7 @@ def answer(request: judge.Message, kind: judge.Class, key: bytes | None = None, 
 
 def challenge(client: TurnClient, code: int = 401, nonce: bytes = b"n1") -> None:
     request = asked(client)
-    told = {"ERROR_CODE": (code, "no"), "REALM": REALM, "NONCE": nonce}
-    client.receive(answer(request, judge.Class.ERROR, **told), 0.1)
+    client.receive(answer(request, judge.Class.ERROR, ERROR_CODE=(code, "no"), REALM=REALM, NONCE=nonce), 0.1)
 
 
 def test_an_allocation_is_asked_for_twice_and_signed_the_second_time() -> None:
@@ -49,7 +49,8 @@ def test_an_allocation_is_asked_for_twice_and_signed_the_second_time() -> None:
     assert request.check_message_integrity(KEY)
     assert request.attributes["USERNAME"] == "2000000000:alice"
     assert request.attributes["REQUESTED-TRANSPORT"] == 0x11000000
-    told = {"XOR_RELAYED_ADDRESS": ("192.0.2.1", 49152), "XOR_MAPPED_ADDRESS": ("192.0.2.9", 5000), "LIFETIME": 600}
+    told: dict[str, Any] = {"XOR_RELAYED_ADDRESS": ("192.0.2.1", 49152), "LIFETIME": 600}
+    told["XOR_MAPPED_ADDRESS"] = ("192.0.2.9", 5000)
     client.receive(answer(request, judge.Class.RESPONSE, KEY, **told), 0.3)
     event = client.next_event()
     assert event == Answered(
