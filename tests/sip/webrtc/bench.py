@@ -30,7 +30,14 @@ def janus(**changed: Any) -> JanusSection:
 
 
 def turn(peers: tuple[str, ...] = (RELAY,), **changed: Any) -> TurnSection:
-    server = {"id": "t1", "appliance": "w", "address": ADDRESS, "secret": "secret:turn", "ports": [49200, 49299]}
+    server = {
+        "id": "t1",
+        "appliance": "w",
+        "address": ADDRESS,
+        "secret": "secret:turn",
+        "ports": [49200, 49299],
+        "allocations": 90,
+    }
     section = {"turn": {**server, **changed}, "realm": DOMAIN, "peers": peers, "provides": ["w.voice.turn"]}
     return TurnSection.model_validate(section)
 

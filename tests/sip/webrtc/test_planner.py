@@ -83,6 +83,11 @@ def test_own_public_addresses_are_forbidden_one_by_one() -> None:
     assert not may_reach(section, IPv4Address("9.9.9.9"))
 
 
+def test_each_allocation_has_a_port() -> None:
+    with pytest.raises(ValueError, match="1,000 allocations need as many ports, and these are 100"):
+        turn(allocations=1000)
+
+
 def test_certificates_open_tls_and_nothing_else_does() -> None:
     plain = render(turn(), Path("/c"), Path("/d"))
     assert plain.keys() == {"turnserver.conf"}
