@@ -322,6 +322,14 @@ class Turn(DocumentModel):
     allocations: Annotated[Whole, Field(ge=1, le=30_000)] = 1000
     drained: bool = False
 
+    @model_validator(mode="after")
+    def _a_port_each(self) -> Self:
+        first, last = self.ports
+        if first <= last < first + self.allocations - 1:
+            rule = f"{self.allocations:,} allocations need as many ports, and these are {last - first + 1:,}"
+            raise RuleError(rule, "write more ports, or fewer allocations")
+        return self
+
 
 class TestCall(DocumentModel):
     """A call placed every `interval` seconds to prove that calls get through and sound well.

@@ -40,7 +40,7 @@ from sip.webrtc.plan import FILES, LIVE, LOAD, REMOVE, RESTORE, RUN, SECRETS, TE
 
 POLL_S: Final = 5.0
 _ANSWER_S: Final = 20.0
-_POLL_S: Final = 0.2
+_POLL_S: Final = 0.5
 
 S = TypeVar("S", bound=EdgeSection)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets as random
 import shutil
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
@@ -40,6 +41,7 @@ _WHO: Final = "nf-agent"
 _GOOD_S: Final = 300.0
 _NEVER: Final = IPv4Address("127.0.0.1")
 _NEARLY: Final = 0.9
+_CLOSED_S: Final = 15.0
 
 
 def spec(section: TurnSection, places: Places, generation: str) -> UnitSpec:
@@ -76,6 +78,8 @@ class TurnServer:
         self._appliance = context.appliance
         self._clock: Clock = context.clock
         self._said = Said()
+        self._ours: dict[int, float] = {}
+        """Port that was allocated to us -> when coturn has closed it: some time after it was let go."""
 
     @property
     def _database(self) -> Path:
@@ -124,16 +128,14 @@ class TurnServer:
         told = [*_differing(stands, wanted)]
         credentials = self._credentials((stands or wanted).secrets)
         try:
-            found = await ask(_address(section), credentials, (*section.peers, _NEVER))
+            found = await self._ask(section, credentials, (*section.peers, _NEVER))
         except NfError as error:
-            return Live(f"it does not answer: {error.message}", tuple(told))
-        load = await asyncio.to_thread(count_relayed, section.turn.address, section.turn.ports)
-        answer = found.allocated
+            return Live(error.message, tuple(told))
+        load, answer = await self.load(section), found.allocated
         if answer is not None and answer.error == UNAUTHENTICATED:
             return Live("it knows no credentials of its secret", tuple(told), load)
         if answer is not None and not answer.error:
             told += self._relaying(section, found)
-            load = max(0, load - 1)
         return Live("", tuple(dict.fromkeys(told)), load)
 
     def _relaying(self, section: TurnSection, found: Finding) -> Iterator[str]:
@@ -143,10 +145,23 @@ class TurnServer:
             yield "forbidden peers"
 
     def _credentials(self, secrets: tuple[str, ...]) -> TurnCredentials | None:
-        return turn_credentials(secrets[0], _WHO, self._clock.now() + _GOOD_S) if secrets else None
+        """Of a user that nobody is, so that no quota of users is in the way."""
+        user = f"{_WHO}-{random.token_hex(4)}"
+        return turn_credentials(secrets[0], user, self._clock.now() + _GOOD_S) if secrets else None
+
+    async def _ask(
+        self, section: TurnSection, credentials: TurnCredentials | None, peers: tuple[IPv4Address, ...] = ()
+    ) -> Finding:
+        found = await ask((str(section.turn.address), section.turn.port), credentials, peers)
+        if found.allocated is not None and found.allocated.relayed is not None:
+            self._ours[found.allocated.relayed[1]] = self._clock.monotonic() + _CLOSED_S
+        return found
 
     async def load(self, section: TurnSection) -> int:
-        return await asyncio.to_thread(count_relayed, section.turn.address, section.turn.ports)
+        """Without those that we ask for to see whether it allocates."""
+        now = self._clock.monotonic()
+        self._ours = {port: until for port, until in self._ours.items() if until > now}
+        return await asyncio.to_thread(count_relayed, section.turn.address, section.turn.ports, self._ours)
 
     async def events(
         self,
@@ -159,11 +174,11 @@ class TurnServer:
         if section is None:
             return self._said.change((), at)
         stands = await asyncio.to_thread(database.read, self._database)
-        load = await self.load(section)
         try:
-            found = await ask(_address(section), self._credentials(stands.secrets if stands is not None else ()))
+            found = await self._ask(section, self._credentials(stands.secrets if stands is not None else ()))
         except NfError:
             found = None
+        load = await self.load(section)
         values = {"up": float(found is not None), "drained": float(drained), "allocations": float(load)}
         if found is not None:
             values["round_ms"] = found.bound.round_s * 1000
@@ -189,10 +204,6 @@ class TurnServer:
         if drained:
             text, remedy = f"TURN server {name} is drained: it allocates nothing new", f"end it: nf sip undrain {name}"
             yield AlarmEvent(DRAINED_ALARM, place, Severity.WARNING, at, text, remedy)
-
-
-def _address(section: TurnSection) -> tuple[str, int]:
-    return str(section.turn.address), section.turn.port
 
 
 def _differing(stands: database.Told | None, wanted: database.Told) -> Iterator[str]:

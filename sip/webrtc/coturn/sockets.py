@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from nf.errors import DriverError
 
-_TABLE = Path("/proc/net/udp")
+_TABLE = Path("/proc/thread-self/net/udp")
 
 
 def bound(table: str) -> Iterator[tuple[IPv4Address, int]]:
@@ -18,10 +18,11 @@ def bound(table: str) -> Iterator[tuple[IPv4Address, int]]:
         yield IPv4Address(bytes.fromhex(address)[::-1]), int(port, 16)
 
 
-def count_relayed(address: IPv4Address, ports: tuple[int, int]) -> int:
-    """Raises DriverError."""
+def count_relayed(address: IPv4Address, ports: tuple[int, int], without: Container[int] = ()) -> int:
+    """`without`: ports that are not counted. Raises DriverError."""
     try:
         table = _TABLE.read_text()
     except OSError as error:
         raise DriverError(f"cannot count sockets: {error.strerror}", where=str(_TABLE)) from error
-    return sum(1 for at, port in bound(table) if at == address and ports[0] <= port <= ports[1])
+    found = {port for at, port in bound(table) if at == address and ports[0] <= port <= ports[1]}
+    return sum(1 for port in found if port not in without)

@@ -94,7 +94,8 @@ def _websockets(gateway: WebrtcGateway, config: Path) -> str:
         "pingpong_timeout": 10,
         "ws": prefix == "ws",
         "wss": prefix == "wss",
-        f"{prefix}_ip": str(gateway.address),
+        # `ws_ip` is the first address of the interface that has it; what names no interface is taken as an address.
+        f"{prefix}_interface": str(gateway.address),
         f"{prefix}_port": gateway.port,
     }
     pem = str(config / CERTIFICATE_FILE)

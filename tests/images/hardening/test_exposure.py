@@ -48,7 +48,7 @@ from nf.media.shield.varnish import Varnish
 from nf.supervisor.choice import CONFIGURATION
 from nf.supervisor.systemd.render import render
 from nf.supervisor.systemd.security import exposures
-from sip.documents import MediaServer
+from sip.documents import MediaServer, Turn, WebrtcGateway
 from sip.freeswitch import units as freeswitch
 from sip.freeswitch.documents import FreeswitchSection
 from sip.freeswitch.places import Places as FreeswitchPlaces
@@ -56,6 +56,10 @@ from sip.kamailio import units as kamailio
 from sip.kamailio.address import units as floating
 from sip.kamailio.documents import VoiceAddressSection
 from sip.kamailio.places import Places as KamailioPlaces
+from sip.webrtc.coturn import server as coturn
+from sip.webrtc.documents import JanusSection, TurnSection
+from sip.webrtc.janus import gateway as janus
+from sip.webrtc.places import Places as WebrtcPlaces
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "images/files/common/usr/lib/systemd/system"
@@ -82,6 +86,8 @@ LIMITS = {
     "ingest-ch1": 1.4,
     "kamailio": 1.3,
     "kamailio-keeper": 1.2,
+    "coturn": 1.3,
+    "janus": 1.3,
     "keepalived": 2.1,
     "nf-boot-deadline": 2.9,
     "nf-console@": 7.0,
@@ -153,6 +159,16 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     asked = VoiceAddressSection.model_construct(proxy=address, port=5060)
     yield floating.vrrp_spec("", floating.AddressPlaces(RUN, STATE))
     yield floating.alive_spec(asked, floating.AddressPlaces(RUN, STATE))
+    yield janus.spec(
+        JanusSection.model_construct(gateway=WebrtcGateway.model_construct(address=address, port=8188)),
+        WebrtcPlaces(RUN, STATE, "janus", janus.USER),
+        "NF_0123456789abcdef",
+    )
+    yield coturn.spec(
+        TurnSection.model_construct(turn=Turn.model_construct(address=address, port=3478)),
+        WebrtcPlaces(RUN, STATE, "coturn", coturn.USER),
+        "NF_0123456789abcdef",
+    )
     yield anycast.spec(AnycastSection.model_construct(), RUN)
     yield create_front(DriverContext("pop1", RUN, STATE, units, RealClock())).spec()
     server = Server(RUN, STATE, units, None)  # type: ignore[arg-type] # it waits for nothing here

@@ -1,0 +1,21 @@
+"""A machine of its own for each file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.headend.multicast.tree.network import Node, nodes
+from tests.sip.webrtc.bench import ADDRESS, ELSEWHERE, RELAY
+
+
+@pytest.fixture(scope="module")
+def machine(require_root: Callable[[], None], require_programs: Callable[..., None]) -> Iterator[Node]:
+    require_root()
+    require_programs("ip", "nsenter")
+    with nodes("w") as made:
+        for address in (ADDRESS, RELAY, ELSEWHERE):
+            made["w"].shell("ip", "address", "add", f"{address}/32", "dev", "lo")
+        made["w"].supervise()
+        yield made["w"]
