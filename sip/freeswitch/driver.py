@@ -25,14 +25,14 @@ from sip.freeswitch.dialplan import PROFILE
 from sip.freeswitch.documents import SECTION, FreeswitchSection
 from sip.freeswitch.errors import LoginRefused
 from sip.freeswitch.live import Live, read_live
-from sip.freeswitch.operations import DRAIN, LIVE, Drain, LiveCalls, held
+from sip.freeswitch.operations import LIVE, Drain, LiveCalls, held
 from sip.freeswitch.places import Places
 from sip.freeswitch.plan import CONFIGURE, RELOAD, REMOVE, RESTART, RESTORE, START
 from sip.freeswitch.render import Secrets, Standing, fixed_digest, from_text, resolve, to_text
 from sip.freeswitch.settings import CALLS_AT_MOST
 from sip.freeswitch.telemetry import POLL_S, MediaWatch
 from sip.freeswitch.units import program_problem, unit_spec
-from sip.naming import CONTROL_LOOPBACK, MEDIA_SERVER_UNIT
+from sip.naming import CONTROL_LOOPBACK, DRAIN, MEDIA_SERVER_UNIT
 
 _VERIFY_S: Final = 0.25
 _ANSWER_S: Final = 10.0

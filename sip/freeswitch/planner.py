@@ -12,9 +12,9 @@ from nf.documents.model import DocumentModel
 from nf.errors import Problem
 from sip.documents import EQUIPMENT, MediaServer, Voice
 from sip.freeswitch.documents import SECTION, FreeswitchSection, WayOut
-from sip.freeswitch.operations import DRAIN, LIVE
+from sip.freeswitch.operations import LIVE
 from sip.freeswitch.settings import CALLS_AT_MOST
-from sip.naming import interface_fact, media_server_fact
+from sip.naming import DRAIN, interface_fact, media_server_fact
 
 _KEY: Final = f"spec.equipment.{EQUIPMENT}"
 _PREFERRED: Final = ("udp", "tcp")
