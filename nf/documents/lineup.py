@@ -196,7 +196,7 @@ class Policy(DocumentModel):
     A box with routing, caches, packager and sources takes less than 500 s at its slowest.
     """
 
-    deadline_ms: DurationMs = Field(alias="deadline", default=1_200_000)
+    deadline_ms: DurationMs = Field(alias="deadline", default=1_800_000)
     reconcile_ms: DurationMs = Field(alias="reconcile", default=10_000)
     overrides: OverridePolicy = OverridePolicy()
     failover: Failover = Failover()

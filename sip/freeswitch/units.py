@@ -16,7 +16,7 @@ from sip.naming import CONTROL_LOOPBACK, MEDIA_SERVER_UNIT
 BIN_VARIABLE: Final = "NF_FREESWITCH_BIN"
 _NAME: Final = "freeswitch"
 _ELSEWHERE: Final = ("/usr/bin", "/usr/local/freeswitch/bin", "/opt/freeswitch/bin")
-_READY_S: Final = 60.0
+_READY_S: Final = 30.0
 _STOP_S: Final = 10.0
 START_S: Final = _READY_S + _STOP_S + 5.0
 

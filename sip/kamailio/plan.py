@@ -19,7 +19,7 @@ from sip.kamailio.render import render
 from sip.kamailio.tables import tables
 
 RUN, TELL, REMOVE, RESTORE = "kamailio.run", "kamailio.tell", "kamailio.remove", "kamailio.restore"
-BUDGET_S: Final = 120.0
+BUDGET_S: Final = 60.0
 
 FILES, UNIT, KEEPER, LIVE, TABLES, PEERS, SECRETS, CALLS = (
     "files",
