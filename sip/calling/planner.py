@@ -64,7 +64,8 @@ class CallingPlanner:
         }
         return Contribution(
             sections=sections,
-            probes=tests.probes(),
+            # An underlay comes up one appliance after the other: calls are tried in it, and not waited for.
+            probes=tests.probes(required=bool(lineup.spec.channels)),
             hops=tests.hops(),
             operations=tuple(operations(voice, fleet)),
         )
@@ -218,13 +219,15 @@ class _Tests:
         kind = next((one.kind for one in self.voice.services if one.number == test.called), "")
         return "echo" if kind == "echo" else "other"
 
-    def probes(self) -> dict[str, tuple[ProbeTarget, ...]]:
+    def probes(self, *, required: bool) -> dict[str, tuple[ProbeTarget, ...]]:
         found: dict[str, list[ProbeTarget]] = defaultdict(list)
         for test in self.ordered:
-            found[test.appliance].append(_target(test, test.appliance, "voice", self._call(test)))
+            found[test.appliance].append(_target(test, test.appliance, "voice", self._call(test), required=required))
             if test.answered_by is not None and test.answered_by != test.appliance:
                 answer = AnswerPlan.model_validate({**self._shared(test), "test": test.id, "user": test.called})
-                found[test.answered_by].append(_target(test, test.answered_by, "voice-answer", answer))
+                found[test.answered_by].append(
+                    _target(test, test.answered_by, "voice-answer", answer, required=required)
+                )
         return {name: tuple(targets) for name, targets in found.items()}
 
     def hops(self) -> tuple[Hop, ...]:
@@ -236,7 +239,9 @@ class _Tests:
         return tuple(found)
 
 
-def _target(test: TestCall, appliance: str, kind: str, plan: TestCallPlan | AnswerPlan) -> ProbeTarget:
+def _target(
+    test: TestCall, appliance: str, kind: str, plan: TestCallPlan | AnswerPlan, *, required: bool
+) -> ProbeTarget:
     return ProbeTarget.model_validate(
         {
             "id": f"{CHANNEL}/{test.id}/{appliance}",
@@ -245,6 +250,7 @@ def _target(test: TestCall, appliance: str, kind: str, plan: TestCallPlan | Answ
             "path": test.id,
             "arguments": plan.to_json(),
             "budget": _BUDGET,
+            "required": required,
         }
     )
 
