@@ -66,6 +66,7 @@ def problems(voice: Voice, fleet: Fleet) -> tuple[Problem, ...]:
         place_problems(voice, fleet),
         twin_problems(voice),
         port_problems(voice),
+        loopback_problems(voice, fleet),
         relay_problems(voice),
         trunk_problems(voice),
         virtual_problems(voice, fleet),
@@ -159,6 +160,15 @@ def port_problems(voice: Voice) -> Iterator[Problem]:
                 )
                 value = str(one.first) if one.first == one.last else f"[{one.first}, {one.last}]"
                 yield Problem(rule, "give one of them other ports", key=one.key, value=value)
+
+
+def loopback_problems(voice: Voice, fleet: Fleet) -> Iterator[Problem]:
+    """Janus 1.1.2 listens at the first address of the interface that has the one it is told: 127.0.0.1 of lo."""
+    loopbacks = {one.id: one.loopback for one in fleet.spec.appliances}
+    for number, gateway in enumerate(voice.gateways):
+        if loopbacks.get(gateway.appliance) == gateway.address:
+            rule, remedy = "Janus cannot listen at a loopback's address", "give it the address of an interface"
+            yield Problem(rule, remedy, key=f"{KEY}.gateways[{number}].address", value=str(gateway.address))
 
 
 def relay_problems(voice: Voice) -> Iterator[Problem]:

@@ -26,11 +26,11 @@ from sip.webrtc import secret
 from sip.webrtc.coturn import database
 from sip.webrtc.coturn.asking import Finding, ask
 from sip.webrtc.coturn.render import CONFIG_FILE, DATABASE_FILE, render
-from sip.webrtc.coturn.sockets import count_relayed
 from sip.webrtc.credentials import TurnCredentials, turn_credentials
 from sip.webrtc.daemon import Live
 from sip.webrtc.documents import TURN, TurnSection
 from sip.webrtc.places import Places, Resolve
+from sip.webrtc.sockets import relayed
 from sip.webrtc.turning import UNAUTHENTICATED
 from sip.webrtc.watch import Said
 
@@ -41,7 +41,6 @@ _WHO: Final = "nf-agent"
 _GOOD_S: Final = 300.0
 _NEVER: Final = IPv4Address("127.0.0.1")
 _NEARLY: Final = 0.9
-_CLOSED_S: Final = 15.0
 
 
 def spec(section: TurnSection, places: Places, generation: str) -> UnitSpec:
@@ -78,8 +77,8 @@ class TurnServer:
         self._appliance = context.appliance
         self._clock: Clock = context.clock
         self._said = Said()
-        self._ours: dict[int, float] = {}
-        """Port that was allocated to us -> when coturn has closed it: some time after it was let go."""
+        self._ours: set[int] = set()
+        """Sockets that coturn has for us: it closes them some time after they were let go."""
 
     @property
     def _database(self) -> Path:
@@ -154,14 +153,15 @@ class TurnServer:
     ) -> Finding:
         found = await ask((str(section.turn.address), section.turn.port), credentials, peers)
         if found.allocated is not None and found.allocated.relayed is not None:
-            self._ours[found.allocated.relayed[1]] = self._clock.monotonic() + _CLOSED_S
+            bound = await asyncio.to_thread(relayed, section.turn.address, section.turn.ports)
+            self._ours |= {inode for port, inode in bound.items() if port == found.allocated.relayed[1]}
         return found
 
     async def load(self, section: TurnSection) -> int:
         """Without those that we ask for to see whether it allocates."""
-        now = self._clock.monotonic()
-        self._ours = {port: until for port, until in self._ours.items() if until > now}
-        return await asyncio.to_thread(count_relayed, section.turn.address, section.turn.ports, self._ours)
+        bound = await asyncio.to_thread(relayed, section.turn.address, section.turn.ports)
+        self._ours &= {*bound.values()}
+        return len({*bound.values()} - self._ours)
 
     async def events(
         self,

@@ -14,6 +14,7 @@ from nf.errors import DeadlineError, RefusedError, UnavailableError
 LIMIT_S: Final = 5.0
 _PACKET: Final = 1 << 18
 _TRANSACTION: Final = "nf"
+_AGAIN_S: Final = 0.1
 
 
 class JanusAdmin:
@@ -30,7 +31,7 @@ class JanusAdmin:
             sock.setblocking(False)
             try:
                 async with asyncio.timeout(self._limit_s):
-                    await loop.sock_connect(sock, str(self._path))
+                    await self._connect(sock)
                     await loop.sock_sendall(sock, request)
                     answer = await self._answer(sock)
             except TimeoutError:
@@ -42,6 +43,17 @@ class JanusAdmin:
             reason = told.get("reason") if isinstance(told, dict) else ""
             raise RefusedError(f"Janus refuses {verb}: {reason}", where=str(self._path))
         return answer
+
+    async def _connect(self, sock: socket.socket) -> None:
+        """One that is just being started takes sessions before it can be administered."""
+        ends = asyncio.get_running_loop().time() + self._limit_s / 2
+        while True:
+            try:
+                return await asyncio.get_running_loop().sock_connect(sock, str(self._path))
+            except (FileNotFoundError, ConnectionRefusedError):
+                if asyncio.get_running_loop().time() > ends:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
 
     async def _answer(self, sock: socket.socket) -> JsonObject:
         """A long one comes in several packets."""

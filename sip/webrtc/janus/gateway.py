@@ -5,6 +5,7 @@ Samples `sip.webrtc`: up, sessions, drained. Alarms: it does not answer, it is d
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from sip.webrtc.documents import JANUS, JanusSection
 from sip.webrtc.janus.admin import JanusAdmin
 from sip.webrtc.janus.render import ADMIN_SOCKET, CONFIG_FILE, render
 from sip.webrtc.places import Places, Resolve
+from sip.webrtc.sockets import listeners
 from sip.webrtc.watch import Said
 
 PROGRAM: Final = "/usr/bin/janus"
@@ -104,6 +106,9 @@ class JanusGateway:
         missing = sorted({*section.gateway.plugins} - names)
         if missing:
             return Live(f"it has no {', '.join(missing)}", (), sessions)
+        elsewhere = await asyncio.to_thread(listeners, section.gateway.port) - {str(section.gateway.address)}
+        if elsewhere:
+            return Live(f"it listens at {', '.join(sorted(elsewhere))} too", (), sessions)
         same = told.get("accepting-new-sessions") is not drained
         return Live("", () if same else ("drain",), sessions)
 

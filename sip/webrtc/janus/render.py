@@ -94,8 +94,8 @@ def _websockets(gateway: WebrtcGateway, config: Path) -> str:
         "pingpong_timeout": 10,
         "ws": prefix == "ws",
         "wss": prefix == "wss",
-        # `ws_ip` is the first address of the interface that has it; what names no interface is taken as an address.
-        f"{prefix}_interface": str(gateway.address),
+        # It is where the interface is looked up that has this address, and the first address of that is listened at.
+        f"{prefix}_ip": str(gateway.address),
         f"{prefix}_port": gateway.port,
     }
     pem = str(config / CERTIFICATE_FILE)

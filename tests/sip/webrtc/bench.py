@@ -18,14 +18,14 @@ from sip.webrtc.documents import EdgeSection, JanusSection, TurnSection
 from sip.webrtc.driver import WebrtcDriver
 from tests.headend.multicast.tree.network import Node
 
-ADDRESS, RELAY, ELSEWHERE = "10.77.0.1", "10.77.0.2", "10.77.0.9"
+ADDRESS, RELAY, ELSEWHERE, GATEWAY = "10.77.0.1", "10.77.0.2", "10.77.0.9", "10.77.1.1"
 DOMAIN = "voice.streamverse.test"
 SECRET, OTHER = "only-for-these-tests-0123456789", "another-one-for-tests-987654321"
 S = TypeVar("S", bound=EdgeSection)
 
 
 def janus(**changed: Any) -> JanusSection:
-    gateway = {"id": "g1", "appliance": "w", "address": ADDRESS, "secret": "secret:webrtc", "ports": [21000, 21999]}
+    gateway = {"id": "g1", "appliance": "w", "address": GATEWAY, "secret": "secret:webrtc", "ports": [21000, 21999]}
     return JanusSection.model_validate({"gateway": {**gateway, **changed}, "provides": ["w.voice.webrtc"]})
 
 

@@ -54,7 +54,7 @@ def core(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[kamai
     folder = tmp_path_factory.mktemp("core")
     with lab(node, folder) as programs:
         ports = ("--port-min=30000", "--port-max=30999", f"--listen-ng={RELAY}:2223")
-        programs.start("rtpengine", "-f", "-E", "-L", "5", "--table=-1", f"--interface={RELAY}", *ports)
+        programs.start("rtpengine", "-f", "-E", "-L", "6", "--table=-1", f"--interface={RELAY}", *ports)
         with kamailio.bench(node, folder) as made:
             node.call(made.commit, section())
             yield made

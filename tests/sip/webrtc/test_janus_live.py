@@ -27,7 +27,7 @@ from sip.webrtc.documents import JanusSection
 from sip.webrtc.janus.admin import JanusAdmin
 from sip.webrtc.janus.gateway import JanusGateway
 from tests.headend.multicast.tree.network import Node
-from tests.sip.webrtc.bench import ADDRESS, OTHER, SECRET, Bench, bench, janus
+from tests.sip.webrtc.bench import GATEWAY, OTHER, SECRET, Bench, bench, janus
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
 PLUGINS = ("audiobridge", "echotest", "sip", "videoroom")
@@ -86,7 +86,7 @@ async def browser(
     if scheme == "wss":
         trust = ssl.create_default_context()
         trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-    address = f"{scheme}://{ADDRESS}:8188"
+    address = f"{scheme}://{GATEWAY}:8188"
     async with connect(address, subprotocols=["janus-protocol"], ssl=trust, proxy=None) as connection:  # type: ignore[list-item]
         yield Browser(connection, janus_token(secret, plugins, time.time() + good_s))
 
@@ -105,7 +105,7 @@ def test_it_comes_up_with_what_was_asked_for(gateway: Bench[JanusSection]) -> No
     assert {*told["plugins"]} == {f"janus.plugin.{name}" for name in PLUGINS}  # type: ignore[misc]
     assert {*told["transports"]} == {"janus.transport.pfunix", "janus.transport.websockets"}  # type: ignore[misc]
     listening = gateway.node.shell("ss", "-Hlntu", "-p")
-    assert [line.split()[4] for line in listening.splitlines() if '"janus"' in line] == [f"{ADDRESS}:8188"]
+    assert [line.split()[4] for line in listening.splitlines() if '"janus"' in line] == [f"{GATEWAY}:8188"]
 
 
 def test_a_session_wants_a_token_that_is_good(gateway: Bench[JanusSection]) -> None:
@@ -149,7 +149,7 @@ def test_a_secret_that_was_replaced_is_a_restart(gateway: Bench[JanusSection]) -
 
 
 def test_plugins_and_tls_are_a_restart_and_undone_by_one(gateway: Bench[JanusSection]) -> None:
-    gateway.keep("pem", self_signed([ADDRESS]))
+    gateway.keep("pem", self_signed([GATEWAY]))
     (step,), undos = gateway.commit(janus(plugins=["echotest"], certificate="secret:pem"))
     assert step.summary == "restart WebRTC gateway g1: other plugins, certificate"
     assert step.disruption == "0 sessions of WebRTC gateway end; whoever had them begins anew"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,19 @@ from hypothesis import strategies as st
 from nf.clock import RealClock
 from nf.contracts.driver import DriverContext, State
 from nf.contracts.json import JsonObject
+from sip.rules import problems
 from sip.webrtc.coturn.render import may_reach, render
 from sip.webrtc.coturn.server import TurnServer
-from sip.webrtc.coturn.sockets import bound
 from sip.webrtc.documents import JanusSection, TurnSection
 from sip.webrtc.janus.gateway import JanusGateway
 from sip.webrtc.places import Places, filled, is_shape_of, marked
 from sip.webrtc.plan import Planning
 from sip.webrtc.planner import WebrtcPlanner
+from sip.webrtc.sockets import Bound, parse
 from tests.sip.kamailio.fleets import fleet, lineup, voice
 from tests.sip.webrtc.bench import janus, turn
 
-GATEWAY = {"id": "g1", "appliance": "core1", "address": "10.1.0.1", "secret": "secret:webrtc", "plugins": ["sip"]}
+GATEWAY = {"id": "g1", "appliance": "core1", "address": "10.0.0.1", "secret": "secret:webrtc", "plugins": ["sip"]}
 TURN: dict[str, Any] = {"id": "t1", "appliance": "core2", "address": "10.0.0.2", "secret": "secret:turn"}
 
 
@@ -36,11 +37,11 @@ def test_each_has_its_own() -> None:
     found = planned()
     gateway = found.sections["core1"]["janus"]
     assert isinstance(gateway, JanusSection)
-    assert (gateway.requires, gateway.provides) == (("core1.interface.lo",), ("core1.voice.webrtc",))
+    assert (gateway.requires, gateway.provides) == (("core1.interface.eth1",), ("core1.voice.webrtc",))
     server = found.sections["core2"]["turn"]
     assert isinstance(server, TurnSection)
     assert server.realm == "voice.streamverse.test"
-    assert [*map(str, server.peers)] == ["10.0.0.1", "10.0.0.2", "10.1.0.1"]
+    assert [*map(str, server.peers)] == ["10.0.0.1", "10.0.0.2"]
     assert server.own == ()
     assert (server.requires, server.provides) == (("core2.interface.eth1",), ("core2.voice.turn",))
     assert [(one.name, one.object) for one in found.operations] == [("drain", "g1"), ("drain", "t1")]
@@ -50,6 +51,15 @@ def test_each_has_its_own() -> None:
 def test_what_is_broken_elsewhere_is_said_elsewhere() -> None:
     found = planned(appliance="nowhere")
     assert (found.sections, found.problems) == ({}, ())
+
+
+def test_a_gateway_is_refused_where_it_would_listen_elsewhere() -> None:
+    core = voice(gateways=[{**GATEWAY, "address": "10.1.0.1"}])
+    (found,) = problems(core, fleet(core))
+    assert (found.key, found.rule) == (
+        "spec.equipment.voice.gateways[0].address",
+        "Janus cannot listen at a loopback's address",
+    )
 
 
 def test_a_fleet_without_voice_has_nothing() -> None:
@@ -168,4 +178,6 @@ def test_sockets_of_the_kernel_are_read_in_this_machines_order() -> None:
         "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
         "10534: 01004D0A:C025 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1351289 2 0 0\n"
     )
-    assert [*bound(table)] == [(IPv4Address("10.77.0.1"), 49189)]
+    assert [*parse(table)] == [Bound(IPv4Address("10.77.0.1"), 49189, 1351289, listens=False)]
+    table = "head\n0: 00000000000000000000000001000000:1FFC 0:0 0A 00000000:00000000 00:00000000 00000000 0 0 7 1\n"
+    assert [*parse(table)] == [Bound(IPv6Address("::1"), 8188, 7, listens=True)]
