@@ -48,6 +48,7 @@ from nf.media.shield.varnish import Varnish
 from nf.supervisor.choice import CONFIGURATION
 from nf.supervisor.systemd.render import render
 from nf.supervisor.systemd.security import exposures
+from sip.rtpengine import units as rtpengine
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "images/files/common/usr/lib/systemd/system"
@@ -89,6 +90,9 @@ LIMITS = {
     "packager-ch1-ott": 1.4,
     "pfcp-proxy": 2.1,
     "pimd": 2.0,
+    "rtpengine": 1.5,
+    "rtpengine-store": 1.5,
+    "rtpengine-vrrp": 2.1,
     "satellite-feed-c1": 1.5,
     "source-ch1-iptv": 1.4,
     "staticd": 1.4,
@@ -139,6 +143,9 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     edge = EdgeSection.model_construct(listen=(address,), port=80)
     yield server._spec(edge, {})
     yield healing.spec(edge, server.places)
+    yield rtpengine.relay_unit(STATE)
+    yield rtpengine.store_unit(STATE, "10.0.0.1")
+    yield rtpengine.mover_unit(STATE, RUN)
 
 
 @pytest.mark.daemon

@@ -27,10 +27,9 @@ def test_what_is_encoded_is_decoded_to_the_same(value: Value) -> None:
 def test_whatever_is_decoded_is_encoded_to_the_same_octets(data: bytes) -> None:
     try:
         value = decode(data)
-    except BencodeError as error:
-        assert 0 <= error.offset <= len(data)
-    else:
-        assert encode(value) == data
+    except BencodeError:
+        return
+    assert encode(value) == data
 
 
 @given(values.map(encode), st.data())

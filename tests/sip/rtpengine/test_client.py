@@ -112,7 +112,7 @@ async def test_a_silent_call_holds_up_no_other() -> None:
 
 
 async def test_a_relay_that_answers_nothing_is_given_up_in_time_however_many_ask() -> None:
-    async with relay(lambda *_: None, resend_s=(0.05, 0.05)) as (made, client):
+    async with relay(lambda *_: None, resend_s=(0.05, 0.05)) as (_, client):
         async with asyncio.timeout(60):
             found = await asyncio.gather(*(client.ask(ping()) for _ in range(10 * WINDOW)), return_exceptions=True)
         assert {type(one) for one in found} == {UnavailableError}

@@ -149,7 +149,8 @@ def test_files_tell_what_they_were_made_for_and_whether_somebody_changed_them() 
 def test_flags_of_every_pair_of_kinds(kind: Kind) -> None:
     for other in Kind:
         one, two = offer_flags(Side(kind), Side(other)), answer_flags(Side(kind), Side(other))
-        assert one.items is not None and two.items is not None
+        assert one.items is not None
+        assert two.items is not None
         assert ("SAVPF" in one.items["transport-protocol"]) == (other is Kind.WEBRTC)
         assert (two.items["ICE"] == "force") == (kind is Kind.WEBRTC)
         assert any("NULL" in flag for flag in one.flags) == (other is Kind.SDES)
@@ -171,7 +172,8 @@ def test_which_calls_are_stranded() -> None:
         return {"created": 1000, "tags": {"a": {"medias": [media]}}}
 
     browser = call("UDP/TLS/RTP/SAVPF")
-    assert has_dtls(browser) and not has_dtls(call("RTP/SAVP"))
+    assert has_dtls(browser)
+    assert not has_dtls(call("RTP/SAVP"))
     assert is_stranded(browser, started=2000.0)
     assert not is_stranded(browser, started=500.0)
     assert is_stranded(call("UDP/TLS/RTP/SAVPF", "10.77.0.12"), started=500.0, moved="10.77.0.12")

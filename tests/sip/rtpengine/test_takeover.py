@@ -12,7 +12,7 @@ import pytest
 from nf.clock import RealClock
 from nf.contracts.driver import Checkpoint
 from sip.rtpengine.client import NgClient
-from sip.rtpengine.flags import Kind, Side, answer_flags, offer_flags
+from sip.rtpengine.flags import Kind, Side, offer_flags
 from sip.rtpengine.messages import delete, offer, query
 from sip.rtpengine.telemetry import is_here
 from tests.headend.multicast.tree.network import Node, until
