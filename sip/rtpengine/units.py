@@ -62,6 +62,7 @@ def relay_unit(state_dir: Path, after: tuple[str, ...] = ()) -> UnitSpec:
         backoff_last_s=2.0,
         stop_timeout_s=10.0,
         sandbox=Sandbox(
+            user="rtpengine",
             families=("AF_INET", "AF_INET6", "AF_NETLINK", "AF_UNIX"),
             readable=(file.parent,),
             kernel_files=True,
@@ -78,7 +79,12 @@ def store_unit(state_dir: Path, address: str) -> UnitSpec:
         argv=(program("redis-server"), str(file)),
         ready=Readiness(ReadyKind.TCP, f"{address}:{STORE_PORT}", 20.0),
         backoff_first_s=0.2,
-        sandbox=Sandbox(families=("AF_INET", "AF_INET6", "AF_UNIX"), readable=(file.parent,), kernel_files=True),
+        sandbox=Sandbox(
+            user="redis",
+            families=("AF_INET", "AF_INET6", "AF_UNIX"),
+            readable=(file.parent,),
+            kernel_files=True,
+        ),
     )
 
 

@@ -56,6 +56,7 @@ from sip.kamailio import units as kamailio
 from sip.kamailio.address import units as floating
 from sip.kamailio.documents import VoiceAddressSection
 from sip.kamailio.places import Places as KamailioPlaces
+from sip.rtpengine import units as rtpengine
 from sip.webrtc.coturn import server as coturn
 from sip.webrtc.documents import JanusSection, TurnSection
 from sip.webrtc.janus import gateway as janus
@@ -107,6 +108,9 @@ LIMITS = {
     "packager-ch1-ott": 1.4,
     "pfcp-proxy": 2.1,
     "pimd": 2.0,
+    "rtpengine": 1.5,
+    "rtpengine-store": 1.5,
+    "rtpengine-vrrp": 2.1,
     "satellite-feed-c1": 1.5,
     "source-ch1-iptv": 1.4,
     "staticd": 1.4,
@@ -175,6 +179,9 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     edge = EdgeSection.model_construct(listen=(address,), port=80)
     yield server._spec(edge, {})
     yield healing.spec(edge, server.places)
+    yield rtpengine.relay_unit(STATE)
+    yield rtpengine.store_unit(STATE, "10.0.0.1")
+    yield rtpengine.mover_unit(STATE, RUN)
 
 
 @pytest.mark.daemon

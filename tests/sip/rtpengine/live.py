@@ -1,4 +1,4 @@
-"""Relays in namespaces of their own on one segment, each with its driver under a real supervisor; callers on another."""
+"""Relays in namespaces of their own on one segment, each with its driver under a real supervisor; and callers."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ class Bench:
 
     def pid(self, unit: str = "rtpengine") -> int:
         status = self.call(self.driver._units.status, unit)
-        assert status is not None and status.pid is not None
+        assert status is not None
+        assert status.pid is not None
         return int(status.pid)
 
 

@@ -9,11 +9,14 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 PTIME_S = 0.02
 
 
-def sdp(address: str, port: int, *, protocol: str = "RTP/AVP", payload: int = 8, codec: str = "PCMA/8000", more: str = "") -> str:
+def sdp(
+    address: str, port: int, *, protocol: str = "RTP/AVP", payload: int = 8, codec: str = "PCMA/8000", more: str = ""
+) -> str:
     return (
         f"v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
         f"m=audio {port} {protocol} {payload}\r\na=rtpmap:{payload} {codec}\r\n{more}"
@@ -24,7 +27,8 @@ def endpoint(text: object) -> tuple[str, int]:
     """Where an SDP wants its media."""
     found = str(text)
     address, port = re.search(r"c=IN IP4 (\S+)", found), re.search(r"m=\w+ (\d+)", found)
-    assert address is not None and port is not None, found
+    assert address is not None, found
+    assert port is not None, found
     return address[1], int(port[1])
 
 
@@ -52,8 +56,9 @@ class Party:
     last: bytes = b""
     _at: float = 0.0
     _task: asyncio.Task[None] | None = None
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def __aenter__(self) -> Party:
+    async def __aenter__(self) -> Self:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind((self.address, self.port))
@@ -71,6 +76,11 @@ class Party:
     def again(self) -> None:
         self.got, self.longest_s, self._at = 0, 0.0, 0.0
 
+    async def reached(self, goal: int) -> None:
+        while self.got < goal:
+            self._arrived.clear()
+            await self._arrived.wait()
+
     def _read(self) -> None:
         try:
             data = self._socket.recv(2048)
@@ -85,6 +95,7 @@ class Party:
         self.longest_s = max(self.longest_s, now - self._at if self._at else 0.0)
         self._at = now
         self.got += 1
+        self._arrived.set()
         self.last = data
         self.payloads.add(data[1] & 0x7F)
 
@@ -107,5 +118,5 @@ async def heard(*parties: Party, packets: int = 25, timeout_s: float = 60.0) -> 
     """Until each has got that many more."""
     goals = [(party, party.got + packets) for party in parties]
     async with asyncio.timeout(timeout_s):
-        while any(party.got < goal for party, goal in goals):
-            await asyncio.sleep(0.02)
+        for party, goal in goals:
+            await party.reached(goal)

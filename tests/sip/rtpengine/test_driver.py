@@ -13,12 +13,11 @@ import pytest
 from nf.contracts.driver import Checkpoint, Undo
 from nf.errors import DeadlineError, InputError, RefusedError, UnavailableError
 from nf.telemetry.samples import Sample
-from sip.rtpengine import guard
+from sip.rtpengine import guard, http
 from sip.rtpengine.client import NgClient
-from sip.rtpengine.messages import delete, ping
+from sip.rtpengine.messages import call_ids, delete, list_calls, ping
 from sip.rtpengine.naming import config_path
 from sip.rtpengine.reconcile import Dialog, reconcile
-from sip.rtpengine import http
 from tests.headend.multicast.tree.network import Node, until
 from tests.sip.rtpengine.live import FIXED, Bench, context, parties, section, segment, set_up
 from tests.sip.rtpengine.media import heard
@@ -156,6 +155,9 @@ def test_waiting_until_it_is_empty(bench: Bench, net: dict[str, Node]) -> None:
         progress = replace(context(), progress=lambda _, text: told.append(text))
         return await waits.run({"wait_s": wait_s}, Checkpoint({}, saved.append), progress)
 
+    async def waits_for_one() -> bool:
+        return "1 calls left" in told
+
     async def hold() -> None:
         one, two = parties()
         async with NgClient(FIXED["a"], 2223) as ng, one, two:
@@ -163,8 +165,7 @@ def test_waiting_until_it_is_empty(bench: Bench, net: dict[str, Node]) -> None:
             with pytest.raises(DeadlineError, match="1 of 1 calls are left"):
                 await asyncio.wrap_future(net["a"].start(run, 0.0))
             waiting = net["a"].start(run, 60.0)
-            while "1 calls left" not in told:
-                await asyncio.sleep(0.05)
+            await until(waits_for_one)
             await ng.ask(delete("call-2"))
             assert (await asyncio.wrap_future(waiting)) == {"text": "0 calls are left", "sessions": 0, "before": 1}
 
@@ -196,13 +197,13 @@ def test_leaked_calls_are_found_and_only_old_ones_without_a_dialog_deleted(bench
     young = bench.call(look, 0.0)
     assert (young.deleted, young.young) == ((), ("leaked-1", "leaked-2"))
     old = bench.call(look, 400.0)
+    assert old.failed == {}, old
     assert (old.both, old.only_at_proxy, old.deleted) == (("kept",), ("lost",), ("leaked-1", "leaked-2"))
     assert bench.call(look, 400.0).only_at_relay == ()
 
 
 def test_more_calls_than_a_datagram_can_list_are_listed(bench: Bench, net: dict[str, Node]) -> None:
     bench.commit(section("a", ports=[30000, 39999]))
-    from sip.rtpengine.messages import call_ids, list_calls
 
     async def make() -> None:
         one, two = parties()
@@ -239,8 +240,10 @@ def test_a_relay_that_is_killed_comes_back_by_itself(bench: Bench) -> None:
 
     async def again() -> bool:
         status = await bench.driver._units.status("rtpengine")
-        return status is not None and status.pid not in (None, before) and not (
-            await bench.driver.verify(want, context(0.0))
+        return (
+            status is not None
+            and status.pid not in (None, before)
+            and not (await bench.driver.verify(want, context(0.0)))
         )
 
     bench.call(until, again)
