@@ -30,6 +30,7 @@ class Keeper:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._rpc = RpcClient(rpc_socket(places.run_dir), places.keeper_clients, places.url, _ANSWER_S)
+        self._exporter = records.Exporter(places)
         self._told = ""
 
     async def run(self) -> None:
@@ -57,7 +58,7 @@ class Keeper:
             section = installing.standing(self._places)
             if section is not None:
                 try:
-                    await asyncio.to_thread(records.export, self._places, section.proxy.id, time.time())
+                    await asyncio.to_thread(self._exporter.export, section.proxy.id, time.time())
                     if time.monotonic() - forgotten >= _FORGET_S:
                         forgotten = time.monotonic()
                         await asyncio.to_thread(records.forget, self._places.cdr, time.time())

@@ -15,7 +15,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,29 +71,75 @@ def key_of(record: Record) -> Key:
     return str(record["call_id"]), str(record["from_tag"]), round(float(record["began"]), 6)
 
 
-def export(places: Places, proxy: str, now: float) -> int:
-    """Hands all finished calls on. How many records were written. Raises StorageError.
+class Exporter:
+    """Hands finished calls on. Only one may run at a time. It remembers what it found in the files, and reads again
+    those that are another length than it left them."""
 
-    Only one may run at a time.
-    """
-    database = places.data / CALLS_DB
-    if not database.exists():
-        return 0
-    written = 0
-    day = datetime.fromtimestamp(now, UTC).date()
-    try:
-        with contextlib.closing(sqlite3.connect(database, timeout=20.0)) as connection:
-            connection.execute("PRAGMA synchronous=FULL")
-            while rows := [*_finished(connection, proxy)]:
-                written += _write(places.cdr, f"cdr-{day}", rows, (f"cdr-{day - timedelta(days=1)}",))
-                with connection:
-                    connection.executemany("DELETE FROM cdrs WHERE id = ?", ((row.id,) for row in rows))
-    except (sqlite3.Error, OSError) as error:
-        remedy = "see whether the disk is full; records stay in the database until they can be written"
-        raise StorageError(
-            f"call records cannot be handed on: {error}", where=str(places.cdr), remedy=remedy
-        ) from error
-    return written
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._known: dict[Path, tuple[int, set[Key]]] = {}
+
+    def export(self, proxy: str, now: float) -> int:
+        """How many records were written. Raises StorageError."""
+        database = self._places.data / CALLS_DB
+        if not database.exists():
+            return 0
+        written = 0
+        try:
+            with contextlib.closing(sqlite3.connect(database, timeout=20.0)) as connection:
+                connection.execute("PRAGMA synchronous=FULL")
+                while rows := [*_finished(connection, proxy)]:
+                    written += self._write(rows, datetime.fromtimestamp(now, UTC).date())
+                    with connection:
+                        connection.executemany("DELETE FROM cdrs WHERE id = ?", ((row.id,) for row in rows))
+        except (sqlite3.Error, OSError) as error:
+            remedy = "see whether the disk is full; records stay in the database until they can be written"
+            text = f"call records cannot be handed on: {error}"
+            raise StorageError(text, where=str(self._places.cdr), remedy=remedy) from error
+        return written
+
+    def _write(self, rows: Iterable[_Row], day: date) -> int:
+        """How many were not there yet, neither today nor on the day before."""
+        there: set[Key] = set()
+        for one in (day - timedelta(days=1), day):
+            lines, table = (self._places.cdr / f"cdr-{one}.{suffix}" for suffix in ("jsonl", "csv"))
+            if one == day or lines.exists():
+                self._mend(lines, table)
+                there |= self._keys(lines)
+        fresh = [row.record for row in rows if row.key not in there]
+        self._append(lines, "".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in fresh), fresh)
+        absent = [one for one in fresh if key_of(one) not in self._keys(table)]
+        self._append(table, _csv(absent, head=_size(table) <= 0), absent)
+        return len(fresh)
+
+    def _mend(self, lines: Path, table: Path) -> None:
+        """What a kill kept from the second file is in the first."""
+        for path in (lines, table):
+            if self._changed(path):
+                cut(path)
+        if self._keys(lines) - self._keys(table):
+            have = self._keys(table)
+            missing = [one for one in read(lines) if key_of(one) not in have]
+            self._append(table, _csv(missing, head=_size(table) <= 0), missing)
+
+    def _changed(self, path: Path) -> bool:
+        return path not in self._known or self._known[path][0] != _size(path)
+
+    def _keys(self, path: Path) -> set[Key]:
+        if self._changed(path):
+            self._known = {one: known for one, known in self._known.items() if one.exists()}
+            self._known[path] = _size(path), {*_keys_of(path)}
+        return self._known[path][1]
+
+    def _append(self, path: Path, text: str, added: Iterable[Record]) -> None:
+        known = self._keys(path)
+        append(path, text)
+        self._known[path] = _size(path), known | {key_of(one) for one in added}
+
+
+def export(places: Places, proxy: str, now: float) -> int:
+    """As `Exporter`, once."""
+    return Exporter(places).export(proxy, now)
 
 
 def _finished(connection: sqlite3.Connection, proxy: str) -> Iterator[_Row]:
@@ -115,19 +161,6 @@ def _clean(value: object) -> object:
     return _CONTROL.sub("\ufffd", value) if isinstance(value, str) else value
 
 
-def _write(folder: Path, name: str, rows: Iterable[_Row], earlier: tuple[str, ...]) -> int:
-    """How many were not there yet."""
-    lines, table = folder / f"{name}.jsonl", folder / f"{name}.csv"
-    cut(lines)
-    cut(table)
-    there = {*_keys(lines), *(key for one in earlier for key in _keys(folder / f"{one}.jsonl"))}
-    fresh = [row.record for row in rows if row.key not in there]
-    _append(lines, "".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in fresh))
-    # What a kill kept from the second file is in the first.
-    _complete(lines, table)
-    return len(fresh)
-
-
 def read(path: Path) -> Iterator[Record]:
     """Records of a file of JSON lines."""
     with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8") as file:
@@ -136,26 +169,36 @@ def read(path: Path) -> Iterator[Record]:
                 yield json.loads(line)
 
 
-def _keys(path: Path) -> Iterator[Key]:
-    for record in read(path):
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            yield key_of(record)
-
-
-def _complete(lines: Path, table: Path) -> None:
-    have: set[Key] = set()
-    head = not table.exists() or table.stat().st_size == 0
-    with contextlib.suppress(FileNotFoundError), table.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+def _keys_of(path: Path) -> Iterator[Key]:
+    """Of either kind of file."""
+    with contextlib.ExitStack() as stack:
+        found: Iterable[Record] = read(path)
+        if path.suffix == ".csv":
+            try:
+                file = stack.enter_context(path.open(newline="", encoding="utf-8"))
+            except FileNotFoundError:
+                return
+            found = csv.DictReader(file)
+        for record in found:
             with contextlib.suppress(KeyError, TypeError, ValueError):
-                have.add(key_of(row))
+                yield key_of(record)
+
+
+def _size(path: Path) -> int:
+    """-1: it is not there."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
+def _csv(several: Iterable[Record], *, head: bool) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, extrasaction="ignore", lineterminator="\n")
     if head:
         writer.writeheader()
-    missing = (one for one in read(lines) if key_of(one) not in have)
-    writer.writerows({name: _plain(value) for name, value in one.items()} for one in missing)
-    _append(table, text.getvalue())
+    writer.writerows({name: _plain(value) for name, value in one.items()} for one in several)
+    return text.getvalue()
 
 
 def _plain(value: object) -> object:
@@ -179,7 +222,8 @@ def cut(path: Path) -> None:
         file.truncate(0)
 
 
-def _append(path: Path, text: str) -> None:
+def append(path: Path, text: str) -> None:
+    """Synced when it returns. Raises OSError."""
     if not text:
         return
     fresh = not path.exists()
