@@ -17,6 +17,7 @@ from nf.documents.model import RuleError
 from sip.documents import Digits
 from sip.kamailio.documents import KamailioSection
 from sip.kamailio.paths import CALLS_DB, CONFIG_FILE, DISPATCHER_FILE, LOCATION_DB, SETTINGS_DB, TLS_FILE, Paths
+from sip.kamailio.rpc_filter import http_pattern
 from sip.kamailio.sets import dispatcher_list, gateway_uri, priorities, route_rules
 
 FRAGMENTS: Final = (
@@ -29,6 +30,7 @@ FRAGMENTS: Final = (
     "within.cfg",
     "media.cfg",
     "records.cfg",
+    "interception.cfg",
     "events.cfg",
 )
 """In the order in which they stand in kamailio.cfg."""
@@ -103,6 +105,7 @@ def _words(section: KamailioSection, paths: Paths) -> Mapping[str, str]:
         "TLS_FILE": _plain(paths.config / TLS_FILE),
         "RPC_SOCKET": _plain(paths.rpc_socket),
         "RPC_PORT": str(paths.rpc_port),
+        "RPC_READS": _quoted(http_pattern()),
         "OWN_ADDRESS": address,
         "HOME_DOMAIN": section.domains[0],
         "PIKE_WINDOW": str(protection.window),
@@ -133,6 +136,11 @@ def _emergency(section: KamailioSection) -> Mapping[str, str]:
 
 def _expression(number: Digits) -> str:
     return re.sub(r"([+*])", r"[\1]", number)
+
+
+def _quoted(text: str) -> str:
+    """Within a string of kamailio.cfg."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _stir(section: KamailioSection, paths: Paths) -> Mapping[str, str]:
