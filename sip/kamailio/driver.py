@@ -23,6 +23,7 @@ from sip.kamailio.check import check_candidate
 from sip.kamailio.documents import SECTION, KamailioSection
 from sip.kamailio.drain import Drain
 from sip.kamailio.installing import Resolve
+from sip.kamailio.looking import Looked
 from sip.kamailio.paths import CONFIG_FILE
 from sip.kamailio.places import SECTION_FILE, Places
 from sip.kamailio.plan import (
@@ -64,6 +65,7 @@ class KamailioDriver:
         self._secrets = SecretFiles(secrets)
         self.places = Places(context.run_dir, context.state_dir, rpc_port)
         self._rpc: RpcClient | None = None
+        self._looked = Looked()
         self.owns = Ownership(
             paths=frozenset(
                 {
@@ -113,13 +115,13 @@ class KamailioDriver:
         ready = status is not None and status.state is UnitState.READY
         calls: JsonObject = {}
         if status is not None and ready:
-            found = await live.read(self.rpc(), self.places)
+            found = await live.read(self.rpc(), self.places, self._looked)
             told[LIVE] = self._process_fault(status, section) or found.fault
             told[TABLES] = [*found.tables]
             told[PEERS] = "" if found.peers else "others"
             calls = {CALLS: found.calls} if found.calls is not None else {}
             if not told[LIVE] and not await live.served_certificate(section, self.places):
-                told[SECRETS] = sorted({*_texts(told[SECRETS]), section.proxy.certificate or "certificate"})
+                told[SECRETS] = [*sorted({*_texts(told[SECRETS]), section.proxy.certificate or "certificate"})]
         deviations: JsonObject = {key: one for key, one in told.items() if one}
         holds = ready and not deviations
         return State({**value, **deviations, **calls}, frozenset(section.provides if holds else ()))

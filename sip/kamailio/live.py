@@ -15,6 +15,7 @@ from nf.errors import NfError
 from sip.kamailio import pushing
 from sip.kamailio.documents import KamailioSection
 from sip.kamailio.jsonrpc import RpcRefused
+from sip.kamailio.looking import Looked
 from sip.kamailio.paths import DISPATCHER_FILE
 from sip.kamailio.places import CERTIFICATE_FILE, DRAINED_FILE, TABLES_FILE, Places
 from sip.kamailio.rpc import RpcClient
@@ -132,7 +133,7 @@ class Live:
     peers: bool = True
 
 
-async def read(rpc: RpcClient, places: Places) -> Live:
+async def read(rpc: RpcClient, places: Places, looked: Looked) -> Live:
     """Raises DriverError for what is on disk and cannot be read."""
     told = await asyncio.to_thread(places.read, TABLES_FILE)
     listed = await asyncio.to_thread(places.read, DISPATCHER_FILE)
@@ -141,7 +142,7 @@ async def read(rpc: RpcClient, places: Places) -> Live:
     try:
         calls = await read_calls(rpc)
         drain = await pushing.read_drain(rpc)
-        found = await pushing.difference(rpc, pushing.from_text(told))
+        found = await looked.difference(rpc, pushing.from_text(told))
         same = same_peers(await read_peers(rpc), written_peers(listed or ""))
     except NfError as error:
         return Live(f"it does not answer: {error.message}")

@@ -12,6 +12,7 @@ from typing import Final
 
 from nf.contracts.driver import State, Step
 from nf.contracts.json import Json, JsonObject
+from sip.documents import Trunk
 from sip.kamailio.documents import SECTION, KamailioSection
 from sip.kamailio.paths import CONFIG_FILE, DISPATCHER_FILE, Paths
 from sip.kamailio.render import render
@@ -26,7 +27,7 @@ FILES, UNIT, KEEPER, LIVE, TABLES, PEERS, SECRETS, CALLS = (
     "keeper",
     "live",
     "tables",
-    "peers",
+    "destinations",
     "secrets",
     "calls",
 )
@@ -94,12 +95,19 @@ def _changed_settings(before: KamailioSection, want: KamailioSection) -> Iterato
         "virtual addresses": before.virtual != want.virtual,
         "protection": before.protection != want.protection,
         "emergency numbers": before.emergency != want.emergency,
+        "trunks of emergency calls": _emergency_trunks(before) != _emergency_trunks(want),
+        "trunks, where there were none or are none any more": bool(before.trunks) != bool(want.trunks),
         "topology hiding": before.topology_hiding != want.topology_hiding,
         "nat": before.nat != want.nat,
         "stir": before.stir != want.stir,
     }
     named = [name for name, changed in told.items() if changed]
     yield f"other {', '.join(named)}" if named else "another configuration"
+
+
+def _emergency_trunks(section: KamailioSection) -> list[Trunk]:
+    names = section.emergency.trunks if section.emergency is not None else ()
+    return [one for one in section.trunks if one.id in names]
 
 
 def _hot_parts(have: JsonObject | None, before: KamailioSection | None, want: KamailioSection) -> Iterator[str]:

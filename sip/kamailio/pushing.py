@@ -41,6 +41,8 @@ _AGAIN_S: Final = 0.5
 _RELOAD_S: Final = 30.0
 _ANSWER_S: Final = 20.0
 _LOOK_S: Final = 0.05
+_DUMP_S: Final = 100.0
+"""Kamailio needs some 10 s for a table of 100,000."""
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "plan": ("tprefix", "tvalue"),
     "rtpengine": ("setid", "url", "weight", "disabled"),
@@ -105,7 +107,7 @@ class Difference:
 
 async def read_hash(rpc: RpcClient, name: str) -> dict[str, str | int]:
     try:
-        found = await rpc.call("htable.dump", name, timeout_s=_ANSWER_S)
+        found = await rpc.call("htable.dump", name, timeout_s=_DUMP_S)
     except RpcRefused:
         return {}  # it has no such table: then nothing can be told either, and that is said
     slots = (slot for entry in _objects(found) for slot in _objects(entry.get("slot")))
@@ -200,10 +202,12 @@ def relay_change(live: Iterable[JsonObject], wanted: Iterable[Row]) -> RelayChan
     return RelayChange(drained=turned)
 
 
-async def difference(rpc: RpcClient, tables: Tables) -> Difference:
-    """Between what the proxy has now and what it should have."""
+async def difference(rpc: RpcClient, tables: Tables, right: frozenset[str] = frozenset()) -> Difference:
+    """Between what the proxy has now and what it should have. `right`: hash tables that are not looked at."""
     hashes: dict[str, dict[str, str | int | None]] = {}
     for name, wanted in tables.hashes.items():
+        if name in right:
+            continue
         have = await read_hash(rpc, name)
         told: dict[str, str | int | None] = {key: value for key, value in wanted.items() if have.get(key) != value}
         told |= dict.fromkeys(key for key in have if key not in wanted and (name, key) not in _OURS)

@@ -8,12 +8,13 @@ from typing import Final
 from sip.kamailio.paths import CALLS_DB, LOCATION_DB, SETTINGS_DB
 
 _HEAD: Final = """PRAGMA journal_mode=WAL;
-CREATE TABLE IF NOT EXISTS version (table_name TEXT PRIMARY KEY NOT NULL, table_version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS version (table_name VARCHAR(32) PRIMARY KEY NOT NULL, table_version INTEGER NOT NULL);
 """
 
-# `plan` is a tree of Kamailio's mtree, `rtpengine` the relays of its sets: see sip.kamailio.tables.
+# The types are those that Kamailio reads: it takes TEXT for no string. `plan` is a tree of Kamailio's mtree,
+# `rtpengine` the relays of its sets: see sip.kamailio.tables.
 _SETTINGS: Final = """
-CREATE TABLE IF NOT EXISTS plan (tprefix VARCHAR(32) PRIMARY KEY NOT NULL, tvalue VARCHAR(255) NOT NULL);
+CREATE TABLE IF NOT EXISTS plan (tprefix VARCHAR(32) PRIMARY KEY NOT NULL, tvalue VARCHAR(512) NOT NULL);
 CREATE TABLE IF NOT EXISTS rtpengine (
     id INTEGER PRIMARY KEY NOT NULL,
     setid INTEGER NOT NULL,
@@ -118,6 +119,16 @@ CREATE TABLE IF NOT EXISTS cdrs (
     UNIQUE (call_id, from_tag)
 );
 CREATE INDEX IF NOT EXISTS cdrs_result ON cdrs (result);
+-- Kamailio takes a dialog's row away some seconds after its end: one that is started in between would have it again.
+CREATE TRIGGER IF NOT EXISTS ended AFTER UPDATE OF result ON cdrs WHEN NEW.result != 'open'
+BEGIN
+    DELETE FROM dialog_vars WHERE EXISTS (
+        SELECT 1 FROM dialog WHERE dialog.callid = NEW.call_id AND dialog.from_tag = NEW.from_tag
+        AND dialog.hash_entry = dialog_vars.hash_entry AND dialog.hash_id = dialog_vars.hash_id
+    );
+    DELETE FROM dialog WHERE callid = NEW.call_id AND from_tag = NEW.from_tag;
+END;
+CREATE INDEX IF NOT EXISTS dialog_call ON dialog (callid, from_tag);
 """
 
 SCHEMAS: Final = MappingProxyType(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 from nf.documents.model import RuleError
@@ -33,9 +34,9 @@ DOMAINS: Final = "dom"
 SOURCES: Final = "src"
 """Address -> `t|TRUNK|CALLS|PERMITTED`, PERMITTED a regular expression or empty; or `m|MEDIA SERVER`."""
 RELAYS: Final = "rel"
-"""Relay, as `ADDRESS:CONTROL PORT` -> number of the set that has it alone."""
+"""Relay, as it stands in a set -> `SET|RELAY`, SET the number of the set that has it alone."""
 CONTROL: Final = "ctl"
-"""What is asked at each call: drain calls own rate seconds ban failures."""
+"""What is asked at each call: drain calls own rate seconds ban failures mark."""
 
 DRAIN: Final = "drain"
 OPENED, DRAINED, STARTING = 0, 1, 2
@@ -78,7 +79,7 @@ def tables(section: KamailioSection, accounts: str) -> Tables:
             | {one.number: f"s|{one.kind}" for one in section.services},
             DOMAINS: dict.fromkeys((*section.domains, *map(str, section.virtual), str(section.proxy.address)), 1),
             SOURCES: _sources(section),
-            RELAYS: {f"{one.address}:{one.control}": relay_set(one.id) for one in section.relays},
+            RELAYS: {_url(one): f"{relay_set(one.id)}|{one.id}" for one in section.relays},
             CONTROL: {
                 "calls": limits.calls,
                 "own": limits.calls_per_subscriber,
@@ -86,6 +87,7 @@ def tables(section: KamailioSection, accounts: str) -> Tables:
                 "seconds": limits.call_seconds,
                 "ban": section.protection.ban,
                 "failures": section.protection.failures,
+                **({"mark": _mark(accounts)} if section.virtual else {}),
             },
         },
         rows={"plan": _plan(section), "rtpengine": _relays(section)},
@@ -96,6 +98,11 @@ def tables(section: KamailioSection, accounts: str) -> Tables:
             ("registrar", "max_contacts"): limits.contacts,
         },
     )
+
+
+def _mark(accounts: str) -> str:
+    """What two proxies that share an address both know, and nobody else. It changes with the accounts."""
+    return blake2b(accounts.encode(), digest_size=16, person=b"nf-voice-mark").hexdigest()
 
 
 def _accounts(section: KamailioSection, text: str) -> dict[str, str]:
@@ -144,11 +151,13 @@ def _plan(section: KamailioSection) -> tuple[Row, ...]:
 
 
 def _relays(section: KamailioSection) -> tuple[Row, ...]:
-    region = section.proxy.region
+    region, regions = section.proxy.region, {one.region for one in section.relays}
+    # The first set is there whatever the regions are: Kamailio does not start without it.
+    near = {region} if region in regions else regions
     return tuple(
         (number, _url(one), one.weight, int(one.drained))
         for one in section.relays
-        for number in (REGION_SET if one.region == region else SPARE_SET, relay_set(one.id))
+        for number in (REGION_SET if one.region in near else SPARE_SET, relay_set(one.id))
     )
 
 

@@ -16,8 +16,9 @@ from sip.kamailio.places import USER, Places
 from sip.naming import CONTROL_LOOPBACK, KEEPER_UNIT, PROXY_UNIT
 
 PROGRAM: Final = "/usr/sbin/kamailio"
-SHARED_MB, PRIVATE_MB = 256, 16
-"""Shared memory holds registrations, dialogs and tables; private memory, of each process, an answer of the RPC."""
+SHARED_MB, PRIVATE_MB = 256, 64
+"""Shared memory holds registrations, dialogs and tables; private memory, of each process and used by few, an answer of
+the RPC: with 16 the table of 100,000 accounts was never sent."""
 _MARK: Final = "NF_"
 _DIGITS: Final = 16
 

@@ -48,6 +48,10 @@ from nf.media.shield.varnish import Varnish
 from nf.supervisor.choice import CONFIGURATION
 from nf.supervisor.systemd.render import render
 from nf.supervisor.systemd.security import exposures
+from sip.kamailio import units as kamailio
+from sip.kamailio.address import units as floating
+from sip.kamailio.documents import VoiceAddressSection
+from sip.kamailio.places import Places
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "images/files/common/usr/lib/systemd/system"
@@ -71,6 +75,9 @@ LIMITS = {
     "n6-tun": 1.7,
     "nf-agent": 3.0,
     "ingest-ch1": 1.4,
+    "kamailio": 1.3,
+    "kamailio-keeper": 1.2,
+    "keepalived": 2.1,
     "nf-boot-deadline": 2.9,
     "nf-console@": 7.0,
     "nf-data": 6.2,
@@ -95,6 +102,7 @@ LIMITS = {
     "stream-intake-ch1-ott": 1.4,
     "trafficserver": 1.5,
     "varnishd": 1.4,
+    "voice-alive": 1.2,
     "zebra": 2.0,
 }
 """docs/images-hardening.md says why those above the target are."""
@@ -133,6 +141,11 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield Varnish(RUN, units).spec(ShieldSection.model_construct(listen=address, port=6081))
     taken = {"url": "http://10.0.0.1/ch1/master.m3u8", "host": "cdn.test", "segment_ms": 2000, "outputs": ()}
     yield intake.unit_spec(IntakeChannel.model_construct(channel="ch1", path="ott", **taken), RUN)
+    yield kamailio.proxy_spec("", Places(RUN, STATE))
+    yield kamailio.keeper_spec(Places(RUN, STATE))
+    asked = VoiceAddressSection.model_construct(proxy=address, port=5060)
+    yield floating.vrrp_spec("", floating.AddressPlaces(RUN, STATE))
+    yield floating.alive_spec(asked, floating.AddressPlaces(RUN, STATE))
     yield anycast.spec(AnycastSection.model_construct(), RUN)
     yield create_front(DriverContext("pop1", RUN, STATE, units, RealClock())).spec()
     server = Server(RUN, STATE, units, None)  # type: ignore[arg-type] # it waits for nothing here

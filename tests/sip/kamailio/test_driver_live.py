@@ -8,13 +8,18 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nf.errors import NotFoundError, RefusedError
+from nf.contracts.driver import Checkpoint
+from nf.errors import CancelledError, DeadlineError, InputError, NfError, NotFoundError, RefusedError
+from sip.kamailio import records
 from tests.headend.multicast.tree.network import Node, nodes
+from tests.sip.kamailio.phone import Phone
 from tests.sip.kamailio.proxy import DOMAIN, Bench, account, bench, section
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
@@ -25,7 +30,7 @@ def machine(require_root: Callable[[], None], require_programs: Callable[..., No
     require_root()
     require_programs("ip", "nsenter", "kamailio")
     with nodes("k") as made:
-        for address in ("10.77.0.1", "10.77.0.2", "10.77.0.3", "10.77.0.11", "10.77.0.12", "10.77.0.21"):
+        for address in ("10.77.0.1", "10.77.0.2", "10.77.0.3", "10.77.0.11", "10.77.0.12", "10.77.0.21", "10.77.0.31"):
             made["k"].shell("ip", "address", "add", f"{address}/32", "dev", "lo")
         made["k"].supervise()
         yield made["k"]
@@ -42,6 +47,8 @@ def running(machine: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def proxy(running: Bench) -> Iterator[Bench]:
     running.node.call(running.commit, section())
     yield running
+    drain = running.driver.operations["drain"]
+    running.node.call(drain.run, {"end": True}, Checkpoint({}, lambda _: None), running.context())
     running.keep("voice-accounts", "\n".join(map(account, ("alice", "bob"))) + "\n")
     running.node.call(running.commit, section())
 
@@ -87,7 +94,7 @@ def test_hot_changes_leave_the_process(proxy: Bench, changed: dict[str, Any], to
 
 
 def test_a_drained_media_server_and_relay_are_told_at_once(proxy: Bench) -> None:
-    data = section().to_json()
+    data: dict[str, Any] = section().to_json()
     data["media_servers"][0]["drained"] = True
     data["relays"][0]["drained"] = True
     before = call(proxy, proxy.pid)
@@ -200,7 +207,7 @@ def test_tls_with_a_certificate_of_its_own_then_another(proxy: Bench) -> None:
     from sip.kamailio.certificate import self_signed
 
     listeners = [{"transport": "udp", "port": 5060}, {"transport": "tls", "port": 5061}]
-    base = section().to_json()["proxy"]
+    base: Any = section().to_json()["proxy"]
     own = section(proxy={**base, "listeners": listeners})
     call(proxy, proxy.commit, own)
     proxy.keep("proxy-cert", self_signed([DOMAIN]))
@@ -257,3 +264,150 @@ def test_events_tell_who_does_not_answer(proxy: Bench) -> None:
     samples = [one for one in found if getattr(one, "kind", "") == "sip.proxy"]
     assert samples[-1].values["calls"] == 0.0
     assert samples[-1].values["memory_free"] > 0
+
+
+@contextmanager
+def call_up(proxy: Bench) -> Iterator[tuple[Phone, Phone]]:
+    async def begin() -> tuple[Phone, Phone]:
+        for phone in phones:
+            await phone.open()
+            assert await phone.register() == 200
+        assert await phones[0].invite("bob") == 200
+        return phones[0], phones[1]
+
+    async def end() -> None:
+        for phone in phones:
+            phone.close()
+
+    phones = [Phone(name, "10.77.0.31", port, "10.77.0.1") for name, port in (("alice", 15061), ("bob", 15062))]
+    try:
+        yield proxy.node.call(begin)
+    finally:
+        proxy.node.call(end)
+
+
+def recorded(proxy: Bench, call_id: str) -> list[dict[str, Any]]:
+    files = sorted(proxy.driver.places.cdr.glob("cdr-*.jsonl"))
+    return [one for file in files for one in records.read(file) if one["call_id"] == call_id]
+
+
+def until(what: Callable[[], Any], limit_s: float = 60.0) -> Any:
+    limit = time.monotonic() + limit_s
+    while not (found := what()):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    return found
+
+
+def test_a_call_goes_on_over_a_restart_and_is_one_record(proxy: Bench) -> None:
+    with call_up(proxy) as (alice, bob):
+        state = call(proxy, proxy.driver.observe)
+        assert state.value["calls"] == 1
+        (step,) = proxy.driver.plan(state, section(protection={"density": 400}))
+        assert step.disruption == "restarting the proxy: 1 call goes on, signalling is away for ~1 s"
+        call(proxy, proxy.commit, section(protection={"density": 400}))
+        assert call(proxy, proxy.call, "dlg.stats_active")["ongoing"] == 1
+        assert call(proxy, alice.within, "BYE") == 200
+        assert bob.requests[-1] == "BYE"
+        (record,) = until(lambda: recorded(proxy, alice.call_id))
+        assert (record["result"], record["code"], record["proxy"]) == ("answered", 200, "p1")
+        assert record["seconds"] >= 0
+        # Kamailio keeps an ended dialog for some seconds: a start in between does not bring it back.
+        before = call(proxy, proxy.pid)
+        os.kill(before, signal.SIGKILL)
+        until(lambda: opened(proxy, before))
+        assert call(proxy, proxy.call, "dlg.stats_active")["all"] == 0
+
+
+def test_a_call_goes_on_over_kill_9_of_proxy_and_keeper(proxy: Bench) -> None:
+    with call_up(proxy) as (alice, bob):
+        keeper = proxy.node.call(proxy.driver._units.status, "kamailio-keeper")
+        assert keeper is not None
+        assert keeper.pid is not None
+        os.kill(keeper.pid, signal.SIGKILL)
+        before = call(proxy, proxy.pid)
+        os.kill(before, signal.SIGKILL)
+        until(lambda: opened(proxy, before))
+        assert call(proxy, alice.within, "BYE") == 200
+        assert bob.requests[-1] == "BYE"
+        (record,) = until(lambda: recorded(proxy, alice.call_id))
+        assert record["result"] == "answered"
+
+
+def opened(proxy: Bench, before: int) -> bool:
+    try:
+        return bool(call(proxy, proxy.pid) != before and call(proxy, proxy.hash, "ctl").get("drain") == 0)
+    except (NfError, AssertionError):
+        return False  # it is just being started
+
+
+def test_a_drain_waits_for_the_call_and_refuses_new_ones(proxy: Bench) -> None:
+    drain = proxy.driver.operations["drain"]
+    told: list[tuple[float, str]] = []
+    context = replace(proxy.context(), progress=lambda fraction, text: told.append((fraction, text)))
+    with call_up(proxy) as (alice, bob):
+        running = proxy.node.start(drain.run, {"wait_s": 60}, Checkpoint({}, lambda _: None), context)
+        until(lambda: told)
+        assert told[0] == (0.0, "1 calls left on p1")
+        bob.call_id = "another-call@10.77.0.31"
+        assert call(proxy, bob.invite, "alice") == 503
+        assert not running.done()
+        # It stays drained over a kill, and that is no drift.
+        before = call(proxy, proxy.pid)
+        os.kill(before, signal.SIGKILL)
+        until(lambda: _drain_of(proxy, before) == 1)
+        assert call(proxy, alice.within, "BYE") == 200
+        result = running.result(60)
+        assert (result["before"], result["calls"]) == (1, 0)
+        assert told[-1][0] == 1.0
+    assert proxy.driver.plan(call(proxy, proxy.driver.observe), section()) == ()
+    call(proxy, drain.run, {"end": True}, Checkpoint({}, lambda _: None), context)
+    assert call(proxy, proxy.hash, "ctl")["drain"] == 0
+
+
+def _drain_of(proxy: Bench, before: int) -> object:
+    try:
+        return call(proxy, proxy.hash, "ctl").get("drain") if call(proxy, proxy.pid) != before else None
+    except (NfError, AssertionError):
+        return None
+
+
+def test_a_drain_that_is_late_or_cancelled_opens_it_again(proxy: Bench) -> None:
+    drain = proxy.driver.operations["drain"]
+    with call_up(proxy) as (alice, _):
+        with pytest.raises(DeadlineError, match="1 of 1 calls are left"):
+            call(proxy, drain.run, {"wait_s": 1}, Checkpoint({}, lambda _: None), proxy.context())
+        assert call(proxy, proxy.hash, "ctl")["drain"] == 0
+        context = proxy.context()
+        context.cancel.set()
+        with pytest.raises(CancelledError):
+            call(proxy, drain.run, {}, Checkpoint({}, lambda _: None), context)
+        assert call(proxy, proxy.hash, "ctl")["drain"] == 0
+        assert call(proxy, alice.within, "BYE") == 200
+    with pytest.raises(InputError, match="wait_s"):
+        call(proxy, drain.run, {"wait_s": "soon"}, Checkpoint({}, lambda _: None), proxy.context())
+
+
+def test_kamcli_looks_into_it(proxy: Bench, tmp_path: Path, require_programs: Callable[..., None]) -> None:
+    """With the file of the image, but for its folders."""
+    require_programs("kamcli")
+    text = (Path(__file__).parents[3] / "images/files/core/etc/kamcli/kamcli.ini").read_text()
+    file = tmp_path / "kamcli.ini"
+    file.write_text(text.replace("/run/nf", str(proxy.node.run_dir)).replace("/var/lib/nf", str(proxy.node.state_dir)))
+    told = proxy.node.shell("kamcli", "-c", str(file), "rpc", "core.uptime")
+    assert "uptime" in told
+
+
+def test_some_thousand_accounts(proxy: Bench) -> None:
+    names = ["alice", "bob", *(f"user{number}" for number in range(3000))]
+    proxy.keep("voice-accounts", "\n".join(map(account, names)))
+    (step,), _ = call(proxy, proxy.commit, section())
+    assert step.kind == "kamailio.tell"
+    assert len(call(proxy, proxy.hash, "sub")) == len(names)
+    looked = proxy.driver._looked.found
+    assert looked.keys() == {"sub"}
+    before = looked["sub"]
+    assert proxy.driver.plan(call(proxy, proxy.driver.observe), section()) == ()
+    assert looked["sub"] == before  # it was counted, and some were asked for
+    call(proxy, proxy.call, "htable.sets", "sub", f"mallory@{DOMAIN}", "0" * 32)
+    assert call(proxy, proxy.driver.observe).value["tables"] == ["sub"]

@@ -224,3 +224,22 @@ def test_a_process_that_is_killed_again_and_again(places: Places, tmp_path: Path
     assert left(places) == 0
     for line in (places.cdr / f"cdr-{DAY}.jsonl").read_text().splitlines():
         json.loads(line)
+
+
+def test_a_dialog_goes_with_the_end_of_its_record(places: Places) -> None:
+    """Kamailio keeps the row of an ended one for some seconds, and would have it again after a start."""
+    ended(places, "a", "b", result="open")
+    with contextlib.closing(sqlite3.connect(places.data / CALLS_DB)) as connection, connection:
+        for number, name in enumerate(("a", "b")):
+            values = f"{number}, {number}, '{name}', 'x', 'tag', 'y', 't', '1', '1', 'c', 'c', 's', 's', 4, 1, 'r'"
+            connection.execute(
+                "INSERT INTO dialog (hash_entry, hash_id, callid, from_uri, from_tag, to_uri, to_tag, caller_cseq,"  # noqa: S608 - of the test
+                " callee_cseq, caller_contact, callee_contact, caller_sock, callee_sock, state, start_time, req_uri)"
+                f" VALUES ({values})"
+            )
+            connection.execute("INSERT INTO dialog_vars VALUES (?, ?, ?, 'relay', '1')", (number, number, number))
+        connection.execute("UPDATE cdrs SET result = 'answered' WHERE call_id = 'a'")
+        assert connection.execute("SELECT callid FROM dialog").fetchall() == [("b",)]
+        assert connection.execute("SELECT hash_id FROM dialog_vars").fetchall() == [(1,)]
+        connection.execute("UPDATE cdrs SET relay = 'r1' WHERE call_id = 'b'")
+        assert connection.execute("SELECT count(*) FROM dialog").fetchone() == (1,)

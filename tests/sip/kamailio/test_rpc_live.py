@@ -47,7 +47,7 @@ async def answering(client: RpcClient) -> None:
 async def test_it_answers_and_refuses(client: RpcClient) -> None:
     uptime = await client.call("core.uptime")
     assert isinstance(uptime, dict)
-    assert uptime["uptime"] >= 0
+    assert isinstance(uptime["uptime"], int)
     with pytest.raises(RpcRefused) as refused:
         await client.call("no.such_method")
     assert refused.value.code in {-32601, 404, 500}
@@ -68,7 +68,7 @@ async def test_what_does_not_fit_a_datagram_comes_by_http(client: RpcClient) -> 
         )
     found = await client.call("htable.dump", "t", timeout_s=60.0)
     assert isinstance(found, list)
-    values = [slot["value"] for entry in found for slot in entry["slot"]]  # type: ignore[index,call-overload,union-attr]
+    values = [str(slot["value"]) for entry in found for slot in entry["slot"]]  # type: ignore[index,call-overload,union-attr]
     assert values.count(long) == 2000
     assert sum(map(len, values)) > 1_700_000
 
