@@ -44,7 +44,7 @@ from sip.rtpengine.plan import (
 from sip.rtpengine.render import alive_script, from_text, mover_conf, program, rtpengine_conf, store_conf
 from sip.rtpengine.takeover import STRANDED, Stranded
 from sip.rtpengine.telemetry import POLL_S, RelayWatch, read_relay
-from sip.rtpengine.units import program_problems, units_of
+from sip.rtpengine.units import program_problems, relay_unit, units_of
 from sip.rtpengine.waiting import WAIT_EMPTY, WaitEmpty
 
 _VERIFY_S: Final = 0.25
@@ -100,23 +100,27 @@ class RtpengineDriver:
         name = f"relay {section.relay.id}"
         if status is None or status.state.gone:
             return STOPPED, f"{name} is {status.state.value if status is not None else 'without a unit'}"
-        (wanted,) = (one for one in units_of(section, self._state_dir, self._run_dir) if one.name == UNIT)
-        if status.spec is not None and status.spec.argv != wanted.argv:
+        if status.spec is not None and status.spec.argv != relay_unit(self._state_dir).argv:
             return ALTERED, f"{name} runs as another program"
         if status.state is UnitState.READY and status.since < config_path(self._state_dir).stat().st_mtime:
             return ALTERED, f"{name} still runs with the file before"
+        told = await self._beside(section)
+        return (SIDE, f"{name}: {told}") if told else ("", "")
+
+    async def _beside(self, section: RtpengineSection) -> str:
+        """What is amiss around a relay that runs well."""
         for path, text in self._side_files(section).items():
             if _read(path) != text:
-                return SIDE, f"{path.name} of {name} is gone, or somebody has changed it"
+                return f"{path.name} is gone, or somebody has changed it"
         for spec in units_of(section, self._state_dir, self._run_dir):
             other = await self._units.status(spec.name)
             if other is None or other.state.gone:
-                return SIDE, f"{spec.name} of {name} does not run"
+                return f"{spec.name} does not run"
         if section.pair is not None and not _nonlocal():
-            return SIDE, f"{name} cannot bind its partner's address: ip_nonlocal_bind is off"
+            return "it cannot bind its partner's address: ip_nonlocal_bind is off"
         if not await guard.holds(section):
-            return SIDE, f"{name} is open to strangers: table {guard.FAMILY} {guard.TABLE} is not as it should be"
-        return "", ""
+            return f"it is open to strangers: table {guard.FAMILY} {guard.TABLE} is not as it should be"
+        return ""
 
     def _side_files(self, section: RtpengineSection) -> dict[Path, str]:
         if section.pair is None:

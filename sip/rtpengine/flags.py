@@ -26,6 +26,8 @@ class Kind(Enum):
 
 
 _PROTOCOL: Final = {Kind.RTP: "RTP/AVP", Kind.SDES: "RTP/SAVP", Kind.WEBRTC: "UDP/TLS/RTP/SAVPF"}
+_WEAK: Final = ("NULL_HMAC_SHA1_80", "NULL_HMAC_SHA1_32", "F8_128_HMAC_SHA1_80", "F8_128_HMAC_SHA1_32")
+"""Of what rtpengine would offer: no encryption at all, and what nobody else has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +47,31 @@ class Side:
             raise InputError("a codec is named twice", where=f"codecs: {', '.join(self.codecs)}", remedy="remove one")
 
 
-def offer_flags(caller: Side, callee: Side, interface: tuple[str, str] | None = None) -> Flags:
+def offer_flags(caller: Side, callee: Side, interfaces: tuple[str, str] | None = None) -> Flags:
     """What the SDP that goes on to the callee is to be.
 
-    `interface`: rtpengine's names of the media interfaces towards caller and callee; None: the first for both.
+    `interfaces`: rtpengine's names of the media interfaces towards caller and callee; None: the first for both.
     """
-    return _flags(caller, callee, "offer", interface)
+    flags, items = _transport(callee.kind)
+    if callee.kind is Kind.WEBRTC:
+        flags += ["generate mid"]
+    mux = ("offer",) if callee.kind is Kind.WEBRTC else ("demux",)
+    codec = {"mask": ("all",), "transcode": callee.codecs} if callee.codecs else None
+    fax = ("decode",) if caller.t38 and not callee.t38 else ()
+    return Flags(tuple(flags), ("origin",), codec, items, mux, fax, interfaces or ())
 
 
 def answer_flags(caller: Side, callee: Side) -> Flags:
-    """What the SDP that goes back to the caller is to be."""
-    return _flags(callee, caller, "answer", None)
+    """What the SDP that goes back to the caller is to be: codecs and faxes are turned back as the offer said."""
+    del callee  # what it is, its own SDP says by now
+    flags, items = _transport(caller.kind)
+    mux = ("accept",) if caller.kind is Kind.WEBRTC else ("demux",)
+    return Flags(tuple(flags), ("origin",), None, items, mux)
 
 
-def _flags(sender: Side, receiver: Side, message: str, interface: tuple[str, str] | None) -> Flags:
-    flags: list[str] = ["trust address"] if sender.kind is Kind.WEBRTC else []
-    items = {"transport-protocol": _PROTOCOL[receiver.kind]}
-    if receiver.kind is Kind.WEBRTC:
-        items |= {"ICE": "force", "DTLS": "passive" if message == "offer" else "active"}
-        flags += ["generate mid", "SDES-off"]
-        mux = ("offer", "require") if message == "offer" else ("accept",)
-    else:
-        items["ICE"] = "remove"
-        mux = ("demux",)
-        flags += ["DTLS-off"] if False else []
-    codec: dict[str, tuple[str, ...]] = {}
-    if message == "offer" and receiver.codecs:
-        codec = {"mask": ("all",), "transcode": receiver.codecs} if False else _codec(sender, receiver)
-    return Flags(
-        flags=tuple(flags),
-        replace=("origin", "session connection") if False else ("origin",),
-        codec=codec or None,
-        items=items,
-    )
-
-
-def _codec(sender: Side, receiver: Side) -> dict[str, tuple[str, ...]]:
-    return {"strip": ("all",), "transcode": receiver.codecs}
+def _transport(kind: Kind) -> tuple[list[str], dict[str, str]]:
+    items = {"transport-protocol": _PROTOCOL[kind], "ICE": "force" if kind is Kind.WEBRTC else "remove"}
+    if kind is Kind.WEBRTC:
+        return ["SDES-off"], items  # RFC 8827 section 6.5: browsers take no keys from an SDP
+    items["DTLS"] = "off"
+    return [f"SDES-no-{suite}" for suite in _WEAK] if kind is Kind.SDES else [], items

@@ -7,6 +7,7 @@ Of a pair it also leads to this relay what is sent to the partner's control addr
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 from typing import Final
@@ -29,34 +30,36 @@ def text_of(section: RtpengineSection | None) -> str:
     relay, pair = section.relay, section.pair
     peers = {*section.peers, relay.address} | ({pair.own.ip, pair.other, pair.address} if pair else set())
     listed = ", ".join(map(str, sorted(peers)))
+    mark = f'comment "{_digest(section)}"'
     inside = (
-        f'    iifname "lo" accept\n'
-        f"    ip daddr {relay.address} udp dport {relay.control} ip saddr != {{ {listed} }} counter name refused drop\n"
+        f'    iifname "lo" accept {mark}\n    ip daddr {relay.address} udp dport {relay.control} '
+        f"ip saddr != {{ {listed} }} counter name refused drop {mark}\n"
     )
     led = ""
     if pair is not None and pair.first:
         inside += (
-            f"    ip daddr {pair.own.ip} tcp dport {STORE_PORT} ip saddr != {pair.other} counter name refused drop\n"
+            f"    ip daddr {pair.own.ip} tcp dport {STORE_PORT} ip saddr != {pair.other} "
+            f"counter name refused drop {mark}\n"
         )
     if pair is not None:
-        rule = f"ip daddr {pair.address} udp dport {relay.control} dnat ip to {relay.address}"
+        rule = f"ip daddr {pair.address} udp dport {relay.control} dnat ip to {relay.address} {mark}"
         led = (
             f"  chain led {{\n    type nat hook prerouting priority dstnat; policy accept;\n    {rule}\n  }}\n"
             "  chain led_here {\n    type nat hook output priority -100; policy accept;\n"
             f"    fib daddr type local {rule}\n  }}\n"
         )
     return (
-        f"{anew}table {FAMILY} {TABLE} {{\n  comment {_digest(section)}\n  counter refused {{ }}\n"
+        f"{anew}table {FAMILY} {TABLE} {{\n  counter refused {{ }}\n"
         f"  chain control {{\n    type filter hook input priority filter; policy accept;\n{inside}  }}\n{led}}}\n"
     )
 
 
 def _digest(section: RtpengineSection) -> str:
-    """What a table is made from, so that one can be told from another."""
-    pair = section.pair
+    """What the rules are made from, as their comment, so that those of one section can be told from another's."""
     parts = [section.relay.address, section.relay.control, *section.peers]
+    pair = section.pair
     parts += [pair.first, pair.own, pair.other, pair.address] if pair is not None else []
-    return json.dumps(" ".join(map(str, parts)).replace("/", "_")[:120])
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
 def rules_of(section: RtpengineSection) -> int:
@@ -78,8 +81,7 @@ async def holds(section: RtpengineSection | None) -> bool:
     if section is None or listed is None:
         return section is None and listed is None
     rules = [one["rule"] for one in listed if "rule" in one]
-    comments = [one["table"].get("comment") for one in listed if "table" in one]
-    return len(rules) == rules_of(section) and comments == [json.loads(_digest(section))]
+    return len(rules) == rules_of(section) and {rule.get("comment") for rule in rules} == {_digest(section)}
 
 
 async def refused() -> int:

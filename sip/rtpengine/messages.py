@@ -24,19 +24,27 @@ class UnknownCallError(NotFoundError):
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What an offer or an answer asks for beside the SDP. `items`: key -> value, such as `transport-protocol`."""
+    """What an offer or an answer asks for beside the SDP.
+
+    items       key -> value, such as `transport-protocol`
+    rtcp_mux    RFC 5761; `t38`: of faxes; `direction`: names of the media interfaces towards either side
+    """
 
     flags: tuple[str, ...] = ()
     replace: tuple[str, ...] = ()
     codec: Mapping[str, tuple[str, ...]] | None = None
     items: Mapping[str, str] | None = None
+    rtcp_mux: tuple[str, ...] = ()
+    t38: tuple[str, ...] = ()
+    direction: tuple[str, ...] = ()
 
     def members(self) -> Members:
         found: Members = dict(self.items or {})
         if self.flags:
             found["flags"] = [*self.flags]
-        if self.replace:
-            found["replace"] = [*self.replace]
+        for key in ("replace", "rtcp-mux", "T.38", "direction"):
+            if listed := getattr(self, key.replace("-", "_").replace("T.", "t")):
+                found[key] = [*listed]
         if self.codec:
             found["codec"] = {verb: [*names] for verb, names in self.codec.items()}
         return found

@@ -12,7 +12,8 @@ from sip.rtpengine.render import program, rtpengine_conf
 CONFIGURE, REMOVE, RESTORE = "rtpengine.configure", "rtpengine.remove", "rtpengine.restore"
 BUDGET_S: Final = 45.0
 AMISS, TEXT, SESSIONS = "amiss", "amiss-text", "sessions"
-"""Keys beside the section's in what is observed: why it needs a step, the same in words, how many calls a restart would cut."""
+"""Keys beside the section's in what is observed: why it needs a step, the same in words, and how many calls a restart
+would cut."""
 STOPPED, ALTERED, SIDE = "stopped", "altered", "side"
 """Values of `amiss`: it does not run; it runs with another file; it runs well, and something beside it does not."""
 

@@ -73,8 +73,9 @@ def _pair(fleet: Fleet, relay: Relay, partner: Relay) -> Pair | None:
 def _peers(voice: Voice, fleet: Fleet) -> tuple[IPv4Address, ...]:
     """Every address from which a proxy may send: that which it listens on, and those of its appliance."""
     found = {one.address for one in voice.proxies} | {one.address.ip for one in voice.virtual_addresses}
-    for proxy in voice.proxies:
-        found |= _names(fleet.appliance(proxy.appliance)).keys()
+    hosts = {proxy.appliance for proxy in voice.proxies}
+    for appliance in fleet.spec.appliances:
+        found |= _names(appliance).keys() if appliance.id in hosts else set()
     return tuple(sorted(found))
 
 
@@ -90,11 +91,6 @@ def _segment(appliance: Appliance, address: IPv4Address) -> Interface | None:
 
 def _problems(voice: Voice, fleet: Fleet) -> Iterator[Problem]:
     known = {appliance.id for appliance in fleet.spec.appliances}
-    for number, proxy in enumerate(voice.proxies):
-        if proxy.appliance not in known:
-            key = f"{KEY}.proxies[{number}].appliance"
-            yield Problem("there is no such appliance", "name one of the fleet", key=key, value=proxy.appliance)
-            return
     ids = Counter(relay.id for relay in voice.relays)
     placed = Counter(relay.appliance for relay in voice.relays)
     addresses = Counter(relay.address for relay in voice.relays)
@@ -151,7 +147,10 @@ def _pair_problems(voice: Voice, fleet: Fleet, relay: Relay, key: str) -> Iterat
             rule = f"{appliance.id} has no interface in the subnet of this address, which moves between partners"
             remedy = "write one of the segment that both share"
             yield Problem(rule, remedy, key=f"{key}.address", value=str(relay.address))
-    hosts = {relay.appliance, partner.appliance}
+    yield from _vrrp_problems(voice, {relay.appliance, partner.appliance})
+
+
+def _vrrp_problems(voice: Voice, hosts: set[str]) -> Iterator[Problem]:
     of_proxies = {one.id: one.appliance for one in voice.proxies}
     for number, virtual in enumerate(voice.virtual_addresses):
         if virtual.vrid in VRRP_IDS and hosts & {of_proxies.get(one) for one in virtual.proxies}:

@@ -78,7 +78,7 @@ class RelayWatch:
             labels = {"point": "relay", "relay": section.relay.id, "region": section.relay.region}
             yield Sample("voice.relay", at, labels, values)
         place = f"{self.appliance}/{section.relay.id}"
-        raised = {cause: alarm for cause, alarm in self._alarms(section, reading, values, place, at)}
+        raised = dict(self._alarms(section, reading, values, place, at))
         for cause, alarm in raised.items():
             known = self._said.get(cause)
             if known is None or (known.severity, known.text) != (alarm.severity, alarm.text):
@@ -128,7 +128,8 @@ class RelayWatch:
             return cause, AlarmEvent(cause, place, severity, at, text, remedy)
 
         if reading.metrics is None:
-            yield alarm(SILENT, Severity.CRITICAL, f"relay {name} does not answer", "read the log of the unit rtpengine")
+            remedy = "read the log of the unit rtpengine"
+            yield alarm(SILENT, Severity.CRITICAL, f"relay {name} does not answer", remedy)
         if values.get("ports_used_share", 0.0) >= FULL_SHARE:
             remedy = "give it more ports, or another relay to its region"
             yield alarm(FULL, Severity.MAJOR, f"relay {name} has used {FULL_SHARE:.0%} of its ports or more", remedy)
