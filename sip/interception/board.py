@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from nf.contracts.interception import Direction, Event, EventKind, Identity, Loss, LossPlace, Order
+from nf.contracts.interception import Direction, Event, EventKind, Loss, LossPlace, Order
 from nf.contracts.json import JsonObject
 from sip.interception import messages
-from sip.interception.identities import keys, known
+from sip.interception.identities import known
 from sip.interception.items import Item, Told
 from sip.interception.standing import Contact, Dialog
 
@@ -49,7 +49,7 @@ class Party(NamedTuple):
 class Media(NamedTuple):
     """A call whose media is wanted: where it is, and by whom."""
 
-    relay: int
+    relay: int | None
     parties: tuple[Party, ...]
 
 
@@ -74,16 +74,16 @@ class _Call:
 
 
 class Board:
-    """`numbers`: number -> account."""
-
-    def __init__(self, numbers: Mapping[str, str]) -> None:
-        self._lines = numbers
+    def __init__(self) -> None:
+        self._keys: dict[Token, tuple[str, ...]] = {}
         self._orders: dict[Token, Order] = {}
         self._sought: dict[int, _Sought] = {}
         self._numbers: dict[str, int] = {}
         self._next = itertools.count(1)
         self._calls: dict[CallKey, _Call] = {}
         self._sequence: dict[Token, int] = {}
+        self.dropped: set[str] = set()
+        """Calls that the proxy follows and nobody wants any more, as it writes them; whoever tells it empties this."""
 
     # -- orders -----------------------------------------------------------------------------------------------------
 
@@ -91,14 +91,19 @@ class Board:
         return self._orders
 
     def keys_of(self, token: Token) -> tuple[str, ...]:
-        order = self._orders.get(token)
-        return keys(order.identity, self._lines) if order is not None else ()
+        return self._keys.get(token, ())
 
-    def activate(self, token: Token, order: Order) -> None:
+    def activate(self, token: Token, order: Order, keys: tuple[str, ...]) -> None:
         self.deactivate(token)
         self._orders[token] = order
         self._sequence[token] = 0
-        for key in keys(order.identity, self._lines):
+        self.known_by(token, keys)
+
+    def known_by(self, token: Token, keys: tuple[str, ...]) -> None:
+        """By which keys the proxy finds an order's target: a number may pass to another account."""
+        before, self._keys[token] = self._keys.get(token, ()), keys
+        self._drop(token, {*before} - {*keys})
+        for key in keys:
             number = self._numbers.get(key)
             if number is None:
                 number = self._numbers[key] = next(self._next)
@@ -109,14 +114,21 @@ class Board:
         if self._orders.pop(token, None) is None:
             return
         self._sequence.pop(token, None)
+        self._drop(token, {*self._keys.pop(token, ())})
+
+    def _drop(self, token: Token, keys: set[str]) -> None:
+        if not keys:
+            return
         for number, sought in list(self._sought.items()):
-            sought.tokens.discard(token)
-            if not sought.tokens:
-                del self._sought[number], self._numbers[sought.key]
+            if sought.key in keys:
+                sought.tokens.discard(token)
+                if not sought.tokens:
+                    del self._sought[number], self._numbers[sought.key]
         for key, call in list(self._calls.items()):
             call.roles = {number: role for number, role in call.roles.items() if number in self._sought}
             if not call.roles:
                 del self._calls[key]
+                self.dropped.add("|".join(key))
 
     # -- what the proxy and the relays should know ------------------------------------------------------------------
 
@@ -135,7 +147,7 @@ class Board:
     def media(self) -> dict[CallKey, Media]:
         found = {}
         for key, call in self._calls.items():
-            if call.media and call.ended is None and call.relay is not None:
+            if call.media and call.ended is None:
                 parties = [
                     Party(token, call.session, "".join(roles) if len(roles) == 1 else "")
                     for token, roles in self._of(call.roles).items()
@@ -210,7 +222,7 @@ class Board:
             return []
         count = self._sequence[token]
         self._sequence[token] = count + 1
-        about = known(order.identity, keys(order.identity, self._lines))
+        about = known(order.identity, self._keys[token])
         return [Addressed(token, Event(token[1], kind, at, count, session, about, details, octets))]
 
     def _registration(self, item: Item, roles: Mapping[int, str]) -> list[Addressed]:
@@ -247,15 +259,15 @@ class Board:
                 found += self._event(token, kind, item.at, {**told, "direction": way}, session=call.session)
             if octets:
                 wire = _on_the_wire(item, octets)
-                found += self._event(
-                    token, EventKind.MESSAGE, item.at, wire, session=call.session, octets=octets
-                )
+                found += self._event(token, EventKind.MESSAGE, item.at, wire, session=call.session, octets=octets)
             if kind is not None and kind is not EventKind.SESSION_BEGIN:
                 found += self._event(token, kind, item.at, told, session=call.session)
         return found
 
     @staticmethod
-    def _step(call: _Call, item: Item, octets: bytes, *, begins: bool) -> tuple[EventKind | None, JsonObject]:
+    def _step(  # noqa: PLR0911 - a kind of item each
+        call: _Call, item: Item, octets: bytes, *, begins: bool
+    ) -> tuple[EventKind | None, JsonObject]:
         """What the item means for the session, beside the message that it is."""
         if begins:
             return EventKind.SESSION_BEGIN, call.details
@@ -278,7 +290,9 @@ class Board:
 
     # -- what was there already -------------------------------------------------------------------------------------
 
-    def standing(self, token: Token, dialogs: Iterable[Dialog], contacts: Iterable[Contact], now: float) -> list[Addressed]:
+    def standing(
+        self, token: Token, dialogs: Iterable[Dialog], contacts: Iterable[Contact], now: float
+    ) -> list[Addressed]:
         """For an order that is new: calls that are up become known, and are told."""
         wanted = {key: self._numbers[key] for key in self.keys_of(token)}
         found: list[Addressed] = []
@@ -334,5 +348,3 @@ def _on_the_wire(item: Item, octets: bytes) -> JsonObject:
     """`cut`: how many octets the message had, where not all of them are here."""
     told: JsonObject = {"source": item.source}
     return {**told, "cut": item.length} if item.length > len(item.octets) and octets else told
-
-

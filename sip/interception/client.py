@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from sip.interception.frames import FrameError, Frames, Kind, decode_delivery, json_body, message, order_json
-from sip.interception.units import socket_path
 from nf.contracts.interception import Delivery, IdentityKind, InterceptionPoint, Order, PointStatus
 from nf.contracts.json import JsonObject
 from nf.errors import DeniedError, InputError, NfError, UnavailableError
+from sip.interception.frames import FrameError, Frames, Kind, decode_delivery, json_body, message, order_json
+from sip.interception.units import socket_path
 
 _READ = 1 << 16
 _MOST = 1024

@@ -6,13 +6,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from nf.documents.model import Address, DocumentModel, Form, Port, RuleError, Whole
+from nf.documents.model import Address, DocumentModel, Port, RuleError, Whole
 from nf.documents.registry import Extension
-from sip.documents import Digits
 
 SECTION = "sip-interception"
-
-Account = Annotated[str, Form(r"[^@\s]+@[^@\s]+", "an account is USER@DOMAIN", "write it as alice@voice.example")]
 
 
 class RelayPoint(DocumentModel):
@@ -27,13 +24,11 @@ class InterceptionSection(DocumentModel):
     """What is around it.
 
     address   the proxy's: copies of media are sent there, to a pair of `ports` for each stream
-    numbers   E.164 or short number -> account that it leads to
     rpc_port  TCP on loopback, of the proxy's RPC
     """
 
     address: Address
     ports: tuple[Port, Port] = (26000, 29999)
-    numbers: dict[Digits, Account] = Field(default_factory=dict)
     relays: tuple[RelayPoint, ...] = ()
     rpc_port: Port = 8090
     requires: tuple[str, ...] = ()

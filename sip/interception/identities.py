@@ -52,6 +52,12 @@ def keys(identity: Identity, numbers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def spellings(identity: Identity) -> tuple[str, ...]:
+    """Of a number, as the proxy's table may have it."""
+    digits = number(identity)
+    return _spelled(digits) if digits else ()
+
+
 def _spelled(digits: str) -> tuple[str, ...]:
     """A short number is what it is; from seven digits on it may be E.164."""
     bare = digits.removeprefix("+")

@@ -14,7 +14,7 @@ _ROLES: Final = frozenset("cdr")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Told:
-    """role: c calls, d is called, r registers; `number`: of what was sought; `count`: how often it was told of by now."""
+    """role: c calls, d is called, r registers; `number`: of what was sought; `count`: how often it was told of."""
 
     role: str
     number: int
@@ -51,7 +51,7 @@ def read_item(key: str, value: str) -> Item:
         what=key,
         told=tuple(_told(one) for one in told.split("|") if one),
         at=float(at),
-        relay=int(relay) if relay.isascii() and relay.isdecimal() else None,
+        relay=read_relay(relay),
         source="" if "<null>" in source else source,
         code=int(code) if code.lstrip("-").isdecimal() else 0,
         call_id=_text(call_id),
@@ -59,6 +59,12 @@ def read_item(key: str, value: str) -> Item:
         length=int(length),
         octets=_octets(octets),
     )
+
+
+def read_relay(text: str) -> int | None:
+    """`NUMBER|NAME` of the proxy's dialogs."""
+    number = text.partition("|")[0]
+    return int(number) if number.isascii() and number.isdecimal() else None
 
 
 def _told(text: str) -> Told:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from nf.contracts.json import Json, JsonObject
+from sip.interception.items import read_relay
 from sip.interception.messages import uri_of
 
 UNCONFIRMED, EARLY, ACKED, CONFIRMED = 1, 2, 3, 4
 """States of the module dialog; 5 is one that has ended."""
+_UP: Final = (UNCONFIRMED, EARLY, ACKED, CONFIRMED)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -44,18 +47,17 @@ def dialogs(answer: Json) -> Iterator[Dialog]:
     for entry in _objects(answer):
         state, caller = entry.get("state"), _object(entry.get("caller"))
         call_id, tag = entry.get("call-id"), caller.get("tag")
-        if state not in {UNCONFIRMED, EARLY, ACKED, CONFIRMED} or not isinstance(call_id, str) or not isinstance(tag, str):
+        if state not in _UP or not isinstance(call_id, str) or not isinstance(tag, str):
             continue
         from_uri, to_uri = str(entry.get("from_uri", "")), str(entry.get("to_uri", ""))
         variables = _pairs(entry.get("variables"))
-        relay = str(variables.get("relay", ""))
         began = entry.get("init_ts")
         yield Dialog(
             key=(call_id, tag),
             caller=from_uri,
             called=to_uri,
             parties=tuple(_parties(from_uri, to_uri, _profiles(entry.get("profiles")))),
-            relay=int(relay) if relay.isascii() and relay.isdecimal() else None,
+            relay=read_relay(str(variables.get("relay", ""))),
             began=float(began) if isinstance(began, int) else 0.0,
             answered=state in {ACKED, CONFIRMED},
         )

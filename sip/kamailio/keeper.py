@@ -1,6 +1,6 @@
 """`python -m sip.kamailio.keeper --run-dir DIR --state-dir DIR [--rpc-port PORT]`: beside a proxy, agent or none.
 
-It gives a proxy that was started again its tables, whereupon it opens, hands call records on, and answers people's tools
+It gives a proxy that was started again its tables, whereupon it opens, hands call records on, and tells people's tools
 what they may ask of the proxy.
 """
 

@@ -62,10 +62,10 @@ def _error(number: Json, code: int, text: str) -> bytes:
 @contextlib.asynccontextmanager
 async def serving(rpc: RpcClient, path: Path) -> AsyncIterator[None]:
     """At `path`, mode 0660. Raises OSError."""
-    path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # noqa: ASYNC240 - on a file system in memory
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as own:
         own.bind(str(path))
-        path.chmod(0o660)
+        path.chmod(0o660)  # noqa: ASYNC240
         task = asyncio.create_task(_serve(rpc, own))
         try:
             yield
@@ -73,7 +73,7 @@ async def serving(rpc: RpcClient, path: Path) -> AsyncIterator[None]:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-            path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # noqa: ASYNC240
 
 
 async def _serve(rpc: RpcClient, own: socket.socket) -> None:

@@ -80,7 +80,9 @@ async def phones(*users: str) -> AsyncIterator[list[Phone]]:
             await one.close()
 
 
-def order(value: str = f"sip:alice@{DOMAIN}", reference: str = "x1", *, events: bool = True, content: str = "") -> Order:
+def order(
+    value: str = f"sip:alice@{DOMAIN}", reference: str = "x1", *, events: bool = True, content: str = ""
+) -> Order:
     kind = IdentityKind.TEL_URI if value.startswith("tel:") else IdentityKind.SIP_URI
     return Order(reference, Identity(kind, value), events, content)
 
