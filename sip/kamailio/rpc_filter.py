@@ -57,7 +57,6 @@ READS: Final = frozenset(
 CHANGES: Final = frozenset(
     {
         "cfg.set_now_int",
-        "core.kill",
         "dbg.mod_level",
         "dispatcher.ping_active",
         "dispatcher.reload",

@@ -48,6 +48,8 @@ from nf.media.shield.varnish import Varnish
 from nf.supervisor.choice import CONFIGURATION
 from nf.supervisor.systemd.render import render
 from nf.supervisor.systemd.security import exposures
+from sip.interception import units as voice_observation
+from sip.interception.documents import InterceptionSection
 from sip.kamailio import units as kamailio
 from sip.kamailio.address import units as floating
 from sip.kamailio.documents import VoiceAddressSection
@@ -97,6 +99,7 @@ LIMITS = {
     "pfcp-proxy": 2.1,
     "pimd": 2.0,
     "satellite-feed-c1": 1.5,
+    "sip-interception": 1.7,
     "source-ch1-iptv": 1.4,
     "staticd": 1.4,
     "stream-intake-ch1-ott": 1.4,
@@ -118,6 +121,7 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield Bgpd(RUN, units).spec()
     yield amt.unit_spec("relay", AmtRelay.model_construct(), RUN)
     yield observation.unit_spec(ObservationSection(), RUN)
+    yield voice_observation.unit_spec(InterceptionSection(address="192.0.2.1"), RUN)
     for kind in ("amf", "upf"):
         yield open5gs.unit_spec(ManagedFunction(kind=kind, name=kind, config={}), STATE, "pop1")
     yield maker.unit_spec(RUN / "n6-network" / "ready", ("ogstun",))

@@ -1,75 +1,97 @@
-"""What the live tests share: a proxy of the driver's and a relay in a namespace, phones, and whoever asks the point."""
+"""What the live tests share: a proxy, a relay and the observation point between them, phones, and whoever asks it."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from lab.voice.phone import Phone
-from nf.contracts.interception import Identity, IdentityKind, InterceptionPoint, Order
+from nf.contracts.interception import Event, EventKind, Identity, IdentityKind, InterceptionPoint, Order
+from nf.errors import NfError
+from sip.interception.client import connect
 from sip.interception.documents import InterceptionSection
 from sip.kamailio.documents import KamailioSection
-from tests.headend.multicast.tree.network import Node
-from tests.sip.kamailio.proxy import ADDRESS, DOMAIN, PASSWORD, Bench, account, section
+from sip.kamailio.sets import relay_set
+from tests.sip.kamailio.daemon import DOMAIN, PASSWORD, USERS, Proxy, Relay, section
+from tests.sip.kamailio.daemon import until as wait_until
 
-RELAY = "10.77.0.2"
-ADDRESSES = (ADDRESS, RELAY, "10.77.0.3", "10.77.0.11", "10.77.0.12", "10.77.0.21")
-USERS = ("alice", "bob", "carol", "dave")
-HOME = "10.77.0.{}"
-NUMBER = "+4930100"
+PROXY, RELAY, PHONES = "127.0.0.1", "127.0.0.2", "127.0.0.5"
+NUMBER = "+493055501"
+TARGET = f"sip:alice@{DOMAIN}"
 LIMIT_S = 90.0
 
 
-def voice() -> KamailioSection:
-    """One relay, no media server; alice has a number."""
-    return section(
-        relays=[{"id": "r1", "appliance": "k", "address": RELAY, "ports": [30000, 31999]}],
-        media_servers=[],
-        services=[],
-        topology_hiding=False,
-        protection={"density": 60000, "failures": 1000},
-    )
+def wanted(**parts: Any) -> KamailioSection:
+    return section(relays=[{"id": "r1", "appliance": "pop1", "address": RELAY}], **parts)
 
 
-def observed(**changed: Any) -> InterceptionSection:
-    data: dict[str, Any] = {
-        "address": ADDRESS,
-        "numbers": {NUMBER: f"alice@{DOMAIN}"},
-        "relays": [{"group": 1000, "address": RELAY, "control": 2223}],
-    }
-    return InterceptionSection.model_validate({**data, **changed})
+def observed(**parts: Any) -> InterceptionSection:
+    relays = [{"group": relay_set("r1"), "address": RELAY, "control": 2223}]
+    return InterceptionSection.model_validate({"address": PROXY, "relays": relays, **parts})
+
+
+class Point:
+    """The process, as its unit starts it."""
+
+    def __init__(self, proxy: Proxy, wanted: InterceptionSection | None = None) -> None:
+        self.run_dir, self.section = proxy.paths.run, wanted or observed()
+        self.proxy = proxy
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        words = ("--section", self.section.model_dump_json(), "--run-dir", str(self.run_dir), "--caller", "nobody-here")
+        argv = [sys.executable, "-m", "sip.interception.process", *words]
+        with (self.run_dir / "point.log").open("ab") as log:
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=Path.cwd())
+        wait_until(self.marked, what="the observation point does not come up")
+
+    def marked(self) -> bool:
+        try:
+            return bool(self.proxy.rpc("htable.get", "ctl", "observed"))
+        except (OSError, LookupError):
+            return False
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+            self.process = None
 
 
 @contextmanager
-def relay(node: Node, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    argv = (
-        "nsenter", f"--net=/run/netns/{node.namespace}", "rtpengine", "-f", "-E", "-L", "5", "--table=-1",
-        f"--interface={RELAY}", f"--listen-ng={RELAY}:2223", "--listen-http=127.0.0.1:9901",
-        "--port-min=30000", "--port-max=31999", "--delete-delay=0",
-    )  # fmt: skip
-    with log.open("wb") as file:
-        process = subprocess.Popen(argv, stdout=file, stderr=file)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def accounts(bench: Bench) -> None:
-    bench.keep("voice-accounts", "\n".join(map(account, USERS)) + "\n")
+def core(folder: Path, **parts: Any) -> Iterator[tuple[Proxy, Relay, Point]]:
+    proxy = Proxy(folder, wanted(**parts))
+    relay = Relay(RELAY, folder)
+    point = Point(proxy)
+    try:
+        proxy.start()
+        point.start()
+        yield proxy, relay, point
+    finally:
+        point.stop()
+        proxy.stop()
+        relay.stop()
 
 
 @asynccontextmanager
 async def phones(*users: str) -> AsyncIterator[list[Phone]]:
     """Registered, each on a port of its own."""
     made = [
-        Phone(HOME.format(11), 6000 + USERS.index(user), user, DOMAIN, PASSWORD, f"{ADDRESS}:5060", ports=ports)
-        for user, ports in zip(users, ((20000 + 200 * at, 20198 + 200 * at) for at in range(9)), strict=False)
+        Phone(
+            PHONES,
+            6000 + USERS.index(user),
+            user,
+            DOMAIN,
+            PASSWORD,
+            f"{PROXY}:5060",
+            ports=(20000 + 200 * USERS.index(user), 20198 + 200 * USERS.index(user)),
+        )
+        for user in users
     ]
     try:
         for one in made:
@@ -80,21 +102,29 @@ async def phones(*users: str) -> AsyncIterator[list[Phone]]:
             await one.close()
 
 
-def order(
-    value: str = f"sip:alice@{DOMAIN}", reference: str = "x1", *, events: bool = True, content: str = ""
-) -> Order:
+async def talk(caller: Phone, target: str, called: Phone) -> tuple[Any, Any]:
+    """A call that is answered: (the caller's, the called's)."""
+    call = await caller.call(target)
+    other = await called.incoming()
+    await other.answer()
+    await call.answered()
+    return call, other
+
+
+def order(value: str = TARGET, reference: str = "x1", *, events: bool = True, content: str = "") -> Order:
     kind = IdentityKind.TEL_URI if value.startswith("tel:") else IdentityKind.SIP_URI
     return Order(reference, Identity(kind, value), events, content)
 
 
-async def until(true: Callable[[], Awaitable[bool] | bool]) -> None:
+async def until(true: Callable[[], Awaitable[bool] | bool], what: Callable[[], Any] = lambda: "") -> None:
     """Awaits what becomes true; a limit for what never does."""
-    async with asyncio.timeout(LIMIT_S):
-        while True:
-            found = true()
-            if found if isinstance(found, bool) else await found:
-                return
-            await asyncio.sleep(0.02)
+    end = asyncio.get_running_loop().time() + LIMIT_S
+    while True:
+        found = true()
+        if found if isinstance(found, bool) else await found:
+            return
+        assert asyncio.get_running_loop().time() < end, what()
+        await asyncio.sleep(0.02)
 
 
 class Taker:
@@ -102,15 +132,50 @@ class Taker:
 
     def __init__(self, point: InterceptionPoint) -> None:
         self.taken: list[Any] = []
+        self.point = point
         self._task = asyncio.create_task(self._take(point))
 
     async def _take(self, point: InterceptionPoint) -> None:
         async for delivery in point.deliveries():
             self.taken.append(delivery)
 
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [one for one in self.taken if isinstance(one, kind)]
+    def of(self, kind: type[Any], reference: str = "") -> list[Any]:
+        return [one for one in self.taken if isinstance(one, kind) and reference in {"", one.reference}]
+
+    def events(self, kind: EventKind, reference: str = "") -> list[Event]:
+        return [one for one in self.of(Event, reference) if one.kind is kind]
+
+    async def event(self, kind: EventKind, count: int = 1, reference: str = "") -> Event:
+        """The `count`-th of its kind, when it is there."""
+        await until(lambda: len(self.events(kind, reference)) >= count, lambda: (kind, self.told()))
+        return self.events(kind, reference)[count - 1]
+
+    def told(self) -> list[tuple[str, Any]]:
+        return [
+            (one.kind.value, one.octets[:20] or one.details) if isinstance(one, Event) else (type(one).__name__, "")
+            for one in self.taken
+        ]
 
     async def stop(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def asking(point: Point) -> AsyncIterator[Taker]:
+    async def there() -> bool:
+        nonlocal made
+        try:
+            made = await connect(point.run_dir)
+        except NfError:
+            return False
+        return True
+
+    made: Any = None
+    await until(there)
+    taker = Taker(made)
+    try:
+        yield taker
+    finally:
+        await taker.stop()
+        await made.close()
