@@ -46,7 +46,7 @@ def unit_spec(section: InterceptionSection, run_dir: Path) -> UnitSpec:
             group=GROUP,
             capabilities=("CAP_CHOWN",),  # the socket is given to the caller
             families=("AF_INET", "AF_INET6", "AF_UNIX"),
-            writable=(path.parent, run_dir / "kamailio"),
+            writable=(path.parent,),
             system_calls=("setrlimit", "prlimit64"),  # it gives up core dumps
         ),
     )

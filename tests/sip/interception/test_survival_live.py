@@ -109,20 +109,21 @@ def test_a_collector_that_hangs_for_ten_seconds_loses_nothing(machine: tuple[Pro
 
 def test_copies_that_do_not_arrive_are_told_and_tried_again(machine: tuple[Proxy, Relay, Point]) -> None:
     point = machine[2]
-    table = (
-        "table ip pointtest {\n chain in {\n type filter hook input priority 0;\n udp dport 26000-29999 drop\n }\n}\n"
-    )
+    chain = "chain in {\n type filter hook input priority 0;\n udp dport 26000-29999 drop\n }"
+
+    def nft(text: str) -> None:
+        subprocess.run(["nft", "-f", "-"], input=text.encode(), check=True)
 
     async def run() -> None:
         async with phones("alice", "bob") as (alice, bob), asking(point) as taker:
             await taker.point.activate(order(content="media"))
-            subprocess.run(["nft", "-f", "-"], input=table.encode(), check=True)
+            nft(f"table ip pointtest {{\n {chain}\n}}\n")
             try:
                 call, _ = await talk(alice, "bob", bob)
                 await until(lambda: any(one.place is LossPlace.POINT and one.copies for one in taker.of(Loss)))
                 assert taker.of(Content) == []
             finally:
-                subprocess.run(["nft", "delete", "table", "ip", "pointtest"], check=True)
+                nft("delete table ip pointtest\n")
             await until(lambda: len(taker.of(Content)) >= 20)
             await call.hangup()
             await taker.event(EventKind.SESSION_END)
