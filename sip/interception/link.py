@@ -2,8 +2,8 @@
 
 A mark among its settings says that it has been told. A proxy that has started again has none: it is told anew before
 anything else, and whoever opens a proxy waits for the mark (`sip.kamailio.pushing`). The queue is asked while anybody
-is sought. Nothing but the queue tells: what would tell sooner, as the module evapi does, would do so to anybody on the box
-who connects to its port, and without a word to nobody.
+is sought. Nothing but the queue tells: what would tell sooner, as the module evapi does, would do so to anybody on the
+box who connects to its port, and would lose without a word what nobody takes.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def test_a_plan_of_what_stands_is_empty(tmp_path: Path) -> None:
     assert driver.plan(State(ONE.to_json()), ONE) == ()
     assert driver.plan(State(None), None) == ()
     (run,) = driver.plan(State(None), ONE)
-    assert (run.kind, run.provides, run.disruption) == ("sip-interception.run", {"pop1.observation"}, "")
+    assert (run.kind, run.provides, run.disruption) == ("sip-interception.run", frozenset({"pop1.observation"}), "")
     (stop,) = driver.plan(State(ONE.to_json()), None)
     assert stop.kind == "sip-interception.stop"
 

@@ -56,7 +56,7 @@ def test_a_call_is_told_whole_and_both_its_ways_are_copied(point: Point) -> None
             begin = await taker.event(BEGIN)
             assert begin.details["direction"] == "from-target"
             assert begin.details["caller"] == TARGET
-            assert end.details["seconds"] >= 0
+            assert end.details["seconds"] in range(60)
             assert {event.session for event in taker.of(Event) if event.session} == {begin.session}
             lines = first_lines(taker.events(MESSAGE))
             for wanted in ("INVITE sip:bob", "SIP/2.0 180", "SIP/2.0 200", "ACK sip:", "BYE sip:"):
@@ -216,7 +216,7 @@ def test_registrations_are_told_when_they_come_stand_and_go(point: Point) -> Non
         async with phones("alice") as (alice,), asking(point) as taker:
             await taker.point.activate(order())
             standing = await taker.event(EventKind.REGISTRATION_STANDING)
-            assert PHONES in standing.details["contact"]
+            assert PHONES in str(standing.details["contact"])
             await alice.register()
             await taker.event(EventKind.REGISTRATION)
             await alice.register(0)

@@ -76,7 +76,7 @@ def test_nothing_that_others_may_ask_shows_it(machine: tuple[Proxy, Relay, Point
     async def shown(rpc: RpcClient, gate: Path) -> dict[str, str]:
         """All that can be asked, by every way."""
         found: dict[str, str] = {}
-        asked = [(method, ()) for method in sorted(READS)]
+        asked: list[tuple[str, tuple[str, ...]]] = [(method, ()) for method in sorted(READS)]
         asked += [("htable.dump", (name,)) for name in (*TABLES, *HIDDEN)]
         asked += [("htable.get", (name, f"alice@{DOMAIN}")) for name in HIDDEN]
         asked += [("stats.get_statistics", ("all",)), ("dlg.list", ()), ("rtpengine.show", ("all",))]

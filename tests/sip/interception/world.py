@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,19 +163,17 @@ class Taker:
 
 @asynccontextmanager
 async def asking(point: Point) -> AsyncIterator[Taker]:
-    async def there() -> bool:
-        nonlocal made
-        try:
-            made = await connect(point.run_dir)
-        except NfError:
-            return False
-        return True
+    found: list[InterceptionPoint] = []
 
-    made: Any = None
+    async def there() -> bool:
+        with suppress(NfError):
+            found.append(await connect(point.run_dir))
+        return bool(found)
+
     await until(there)
-    taker = Taker(made)
+    taker = Taker(found[0])
     try:
         yield taker
     finally:
         await taker.stop()
-        await made.close()
+        await taker.point.close()
