@@ -84,6 +84,10 @@ class Board:
         self._sequence: dict[Token, int] = {}
         self.dropped: set[str] = set()
         """Calls that the proxy follows and nobody wants any more, as it writes them; whoever tells it empties this."""
+        self.version = 0
+        """Another one when `media` may be another."""
+        self.answered: set[CallKey] = set()
+        """Calls of which a reply came, so that another party may have come; whoever looks empties this."""
 
     # -- orders -----------------------------------------------------------------------------------------------------
 
@@ -101,6 +105,7 @@ class Board:
 
     def known_by(self, token: Token, keys: tuple[str, ...]) -> None:
         """By which keys the proxy finds an order's target: a number may pass to another account."""
+        self.version += 1
         before, self._keys[token] = self._keys.get(token, ()), keys
         self._drop(token, {*before} - {*keys})
         for key in keys:
@@ -113,6 +118,7 @@ class Board:
     def deactivate(self, token: Token) -> None:
         if self._orders.pop(token, None) is None:
             return
+        self.version += 1
         self._sequence.pop(token, None)
         self._drop(token, {*self._keys.pop(token, ())})
 
@@ -249,6 +255,9 @@ class Board:
         call.roles |= roles
         call.relay = item.relay if item.relay is not None else call.relay
         octets = messages.stripped(item.octets)
+        self.version += item.what != "request"
+        if item.what == "reply":
+            self.answered.add(key)
         if begins:
             call.details = _of_invite(item, octets)
         kind, told = self._step(call, item, octets, begins=begins)
@@ -306,6 +315,7 @@ class Board:
             if call is None:
                 call = _Call(session_number(dialog.key), began=dialog.began, details=dialog.details())
                 self._calls[dialog.key] = call
+            self.version += 1
             new = not roles.keys() <= call.roles.keys()
             call.roles |= roles
             call.relay = dialog.relay if dialog.relay is not None else call.relay
@@ -322,6 +332,7 @@ class Board:
         for key, call in self._calls.items():
             if call.ended is None and key not in there and call.began < asked_at - LATE_S:
                 call.ended = now
+                self.version += 1
                 told: JsonObject = {**call.details, "reason": "it was not there any more"}
                 for token in self._of(call.roles):
                     found += self._event(token, EventKind.SESSION_END, now, told, session=call.session)

@@ -35,6 +35,8 @@ POLL_S: Final = 0.02
 MARK_S: Final = 0.1
 LOOK_S: Final = 30.0
 _AT_ONCE: Final = 256
+_ALL: Final = 10_000
+"""More than the queue holds."""
 _ANSWER_S: Final = 3.0
 
 
@@ -59,6 +61,7 @@ class Link:
             try:
                 if now - marked >= MARK_S:
                     marked = now
+                    self._sink(self._board.overdue(self._clock.now()))
                     await self._keep()
                 if self.up and now - looked >= LOOK_S:
                     looked = now
@@ -67,7 +70,6 @@ class Link:
                     await self._fetch()
             except NfError:
                 self.up = False
-            self._sink(self._board.overdue(self._clock.now()))
             # Without an order there is nothing in the queue.
             await self._pause(POLL_S if self.up and self._board.orders() else MARK_S)
 
@@ -149,8 +151,8 @@ class Link:
             return None
         return (str(found.get("key")), str(found.get("val"))) if isinstance(found, dict) else None
 
-    async def _fetch(self) -> None:
-        for _ in range(_AT_ONCE):
+    async def _fetch(self, most: int = _AT_ONCE) -> None:
+        for _ in range(most):
             found = await self._next()
             if found is None:
                 return
@@ -216,6 +218,6 @@ class Link:
         if self._board.calls():
             asked = self._clock.now()
             there = [one.key for one in await self._dialogs()]
-            await self._fetch()  # what ended since is told by the queue
+            await self._fetch(_ALL)  # what ended since is told by the queue
             self._sink(self._board.gone(there, asked, self._clock.now()))
         await self.sync()

@@ -57,6 +57,7 @@ class Interception:
         self._clock = clock
         self._callers: dict[int, _Caller] = {}
         self._numbers = itertools.count(1)
+        self._version, self._copies = 0, False
         self.board = Board()
         self.copier = Copier(section, self._copied, self._lost, clock)
         self.link = Link(self.board, run_dir, section.rpc_port, self._taken, clock)
@@ -74,14 +75,17 @@ class Interception:
     def _taken(self, found: list[Addressed]) -> None:
         for token, told in found:
             self._put(token, lambda caller, one=told: caller.outbox.put(one, one.at))  # type: ignore[misc]
-        if found:
-            self._want()
+        self._want()
 
     def _want(self) -> None:
-        wanted = self.board.media()
-        self.copier.want(wanted)
-        for key in wanted:
-            self.copier.news(key)
+        if self._version != self.board.version:
+            self._version = self.board.version
+            if self._copies or any(order.content for order in self.board.orders().values()):
+                wanted = self.board.media()
+                self._copies = bool(wanted)
+                self.copier.want(wanted)
+        while self.board.answered:
+            self.copier.news(self.board.answered.pop())
 
     def _copied(self, party: Party, at_ns: int, direction: Direction, packet: bytes) -> None:
         def put(caller: _Caller) -> None:
