@@ -11,8 +11,8 @@ _HEAD: Final = """PRAGMA journal_mode=WAL;
 CREATE TABLE IF NOT EXISTS version (table_name VARCHAR(32) PRIMARY KEY NOT NULL, table_version INTEGER NOT NULL);
 """
 
-# The types are those that Kamailio reads: it takes TEXT for no string. `plan` is a tree of Kamailio's mtree,
-# `rtpengine` the relays of its sets: see sip.kamailio.tables.
+# The types are those that Kamailio reads: it takes TEXT for no string.
+# `plan` is a tree of Kamailio's mtree, `rtpengine` the relays of its sets: see sip.kamailio.tables.
 _SETTINGS: Final = """
 CREATE TABLE IF NOT EXISTS plan (tprefix VARCHAR(32) PRIMARY KEY NOT NULL, tvalue VARCHAR(512) NOT NULL);
 CREATE TABLE IF NOT EXISTS rtpengine (
