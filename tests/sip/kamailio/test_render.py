@@ -28,7 +28,7 @@ PATHS = Paths(Path("/etc/k"), Path("/var/k"), Path("/run/k"), Path("/etc/k/cert.
 
 @st.composite
 def sections(draw: st.DrawFn) -> KamailioSection:
-    flags = st.booleans()
+    some_emergency: bool = draw(st.booleans())
     trunks = [
         {
             "id": name,
@@ -74,10 +74,10 @@ def sections(draw: st.DrawFn) -> KamailioSection:
             for prefix in (draw(st.lists(PREFIXES, unique=True, max_size=4)) if names else [])
         ],
         "emergency": {"numbers": draw(st.lists(DIGITS, min_size=1, max_size=3)), "trunks": draw(some)}
-        if names and draw(flags)
+        if names and some_emergency
         else None,
-        "topology_hiding": draw(flags),
-        "nat": draw(flags),
+        "topology_hiding": draw(st.booleans()),
+        "nat": draw(st.booleans()),
         "stir": draw(st.none() | st.just({"key": "secret:k", "certificate": "https://c.example/a$b!c.pem"})),
         "protection": {"density": draw(st.integers(10, 65535)), "window": draw(st.integers(1, 60))},
     }
