@@ -17,7 +17,7 @@ HTTP_PORT: Final = 9901
 STORE_PORT: Final = 6379
 VRRP_IDS: Final = (254, 255)
 """Of the first and the second relay of a pair (RFC 5798); they speak unicast, and so with nobody else."""
-ADVERT_S: Final = 0.3
+ADVERT_S: Final = 0.5
 DATABASES: Final = (1, 2)
 """Of the first and the second; never 0, which rtpengine empties at times (rtpengine #1905)."""
 PORTS_PER_CALL: Final = 4

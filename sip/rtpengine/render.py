@@ -137,7 +137,7 @@ def _store_address(pair: Pair) -> str:
 def mover_conf(section: RtpengineSection, pair: Pair, state_dir: Path) -> str:
     """keepalived's: each of the two addresses is where its own relay answers, and else at the other one."""
     head = (
-        "global_defs {\n  router_id " + section.relay.id + "\n  script_user root\n}\n"
+        "global_defs {\n  vrrp_version 3\n  router_id " + section.relay.id + "\n  script_user root\n}\n"
         "vrrp_script relay {\n"
         f'  script "/bin/bash {alive_path(state_dir)}"\n  interval 1\n  timeout 2\n  fall 2\n  rise 2\n}}\n'
     )

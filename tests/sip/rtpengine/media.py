@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 PTIME_S = 0.02
 
 
-def sdp(address: str, port: int, *, protocol: str = "RTP/AVP", payload: int = 8, codec: str = "PCMA/8000", more: str = "") -> str:
+def sdp(
+    address: str, port: int, *, protocol: str = "RTP/AVP", payload: int = 8, codec: str = "PCMA/8000", more: str = ""
+) -> str:
     return (
         f"v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
         f"m=audio {port} {protocol} {payload}\r\na=rtpmap:{payload} {codec}\r\n{more}"

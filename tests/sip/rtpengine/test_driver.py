@@ -196,6 +196,7 @@ def test_leaked_calls_are_found_and_only_old_ones_without_a_dialog_deleted(bench
     young = bench.call(look, 0.0)
     assert (young.deleted, young.young) == ((), ("leaked-1", "leaked-2"))
     old = bench.call(look, 400.0)
+    assert old.failed == {}, old
     assert (old.both, old.only_at_proxy, old.deleted) == (("kept",), ("lost",), ("leaked-1", "leaked-2"))
     assert bench.call(look, 400.0).only_at_relay == ()
 
@@ -239,8 +240,10 @@ def test_a_relay_that_is_killed_comes_back_by_itself(bench: Bench) -> None:
 
     async def again() -> bool:
         status = await bench.driver._units.status("rtpengine")
-        return status is not None and status.pid not in (None, before) and not (
-            await bench.driver.verify(want, context(0.0))
+        return (
+            status is not None
+            and status.pid not in (None, before)
+            and not (await bench.driver.verify(want, context(0.0)))
         )
 
     bench.call(until, again)

@@ -1,0 +1,179 @@
+"""Two real relays on one segment, with a real store and real keepalived: one dies in the middle of a call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from nf.clock import RealClock
+from nf.contracts.driver import Checkpoint
+from sip.rtpengine.client import NgClient
+from sip.rtpengine.flags import Kind, Side, answer_flags, offer_flags
+from sip.rtpengine.messages import delete, offer, query
+from sip.rtpengine.telemetry import is_here
+from tests.headend.multicast.tree.network import Node, until
+from tests.sip.rtpengine.live import MOVING, Bench, context, parties, section, segment, set_up
+from tests.sip.rtpengine.media import heard, sdp
+
+pytestmark = [pytest.mark.root, pytest.mark.daemon]
+
+UNITS = ("rtpengine-vrrp", "rtpengine", "rtpengine-store")
+
+
+@pytest.fixture(scope="module")
+def net(require_root: Callable[[], None], require_programs: Callable[..., None]) -> Iterator[dict[str, Node]]:
+    require_root()
+    require_programs("rtpengine", "redis-server", "keepalived", "nft", "ip", "nsenter")
+    with segment("a", "b", "e") as made:
+        yield made
+
+
+@pytest.fixture
+def pair(net: dict[str, Node]) -> Iterator[dict[str, Bench]]:
+    """Both run, and each has its own address."""
+    made = {name: Bench(net[name]) for name in ("a", "b")}
+    for name, bench in made.items():
+        bench.commit(section(name, pair=True))
+    for name, bench in made.items():
+        bench.call(until, at_home(name))
+    yield made
+    for bench in made.values():
+        bench.commit(None)
+
+
+def at_home(name: str) -> Callable[[], object]:
+    async def here() -> bool:
+        other = "b" if name == "a" else "a"
+        return is_here(MOVING[name]) and not is_here(MOVING[other])
+
+    return here
+
+
+def die(bench: Bench) -> None:
+    """As an appliance does whose power is cut: nothing of it says goodbye, and nothing comes back."""
+    pids = [bench.pid(unit) for unit in UNITS if bench.call(bench.driver._units.status, unit) is not None]
+    supervisor = bench.node._supervisor
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGSTOP)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    bench.node.shell("ip", "link", "set", "eth1", "down")
+
+
+def revive(bench: Bench) -> None:
+    """It boots: its address is put there anew by its own keepalived, when its relay answers."""
+    bench.node.shell("ip", "address", "flush", "dev", "eth1", "scope", "global", "to", f"{MOVING['a']}/32")
+    bench.node.shell("ip", "address", "flush", "dev", "eth1", "scope", "global", "to", f"{MOVING['b']}/32")
+    bench.node.shell("ip", "link", "set", "eth1", "up")
+    supervisor = bench.node._supervisor
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGCONT)
+
+
+def test_a_killed_relay_restores_its_calls(pair: dict[str, Bench], net: dict[str, Node]) -> None:
+    async def talk() -> float:
+        one, two = parties()
+        async with NgClient(MOVING["a"], 2223) as ng, one, two:
+            await set_up(ng, "killed", one, two)
+            await heard(one, two)
+            os.kill(pid, signal.SIGKILL)
+            await heard(one, two, packets=100)
+            await ng.ask(delete("killed"))
+            return max(one.longest_s, two.longest_s)
+
+    pid = pair["a"].pid()
+    gap = net["e"].call(talk)
+    print(f"a relay that was killed: silence of {gap * 1000:.0f} ms")
+    assert gap < 10.0
+
+
+@pytest.mark.parametrize("dead", ["a", "b"])
+def test_the_partner_takes_the_calls_of_a_dead_appliance_over(
+    pair: dict[str, Bench], net: dict[str, Node], dead: str
+) -> None:
+    """Also with the store, which is on a: what b has to know it knows by then."""
+    other = "b" if dead == "a" else "a"
+    alive = pair[other]
+
+    async def talk() -> tuple[float, object, object, float]:
+        one, two = parties()
+        loop = asyncio.get_running_loop()
+        async with NgClient(MOVING[dead], 2223) as ng, one, two:
+            await set_up(ng, "call", one, two)
+            browser = offer_flags(Side(), Side(Kind.WEBRTC))
+            await ng.ask(offer("browser", "one", sdp(one.address, 5998), browser))
+            await heard(one, two, packets=50)
+            await loop.run_in_executor(None, die, pair[dead])
+            one.again()
+            two.again()
+            await heard(one, two, packets=100)
+            moved = max(one.longest_s, two.longest_s)
+            # Its proxy goes on speaking to the address that it knows.
+            known = await ng.ask(query("call"))
+            told = await asyncio.wrap_future(alive.node.start(stranded))
+            await loop.run_in_executor(None, revive, pair[dead])
+            back = await asyncio.wrap_future(pair[dead].node.start(returned))
+            one.again()
+            two.again()
+            await heard(one, two, packets=100)
+            await ng.ask(delete("call"))
+            await ng.ask(delete("browser"))
+            return moved, known["totals"], told, back
+
+    async def stranded() -> object:
+        operation = alive.driver.operations["stranded"]
+        return await operation.run({}, Checkpoint({}, lambda _: None), context())
+
+    async def returned() -> float:
+        start = RealClock().monotonic()
+        await until(at_home(dead))  # type: ignore[arg-type]
+        return RealClock().monotonic() - start
+
+    gap, totals, told, back = net["e"].call(talk)
+    print(f"a dead appliance: silence of {gap * 1000:.0f} ms; back after {back:.1f} s; {totals}")
+    assert isinstance(told, dict)
+    assert told["calls"] == ["browser"]
+    assert told["count"] == 1
+
+
+def test_what_a_restart_costs_a_pair(pair: dict[str, Bench], net: dict[str, Node]) -> None:
+    async def talk() -> str:
+        one, two = parties()
+        async with NgClient(MOVING["a"], 2223) as ng, one, two:
+            await set_up(ng, "cost", one, two)
+            state = await asyncio.wrap_future(net["a"].start(pair["a"].driver.observe))
+            (step,) = pair["a"].driver.plan(state, section("a", pair=True, ports=[30000, 31999]))
+            await ng.ask(delete("cost"))
+            return step.disruption
+
+    assert net["e"].call(talk) == (
+        "restarting the relay: 1 call is silent for a moment and restored; those with DTLS begin anew"
+    )
+
+
+def test_strangers_do_not_reach_the_store(pair: dict[str, Bench], net: dict[str, Node]) -> None:
+    async def reach() -> bool:
+        try:
+            async with asyncio.timeout(1.0):
+                _, writer = await asyncio.open_connection("10.77.0.1", 6379)
+        except (TimeoutError, OSError):
+            return False
+        writer.close()
+        return True
+
+    assert not net["e"].call(reach)
+    assert net["b"].call(reach)
+
+
+def test_the_mover_alone_is_made_anew_when_its_file_is_changed(pair: dict[str, Bench]) -> None:
+    bench, want = pair["b"], section("b", pair=True)
+    before = bench.pid()
+    path = bench.node.state_dir / "rtpengine" / "keepalived.conf"
+    path.write_text(path.read_text().replace("priority 150", "priority 50"))
+    assert "keepalived.conf" in bench.call(bench.driver.verify, want, context(0.0)).differences[0]
+    bench.commit(want)
+    assert bench.pid() == before
