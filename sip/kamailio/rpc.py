@@ -194,8 +194,8 @@ class RpcClient:
 
 
 @contextlib.asynccontextmanager
-async def open_rpc(path: Path, clients: Path, url: str = "") -> AsyncIterator[RpcClient]:
-    client = RpcClient(path, clients, url)
+async def open_rpc(path: Path, clients: Path, url: str = "", *, whole: bool = False) -> AsyncIterator[RpcClient]:
+    client = RpcClient(path, clients, url, whole=whole)
     try:
         yield client
     finally:

@@ -34,6 +34,7 @@ READS: Final = frozenset(
         "dispatcher.list",
         "dlg.dlg_list",
         "dlg.list",
+        "dlg.list_ctx",
         "dlg.profile_get_size",
         "dlg.profile_list",
         "dlg.stats_active",
