@@ -105,11 +105,10 @@ class RpcClient:
             found = await self._by_http(method, parameters, max(0.0, until - loop.time()))
         return self._result(method, found)
 
-    @staticmethod
-    def _result(method: str, found: Answer) -> Json:
+    def _result(self, method: str, found: Answer) -> Json:
         if found.code:
             raise RpcRefused(method, found.code, found.message)
-        return found.result
+        return found.result if self.whole else rpc_filter.cut(method, found.result)
 
     # -- datagrams --------------------------------------------------------------------------------------------------
 

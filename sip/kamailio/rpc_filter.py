@@ -21,7 +21,10 @@ TABLES: Final = ("sub", "own", "num", "dom", "src", "rel", "ctl", "ban", "fail",
 """Hash tables that may be looked into and written."""
 
 HASHES: Final = frozenset({"htable.dump", "htable.get", "htable.seti", "htable.sets", "htable.delete"})
-"""With the table's name as first parameter. `listTables` and `stats` are not here: they name all of them."""
+"""With the table's name as first parameter."""
+
+LISTINGS: Final = frozenset({"htable.listTables", "htable.stats"})
+"""They name all tables; the answer is cut (`cut`). HTTP, which cannot cut, does not know them."""
 
 READS: Final = frozenset(
     {
@@ -83,7 +86,15 @@ def refusal(method: str, parameters: Sequence[Parameter | Json]) -> Answer | Non
     """What is answered in Kamailio's place; None: it may be asked."""
     if method in HASHES:
         return None if parameters and parameters[0] in TABLES else _NO_TABLE
-    return None if method in READS or method in CHANGES else _UNKNOWN
+    return None if method in READS or method in CHANGES or method in LISTINGS else _UNKNOWN
+
+
+def cut(method: str, result: Json) -> Json:
+    """Of what Kamailio answered, that which is for everybody."""
+    if method not in LISTINGS:
+        return result
+    listed = result if isinstance(result, list) else [result]
+    return [one for one in listed if isinstance(one, dict) and one.get("name") in TABLES]
 
 
 def http_pattern() -> str:

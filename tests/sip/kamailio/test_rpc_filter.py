@@ -16,9 +16,7 @@ from sip.kamailio.rpc_filter import CHANGES, READS, TABLES, http_pattern, refusa
 HIDDEN = ("obt", "obc", "obs", "obq")
 
 
-@pytest.mark.parametrize(
-    "method", [f"htable.{one}" for one in ("listTables", "stats", "flush", "reload", "store")]
-)
+@pytest.mark.parametrize("method", [f"htable.{one}" for one in ("listTables", "stats", "flush", "reload", "store")])
 def test_listings_of_all_tables_do_not_exist(method: str) -> None:
     found = refusal(method, ())
     assert found is not None
