@@ -11,14 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sip.kamailio import jsonrpc, rpc_gate
-from sip.kamailio.rpc_filter import CHANGES, READS, TABLES, http_pattern, refusal
+from sip.kamailio.rpc_filter import CHANGES, READS, TABLES, cut, http_pattern, refusal
 
 HIDDEN = ("obt", "obc", "obs", "obq")
 
 
-@pytest.mark.parametrize("method", [f"htable.{one}" for one in ("listTables", "stats", "flush", "reload", "store")])
-def test_listings_of_all_tables_do_not_exist(method: str) -> None:
-    found = refusal(method, ())
+@pytest.mark.parametrize("method", ["htable.listTables", "htable.stats"])
+def test_listings_of_all_tables_leave_out_what_is_not_of_the_list(method: str) -> None:
+    assert refusal(method, ()) is None
+    assert cut(method, [{"name": name} for name in (*HIDDEN, "sub", "another")]) == [{"name": "sub"}]
+    assert cut(method, {"name": "obt"}) == []
+    assert cut("core.uptime", {"name": "obt"}) == {"name": "obt"}
+
+
+@pytest.mark.parametrize("method", ["htable.flush", "htable.reload", "htable.store"])
+def test_what_goes_beyond_a_key_does_not_exist(method: str) -> None:
+    found = refusal(method, ("sub",))
     assert found is not None
     assert found.code == -32601
 
