@@ -16,6 +16,8 @@ ALIVE_UNIT: Final = "voice-alive"
 """Tells keepalived whether the proxy is well."""
 WEBRTC_UNIT: Final = "janus"
 TURN_UNIT: Final = "coturn"
+INTERCEPTION_UNIT: Final = "sip-interception"
+"""The observation point beside a proxy; nobody but its own driver knows more of it than this and `observer_alive`."""
 
 
 def interface_fact(appliance: str, name: str) -> str:
@@ -45,8 +47,18 @@ def turn_fact(appliance: str) -> str:
 
 
 def rpc_socket(run_dir: Path) -> Path:
-    """Kamailio's JSON-RPC, datagrams. Only the agent reads it; people have `nf sip` and, filtered, kamcli."""
+    """Kamailio's JSON-RPC, datagrams: for Kamailio's own user and root. People have `nf sip` and, filtered, kamcli."""
     return run_dir / "kamailio" / "rpc.sock"
+
+
+def people_socket(run_dir: Path) -> Path:
+    """The same, filtered, as kamcli asks it."""
+    return run_dir / "kamailio-keeper" / "people.sock"
+
+
+def observer_alive(run_dir: Path) -> Path:
+    """A socket that is there while the observation point beside the proxy runs."""
+    return run_dir / INTERCEPTION_UNIT / "alive.sock"
 
 
 def rpc_url(port: int) -> str:

@@ -1,6 +1,7 @@
 """`python -m sip.kamailio.keeper --run-dir DIR --state-dir DIR [--rpc-port PORT]`: beside a proxy, agent or none.
 
-It gives a proxy that was started again its tables, whereupon it opens, and hands call records on.
+It gives a proxy that was started again its tables, whereupon it opens, hands call records on, and tells people's tools
+what they may ask of the proxy.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from nf.errors import NfError, UnavailableError
-from sip.kamailio import installing, pushing, records
+from sip.kamailio import installing, pushing, records, rpc_gate
 from sip.kamailio.places import Places
 from sip.kamailio.rpc import RpcClient
 from sip.kamailio.tables import STARTING
-from sip.naming import RPC_PORT, rpc_socket
+from sip.naming import RPC_PORT, people_socket, rpc_socket
 
 LOOK_S: Final = 0.2
 EXPORT_S: Final = 1.0
@@ -35,7 +36,8 @@ class Keeper:
 
     async def run(self) -> None:
         try:
-            await asyncio.gather(self._look(), self._export())
+            async with rpc_gate.serving(self._rpc, people_socket(self._places.run_dir)):
+                await asyncio.gather(self._look(), self._export())
         finally:
             self._rpc.close()
 

@@ -25,16 +25,22 @@ from sip.kamailio.paths import SETTINGS_DB
 from sip.kamailio.places import DRAINED_FILE, HELD_FILE, TABLES_FILE, Places
 from sip.kamailio.rpc import RpcClient
 from sip.kamailio.tables import CONTROL, DRAIN, DRAINED, OPENED, STARTING, Row, Tables
+from sip.naming import observer_alive
 
 LOCK_FILE: Final = "lock"
 PLAN_MARK: Final = "plan"
 """Key of `ctl`: digest of the number plan that the proxy read last. The tree itself cannot be asked for it."""
-_OURS: Final = frozenset({(CONTROL, DRAIN), (CONTROL, PLAN_MARK)})
+OBSERVED_MARK: Final = "observed"
+"""Key of `ctl`: the observation point beside the proxy has told it what it has to, which is the same whatever it is."""
+OBSERVER_S: Final = 3.0
+"""For which a proxy that could open waits for that at most. A call is more than what is observed of it."""
+_OURS: Final = frozenset({(CONTROL, DRAIN), (CONTROL, PLAN_MARK), (CONTROL, OBSERVED_MARK)})
 """Keys that are a matter of operation, not of the section."""
 _BATCH: Final = 64
 _AGAIN_S: Final = 0.5
 _RELOAD_S: Final = 30.0
 _ANSWER_S: Final = 20.0
+_LOOK_S: Final = 0.05
 _DUMP_S: Final = 100.0
 """Kamailio needs some 10 s for a table of 100,000."""
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -287,8 +293,19 @@ async def push(rpc: RpcClient, places: Places) -> tuple[str, ...]:
             await reload(rpc, "mtree.reload", "plan")
             await rpc.call("htable.sets", CONTROL, PLAN_MARK, plan_digest(tables))
         await _relays(rpc, found.relays)
+        await _observed(rpc, observer_alive(places.run_dir))
         await set_drain(rpc, drained=places.file(DRAINED_FILE).exists())
         return tuple(sorted({*found.names, *changed}))
+
+
+async def _observed(rpc: RpcClient, alive: Path) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + OBSERVER_S
+    while loop.time() < until and await asyncio.to_thread(alive.exists):
+        with contextlib.suppress(RpcRefused):
+            if "item" in _first(await rpc.call("htable.get", CONTROL, OBSERVED_MARK)):
+                return
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _relays(rpc: RpcClient, change: RelayChange) -> None:
@@ -331,6 +348,10 @@ async def locked(path: Path) -> AsyncIterator[None]:
 def _objects(value: Json) -> list[JsonObject]:
     listed = value if isinstance(value, list) else [value]
     return [one for one in listed if isinstance(one, dict)]
+
+
+def _first(value: Json) -> JsonObject:
+    return next(iter(_objects(value)), {})
 
 
 def _whole(value: Json) -> int:

@@ -17,6 +17,7 @@ from nf.documents.model import RuleError
 from sip.documents import Digits
 from sip.kamailio.documents import KamailioSection
 from sip.kamailio.paths import CALLS_DB, CONFIG_FILE, DISPATCHER_FILE, LOCATION_DB, SETTINGS_DB, TLS_FILE, Paths
+from sip.kamailio.rpc_filter import http_pattern
 from sip.kamailio.sets import dispatcher_list, gateway_uri, priorities, route_rules
 
 FRAGMENTS: Final = (
@@ -31,6 +32,7 @@ FRAGMENTS: Final = (
     "virtual.cfg",
     "media.cfg",
     "records.cfg",
+    "interception.cfg",
     "events.cfg",
 )
 """In the order in which they stand in kamailio.cfg."""
@@ -108,6 +110,7 @@ def _words(section: KamailioSection, paths: Paths) -> Mapping[str, str]:
         "TLS_FILE": _plain(paths.config / TLS_FILE),
         "RPC_SOCKET": _plain(paths.rpc_socket),
         "RPC_PORT": str(paths.rpc_port),
+        "RPC_READS": _quoted(http_pattern()),
         # What is hidden shows this address, and requests of a call are sent to it: that which is there when one dies.
         "OWN_ADDRESS": str(section.virtual[0]) if section.virtual else address,
         "HOME_DOMAIN": section.domains[0],
@@ -158,6 +161,11 @@ def _emergency(section: KamailioSection) -> Mapping[str, str]:
 
 def _expression(number: Digits) -> str:
     return re.sub(r"([+*])", r"[\1]", number)
+
+
+def _quoted(text: str) -> str:
+    """Within a string of kamailio.cfg."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _stir(section: KamailioSection, paths: Paths) -> Mapping[str, str]:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from nf.contracts.json import Json
 from nf.errors import DeadlineError, UnavailableError
-from sip.kamailio import jsonrpc
+from sip.kamailio import jsonrpc, rpc_filter
 from sip.kamailio.jsonrpc import Answer, Parameter, RpcRefused
 
 TIMEOUT_S: Final = 5.0
@@ -73,12 +73,14 @@ class RpcClient:
 
     path     of Kamailio's socket; `url` of its RPC by HTTP, empty: it has none
     clients  directory for this client's own socket
+    whole    it asks for what `sip.kamailio.rpc_filter` keeps from all others
     """
 
     path: Path
     clients: Path
     url: str = ""
     timeout_s: float = TIMEOUT_S
+    whole: bool = False
     _socket: socket.socket | None = None
     _bound: Path | None = None
     _waiting: dict[int, asyncio.Future[Answer]] = field(default_factory=dict)
@@ -86,6 +88,9 @@ class RpcClient:
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def call(self, method: str, *parameters: Parameter, timeout_s: float | None = None) -> Json:
+        refused = None if self.whole else rpc_filter.refusal(method, parameters)
+        if refused is not None:
+            return self._result(method, refused)
         limit = self.timeout_s if timeout_s is None else timeout_s
         loop = asyncio.get_running_loop()
         until = loop.time() + limit
@@ -100,11 +105,10 @@ class RpcClient:
             found = await self._by_http(method, parameters, max(0.0, until - loop.time()))
         return self._result(method, found)
 
-    @staticmethod
-    def _result(method: str, found: Answer) -> Json:
+    def _result(self, method: str, found: Answer) -> Json:
         if found.code:
             raise RpcRefused(method, found.code, found.message)
-        return found.result
+        return found.result if self.whole else rpc_filter.cut(method, found.result)
 
     # -- datagrams --------------------------------------------------------------------------------------------------
 
@@ -189,8 +193,8 @@ class RpcClient:
 
 
 @contextlib.asynccontextmanager
-async def open_rpc(path: Path, clients: Path, url: str = "") -> AsyncIterator[RpcClient]:
-    client = RpcClient(path, clients, url)
+async def open_rpc(path: Path, clients: Path, url: str = "", *, whole: bool = False) -> AsyncIterator[RpcClient]:
+    client = RpcClient(path, clients, url, whole=whole)
     try:
         yield client
     finally:

@@ -52,6 +52,8 @@ from sip.documents import MediaServer, Turn, WebrtcGateway
 from sip.freeswitch import units as freeswitch
 from sip.freeswitch.documents import FreeswitchSection
 from sip.freeswitch.places import Places as FreeswitchPlaces
+from sip.interception import units as voice_observation
+from sip.interception.documents import InterceptionSection
 from sip.kamailio import units as kamailio
 from sip.kamailio.address import units as floating
 from sip.kamailio.documents import VoiceAddressSection
@@ -112,6 +114,7 @@ LIMITS = {
     "rtpengine-store": 1.5,
     "rtpengine-vrrp": 2.1,
     "satellite-feed-c1": 1.5,
+    "sip-interception": 1.7,
     "source-ch1-iptv": 1.4,
     "staticd": 1.4,
     "stream-intake-ch1-ott": 1.4,
@@ -133,6 +136,7 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield Bgpd(RUN, units).spec()
     yield amt.unit_spec("relay", AmtRelay.model_construct(), RUN)
     yield observation.unit_spec(ObservationSection(), RUN)
+    yield voice_observation.unit_spec(InterceptionSection(address="192.0.2.1"), RUN)
     for kind in ("amf", "upf"):
         yield open5gs.unit_spec(ManagedFunction(kind=kind, name=kind, config={}), STATE, "pop1")
     media_server = FreeswitchSection.model_construct(server=MediaServer.model_construct(control=8021))

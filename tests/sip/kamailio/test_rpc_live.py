@@ -28,7 +28,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory, require_programs: Callable[..
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(bare: Bare, tmp_path: Path) -> AsyncIterator[RpcClient]:
-    async with open_rpc(bare.path, tmp_path / "clients", bare.url) as made:
+    async with open_rpc(bare.path, tmp_path / "clients", bare.url, whole=True) as made:
         await answering(made)
         yield made
 
@@ -74,7 +74,7 @@ async def test_what_does_not_fit_a_datagram_comes_by_http(client: RpcClient) -> 
 
 
 async def test_by_datagram_alone_it_is_a_deadline(client: RpcClient) -> None:
-    alone = RpcClient(client.path, client.clients)
+    alone = RpcClient(client.path, client.clients, whole=True)
     try:
         with pytest.raises(DeadlineError, match="was not answered"):
             await alone.call("htable.dump", "t", timeout_s=2.0)

@@ -1,0 +1,266 @@
+"""Copies of the media of calls, by subscriptions at the relay that has them (rtpengine's ng protocol).
+
+A party is subscribed to by itself, so that all that comes in on its ports is its own. A relay decrypts what it copies
+(the subscription asks for plain RTP). What a relay says of a subscription proves nothing: packets are counted here and
+there, and where they flow there alone it is told as lost and subscribed anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from nf.clock import Clock
+from nf.contracts.interception import Direction, LossPlace
+from nf.errors import NfError, NotFoundError
+from sip.interception import sdp
+from sip.interception.board import CallKey, Media, Party
+from sip.interception.documents import InterceptionSection, RelayPoint
+from sip.interception.ports import Pair
+from sip.rtpengine.bencode import Value
+from sip.rtpengine.client import NgClient
+from sip.rtpengine.messages import Flags, query, subscribe_answer, subscribe_request, unsubscribe
+
+CHECK_S: Final = 1.0
+AGAIN_S: Final = 0.5
+FLOWS: Final = 25
+"""Packets that a relay has taken of a party while none came here: 0.5 s of telephony, more than a beginning costs."""
+
+Sink = Callable[[Party, int, Direction, bytes], None]
+LossSink = Callable[[Party, LossPlace, int | None], None]
+
+
+class _Subscription:
+    """To one party of a call, by its tag."""
+
+    def __init__(self, tag: str, *, caller: bool) -> None:
+        self.tag, self.caller = tag, caller
+        self.name = secrets.token_hex(8)
+        self.pairs: list[Pair] = []
+        self.relayed = 0
+        self.here = 0
+
+    @property
+    def packets(self) -> int:
+        return sum(pair.packets for pair in self.pairs)
+
+    def close(self) -> None:
+        for pair in self.pairs:
+            pair.close()
+        self.pairs = []
+
+
+class Copier:
+    def __init__(self, section: InterceptionSection, sink: Sink, lost: LossSink, clock: Clock) -> None:
+        self._address, self._ports = str(section.address), section.ports
+        self._relays = section.relays
+        self._sink, self._lost, self._clock = sink, lost, clock
+        self._clients: dict[RelayPoint, NgClient] = {}
+        self._taken: set[int] = set()
+        self._calls: dict[CallKey, _Followed] = {}
+
+    def want(self, wanted: Mapping[CallKey, Media]) -> None:
+        """Calls that are not in it any more end at once; to one that is there already others may listen."""
+        for key in [key for key in self._calls if key not in wanted]:
+            self._calls.pop(key).stop()
+        for key, media in wanted.items():
+            call = self._calls.get(key)
+            if call is None:
+                self._calls[key] = call = _Followed(self, key)
+                call.start()
+            call.media = media
+
+    def news(self, key: CallKey) -> None:
+        """Something changed in a call: there may be another party."""
+        if key in self._calls:
+            self._calls[key].awake.set()
+
+    async def close(self) -> None:
+        calls, self._calls = [*self._calls.values()], {}
+        for call in calls:
+            call.stop()
+        await asyncio.gather(*(call.over() for call in calls), return_exceptions=True)
+        for client in self._clients.values():
+            client.close()
+
+    def candidates(self, number: int | None) -> list[RelayPoint]:
+        """The call's relay first; then all: one may have taken over, and a number may be unknown."""
+        return sorted(self._relays, key=lambda one: one.group != number)
+
+    def client(self, relay: RelayPoint) -> NgClient:
+        return self._clients.setdefault(relay, NgClient(str(relay.address), relay.control))
+
+    def pair(self, relay: RelayPoint, sink: Callable[[int, bytes], None]) -> Pair:
+        return Pair(self._address, self._ports, self._taken, str(relay.address), sink)
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    def copied(self, call: _Followed, subscription: _Subscription, at_ns: int, packet: bytes) -> None:
+        for party in call.media.parties:
+            direction = Direction.UNKNOWN
+            if party.role:
+                from_target = subscription.caller == (party.role == "c")
+                direction = Direction.FROM_TARGET if from_target else Direction.TO_TARGET
+            self._sink(party, at_ns, direction, packet)
+
+    def lost(self, call: _Followed, place: LossPlace, copies: int | None) -> None:
+        for party in call.media.parties:
+            self._lost(party, place, copies)
+
+
+class _Followed:
+    """A call whose media is copied."""
+
+    def __init__(self, copier: Copier, key: CallKey) -> None:
+        self._copier, self._key = copier, key
+        self.media = Media(None, ())
+        self.awake = asyncio.Event()
+        self._relay: RelayPoint | None = None
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._silent = False
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def over(self) -> None:
+        if self._task is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self.awake.clear()
+                await self._turn()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CHECK_S if self._subscriptions else AGAIN_S):
+                        await self.awake.wait()
+        finally:
+            await self._end()
+
+    async def _turn(self) -> None:
+        try:
+            found = await self._query()
+            if found is None:
+                return
+            relay, tags = found
+            for tag, packets in tags.items():
+                subscription = self._subscriptions.get(tag)
+                if subscription is None:
+                    await self._subscribe(relay, tag, packets)
+                else:
+                    await self._check(relay, subscription, packets)
+            self._silent = False
+        except (NfError, OSError, ValueError):
+            if not self._silent:
+                self._copier.lost(self, LossPlace.POINT, None)
+            self._silent = True
+
+    async def _query(self) -> tuple[RelayPoint, dict[str, int]] | None:
+        """Where the call is, and how many RTP packets came of each of its parties. None: no relay has it now."""
+        relays = [self._relay] if self._relay is not None else []
+        relays += [one for one in self._copier.candidates(self.media.relay) if one not in relays]
+        failed: NfError | None = None
+        for relay in relays:
+            try:
+                answer = await self._copier.client(relay).ask(query(self._key[0]))
+            except NotFoundError:
+                continue
+            except NfError as error:
+                failed = error
+                continue
+            if relay != self._relay:
+                self._forget()
+                self._relay = relay
+            return relay, _parties(answer, {one.name for one in self._subscriptions.values()})
+        if failed is not None:
+            raise failed
+        return None
+
+    async def _subscribe(self, relay: RelayPoint, tag: str, packets: int) -> None:
+        """Raises NfError, OSError, ValueError."""
+        client, made = self._copier.client(relay), _Subscription(tag, caller=tag == self._key[1])
+        made.relayed = packets
+        asked = {**subscribe_request(self._key[0], made.name, [tag]), "transport-protocol": "RTP/AVP"}
+        try:
+            offer = str((await client.ask(asked)).get("sdp", ""))
+            for _ in range(sdp.streams(offer)):
+                made.pairs.append(self._copier.pair(relay, lambda at, data: self._copier.copied(self, made, at, data)))
+            answer = sdp.answer(offer, self._copier.address, [pair.port for pair in made.pairs])
+            await client.ask(subscribe_answer(self._key[0], made.name, answer, Flags(("allow transcoding",))))
+        except BaseException:
+            made.close()
+            raise
+        self._subscriptions[tag] = made
+
+    async def _check(self, relay: RelayPoint, one: _Subscription, packets: int) -> None:
+        dropped = sum(pair.drops() for pair in one.pairs)
+        if dropped:
+            self._copier.lost(self, LossPlace.KERNEL, dropped)
+        if one.packets > one.here:
+            one.relayed, one.here = packets, one.packets
+        elif packets - one.relayed >= FLOWS:
+            self._copier.lost(self, LossPlace.POINT, packets - one.relayed)
+            await self._unsubscribe(relay, self._subscriptions.pop(one.tag))
+            await self._subscribe(relay, one.tag, packets)
+
+    async def _unsubscribe(self, relay: RelayPoint, one: _Subscription) -> None:
+        try:
+            with contextlib.suppress(NfError):  # the call is over, and with it all that belonged to it
+                await self._copier.client(relay).ask(unsubscribe(self._key[0], one.name))
+        finally:
+            one.close()
+
+    def _forget(self) -> None:
+        for one in self._subscriptions.values():
+            one.close()
+        self._subscriptions = {}
+
+    async def _end(self) -> None:
+        """What came until now is handed on; nothing that comes later is anybody's."""
+        subscriptions, self._subscriptions = self._subscriptions, {}
+        for one in subscriptions.values():
+            one.close()
+        if self._relay is not None:
+            for one in subscriptions.values():
+                await self._unsubscribe(self._relay, one)
+
+
+def _parties(answer: Mapping[str, Value], own: set[str]) -> dict[str, int]:
+    """Tag -> RTP packets, of those who send or receive; a subscriber is no party."""
+    found: dict[str, int] = {}
+    tags = answer.get("tags")
+    for tag, value in tags.items() if isinstance(tags, dict) else ():
+        medias = value.get("medias") if isinstance(value, dict) else None
+        subscriptions = value.get("subscriptions") if isinstance(value, dict) else None
+        kinds = {one.get("type") for one in _dicts(subscriptions)}
+        if not tag or tag in own or (kinds and kinds != {"offer/answer"}):
+            continue
+        streams = [stream for media in _dicts(medias) for stream in _dicts(media.get("streams"))]
+        if streams:
+            found[str(tag)] = sum(_packets(one) for one in streams if "RTCP" not in _list(one.get("flags")))
+    return found
+
+
+def _packets(stream: Mapping[str, Value]) -> int:
+    stats = stream.get("stats")
+    packets = stats.get("packets") if isinstance(stats, dict) else None
+    return packets if isinstance(packets, int) else 0
+
+
+def _dicts(value: Value | None) -> list[dict[str, Value]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _list(value: Value | None) -> list[Value]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,223 @@
+"""The proxy, as its observation point sees it: what it is told to look for, and what it tells.
+
+A mark among its settings says that it has been told. A proxy that has started again has none: it is told anew before
+anything else, and whoever opens a proxy waits for the mark (`sip.kamailio.pushing`). The queue is asked while anybody
+is sought. Nothing but the queue tells: what would tell sooner, as the module evapi does, would do so to anybody on the
+box who connects to its port, and would lose without a word what nobody takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from nf.clock import Clock
+from nf.contracts.interception import Identity
+from nf.contracts.json import Json
+from nf.errors import NfError
+from sip.interception.board import Addressed, Board, Token
+from sip.interception.identities import account, keys, spellings
+from sip.interception.items import read_item
+from sip.interception.standing import Contact, Dialog, contacts, dialogs
+from sip.kamailio.jsonrpc import RpcRefused
+from sip.kamailio.pushing import OBSERVED_MARK
+from sip.kamailio.rpc import RpcClient
+from sip.kamailio.tables import CONTROL, NUMBERS, OWN
+from sip.naming import rpc_socket, rpc_url
+
+SOUGHT, CALLS, COUNTS, QUEUE = "obt", "obc", "obs", "obq"
+"""Of `fragments/interception.cfg`."""
+POLL_S: Final = 0.02
+MARK_S: Final = 0.1
+LOOK_S: Final = 30.0
+_AT_ONCE: Final = 256
+_ALL: Final = 10_000
+"""More than the queue holds."""
+_ANSWER_S: Final = 3.0
+
+
+class Link:
+    def __init__(
+        self, board: Board, run_dir: Path, rpc_port: int, sink: Callable[[list[Addressed]], None], clock: Clock
+    ) -> None:
+        clients = run_dir / "sip-interception" / "clients"
+        self._rpc = RpcClient(rpc_socket(run_dir), clients, rpc_url(rpc_port), _ANSWER_S, whole=True)
+        self._board, self._sink, self._clock = board, sink, clock
+        self._mark = secrets.token_hex(8)
+        self._told: dict[str, dict[str, str]] = {SOUGHT: {}, CALLS: {}}
+        self._lock = asyncio.Lock()
+        self._awake = asyncio.Event()
+        self._began = False
+        self.up = False
+
+    async def run(self) -> None:
+        marked = looked = float("-inf")
+        while True:
+            now = self._clock.monotonic()
+            try:
+                if now - marked >= MARK_S:
+                    marked = now
+                    self._sink(self._board.overdue(self._clock.now()))
+                    await self._keep()
+                if self.up and now - looked >= LOOK_S:
+                    looked = now
+                    await self._look()
+                if self.up and self._board.orders():
+                    await self._fetch()
+            except NfError:
+                self.up = False
+            # Without an order there is nothing in the queue.
+            await self._pause(POLL_S if self.up and self._board.orders() else MARK_S)
+
+    async def _pause(self, seconds: float) -> None:
+        self._awake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._awake.wait()
+
+    def close(self) -> None:
+        self._rpc.close()
+
+    # -- telling ----------------------------------------------------------------------------------------------------
+
+    async def sync(self) -> None:
+        """What is sought and the calls that are up; a proxy that is away is told when it is back."""
+        async with self._lock:
+            if self.up:
+                try:
+                    await self._tell()
+                except NfError:
+                    self.up = False
+        self._awake.set()
+
+    async def _tell(self) -> None:
+        """What goes before what comes: nobody is looked for a moment longer than wanted."""
+        for table, wanted in ((SOUGHT, self._board.sought()), (CALLS, self._board.calls())):
+            told = self._told[table]
+            for key in [key for key in told if key not in wanted]:
+                with contextlib.suppress(RpcRefused):
+                    await self._rpc.call("htable.delete", table, key)
+                del told[key]
+            for key, value in wanted.items():
+                # Calls that the proxy began to follow by itself are written as it has written them.
+                if told.get(key) != value:
+                    await self._rpc.call("htable.sets", table, key, value)
+                    told[key] = value
+        while self._board.dropped:
+            with contextlib.suppress(RpcRefused):
+                await self._rpc.call("htable.delete", CALLS, self._board.dropped.pop())
+
+    async def _keep(self) -> None:
+        """Raises what the client raises when the proxy is away."""
+        if await self._marked():
+            self.up = True
+            return
+        async with self._lock:
+            self.up = False
+            for table in (SOUGHT, CALLS, COUNTS):
+                await self._rpc.call("htable.flush", table)
+            await self._empty()
+            self._told = {SOUGHT: {}, CALLS: {}}
+            self.up = True
+            await self._resolve()
+            await self._tell()
+            await self._rpc.call("htable.sets", CONTROL, OBSERVED_MARK, self._mark)
+        if self._began:
+            self._sink(self._board.anew(self._clock.now()))
+            await self._look()
+        self._began = True
+
+    async def _marked(self) -> bool:
+        try:
+            found = await self._rpc.call("htable.get", CONTROL, OBSERVED_MARK)
+        except RpcRefused:
+            return False
+        return self._mark in str(found)
+
+    async def _empty(self) -> None:
+        while (await self._next()) is not None:
+            pass
+
+    # -- being told -------------------------------------------------------------------------------------------------
+
+    async def _next(self) -> tuple[str, str] | None:
+        try:
+            found = await self._rpc.call("mqueue.fetch", QUEUE)
+        except RpcRefused:
+            return None
+        return (str(found.get("key")), str(found.get("val"))) if isinstance(found, dict) else None
+
+    async def _fetch(self, most: int = _AT_ONCE) -> None:
+        for _ in range(most):
+            found = await self._next()
+            if found is None:
+                return
+            try:
+                item = read_item(*found)
+            except ValueError:
+                continue  # its number is missing in the count, and is told as lost
+            self._sink(self._board.take(item))
+
+    async def keys(self, identity: Identity) -> tuple[str, ...]:
+        """The proxy knows which number leads to whom; one that is away is asked when it is back."""
+        lines: dict[str, str] = {}
+        if self.up:
+            with contextlib.suppress(NfError):
+                for number in spellings(identity):
+                    found = str(await self._value(NUMBERS, number))
+                    if found.startswith("u|"):
+                        lines[number] = found.removeprefix("u|")
+                own = str(await self._value(OWN, account(identity))) if account(identity) else ""
+                if own.count("|") == 2 and own.rpartition("|")[2]:
+                    lines[own.rpartition("|")[2]] = account(identity)
+        return keys(identity, lines)
+
+    async def _value(self, table: str, key: str) -> Json:
+        try:
+            found = await self._rpc.call("htable.get", table, key)
+        except RpcRefused:
+            return ""
+        item = found.get("item") if isinstance(found, dict) else None
+        return item.get("value") if isinstance(item, dict) else ""
+
+    async def _resolve(self) -> None:
+        for token, order in [*self._board.orders().items()]:
+            found = await self.keys(order.identity)
+            if token in self._board.orders() and found != self._board.keys_of(token):
+                self._board.known_by(token, found)
+
+    async def standing(self, token: Token, names: Mapping[str, None]) -> None:
+        """For a new order, after `sync`: what is there already. `names`: accounts among its keys."""
+        if not self.up:
+            return
+        try:
+            up = await self._dialogs()
+            registered: list[Contact] = []
+            for name in names:
+                with contextlib.suppress(RpcRefused):  # it is not registered
+                    registered += contacts(await self._rpc.call("ul.lookup", "location", name))
+        except NfError:
+            return
+        self._sink(self._board.standing(token, up, registered, self._clock.now()))
+        await self.sync()
+
+    async def _dialogs(self) -> list[Dialog]:
+        try:
+            found: Json = await self._rpc.call("dlg.list")
+        except RpcRefused:
+            return []
+        return [*dialogs(found)]
+
+    async def _look(self) -> None:
+        """Calls whose end was not told, as when they ended while the proxy had forgotten whom it looks for."""
+        await self._resolve()
+        if self._board.calls():
+            asked = self._clock.now()
+            there = [one.key for one in await self._dialogs()]
+            await self._fetch(_ALL)  # what ended since is told by the queue
+            self._sink(self._board.gone(there, asked, self._clock.now()))
+        await self.sync()

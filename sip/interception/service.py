@@ -1,0 +1,225 @@
+"""The observation socket: one caller's process may connect, gives orders, and gets what they are about.
+
+Who connects is known by SO_PEERCRED (unix(7)), which cannot be forged; anybody else, root too, is shut out without a
+word. Orders live as long as their connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from nf.clock import Clock
+from nf.contracts.interception import Content, ContentForm, Direction, Loss, LossPlace
+from nf.contracts.json import JsonObject
+from sip.interception.board import Addressed, Board, Party, Token
+from sip.interception.content import Copier
+from sip.interception.documents import InterceptionSection
+from sip.interception.frames import FrameError, Frames, Kind, encode_delivery, json_body, message, read_order
+from sip.interception.identities import IDENTITIES, matchable
+from sip.interception.link import Link
+from sip.interception.outbox import Outbox
+
+MEDIA: Final = "media"
+"""Name of the one point at which content is copied: wherever the call's relay is."""
+_READ: Final = 1 << 16
+_UCRED: Final = struct.Struct("@iII")
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """Who was at the other end when it connected."""
+    _, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return int(uid)
+
+
+class _Caller:
+    """A connection: its orders' copies are counted here, and what waits for it is in its outbox."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.outbox = Outbox()
+        self.awake = asyncio.Event()
+        self.sequence: dict[str, int] = {}
+        self.answers: list[bytes] = []
+
+
+class Interception:
+    """The process but for its socket: what is followed, and who is told."""
+
+    def __init__(self, section: InterceptionSection, run_dir: Path, clock: Clock) -> None:
+        self._clock = clock
+        self._callers: dict[int, _Caller] = {}
+        self._numbers = itertools.count(1)
+        self._version, self._copies = 0, False
+        self.board = Board()
+        self.copier = Copier(section, self._copied, self._lost, clock)
+        self.link = Link(self.board, run_dir, section.rpc_port, self._taken, clock)
+
+    async def run(self) -> None:
+        """For ever."""
+        try:
+            await self.link.run()
+        finally:
+            await self.copier.close()
+            self.link.close()
+
+    # What was observed
+
+    def _taken(self, found: list[Addressed]) -> None:
+        for token, told in found:
+            self._put(token, lambda caller, one=told: caller.outbox.put(one, one.at))  # type: ignore[misc]
+        self._want()
+
+    def _want(self) -> None:
+        if self._version != self.board.version:
+            self._version = self.board.version
+            if self._copies or any(order.content for order in self.board.orders().values()):
+                wanted = self.board.media()
+                self._copies = bool(wanted)
+                self.copier.want(wanted)
+        while self.board.answered:
+            self.copier.news(self.board.answered.pop())
+
+    def _copied(self, party: Party, at_ns: int, direction: Direction, packet: bytes) -> None:
+        def put(caller: _Caller) -> None:
+            reference = party.token[1]
+            number = caller.sequence.get(reference, 0)
+            caller.sequence[reference] = number + 1
+            content = Content(reference, at_ns, number, party.session, direction, ContentForm.RTP, packet)
+            caller.outbox.put(content, self._clock.now())
+
+        self._put(party.token, put)
+
+    def _lost(self, party: Party, place: LossPlace, copies: int | None) -> None:
+        loss = Loss(party.token[1], place, self._clock.now(), copies=copies)
+        self._put(party.token, lambda caller: caller.outbox.put(loss, loss.at))
+
+    def _put(self, token: Token, put: Callable[[_Caller], None]) -> None:
+        caller = self._callers.get(token[0])
+        if caller is not None:
+            put(caller)
+            caller.awake.set()
+
+    # Who is told
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One caller, until it goes."""
+        caller = _Caller(next(self._numbers))
+        self._callers[caller.number] = caller
+        hello: JsonObject = {"point": "sip", "identities": [kind.value for kind in IDENTITIES], "copies": [MEDIA]}
+        writer.write(message(Kind.ANSWER, hello))
+        sending = asyncio.create_task(self._send(caller, writer))
+        try:
+            frames = Frames()
+            while data := await reader.read(_READ):
+                for kind, body in frames.receive(data):
+                    if kind is not Kind.REQUEST:
+                        return
+                    caller.answers.append(message(Kind.ANSWER, await self._answer(caller, json_body(body))))
+                    caller.awake.set()
+        except (OSError, FrameError):
+            return
+        finally:
+            sending.cancel()
+            del self._callers[caller.number]
+            for token in [token for token in self.board.orders() if token[0] == caller.number]:
+                self.board.deactivate(token)
+            self._want()
+            writer.close()
+            await self.link.sync()
+
+    @staticmethod
+    async def _send(caller: _Caller, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                await caller.awake.wait()
+                caller.awake.clear()
+                while True:
+                    while caller.answers:
+                        writer.write(caller.answers.pop(0))
+                    delivery = caller.outbox.take()
+                    if delivery is None:
+                        break
+                    writer.write(encode_delivery(delivery))
+                    await writer.drain()
+
+    async def _answer(self, caller: _Caller, request: JsonObject) -> JsonObject:
+        """Errors say what is wrong with the request's form, and repeat nothing of it."""
+        answer: JsonObject = {"id": request.get("id")}
+        try:
+            match request.get("do"):
+                case "activate":
+                    await self._activate(caller, request)
+                case "deactivate":
+                    await self._deactivate(caller, str(request.get("reference")))
+                case "status":
+                    orders = sum(token[0] == caller.number for token in self.board.orders())
+                    answer |= {"sources": {"proxy": self.link.up}, "copies": {MEDIA: self.link.up}, "orders": orders}
+                case _:
+                    answer["error"] = "no such request"
+        except ValueError as error:
+            answer["error"] = str(error)
+        return answer
+
+    async def _activate(self, caller: _Caller, request: JsonObject) -> None:
+        order = read_order(request.get("order"))
+        if order.identity.kind not in IDENTITIES or not matchable(order.identity):
+            raise ValueError("the voice core knows its subscribers by SIP URI with user and host, or by tel URI")
+        if order.content not in {"", MEDIA}:
+            raise ValueError("content is not copied at a point of this name")
+        await self._deactivate(caller, order.reference)
+        token = (caller.number, order.reference)
+        self.board.activate(token, order, await self.link.keys(order.identity))
+        await self.link.sync()
+        await self.link.standing(token, {key: None for key in self.board.keys_of(token) if "@" in key})
+        self._want()
+
+    async def _deactivate(self, caller: _Caller, reference: str) -> None:
+        self.board.deactivate((caller.number, reference))
+        self._want()
+        caller.outbox.forget(reference)
+        caller.sequence.pop(reference, None)
+        await self.link.sync()
+
+
+async def listen(interception: Interception, path: Path, caller_uid: int) -> asyncio.Server:
+    """The socket belongs to the caller, mode 0600. Raises OSError."""
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if peer_uid(writer.get_extra_info("socket")) == caller_uid:
+            await interception.serve(reader, writer)
+        else:
+            writer.close()
+
+    return await asyncio.start_unix_server(accepted, sock=bound(path, caller_uid))
+
+
+async def say_nothing(path: Path) -> asyncio.Server:
+    """A socket of this process's own user, for whoever waits until it is there. Raises OSError."""
+    return await asyncio.start_unix_server(lambda _, writer: writer.close(), sock=bound(path))
+
+
+def bound(path: Path, owner: int | None = None) -> socket.socket:
+    """In place of what an earlier life left, mode 0600; `owner`: a user id, None: this process's. Raises OSError."""
+    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+        if owner is not None and owner != os.geteuid():
+            os.chown(path, owner, -1)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+    sock.setblocking(False)
+    return sock
