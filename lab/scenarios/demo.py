@@ -12,7 +12,19 @@ from typing import Any
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from lab.scenarios import anchored, bootstrap, cdn, fallback, images, mobile, multicast, operations, satellite, snapshot
+from lab.scenarios import (
+    anchored,
+    bootstrap,
+    cdn,
+    fallback,
+    images,
+    mobile,
+    multicast,
+    operations,
+    satellite,
+    snapshot,
+    voice,
+)
 from lab.scenarios.console import Answer, Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
 
@@ -290,6 +302,13 @@ def run(console: Console, verdicts: Verdicts) -> None:
     since = time.monotonic()
     verdicts.chapter("A UE behind the UPF of pop1: the CDN from the PoP's own cache, all else by the default N6")
     mobile.chapter_steered(console, verdicts)
+    verdicts.chapter("A phone behind one PoP calls a browser behind the other")
+    voice.chapter_call(console, verdicts)
+    matrix(console, verdicts, (*CHANNELS, "voice"))
+    verdicts.chapter("A conference of five, and a menu by keys")
+    voice.chapter_services(console, verdicts)
+    verdicts.chapter("Every node of the voice core is drained in turn under 50 calls")
+    voice.chapter_drains(console, verdicts)
     chapter_refused(console, verdicts)
     chapter_undone(console, verdicts)
     before = chapter_killed(console, verdicts)
