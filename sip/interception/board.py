@@ -70,6 +70,7 @@ class _Call:
     answered: bool = False
     began: float = 0.0
     ended: float | None = None
+    begun: set[Token] = field(default_factory=set)
     details: JsonObject = field(default_factory=dict)
 
 
@@ -264,6 +265,7 @@ class Board:
         found: list[Addressed] = []
         for token, parts in self._of(call.roles).items():
             if kind is EventKind.SESSION_BEGIN:
+                call.begun.add(token)
                 way = _DIRECTIONS.get(frozenset(parts), Direction.UNKNOWN).value
                 found += self._event(token, kind, item.at, {**told, "direction": way}, session=call.session)
             if octets:
@@ -316,11 +318,11 @@ class Board:
                 call = _Call(session_number(dialog.key), began=dialog.began, details=dialog.details())
                 self._calls[dialog.key] = call
             self.version += 1
-            new = not roles.keys() <= call.roles.keys()
             call.roles |= roles
             call.relay = dialog.relay if dialog.relay is not None else call.relay
             call.media, call.answered = True, call.answered or dialog.answered
-            if new:
+            if token not in call.begun:  # else it began after the order had come
+                call.begun.add(token)
                 told: JsonObject = {**call.details, "state": "answered" if dialog.answered else "ringing"}
                 found += self._event(token, EventKind.SESSION_STANDING, now, told, session=call.session)
         return found

@@ -110,19 +110,23 @@ def test_nothing_that_others_may_ask_shows_it(machine: tuple[Proxy, Relay, Point
         rpc.close()
         assert found.keys() == without.keys()
         for key, text in found.items():
-            assert not any(name in text for name in names if name not in key), (key, text[:300])
+            assert not _named(names, text.replace(key.split()[-1], "")), (key, text[:300])
             if "htable" in key or "mqueue" in key:
                 assert _plain(text) == _plain(without[key]), key
         assert "HTTP 403" in found["http mqueue.fetch ('obq',)"]
 
     asyncio.run(run())
     for text in (proxy.text(), (point.run_dir / "point.log").read_text()):
-        assert not any(name in text for name in names)
+        assert not _named(names, text)
     for file in ("calls.db", "location.db", "settings.db"):
         with closing(sqlite3.connect(proxy.folder / file)) as database:
             dumped = "\n".join(database.iterdump())
-        assert not any(name in dumped for name in names)
+        assert not _named(names, dumped)
     assert relay.sessions() == []
+
+
+def _named(names: set[str], text: str) -> list[str]:
+    return [name for name in names if re.search(rf"\b{name}\b", text)]
 
 
 def _metrics() -> str:
@@ -137,7 +141,7 @@ def _plain(text: str) -> str:
 
 def _normal(text: str) -> str:
     text = re.sub(r"(branch|tag|did|nonce|nc|cnonce|response|ftag|received|nf)=[^;,>\s]*", r"\1=", text)
-    text = re.sub(r"(?m)^(Call-ID|Date): .*$", r"\1:", text)
+    text = re.sub(r"(?m)^(Call-ID|Date|Content-Length): .*$", r"\1:", text)
     return re.sub(r"(?m)^(o=- )\d+ \d+|(?<=m=audio )\d+|(?<=a=rtcp:)\d+", r"\1", text)
 
 
@@ -165,14 +169,16 @@ def test_caller_and_called_hear_the_same_and_as_soon(machine: tuple[Proxy, Relay
                         await taker.point.activate(order(content="media"))
                     del caller.heard[:], called.heard[:]
                     times[on].append(await asyncio.to_thread(one, caller))
-                    heard[on].append(sorted(_normal(message.text) for message in (*caller.heard, *called.heard)))
+                    messages = [one for one in (*caller.heard, *called.heard) if one.method != "OPTIONS"]  # pings
+                    heard[on].append(sorted(_normal(message.text) for message in messages))
                     if on:
                         await taker.event(EventKind.SESSION_END, number // 2 + 1)
                     await taker.point.deactivate("x1")
         return heard, times
 
     heard, times = asyncio.run(run())
-    assert all(one == heard[False][0] for one in (*heard[False], *heard[True]))
+    for one in (*heard[False], *heard[True]):
+        assert one == heard[False][0]
     off, on = (statistics.median(times[key]) for key in (False, True))
     print(f"    from INVITE to the answer: {off * 1e3:.2f} ms, observed {on * 1e3:.2f} ms (median of {CALLS // 2})")
     assert on < off * 1.5 + 0.02

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.voice.phone import Phone
-from nf.contracts.interception import Event, EventKind, Identity, IdentityKind, InterceptionPoint, Order
+from nf.contracts.interception import Content, Event, EventKind, Identity, IdentityKind, InterceptionPoint, Order
 from nf.errors import NfError
 from sip.interception.client import connect
 from sip.interception.documents import InterceptionSection
@@ -154,6 +154,7 @@ class Taker:
         return [
             (one.kind.value, one.octets[:20] or one.details) if isinstance(one, Event) else (type(one).__name__, "")
             for one in self.taken
+            if not isinstance(one, Content)
         ]
 
     async def stop(self) -> None:
