@@ -172,7 +172,7 @@ def chapter_services(console: Console, verdicts: Verdicts) -> None:
 
 
 def crowd(console: Console, calls: int) -> tuple[Caller, Callable[[], dict[str, Any]]]:
-    """So many calls from r1 over both PoPs, that are up when this returns; and how to end them and see what they met."""
+    """So many calls at r1 that are up when this returns; and how to end them and see what they met."""
     ready, until = "/tmp/crowd.ready", "/tmp/crowd.until"  # noqa: S108 - inside a node
     console.must(console.sh(ONE.node, "rm", "-f", ready, until))
     secret = bootstrap.voice_password
