@@ -19,10 +19,11 @@ from nf.documents.loader import load_fleet, load_lineup
 from nf.documents.registry import Registry
 from nf.errors import DocumentError, Problem
 from nf.planning.compiler import Compiled, compile_documents
+from sip.documents import EXTENSION as VOICE
 from tests.nf.planning.samples import DOCUMENTS, without_the_cell
 
-REGISTRY = Registry([CORE5G, DEVICES, MULTICAST, SATELLITE])
-"""With the 5G core's documents, which the lab's fleet has: only planners judge it."""
+REGISTRY = Registry([CORE5G, DEVICES, MULTICAST, SATELLITE, VOICE])
+"""With the documents of the 5G core and of voice, which the lab's fleet has: only planners judge them."""
 
 
 @cache

@@ -33,8 +33,9 @@ def _data(name: str) -> Any:
 
 
 def without_the_cell(fleet: dict[str, Any]) -> dict[str, Any]:
-    """A fleet document, in place: without the 5G core, its UEs and their sites, and what PoPs have towards both."""
+    """A fleet document, in place: without voice and 5G core, UEs and their sites, and what PoPs have towards both."""
     spec = fleet["spec"]
+    spec["equipment"].pop("voice")
     core = spec["equipment"].pop("core5g")
     ues = {ue["appliance"] for ue in core["equipment"]}
     sites = {one["site"] for one in spec["appliances"] if one["id"] in ues}

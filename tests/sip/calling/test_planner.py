@@ -60,7 +60,7 @@ def test_a_test_call_is_a_probe_a_hop_and_an_operation() -> None:
     made = plan(TEST)
     assert made.problems == ()
     (target,) = made.probes["r1"]
-    assert (target.kind, target.channel, target.path, target.required) == ("voice", "voice", "edge", True)
+    assert (target.kind, target.channel, target.path, target.required) == ("voice", "voice", "edge", False)
     given_ = TestCallPlan.model_validate(dict(target.arguments))
     assert (given_.answered, str(given_.proxy), given_.port, given_.domain) == ("here", "10.0.0.1", 5060, fleets.DOMAIN)
     assert given_.emergency == ("110", "112")

@@ -29,7 +29,7 @@ def test_each_proxy_has_its_own() -> None:
     assert first.proxy.id == "p1"
     assert first.requires == ("core1.interface.eth1",)
     assert first.provides == ("core1.voice.proxy",)
-    assert first.peers == ("10.0.0.2",)
+    assert [str(one.address) for one in first.siblings] == ["10.0.0.2"]
     assert [str(one) for one in first.virtual] == ["10.0.0.9"]
     assert [(one.name, one.object) for one in found.operations] == [("voice-drain", "p1"), ("voice-drain", "p2")]
     address = found.sections["core2"]["voice-address"]

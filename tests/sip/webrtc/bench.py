@@ -102,7 +102,9 @@ class Bench(Generic[S]):
 
     async def draining(self, arguments: JsonObject, saved: asyncio.Queue[JsonObject] | None = None) -> JsonObject:
         kept = saved or asyncio.Queue()
-        return await self.driver.operations["drain"].run(arguments, Checkpoint({}, kept.put_nowait), self.context())
+        return await self.driver.operations["voice-drain"].run(
+            arguments, Checkpoint({}, kept.put_nowait), self.context()
+        )
 
     def happened(self) -> list[Event]:
         """Samples and alarms of one round."""

@@ -225,7 +225,7 @@ def test_a_drain_that_does_not_end_in_time_is_taken_back(server: Bench[TurnSecti
             from nf.contracts.driver import Checkpoint
 
             with pytest.raises(CancelledError):
-                await server.driver.operations["drain"].run({}, Checkpoint({}, lambda _: None), context)
+                await server.driver.operations["voice-drain"].run({}, Checkpoint({}, lambda _: None), context)
             await asker.release()
 
     server.node.call(scene)
