@@ -21,7 +21,7 @@ from typing import Final
 from nf.contracts.interception import Identity, IdentityKind, Loss, Order
 from sip.interception.client import connect
 from sip.interception.documents import InterceptionSection
-from tests.bench.bench_sip_calls import OURS, PEER, PHONES, RELAY, SCENARIOS, _bound, _fields, cpu_s, load
+from tests.bench.bench_sip_calls import OURS, PEER, PHONES, RELAY, SCENARIOS, Load, _bound, _fields, cpu_s, load
 from tests.bench.harness import Benchmark
 from tests.sip.interception.world import Point
 from tests.sip.kamailio.daemon import DOMAIN, Proxy, Relay, section, until
@@ -108,7 +108,7 @@ def _both() -> Iterator[tuple[Path, Proxy, Proxy, Point]]:
         stack.callback(answers.kill)
         until(lambda: _bound(7000))
         for target in (OURS, PEER):
-            load(folder, target, "register.xml", _fields("bob", "7000"), 1, 10, 6500)
+            load(folder, target, Load("register.xml", _fields("bob", "7000"), 1, 10), 6500)
         yield folder, made[0], made[1], point
 
 
@@ -116,14 +116,14 @@ def _ratio(name: str, users: tuple[str, ...], fields: str, *, told: bool) -> flo
     ratios: list[float] = []
     each: list[tuple[float, float]] = []
     with _both() as (folder, ours, peer, point):
-        asking = _Asking(point.run_dir, users)
+        asking, what = _Asking(point.run_dir, users), Load("call.xml", fields, CALLS, PER_SECOND)
         try:
             sides = [(ours, OURS), (peer, PEER)]
             for turn in range(ROUNDS + 1):
                 used: dict[str, float] = {}
                 for number, (proxy, address) in enumerate(sides if turn % 2 else sides[::-1]):
                     before = cpu_s(proxy.pid)
-                    load(folder, address, "call.xml", fields, CALLS, PER_SECOND, 6600 + 2 * turn + number)
+                    load(folder, address, what, 6600 + 2 * turn + number)
                     used[address] = (cpu_s(proxy.pid) - before) / CALLS * 1e3
                 if turn:  # the first one warms both
                     ratios.append(used[OURS] / used[PEER])
