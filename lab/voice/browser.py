@@ -33,6 +33,23 @@ FREQUENCIES: Final = (350, 440, 500, 600, 700, 850, 1000, 1200)
 _KEPT_S: Final = 1.0
 
 
+class Count:
+    """Of frames; whoever wants to, waits for so many."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._more = asyncio.Condition()
+
+    async def add(self) -> None:
+        async with self._more:
+            self.frames += 1
+            self._more.notify_all()
+
+    async def reach(self, count: int) -> None:
+        async with self._more:
+            await self._more.wait_for(lambda: self.frames >= count)
+
+
 class ToneTrack(MediaStreamTrack):
     """A tone without end, 20 ms at a time."""
 
@@ -41,6 +58,7 @@ class ToneTrack(MediaStreamTrack):
     def __init__(self, frequency: int) -> None:
         super().__init__()
         self._frequency, self._sample, self._begun = frequency, 0, 0.0
+        self.count = Count()
 
     async def recv(self) -> AudioFrame:
         now = asyncio.get_running_loop().time()
@@ -51,6 +69,7 @@ class ToneTrack(MediaStreamTrack):
         frame = AudioFrame.from_ndarray(wave.astype(np.int16).reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = RATE, self._sample, fractions.Fraction(1, RATE)
         self._sample += FRAME
+        await self.count.add()
         return frame
 
 
@@ -58,8 +77,7 @@ class Listener:
     """Keeps the last second of what a track plays."""
 
     def __init__(self) -> None:
-        self.frames = 0
-        self._more = asyncio.Condition()
+        self.count = Count()
         self._kept: deque[tuple[np.ndarray[Any, Any], int]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -72,18 +90,11 @@ class Listener:
                 frame = await track.recv()
                 if not isinstance(frame, AudioFrame):
                     continue
-                async with self._more:
-                    self.frames += 1
-                    self._more.notify_all()
+                await self.count.add()
                 samples = frame.to_ndarray().reshape(-1, len(frame.layout.channels))[:, 0]
                 self._kept.append((samples.astype(np.float64), frame.sample_rate))
                 while sum(len(one) / rate for one, rate in self._kept) > _KEPT_S:
                     self._kept.popleft()
-
-    async def packets(self, count: int) -> None:
-        """Waits for so many."""
-        async with self._more:
-            await self._more.wait_for(lambda: self.frames >= count)
 
     async def close(self) -> None:
         if self._task is not None:
@@ -112,7 +123,8 @@ class Media:
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[*ice]))
         self.listener = Listener()
         self._relayed = relayed
-        self.connection.addTrack(ToneTrack(tone))
+        self.tone = ToneTrack(tone)
+        self.connection.addTrack(self.tone)
         self.connection.on("track", self.listener.listen)
         self._settled = asyncio.Event()
         self.connection.on("connectionstatechange", self._changed)
@@ -148,7 +160,7 @@ class Media:
             raise ConnectionError(f"the connection is {self.connection.connectionState}")
 
     async def stats(self) -> dict[str, object]:
-        report: dict[str, object] = {"frames": self.listener.frames}
+        report: dict[str, object] = {"frames": self.listener.count.frames}
         for one in (await self.connection.getStats()).values():
             if one.type == "inbound-rtp":
                 report |= {"received": one.packetsReceived, "lost": one.packetsLost, "jitter": one.jitter}
@@ -182,7 +194,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for verb in (verbs.add_parser("call"), verbs.add_parser("answer")):
         if verb.prog.endswith("call"):
             verb.add_argument("target")
-        verb.add_argument("--packets", type=int, default=150, help="that are to come before we measure")
+        verb.add_argument("--packets", type=int, default=150, help="that come, and that go, before we measure")
         verb.add_argument("--stay", action="store_true", help="until the other side hangs up")
     return parser.parse_args(arguments)
 
@@ -235,7 +247,8 @@ async def _talk(agent: WebSocketAgent, media: Media, chosen: argparse.Namespace)
 
 async def _measure(call: WebSocketCall, media: Media, chosen: argparse.Namespace) -> None:
     """Told once so many packets have come; `stay` waits until the other side has heard enough, too."""
-    heard = asyncio.ensure_future(media.listener.packets(chosen.packets))
+    both = (media.listener.count.reach(chosen.packets), media.tone.count.reach(chosen.packets + 5))
+    heard = asyncio.gather(*both)
     ended = asyncio.ensure_future(call.ended.wait())
     await asyncio.wait((heard, ended), timeout=60, return_when=asyncio.FIRST_COMPLETED)
     heard.cancel()
