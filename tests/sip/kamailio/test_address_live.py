@@ -52,7 +52,7 @@ def proxy_section(name: str) -> KamailioSection:
     return section(
         proxy={"id": f"p-{name}", "appliance": name, "address": ADDRESS[name], "workers": 2},
         virtual=[VIP],
-        peers=[ADDRESS["b" if name == "a" else "a"]],
+        siblings=[{"address": ADDRESS["b" if name == "a" else "a"], "port": 5060}],
         provides=[f"{name}.voice.proxy"],
     )
 

@@ -47,7 +47,7 @@ def running(machine: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def proxy(running: Bench) -> Iterator[Bench]:
     running.node.call(running.commit, section())
     yield running
-    drain = running.driver.operations["drain"]
+    drain = running.driver.operations["voice-drain"]
     running.node.call(drain.run, {"end": True}, Checkpoint({}, lambda _: None), running.context())
     running.keep("voice-accounts", "\n".join(map(account, ("alice", "bob"))) + "\n")
     running.node.call(running.commit, section())
@@ -342,7 +342,7 @@ def opened(proxy: Bench, before: int) -> bool:
 
 
 def test_a_drain_waits_for_the_call_and_refuses_new_ones(proxy: Bench) -> None:
-    drain = proxy.driver.operations["drain"]
+    drain = proxy.driver.operations["voice-drain"]
     told: list[tuple[float, str]] = []
     context = replace(proxy.context(), progress=lambda fraction, text: told.append((fraction, text)))
     with call_up(proxy) as (alice, bob):
@@ -373,7 +373,7 @@ def _drain_of(proxy: Bench, before: int) -> object:
 
 
 def test_a_drain_that_is_late_or_cancelled_opens_it_again(proxy: Bench) -> None:
-    drain = proxy.driver.operations["drain"]
+    drain = proxy.driver.operations["voice-drain"]
     with call_up(proxy) as (alice, _):
         with pytest.raises(DeadlineError, match="1 of 1 calls are left"):
             call(proxy, drain.run, {"wait_s": 1}, Checkpoint({}, lambda _: None), proxy.context())
