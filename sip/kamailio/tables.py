@@ -156,10 +156,14 @@ def _relays(section: KamailioSection) -> tuple[Row, ...]:
     region, regions = section.proxy.region, {one.region for one in section.relays}
     # The first set is there whatever the regions are: Kamailio does not start without it.
     near = {region} if region in regions else regions
+    # A drained relay is out of the sets that new calls ask, and stays in its own: there its calls find it.
     return tuple(
-        (number, _url(one), one.weight, int(one.drained))
+        row
         for one in section.relays
-        for number in (REGION_SET if one.region in near else SPARE_SET, relay_set(one.id))
+        for row in (
+            (REGION_SET if one.region in near else SPARE_SET, _url(one), one.weight, int(one.drained)),
+            (relay_set(one.id), _url(one), one.weight, 0),
+        )
     )
 
 

@@ -227,7 +227,17 @@ class Relay:
     def __init__(self, address: str, folder: Path) -> None:
         self.address = address
         ports = [f"--listen-ng={address}:2223", "--port-min=30000", "--port-max=30999"]
-        argv = ["rtpengine", "-f", "-E", "-L", "4", "--table=-1", f"--interface={address}", *ports]
+        argv = [
+            "rtpengine",
+            "--config-file=none",
+            "-f",
+            "-E",
+            "-L",
+            "4",
+            "--table=-1",
+            f"--interface={address}",
+            *ports,
+        ]
         with (folder / f"relay-{address}.log").open("ab") as log:
             self._process = subprocess.Popen([*argv, "--delete-delay=0", "--no-redis-required"], stdout=log, stderr=log)
         until(self._up, what="the relay does not answer")

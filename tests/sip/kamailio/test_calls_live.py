@@ -363,6 +363,11 @@ def test_limits_of_a_trunk_and_its_next(proxy: Proxy, alice: Endpoint, north: En
     one.bye()
     other.bye()
     assert [proxy.record(made.call_id)["outbound"] for made in (one, other)] == ["north", "south"]
+    north.answers = lambda _: [(503, False)]
+    made = call(alice, "0033123")
+    assert made.code == 200
+    assert proxy.profile("trunk", "north") == 0
+    made.bye()
     inbound = north.invite("+331@there.example", "sip:+493055501@127.0.0.1")
     assert inbound.code == 200
     assert north.invite("+331@there.example", "sip:+493055501@127.0.0.1").code == 403

@@ -24,6 +24,7 @@ from tests.sip.kamailio.phones import Endpoint
 
 pytestmark = [pytest.mark.daemon, pytest.mark.timeout(300)]
 
+SCENARIOS = Path(__file__).parents[1] / "scenarios"
 ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
 TIGHT = {"calls_per_subscriber": 1, "calls": 1, "rate": 1}
 
@@ -236,6 +237,39 @@ def _relays_reloaded(proxy: Proxy) -> bool:
     except LookupError:  # no more than one in ten seconds
         return False
     return True
+
+
+def test_many_writers_lose_no_record_and_leave_no_dialog(relay: Relay, tmp_path: Path) -> None:
+    calls, wanted = 400, section(limits={"calls_per_subscriber": 1000, "rate": 10_000})
+    fields = f"SEQUENTIAL\nalice;bob;[authentication username=alice password={PASSWORD}];{DOMAIN}\n"
+    (tmp_path / "fields.csv").write_text(fields)
+    with running(tmp_path, wanted) as proxy, Endpoint("127.0.0.1", 6002) as bob:
+        bob.answers = lambda _: [(200, True)]
+        assert bob.register("bob", DOMAIN, PASSWORD).code == 200
+        argv = ["sipp", "127.0.0.1:5060", "-sf", str(SCENARIOS / "call.xml"), "-inf", str(tmp_path / "fields.csv")]
+        rest = [
+            "-i",
+            "127.0.0.4",
+            "-p",
+            "6900",
+            "-m",
+            str(calls),
+            "-r",
+            "100",
+            "-d",
+            "50",
+            "-nostdin",
+            "-timeout",
+            "60",
+        ]
+        subprocess.run([*argv, *rest], cwd=tmp_path, capture_output=True, timeout=100, check=True)
+        proxy.idle()
+        until(lambda: not [one for one in proxy.records() if one["result"] == "open"])
+        assert [one["result"] for one in proxy.records()] == ["answered"] * calls
+        with closing(sqlite3.connect(tmp_path / "calls.db")) as database:
+            assert until(lambda: database.execute("SELECT count(*) FROM dialog").fetchone() == (0,))
+        until(lambda: not relay.sessions())
+        assert "locked" not in proxy.text()
 
 
 def test_rubbish_fills_no_log_and_stops_nobody(relay: Relay, tmp_path: Path, phones: tuple[Endpoint, Endpoint]) -> None:
