@@ -22,7 +22,7 @@ from sip.interception.documents import InterceptionSection, RelayPoint
 from sip.interception.ports import Pair
 from sip.rtpengine.bencode import Value
 from sip.rtpengine.client import NgClient
-from sip.rtpengine.messages import Flags, query, subscribe_answer, subscribe_request, unsubscribe
+from sip.rtpengine.messages import Flags, delete, query, subscribe_answer, subscribe_request, unsubscribe
 
 CHECK_S: Final = 1.0
 AGAIN_S: Final = 0.5
@@ -234,6 +234,14 @@ class _Followed:
         if self._relay is not None:
             for one in subscriptions.values():
                 await self._unsubscribe(self._relay, one)
+            await self._leave(self._relay)
+
+    async def _leave(self, relay: RelayPoint) -> None:
+        """A call that its parties have left while somebody was subscribed stays at the relay, with nobody in it."""
+        client = self._copier.client(relay)
+        with contextlib.suppress(NfError):
+            if not _parties(await client.ask(query(self._key[0])), set()):
+                await client.ask(delete(self._key[0]))
 
 
 def _parties(answer: Mapping[str, Value], own: set[str]) -> dict[str, int]:
