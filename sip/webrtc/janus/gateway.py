@@ -32,14 +32,15 @@ USER: Final = "janus"
 SILENT, DRAINED_ALARM = "webrtc-gateway-silent", "webrtc-gateway-drained"
 
 
-def spec(section: JanusSection, places: Places, generation: str) -> UnitSpec:
-    """The generation is its server's name: it is on the command line, and `info` tells it."""
-    gateway = section.gateway
+def spec(places: Places, generation: str) -> UnitSpec:
+    """Ready when it can be administered: whoever connects to its API before that is in the way of its start.
+
+    The generation is its server's name: it is on the command line, and `info` tells it."""
     config = str(places.config)
     return UnitSpec(
         name=WEBRTC_UNIT,
         argv=(str(program()), "-C", f"{config}/{CONFIG_FILE}", "-F", config, "-n", generation, "--disable-colors"),
-        ready=Readiness(ReadyKind.TCP, f"{gateway.address}:{gateway.port}", 30.0),
+        ready=Readiness(ReadyKind.FILE, str(places.run / ADMIN_SOCKET), 30.0),
         backoff_last_s=5.0,
         stop_timeout_s=10.0,
         sandbox=Sandbox(
@@ -86,8 +87,8 @@ class JanusGateway:
         gateway = section.gateway
         return (gateway.secret, *((gateway.certificate,) if gateway.certificate is not None else ()))
 
-    def spec(self, section: JanusSection, generation: str) -> UnitSpec:
-        return spec(section, self.places, generation)
+    def spec(self, section: JanusSection, generation: str) -> UnitSpec:  # noqa: ARG002 - the daemon's contract
+        return spec(self.places, generation)
 
     def before_start(self, section: JanusSection, resolve: Resolve, *, drained: bool) -> None:
         """Nothing: files are all."""
@@ -106,7 +107,10 @@ class JanusGateway:
         missing = sorted({*section.gateway.plugins} - names)
         if missing:
             return Live(f"it has no {', '.join(missing)}", (), sessions)
-        elsewhere = await asyncio.to_thread(listeners, section.gateway.port) - {str(section.gateway.address)}
+        address, found = str(section.gateway.address), await asyncio.to_thread(listeners, section.gateway.port)
+        elsewhere = found - {address}
+        if address not in found and not elsewhere:
+            return Live(f"it does not listen at {address}", (), sessions)
         if elsewhere:
             return Live(f"it listens at {', '.join(sorted(elsewhere))} too", (), sessions)
         same = told.get("accepting-new-sessions") is not drained
