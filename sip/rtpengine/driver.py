@@ -23,6 +23,7 @@ from sip.rtpengine.naming import (
     UNIT,
     alive_path,
     config_path,
+    hold_path,
     mover_path,
     pid_folder,
     store_path,
@@ -41,7 +42,7 @@ from sip.rtpengine.plan import (
     plan,
     standing,
 )
-from sip.rtpengine.render import alive_script, from_text, mover_conf, program, rtpengine_conf, store_conf
+from sip.rtpengine.render import alive_script, from_text, hold_script, mover_conf, program, rtpengine_conf, store_conf
 from sip.rtpengine.takeover import STRANDED, Stranded
 from sip.rtpengine.telemetry import POLL_S, RelayWatch, read_relay
 from sip.rtpengine.units import program_problems, relay_unit, units_of
@@ -128,6 +129,7 @@ class RtpengineDriver:
         found = {
             mover_path(self._state_dir): mover_conf(section, section.pair, self._state_dir),
             alive_path(self._state_dir): alive_script(),
+            hold_path(self._state_dir): hold_script(section.pair),
         }
         return found | ({store_path(self._state_dir): store_conf(section.pair)} if section.pair.first else {})
 
@@ -223,7 +225,7 @@ class RtpengineDriver:
         """The files that were not like this."""
         side, changed = self._side_files(section), set()
         pid_folder(self._run_dir).mkdir(parents=True, exist_ok=True)
-        for path in (store_path(self._state_dir), mover_path(self._state_dir), alive_path(self._state_dir)):
+        for path in (one(self._state_dir) for one in (store_path, mover_path, alive_path, hold_path)):
             if path not in side:
                 path.unlink(missing_ok=True)
         for path, text in side.items():
@@ -239,7 +241,7 @@ class RtpengineDriver:
     async def _remove(self) -> None:
         for name in (MOVER_UNIT, UNIT, STORE_UNIT):
             await self._units.remove(name)
-        for path in (config_path, store_path, mover_path, alive_path):
+        for path in (config_path, store_path, mover_path, alive_path, hold_path):
             path(self._state_dir).unlink(missing_ok=True)
         await guard.make(None)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import defaultdict
+from itertools import count
 from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,7 +16,8 @@ from sip.rtpengine.naming import HTTP_PORT
 
 TIMEOUT_S: Final = 5.0
 _MAX_OCTETS: Final = 32 << 20
-_COOKIE: Final = b"nf"
+_PREFIX: Final = secrets.token_hex(6)
+_NUMBERS: Final = count()
 
 Metrics = dict[str, float]
 """`name{label="value"}` -> value; the labels as rtpengine orders them, and without `{}` when it has none."""
@@ -22,7 +25,9 @@ Metrics = dict[str, float]
 
 async def ask(members: Members, port: int = HTTP_PORT, timeout_s: float = TIMEOUT_S) -> Members:
     """One request of the ng protocol. Raises UnavailableError and what `messages.read` raises."""
-    body = await _request(port, b"POST /ng", pack(_COOKIE, members), timeout_s)
+    # Answers are kept by cookie: with one that was used before, rtpengine gives what it said then.
+    cookie = f"{_PREFIX}_{next(_NUMBERS)}".encode()
+    body = await _request(port, b"POST /ng", pack(cookie, members), timeout_s)
     return read(unpack(body)[1], _where(port))
 
 

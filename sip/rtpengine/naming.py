@@ -40,6 +40,11 @@ def alive_path(state_dir: Path) -> Path:
     return state_dir / "rtpengine" / "alive.sh"
 
 
+def hold_path(state_dir: Path) -> Path:
+    """The script that tells whether calls are on the partner's address, and that address here."""
+    return state_dir / "rtpengine" / "hold.sh"
+
+
 def media_name(relay: str) -> str:
     """rtpengine's name of the interface of a relay's media: the same at its partner."""
     return f"relay-{relay}"

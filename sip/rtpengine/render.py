@@ -4,13 +4,14 @@ whole, so that a file that somebody changed is seen."""
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
 from sip.rtpengine.documents import Pair, RtpengineSection
-from sip.rtpengine.naming import ADVERT_S, DATABASES, HTTP_PORT, STORE_PORT, VRRP_IDS, alive_path, media_name
+from sip.rtpengine.naming import ADVERT_S, DATABASES, HTTP_PORT, STORE_PORT, VRRP_IDS, alive_path, hold_path, media_name
 
 _HEAD: Final = "# Written by the driver rtpengine, for: "
 _TEMPLATE: Final = """\
@@ -70,12 +71,24 @@ vrrp_instance {name} {{
     {other}
   }}
   virtual_ipaddress {{
-    {address}/{prefix} dev {interface}
+    {address}/32 dev {interface}
   }}
   track_script {{
-    relay
+    relay{more}
   }}
 }}
+"""
+_HOLD: Final = """\
+here=
+while read -r line; do
+  if [ "$before" = "|-- {address}" ] && [ "$line" = "/32 host LOCAL" ]; then here=1; fi
+  before=$line
+done < /proc/net/fib_trie
+[ -n "$here" ] || exit 1
+while read -r _ local _; do
+  case $local in {octets}:*) exit 0 ;; esac
+done < /proc/net/udp
+exit 1
 """
 _ALIVE: Final = """\
 exec 3<>/dev/tcp/127.0.0.1/{http} || exit 1
@@ -135,11 +148,18 @@ def _store_address(pair: Pair) -> str:
 
 
 def mover_conf(section: RtpengineSection, pair: Pair, state_dir: Path) -> str:
-    """keepalived's: each of the two addresses is where its own relay answers, and else at the other one."""
+    """keepalived's: each of the two addresses is where its own relay answers, and else at the other one.
+
+    Who has taken the partner's address over gives it back when no call is on it any more: whoever returns from the
+    dead may know none of them.
+    """
     head = (
         "global_defs {\n  vrrp_version 3\n  router_id " + section.relay.id + "\n  script_user root\n}\n"
         "vrrp_script relay {\n"
         f'  script "/bin/bash {alive_path(state_dir)}"\n  interval 1\n  timeout 2\n  fall 2\n  rise 2\n}}\n'
+        "vrrp_script hold {\n"
+        f'  script "/bin/bash {hold_path(state_dir)}"\n  interval 1\n  timeout 2\n  fall 2\n  rise 1\n  weight 60\n'
+        "  init_fail\n}\n"
     )
     own, other = VRRP_IDS if pair.first else reversed(VRRP_IDS)
     shared = {
@@ -147,11 +167,18 @@ def mover_conf(section: RtpengineSection, pair: Pair, state_dir: Path) -> str:
         "advert": ADVERT_S,
         "source": pair.own.ip,
         "other": pair.other,
-        "prefix": pair.own.network.prefixlen,
     }
-    mine = _INSTANCE.format(name="own", vrid=own, priority=150, address=section.relay.address, **shared)
-    theirs = _INSTANCE.format(name="partner", vrid=other, priority=100, address=pair.address, **shared)
+    mine = _INSTANCE.format(name="own", vrid=own, priority=150, address=section.relay.address, more="", **shared)
+    theirs = _INSTANCE.format(
+        name="partner", vrid=other, priority=100, address=pair.address, more="\n    hold", **shared
+    )
     return head + mine + theirs
+
+
+def hold_script(pair: Pair) -> str:
+    """Sockets are listed with the address as the kernel has it in memory."""
+    octets = struct.unpack("=I", pair.address.packed)[0]
+    return _HOLD.format(address=pair.address, octets=f"{octets:08X}")
 
 
 def alive_script() -> str:

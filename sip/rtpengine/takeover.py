@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from nf.contracts.driver import Checkpoint, Context
 from nf.contracts.json import JsonObject
-from nf.errors import NotFoundError, RefusedError
+from nf.errors import InputError, NotFoundError, RefusedError
 from sip.rtpengine import http
 from sip.rtpengine.documents import RtpengineSection
 from sip.rtpengine.messages import Members, call_ids, list_calls, query
+from sip.rtpengine.telemetry import is_here
 
 STRANDED: Final = "stranded"
 MANY: Final = 100_000
@@ -45,17 +46,19 @@ def local_addresses(call: Mapping[str, Any]) -> frozenset[str]:
     )
 
 
-def is_stranded(call: Mapping[str, Any], started: float, moved: str = "") -> bool:
+def is_stranded(call: Mapping[str, Any], started: float, moved: str = "", since: float | None = None) -> bool:
     """Its keys were agreed on before this process began (`started`, seconds since the epoch), or elsewhere: the call's
-    media has the address `moved`, the partner's."""
-    created = call.get("created")
-    before = isinstance(created, int) and created < started - 1
-    return has_dtls(call) and (before or moved in local_addresses(call))
+    media has the address `moved`, the partner's, and nobody has signalled it `since`."""
+    signalled = call.get("last signal", call.get("created"))
+    if not isinstance(signalled, int) or not has_dtls(call):
+        return False
+    elsewhere = moved in local_addresses(call) and (since is None or signalled < since)
+    return signalled < started - 1 or elsewhere
 
 
-async def stranded(section: RtpengineSection, started: float) -> tuple[str, ...]:
+async def stranded(section: RtpengineSection, started: float, since: float | None = None) -> tuple[str, ...]:
     """Call-IDs, sorted. Raises UnavailableError when the relay does not answer."""
-    moved = str(section.pair.address) if section.pair is not None else ""
+    moved = str(section.pair.address) if section.pair is not None and is_here(str(section.pair.address)) else ""
     ids = call_ids(await http.ask(list_calls(MANY)))
     gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -67,11 +70,12 @@ async def stranded(section: RtpengineSection, started: float) -> tuple[str, ...]
                 return {}
 
     calls = await asyncio.gather(*map(look, ids))
-    return tuple(sorted(one for one, call in zip(ids, calls, strict=True) if is_stranded(call, started, moved)))
+    return tuple(sorted(one for one, call in zip(ids, calls, strict=True) if is_stranded(call, started, moved, since)))
 
 
 class Stranded:
-    """Operation `stranded`: without arguments. Result: `calls`, their Call-IDs, and `count`."""
+    """Operation `stranded`. Argument `since` (seconds since the epoch): of the calls taken over, leave out those that
+    were signalled after it, and so invited anew. Result: `calls`, their Call-IDs, and `count`."""
 
     def __init__(self, find: FindSection) -> None:
         self._find = find
@@ -80,7 +84,10 @@ class Stranded:
         section = await self._find()
         if section is None:
             raise RefusedError("no relay of ours is here", where=STRANDED, remedy="see nf lineup show")
+        since = arguments.get("since")
+        if since is not None and (isinstance(since, bool) or not isinstance(since, int | float)):
+            raise InputError("`since` is a time in seconds since 1970", where=STRANDED, remedy="leave it out")
         uptime = (await http.metrics()).get("rtpengine_uptime_seconds", 0.0)
-        found = await stranded(section, context.clock.now() - uptime)
+        found = await stranded(section, context.clock.now() - uptime, since)
         text = f"{len(found):,} calls with DTLS have no media until they are invited anew"
         return {"text": text, "count": len(found), "calls": [*found]}

@@ -74,7 +74,8 @@ class Party:
         self._socket.close()
 
     def again(self) -> None:
-        self.got, self.longest_s, self._at = 0, 0.0, 0.0
+        """Count anew; the silence that goes on counts from now."""
+        self.got, self.longest_s, self._at = 0, 0.0, time.monotonic()
 
     async def reached(self, goal: int) -> None:
         while self.got < goal:

@@ -198,6 +198,7 @@ def test_leaked_calls_are_found_and_only_old_ones_without_a_dialog_deleted(bench
     assert (young.deleted, young.young) == ((), ("leaked-1", "leaked-2"))
     old = bench.call(look, 400.0)
     assert old.failed == {}, old
+    assert not old.failed, old
     assert (old.both, old.only_at_proxy, old.deleted) == (("kept",), ("lost",), ("leaked-1", "leaked-2"))
     assert bench.call(look, 400.0).only_at_relay == ()
 

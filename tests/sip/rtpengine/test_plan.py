@@ -177,6 +177,10 @@ def test_which_calls_are_stranded() -> None:
     assert is_stranded(browser, started=2000.0)
     assert not is_stranded(browser, started=500.0)
     assert is_stranded(call("UDP/TLS/RTP/SAVPF", "10.77.0.12"), started=500.0, moved="10.77.0.12")
+    again = browser | {"last signal": 3000}
+    assert not is_stranded(again, started=2000.0)
+    assert is_stranded(again, started=500.0, moved="10.77.0.1", since=4000.0)
+    assert not is_stranded(again, started=500.0, moved="10.77.0.1", since=2900.0)
     assert not is_stranded(call("RTP/AVP", "10.77.0.12"), started=2000.0, moved="10.77.0.12")
     assert not has_dtls({})
 
