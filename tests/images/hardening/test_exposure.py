@@ -48,13 +48,13 @@ from nf.media.shield.varnish import Varnish
 from nf.supervisor.choice import CONFIGURATION
 from nf.supervisor.systemd.render import render
 from nf.supervisor.systemd.security import exposures
-from sip.documents import Turn
+from sip.documents import Turn, WebrtcGateway
 from sip.kamailio import units as kamailio
 from sip.kamailio.address import units as floating
 from sip.kamailio.documents import VoiceAddressSection
 from sip.kamailio.places import Places
 from sip.webrtc.coturn import server as coturn
-from sip.webrtc.documents import TurnSection
+from sip.webrtc.documents import JanusSection, TurnSection
 from sip.webrtc.janus import gateway as janus
 from sip.webrtc.places import Places as WebrtcPlaces
 
@@ -154,6 +154,7 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield floating.vrrp_spec("", floating.AddressPlaces(RUN, STATE))
     yield floating.alive_spec(asked, floating.AddressPlaces(RUN, STATE))
     yield janus.spec(
+        JanusSection.model_construct(gateway=WebrtcGateway.model_construct(address=address, port=8188)),
         WebrtcPlaces(RUN, STATE, "janus", janus.USER),
         "NF_0123456789abcdef",
     )
