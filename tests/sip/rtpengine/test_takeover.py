@@ -55,12 +55,12 @@ def at_home(name: str) -> Callable[[], object]:
 def die(bench: Bench) -> None:
     """As an appliance does whose power is cut: nothing of it says goodbye, and nothing comes back."""
     pids = [bench.pid(unit) for unit in UNITS if bench.call(bench.driver._units.status, unit) is not None]
+    bench.node.shell("ip", "link", "set", "eth1", "down")
     supervisor = bench.node._supervisor
     assert supervisor is not None
     os.kill(supervisor.pid, signal.SIGSTOP)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    bench.node.shell("ip", "link", "set", "eth1", "down")
 
 
 def revive(bench: Bench) -> None:
