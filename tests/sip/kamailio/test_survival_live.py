@@ -240,39 +240,6 @@ def _relays_reloaded(proxy: Proxy) -> bool:
     return True
 
 
-def test_many_writers_lose_no_record_and_leave_no_dialog(relay: Relay, tmp_path: Path) -> None:
-    calls, wanted = 400, section(limits={"calls_per_subscriber": 1000, "rate": 10_000})
-    fields = f"SEQUENTIAL\nalice;bob;[authentication username=alice password={PASSWORD}];{DOMAIN}\n"
-    (tmp_path / "fields.csv").write_text(fields)
-    with running(tmp_path, wanted) as proxy, Endpoint("127.0.0.1", 6002) as bob:
-        bob.answers = lambda _: [(200, True)]
-        assert bob.register("bob", DOMAIN, PASSWORD).code == 200
-        argv = ["sipp", "127.0.0.1:5060", "-sf", str(SCENARIOS / "call.xml"), "-inf", str(tmp_path / "fields.csv")]
-        rest = [
-            "-i",
-            "127.0.0.4",
-            "-p",
-            "6900",
-            "-m",
-            str(calls),
-            "-r",
-            "100",
-            "-d",
-            "50",
-            "-nostdin",
-            "-timeout",
-            "60",
-        ]
-        done = subprocess.run([*argv, *rest], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
-        assert done.returncode == 0, done.stdout[-2500:] + done.stderr[-1500:]
-        proxy.idle()
-        until(lambda: not [one for one in proxy.records() if one["result"] == "open"])
-        assert [one["result"] for one in proxy.records()] == ["answered"] * calls
-        with closing(sqlite3.connect(tmp_path / "calls.db")) as database:
-            assert until(lambda: database.execute("SELECT count(*) FROM dialog").fetchone() == (0,))
-        assert "locked" not in proxy.text()
-
-
 def test_rubbish_fills_no_log_and_stops_nobody(relay: Relay, tmp_path: Path, phones: tuple[Endpoint, Endpoint]) -> None:
     with running(tmp_path, section()) as proxy:
         alice, _ = registered(phones)
