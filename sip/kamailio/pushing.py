@@ -24,6 +24,7 @@ from sip.kamailio.jsonrpc import Parameter, RpcRefused
 from sip.kamailio.paths import SETTINGS_DB
 from sip.kamailio.places import DRAINED_FILE, HELD_FILE, TABLES_FILE, Places
 from sip.kamailio.rpc import RpcClient
+from sip.kamailio.sets import REGION_SET, SPARE_SET
 from sip.kamailio.tables import CONTROL, DRAIN, DRAINED, OPENED, STARTING, Row, Tables
 from sip.naming import observer_alive
 
@@ -214,7 +215,12 @@ def relay_change(live: Iterable[JsonObject], wanted: Iterable[Row]) -> RelayChan
     same = known.keys() == rows.keys() and all(_whole(known[key].get("weight")) == rows[key][0] for key in rows)
     if not same:
         return RelayChange(others=True)
-    turned = {url: drained for (group, url), (_, drained) in rows.items() if is_drained(known[group, url]) != drained}
+    # In the set that a relay has alone it is there for the calls that it has; `rtpengine.enable` takes it out of all.
+    turned = {
+        url: drained
+        for (group, url), (_, drained) in rows.items()
+        if group in {REGION_SET, SPARE_SET} and is_drained(known[group, url]) != drained
+    }
     return RelayChange(drained=turned)
 
 
