@@ -276,7 +276,8 @@ class WebrtcGateway(DocumentModel):
     """Janus: browsers' rooms and calls.
 
     advertised   what browsers are told in place of `address` (behind NAT)
-    port         TCP, of its API: WebSocket; its administration is a UNIX socket that the agent alone reaches
+    port         TCP, of its API: WebSocket
+    admin        TCP on loopback, of its administration, which the agent alone has the secret of
     ports        UDP, of media, first and last
     plugins      what browsers may do there
     secret       of the tokens by which they may, and which expire
@@ -289,6 +290,7 @@ class WebrtcGateway(DocumentModel):
     address: Address
     advertised: Address | None = None
     port: Port = 8188
+    admin: Port = 7889
     ports: tuple[Port, Port] = (20000, 24999)
     plugins: Annotated[tuple[WebrtcPlugin, ...], Field(min_length=1)] = ("audiobridge", "echotest", "sip", "videoroom")
     secret: SecretRef

@@ -133,6 +133,7 @@ def _listening(voice: Voice) -> Iterator[Ports]:
     for number, gateway in enumerate(voice.gateways):
         node = by_key[f"{KEY}.gateways[{number}]"]
         yield Ports(node, f"{node.key}.port", gateway.address, "tcp", gateway.port, gateway.port, "its API")
+        yield Ports(node, f"{node.key}.admin", loopback, "tcp", gateway.admin, gateway.admin, "administration")
         yield Ports(node, f"{node.key}.ports", gateway.address, "udp", *gateway.ports, "media")
     for number, turn in enumerate(voice.turns):
         node = by_key[f"{KEY}.turns[{number}]"]

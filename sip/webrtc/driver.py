@@ -29,6 +29,7 @@ from sip.webrtc.janus.gateway import JanusGateway
 from sip.webrtc.places import (
     DRAINED_FILE,
     GENERATION_FILE,
+    OWN,
     SECTION_FILE,
     Resolve,
     filled,
@@ -109,19 +110,22 @@ class WebrtcDriver(Generic[S]):
     def _replaced(self, section: S) -> list[str]:
         """References whose secret is another now than the one in a file. One that was lost changes nothing of what
         runs. Compared by digests that mean nothing outside this process."""
-        key, texts, found = random.token_bytes(32), self._daemon.files(section), []
-        for reference in references(texts):
+        key, found = random.token_bytes(32), set()
+        for name, text in self._daemon.files(section).items():
+            kept = self.places.read(name) or ""
+            named = references({name: text})
             try:
-                value = self._daemon.checked(section, reference, self._secrets(reference))
+                wanted = filled(text, {one: self._value(section, one, self._secrets) for one in named}.__getitem__)
             except NfError:
                 continue
-            for name, text in texts.items():
-                # Other secrets of the file are another round's.
-                if references({name: text}) == (reference,):
-                    wanted, kept = filled(text, {reference: value}.__getitem__), self.places.read(name) or ""
-                    if _digest(key, wanted) != _digest(key, kept) and is_shape_of(text, kept):
-                        found.append(reference)
-        return sorted({*found})
+            if named and is_shape_of(text, kept) and _digest(key, wanted) != _digest(key, kept):
+                found |= {*named}
+        return sorted(found - {OWN})
+
+    def _value(self, section: S, reference: str, resolve: Resolve) -> str:
+        if reference == OWN:
+            return self.places.own_secret()
+        return self._daemon.checked(section, reference, resolve(reference))
 
     # -- planning ---------------------------------------------------------------------------------------------------
 
@@ -183,7 +187,7 @@ class WebrtcDriver(Generic[S]):
     def _install(self, section: S, resolve: Resolve) -> str:
         texts = self._daemon.files(section)
         named = references(texts)
-        known = {one: self._daemon.checked(section, one, resolve(one)) for one in named}
+        known = {one: self._value(section, one, resolve) for one in named}
         generation = self.places.install({name: filled(text, known.__getitem__) for name, text in texts.items()})
         self._daemon.before_start(section, resolve, drained=self._is_drained(section))
         self.places.write(SECTION_FILE, canonical(section.to_json()))

@@ -19,6 +19,9 @@ from nf.errors import DriverError
 Resolve = Callable[[str], str]
 
 SECTION_FILE, GENERATION_FILE, DRAINED_FILE = "section.json", "generation", "drained"
+OWN_FILE: Final = "own-secret"
+OWN: Final = "secret:nf-own"
+"""A secret that nobody but the agent and its daemon knows; it is made here."""
 _GENERATION: Final = re.compile(r"NF_[0-9a-f]{16}")
 _MARK: Final = re.compile(r"\x00(secret:[a-z0-9-]+)\x00")
 
@@ -102,6 +105,15 @@ class Places:
             os.fsync(file.fileno())
         candidate.replace(path)
 
+    def own_secret(self) -> str:
+        """That of OWN, made when it is first asked for."""
+        found = self.read(OWN_FILE)
+        if found is None:
+            self.make()
+            found = random.token_urlsafe(32)
+            self.write(OWN_FILE, found)
+        return found
+
     def install(self, texts: Mapping[str, str]) -> str:
         """Writes what differs; the generation. It is another before anything is: what runs then is told apart, whatever
         happens in between."""
@@ -113,7 +125,7 @@ class Places:
             self.write(GENERATION_FILE, generation)
         for name in texts.keys() - kept:
             self.write(name, texts[name])
-        known = {*texts, GENERATION_FILE, SECTION_FILE, DRAINED_FILE}
+        known = {*texts, GENERATION_FILE, SECTION_FILE, DRAINED_FILE, OWN_FILE}
         for path in self.config.iterdir():
             if path.name not in known:
                 path.unlink()

@@ -1,73 +1,76 @@
-"""Janus' administration, over its UNIX socket: one connection and one packet for each request."""
+"""Janus' administration, by HTTP on loopback: one connection for each request.
+
+Not by its UNIX socket: the thread of Debian's Janus 1.1.2 that serves it ends at once in one start of a dozen.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from pathlib import Path
 from typing import Final
 
 from nf.contracts.json import JsonObject
 from nf.errors import DeadlineError, RefusedError, UnavailableError
+from sip.naming import CONTROL_LOOPBACK
 
 LIMIT_S: Final = 5.0
-_PACKET: Final = 1 << 18
-_TRANSACTION: Final = "nf"
+PATH: Final = "/admin"
 _AGAIN_S: Final = 0.1
+_LONGEST: Final = 64 << 20
 
 
 class JanusAdmin:
     """`ask("list_sessions")`. Raises UnavailableError, DeadlineError and RefusedError (Janus says no)."""
 
-    def __init__(self, path: Path, limit_s: float = LIMIT_S) -> None:
-        self._path = path
+    def __init__(self, port: int, secret: str, limit_s: float = LIMIT_S) -> None:
+        self._port = port
+        self._secret = secret
         self._limit_s = limit_s
 
+    @property
+    def _where(self) -> str:
+        return f"{CONTROL_LOOPBACK}:{self._port}"
+
     async def ask(self, verb: str, **arguments: bool | float | str) -> JsonObject:
-        request = json.dumps({"janus": verb, "transaction": _TRANSACTION, **arguments}).encode()
-        loop = asyncio.get_running_loop()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
-            sock.setblocking(False)
-            try:
-                async with asyncio.timeout(self._limit_s):
-                    await self._connect(sock)
-                    await loop.sock_sendall(sock, request)
-                    answer = await self._answer(sock)
-            except TimeoutError:
-                raise DeadlineError(f"Janus does not answer {verb}", where=str(self._path)) from None
-            except OSError as error:
-                raise UnavailableError(f"Janus is not there: {error.strerror}", where=str(self._path)) from error
+        text = json.dumps({"janus": verb, "transaction": "nf", "admin_secret": self._secret, **arguments})
+        head = (
+            f"POST {PATH} HTTP/1.1\r\nHost: {self._where}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+        )
+        try:
+            async with asyncio.timeout(self._limit_s):
+                data = await self._exchange((head + text).encode())
+        except TimeoutError:
+            raise DeadlineError(f"Janus does not answer {verb}", where=self._where) from None
+        except OSError as error:
+            raise UnavailableError(f"Janus is not there: {error.strerror}", where=self._where) from error
+        answer = self._parse(data)
         if answer.get("janus") == "error":
             told = answer.get("error")
             reason = told.get("reason") if isinstance(told, dict) else ""
-            raise RefusedError(f"Janus refuses {verb}: {reason}", where=str(self._path))
+            raise RefusedError(f"Janus refuses {verb}: {reason}", where=self._where)
         return answer
 
-    async def _connect(self, sock: socket.socket) -> None:
+    async def _exchange(self, request: bytes) -> bytes:
         """One that is just being started takes sessions before it can be administered."""
-        ends = asyncio.get_running_loop().time() + self._limit_s / 2
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._limit_s / 2
         while True:
             try:
-                return await asyncio.get_running_loop().sock_connect(sock, str(self._path))
-            except (FileNotFoundError, ConnectionRefusedError):
-                if asyncio.get_running_loop().time() > ends:
+                reader, writer = await asyncio.open_connection(CONTROL_LOOPBACK, self._port)
+                break
+            except ConnectionRefusedError:
+                if loop.time() > ends:
                     raise
             await asyncio.sleep(_AGAIN_S)
-
-    async def _answer(self, sock: socket.socket) -> JsonObject:
-        """A long one comes in several packets."""
-        data = b""
-        while True:
-            part = await asyncio.get_running_loop().sock_recv(sock, _PACKET)
-            data += part
-            try:
-                found = json.loads(data)
-            except ValueError:
-                if not part:
-                    raise UnavailableError("Janus broke off its answer", where=str(self._path)) from None
-                continue
-            return found if isinstance(found, dict) else {}
+        try:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            return await reader.readexactly(_length(head))
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+            raise UnavailableError("Janus broke off its answer", where=self._where) from None
+        finally:
+            writer.close()
 
     async def sessions(self) -> int:
         found = (await self.ask("list_sessions")).get("sessions")
@@ -76,3 +79,19 @@ class JanusAdmin:
     async def accept(self, *, new: bool) -> None:
         """Whether it begins new sessions. A Janus that was started anew does."""
         await self.ask("accept_new_sessions", accept=new)
+
+    def _parse(self, data: bytes) -> JsonObject:
+        try:
+            found = json.loads(data)
+        except ValueError:
+            raise UnavailableError("Janus answers what is no JSON", where=self._where) from None
+        return found if isinstance(found, dict) else {}
+
+
+def _length(head: bytes) -> int:
+    """Raises ValueError."""
+    for line in head.decode("latin-1").split("\r\n"):
+        name, _, value = line.partition(":")
+        if name.lower() == "content-length" and 0 <= int(value) <= _LONGEST:
+            return int(value)
+    raise ValueError("an answer without its length")

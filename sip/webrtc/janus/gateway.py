@@ -22,7 +22,7 @@ from sip.webrtc import secret
 from sip.webrtc.daemon import Live
 from sip.webrtc.documents import JANUS, JanusSection
 from sip.webrtc.janus.admin import JanusAdmin
-from sip.webrtc.janus.render import ADMIN_SOCKET, CONFIG_FILE, render
+from sip.webrtc.janus.render import CONFIG_FILE, render
 from sip.webrtc.places import Places, Resolve
 from sip.webrtc.sockets import listeners
 from sip.webrtc.watch import Said
@@ -32,15 +32,13 @@ USER: Final = "janus"
 SILENT, DRAINED_ALARM = "webrtc-gateway-silent", "webrtc-gateway-drained"
 
 
-def spec(places: Places, generation: str) -> UnitSpec:
-    """Ready when it can be administered: whoever connects to its API before that is in the way of its start.
-
-    The generation is its server's name: it is on the command line, and `info` tells it."""
-    config = str(places.config)
+def spec(section: JanusSection, places: Places, generation: str) -> UnitSpec:
+    """The generation is its server's name: it is on the command line, and `info` tells it."""
+    gateway, config = section.gateway, str(places.config)
     return UnitSpec(
         name=WEBRTC_UNIT,
         argv=(str(program()), "-C", f"{config}/{CONFIG_FILE}", "-F", config, "-n", generation, "--disable-colors"),
-        ready=Readiness(ReadyKind.FILE, str(places.run / ADMIN_SOCKET), 30.0),
+        ready=Readiness(ReadyKind.TCP, f"{gateway.address}:{gateway.port}", 30.0),
         backoff_last_s=5.0,
         stop_timeout_s=10.0,
         sandbox=Sandbox(
@@ -66,8 +64,10 @@ class JanusGateway:
     def __init__(self, context: DriverContext) -> None:
         self.places = Places(context.run_dir, context.state_dir, WEBRTC_UNIT, USER)
         self._appliance = context.appliance
-        self._admin = JanusAdmin(self.places.run / ADMIN_SOCKET)
         self._said = Said()
+
+    def _admin(self, section: JanusSection) -> JanusAdmin:
+        return JanusAdmin(section.gateway.admin, self.places.own_secret())
 
     def program_problem(self) -> Problem | None:
         path = program()
@@ -77,7 +77,7 @@ class JanusGateway:
         return Problem("there is no such program", remedy, key=str(path))
 
     def files(self, section: JanusSection) -> Mapping[str, str]:
-        return render(section, self.places.config, self.places.run)
+        return render(section, self.places.config)
 
     def checked(self, section: JanusSection, reference: str, value: str) -> str:
         named = reference == section.gateway.certificate
@@ -87,19 +87,19 @@ class JanusGateway:
         gateway = section.gateway
         return (gateway.secret, *((gateway.certificate,) if gateway.certificate is not None else ()))
 
-    def spec(self, section: JanusSection, generation: str) -> UnitSpec:  # noqa: ARG002 - the daemon's contract
-        return spec(self.places, generation)
+    def spec(self, section: JanusSection, generation: str) -> UnitSpec:
+        return spec(section, self.places, generation)
 
     def before_start(self, section: JanusSection, resolve: Resolve, *, drained: bool) -> None:
         """Nothing: files are all."""
 
     async def tell(self, section: JanusSection, resolve: Resolve, *, drained: bool) -> None:  # noqa: ARG002 - contract
-        await self._admin.accept(new=not drained)
+        await self._admin(section).accept(new=not drained)
 
     async def read(self, section: JanusSection, resolve: Resolve, *, drained: bool) -> Live:  # noqa: ARG002 - contract
         """Its plugins are those that are wanted, and it takes sessions unless it is drained."""
         try:
-            told, sessions = await self._admin.ask("info"), await self._admin.sessions()
+            told, sessions = await self._admin(section).ask("info"), await self._admin(section).sessions()
         except NfError as error:
             return Live(f"it does not answer: {error.message}")
         loaded = told.get("plugins")
@@ -116,8 +116,8 @@ class JanusGateway:
         same = told.get("accepting-new-sessions") is not drained
         return Live("", () if same else ("drain",), sessions)
 
-    async def load(self, section: JanusSection) -> int:  # noqa: ARG002 - the daemon's contract
-        return await self._admin.sessions()
+    async def load(self, section: JanusSection) -> int:
+        return await self._admin(section).sessions()
 
     async def events(
         self,

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from sip.documents import WebrtcGateway
+from sip.naming import CONTROL_LOOPBACK
 from sip.webrtc.documents import JanusSection
-from sip.webrtc.places import marked
+from sip.webrtc.janus.admin import PATH
+from sip.webrtc.places import OWN, marked
 
 CONFIG_FILE: Final = "janus.jcfg"
 CERTIFICATE_FILE: Final = "certificate.pem"
-ADMIN_SOCKET: Final = "admin.sock"
 LIBRARIES: Final = Path("/usr/lib/x86_64-linux-gnu/janus")
 
 _PLUGINS: Final = (
@@ -20,17 +21,17 @@ _PLUGINS: Final = (
     *("videocall", "videoroom", "voicemail"),
 )
 _TRANSPORTS: Final = ("http", "mqtt", "nanomsg", "pfunix", "rabbitmq", "websockets")
-_USED: Final = ("pfunix", "websockets")
+_USED: Final = ("http", "websockets")
 _HEAD: Final = "# Made by StreamVerse NF: a change by hand is drift and is taken back.\n"
 
 
-def render(section: JanusSection, config: Path, run: Path) -> Mapping[str, str]:
+def render(section: JanusSection, config: Path) -> Mapping[str, str]:
     """File name -> text. All of Debian's plugins are there: those that nobody asked for are not loaded."""
     gateway = section.gateway
     files = {
         CONFIG_FILE: _janus(gateway, config),
         "janus.transport.websockets.jcfg": _websockets(gateway, config),
-        "janus.transport.pfunix.jcfg": _administration(run),
+        "janus.transport.http.jcfg": _administration(gateway),
         **{f"janus.plugin.{name}.jcfg": _HEAD + _PARTS[name](gateway) for name in gateway.plugins},
     }
     if gateway.certificate is not None:
@@ -61,6 +62,7 @@ def _janus(gateway: WebrtcGateway, config: Path) -> str:
         "loggers_folder": str(LIBRARIES / "loggers"),
         "debug_level": 3,
         "debug_colors": False,
+        "admin_secret": marked(OWN),
         "interface": str(gateway.address),
         "token_auth": True,
         "token_auth_secret": marked(gateway.secret),
@@ -108,16 +110,16 @@ def _websockets(gateway: WebrtcGateway, config: Path) -> str:
     )
 
 
-def _administration(run: Path) -> str:
-    """Whoever may enter the directory may administer: the agent, and Janus' own user."""
-    return (
-        _HEAD
-        + _group("general", {"enabled": False, "json": "compact"})
-        + _group(
-            "admin",
-            {"admin_enabled": True, "admin_path": str(run / ADMIN_SOCKET), "admin_type": "SOCK_SEQPACKET"},
-        )
-    )
+def _administration(gateway: WebrtcGateway) -> str:
+    """HTTP for nothing else."""
+    admin: dict[str, str | int | bool] = {
+        "admin_base_path": PATH,
+        "admin_http": True,
+        "admin_port": gateway.admin,
+        "admin_ip": CONTROL_LOOPBACK,
+        "admin_https": False,
+    }
+    return _HEAD + _group("general", {"json": "compact", "http": False, "https": False}) + _group("admin", admin)
 
 
 def _nothing(_: WebrtcGateway) -> str:

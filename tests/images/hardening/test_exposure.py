@@ -60,7 +60,7 @@ from sip.kamailio.documents import VoiceAddressSection
 from sip.kamailio.places import Places as KamailioPlaces
 from sip.rtpengine import units as rtpengine
 from sip.webrtc.coturn import server as coturn
-from sip.webrtc.documents import TurnSection
+from sip.webrtc.documents import JanusSection, TurnSection
 from sip.webrtc.janus import gateway as janus
 from sip.webrtc.places import Places as WebrtcPlaces
 
@@ -168,6 +168,7 @@ def defined(units: Units) -> Iterator[UnitSpec]:
     yield floating.vrrp_spec("", floating.AddressPlaces(RUN, STATE))
     yield floating.alive_spec(asked, floating.AddressPlaces(RUN, STATE))
     yield janus.spec(
+        JanusSection.model_construct(gateway=WebrtcGateway.model_construct(address=address, port=8188)),
         WebrtcPlaces(RUN, STATE, "janus", janus.USER),
         "NF_0123456789abcdef",
     )

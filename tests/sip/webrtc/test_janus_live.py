@@ -21,6 +21,7 @@ from nf.contracts.json import JsonObject
 from nf.errors import RefusedError
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
+from nf.trust.secrets import SecretFiles
 from sip.kamailio.certificate import self_signed
 from sip.webrtc.credentials import janus_token
 from sip.webrtc.documents import JanusSection
@@ -101,11 +102,14 @@ def test_it_comes_up_with_what_was_asked_for(gateway: Bench[JanusSection]) -> No
     state = gateway.node.call(gateway.driver.observe)
     assert state.facts == {"w.voice.webrtc"}
     assert state.value == janus().to_json() | {"load": 0}
-    told = gateway.node.call(JanusAdmin(gateway.driver.places.run / "admin.sock").ask, "info")
+    told = gateway.node.call(JanusAdmin(7889, gateway.driver.places.own_secret()).ask, "info")
     assert {*told["plugins"]} == {f"janus.plugin.{name}" for name in PLUGINS}  # type: ignore[misc]
-    assert {*told["transports"]} == {"janus.transport.pfunix", "janus.transport.websockets"}  # type: ignore[misc]
+    assert {*told["transports"]} == {"janus.transport.http", "janus.transport.websockets"}  # type: ignore[misc]
     listening = gateway.node.shell("ss", "-Hlntu", "-p")
-    assert [line.split()[4] for line in listening.splitlines() if '"janus"' in line] == [f"{GATEWAY}:8188"]
+    places = [line.split()[4] for line in listening.splitlines() if '"janus"' in line]
+    assert sorted(places) == [f"{GATEWAY}:8188", "127.0.0.1:7889"]
+    with pytest.raises(RefusedError, match="Unauthorized"):
+        gateway.node.call(JanusAdmin(7889, "a guess").ask, "list_sessions")
 
 
 def test_a_session_wants_a_token_that_is_good(gateway: Bench[JanusSection]) -> None:
@@ -131,6 +135,8 @@ def test_secrets_are_in_files_of_its_own_and_in_no_log(gateway: Bench[JanusSecti
     for path in gateway.driver.places.config.iterdir():
         assert path.stat().st_mode & 0o007 == 0
         assert SECRET.encode() not in path.read_bytes() or path.name == "janus.jcfg"
+    own = gateway.driver.places.own_secret()
+    assert own not in json.dumps(gateway.observe())
     assert gateway.driver.places.run.stat().st_mode & 0o007 == 0
     assert SECRET not in "\n".join(gateway.node.call(gateway.driver._units.log, "janus", 1000))
     assert SECRET not in json.dumps(gateway.observe())
@@ -221,3 +227,15 @@ def test_one_that_hangs_is_silent(gateway: Bench[JanusSection]) -> None:
     _, alarm = gateway.happened()
     assert isinstance(alarm, AlarmEvent)
     assert alarm.severity is Severity.CLEARED
+
+
+def test_it_can_be_administered_after_each_of_many_starts(gateway: Bench[JanusSection]) -> None:
+    async def starts() -> list[str]:
+        found = []
+        for _ in range(20):
+            await gateway.driver._units.restart("janus")
+            live = await gateway.daemon.read(janus(), SecretFiles(gateway.secrets), drained=False)
+            found.append(live.fault)
+        return found
+
+    assert gateway.node.call(starts) == [""] * 20
