@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from http.client import HTTPConnection, HTTPException
 from typing import Final
 
 from nf.contracts.json import JsonObject
@@ -16,7 +18,6 @@ from sip.naming import CONTROL_LOOPBACK
 LIMIT_S: Final = 5.0
 PATH: Final = "/admin"
 _AGAIN_S: Final = 0.1
-_LONGEST: Final = 64 << 20
 
 
 class JanusAdmin:
@@ -33,44 +34,34 @@ class JanusAdmin:
 
     async def ask(self, verb: str, **arguments: bool | float | str) -> JsonObject:
         text = json.dumps({"janus": verb, "transaction": "nf", "admin_secret": self._secret, **arguments})
-        head = (
-            f"POST {PATH} HTTP/1.1\r\nHost: {self._where}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n"
-        )
         try:
-            async with asyncio.timeout(self._limit_s):
-                data = await self._exchange((head + text).encode())
+            answer = await asyncio.to_thread(self._exchange, text)
         except TimeoutError:
             raise DeadlineError(f"Janus does not answer {verb}", where=self._where) from None
-        except OSError as error:
-            raise UnavailableError(f"Janus is not there: {error.strerror}", where=self._where) from error
-        answer = self._parse(data)
+        except (OSError, HTTPException, ValueError) as error:
+            raise UnavailableError(f"Janus is not there: {error}", where=self._where) from error
         if answer.get("janus") == "error":
             told = answer.get("error")
             reason = told.get("reason") if isinstance(told, dict) else ""
             raise RefusedError(f"Janus refuses {verb}: {reason}", where=self._where)
         return answer
 
-    async def _exchange(self, request: bytes) -> bytes:
+    def _exchange(self, text: str) -> JsonObject:
         """One that is just being started takes sessions before it can be administered."""
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + self._limit_s / 2
+        ends = time.monotonic() + self._limit_s / 2
         while True:
+            connection = HTTPConnection(CONTROL_LOOPBACK, self._port, timeout=self._limit_s)
             try:
-                reader, writer = await asyncio.open_connection(CONTROL_LOOPBACK, self._port)
-                break
+                connection.request("POST", PATH, text, {"Content-Type": "application/json", "Connection": "close"})
+                found = json.loads(connection.getresponse().read())
             except ConnectionRefusedError:
-                if loop.time() > ends:
+                if time.monotonic() > ends:
                     raise
-            await asyncio.sleep(_AGAIN_S)
-        try:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            return await reader.readexactly(_length(head))
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
-            raise UnavailableError("Janus broke off its answer", where=self._where) from None
-        finally:
-            writer.close()
+                time.sleep(_AGAIN_S)
+            else:
+                return found if isinstance(found, dict) else {}
+            finally:
+                connection.close()
 
     async def sessions(self) -> int:
         found = (await self.ask("list_sessions")).get("sessions")
@@ -79,19 +70,3 @@ class JanusAdmin:
     async def accept(self, *, new: bool) -> None:
         """Whether it begins new sessions. A Janus that was started anew does."""
         await self.ask("accept_new_sessions", accept=new)
-
-    def _parse(self, data: bytes) -> JsonObject:
-        try:
-            found = json.loads(data)
-        except ValueError:
-            raise UnavailableError("Janus answers what is no JSON", where=self._where) from None
-        return found if isinstance(found, dict) else {}
-
-
-def _length(head: bytes) -> int:
-    """Raises ValueError."""
-    for line in head.decode("latin-1").split("\r\n"):
-        name, _, value = line.partition(":")
-        if name.lower() == "content-length" and 0 <= int(value) <= _LONGEST:
-            return int(value)
-    raise ValueError("an answer without its length")
