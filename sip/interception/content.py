@@ -25,6 +25,8 @@ from sip.rtpengine.client import NgClient
 from sip.rtpengine.messages import Flags, delete, query, subscribe_answer, subscribe_request, unsubscribe
 
 CHECK_S: Final = 1.0
+LONGEST_S: Final = 90_000.0
+"""Longer than any call may last (`call_seconds` of the voice core's limits)."""
 AGAIN_S: Final = 0.5
 FLOWS: Final = 25
 """Packets that a relay has taken of a party while none came here: 0.5 s of telephony, more than a beginning costs."""
@@ -60,12 +62,19 @@ class Copier:
         self._sink, self._lost, self._clock = sink, lost, clock
         self._clients: dict[RelayPoint, NgClient] = {}
         self._taken: set[int] = set()
+        self.names: set[str] = set()
+        """Tags of our own at relays, of calls that are still there."""
+        self.closing = False
+        self._leaving: set[asyncio.Task[None]] = set()
         self._calls: dict[CallKey, _Followed] = {}
 
     def want(self, wanted: Mapping[CallKey, Media]) -> None:
         """Calls that are not in it any more end at once; to one that is there already others may listen."""
         for key in [key for key in self._calls if key not in wanted]:
-            self._calls.pop(key).stop()
+            task = self._calls.pop(key).stop()
+            if task is not None:
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
         for key, media in wanted.items():
             call = self._calls.get(key)
             if call is None:
@@ -79,12 +88,17 @@ class Copier:
             self._calls[key].awake.set()
 
     async def close(self) -> None:
-        calls, self._calls = [*self._calls.values()], {}
-        for call in calls:
-            call.stop()
-        await asyncio.gather(*(call.over() for call in calls), return_exceptions=True)
+        self.closing = True
+        self.want({})
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         for client in self._clients.values():
             client.close()
+
+    def now(self) -> float:
+        return self._clock.monotonic()
+
+    async def pause(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
 
     def candidates(self, number: int | None) -> list[RelayPoint]:
         """The call's relay first; then all: one may have taken over, and a number may be unknown."""
@@ -119,29 +133,30 @@ class _Followed:
     def __init__(self, copier: Copier, key: CallKey) -> None:
         self._copier, self._key = copier, key
         self.media = Media(None, ())
-        self.awake = asyncio.Event()
+        self.awake, self.over = asyncio.Event(), asyncio.Event()
         self._relay: RelayPoint | None = None
         self._subscriptions: dict[str, _Subscription] = {}
+        self._names: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._silent = False
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 
-    def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def over(self) -> None:
-        if self._task is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+    def stop(self) -> asyncio.Task[None] | None:
+        """Nothing is copied from now on. The task that is left leaves the relay as it would be without us."""
+        self.media = Media(None, ())
+        self.over.set()
+        self.awake.set()
+        return self._task
 
     async def _run(self) -> None:
         try:
-            while True:
+            while not self.over.is_set():
                 self.awake.clear()
                 await self._turn()
+                if self.over.is_set():
+                    break
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(CHECK_S if self._subscriptions else AGAIN_S):
                         await self.awake.wait()
@@ -182,7 +197,7 @@ class _Followed:
             if relay != self._relay:
                 self._forget()
                 self._relay = relay
-            return relay, _parties(answer, {one.name for one in self._subscriptions.values()})
+            return relay, _parties(answer, self._copier.names)
         if failed is not None:
             raise failed
         return None
@@ -191,6 +206,8 @@ class _Followed:
         """Raises NfError, OSError, ValueError."""
         client, made = self._copier.client(relay), _Subscription(tag, caller=tag == self._key[1])
         made.relayed = packets
+        self._copier.names.add(made.name)
+        self._names.add(made.name)
         asked = {**subscribe_request(self._key[0], made.name, [tag]), "transport-protocol": "RTP/AVP"}
         try:
             offer = str((await client.ask(asked)).get("sdp", ""))
@@ -231,17 +248,31 @@ class _Followed:
         subscriptions, self._subscriptions = self._subscriptions, {}
         for one in subscriptions.values():
             one.close()
-        if self._relay is not None:
-            for one in subscriptions.values():
-                await self._unsubscribe(self._relay, one)
-            await self._leave(self._relay)
+        try:
+            if self._relay is not None and self._names:
+                for one in subscriptions.values():
+                    await self._unsubscribe(self._relay, one)
+                await self._leave(self._relay)
+        finally:
+            self._copier.names -= self._names
 
     async def _leave(self, relay: RelayPoint) -> None:
-        """A call that its parties have left while somebody was subscribed stays at the relay, with nobody in it."""
+        """A call whose parties have gone stays at the relay as long as anybody had ever been subscribed to it: it is
+        looked after until they have, and then taken away."""
         client = self._copier.client(relay)
-        with contextlib.suppress(NfError):
-            if not _parties(await client.ask(query(self._key[0])), set()):
-                await client.ask(delete(self._key[0]))
+        until = self._copier.now() + LONGEST_S
+        while self._copier.now() < until:
+            try:
+                if not _parties(await client.ask(query(self._key[0])), self._copier.names):
+                    await client.ask(delete(self._key[0]))
+                    return
+            except NotFoundError:
+                return
+            except NfError:
+                pass  # it does not answer now
+            if self._copier.closing:
+                return
+            await self._copier.pause(CHECK_S)
 
 
 def _parties(answer: Mapping[str, Value], own: set[str]) -> dict[str, int]:

@@ -207,7 +207,8 @@ def test_an_order_in_the_middle_of_a_call_begins_at_once_and_ends_at_once(
             await taker.event(END, 1, "x2")
             assert taker.events(END, "x1") == []
             await taker.point.deactivate("x2")
-            proxy = machine[0]
+            proxy, relay, _ = machine
+            await until(lambda: not relay.sessions(), relay.sessions)  # it was left before it had ended
             assert not re.search(r"'name'", str(proxy.rpc("htable.dump", "obt")))
 
     asyncio.run(run())
