@@ -25,8 +25,6 @@ from sip.rtpengine.client import NgClient
 from sip.rtpengine.messages import Flags, delete, query, subscribe_answer, subscribe_request, unsubscribe
 
 CHECK_S: Final = 1.0
-LONGEST_S: Final = 90_000.0
-"""Longer than any call may last (`call_seconds` of the voice core's limits)."""
 AGAIN_S: Final = 0.5
 FLOWS: Final = 25
 """Packets that a relay has taken of a party while none came here: 0.5 s of telephony, more than a beginning costs."""
@@ -62,9 +60,6 @@ class Copier:
         self._sink, self._lost, self._clock = sink, lost, clock
         self._clients: dict[RelayPoint, NgClient] = {}
         self._taken: set[int] = set()
-        self.names: set[str] = set()
-        """Tags of our own at relays, of calls that are still there."""
-        self.closing = False
         self._leaving: set[asyncio.Task[None]] = set()
         self._calls: dict[CallKey, _Followed] = {}
 
@@ -88,17 +83,10 @@ class Copier:
             self._calls[key].awake.set()
 
     async def close(self) -> None:
-        self.closing = True
         self.want({})
         await asyncio.gather(*self._leaving, return_exceptions=True)
         for client in self._clients.values():
             client.close()
-
-    def now(self) -> float:
-        return self._clock.monotonic()
-
-    async def pause(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
 
     def candidates(self, number: int | None) -> list[RelayPoint]:
         """The call's relay first; then all: one may have taken over, and a number may be unknown."""
@@ -136,7 +124,6 @@ class _Followed:
         self.awake, self.over = asyncio.Event(), asyncio.Event()
         self._relay: RelayPoint | None = None
         self._subscriptions: dict[str, _Subscription] = {}
-        self._names: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._silent = False
 
@@ -197,7 +184,7 @@ class _Followed:
             if relay != self._relay:
                 self._forget()
                 self._relay = relay
-            return relay, _parties(answer, self._copier.names)
+            return relay, _parties(answer)
         if failed is not None:
             raise failed
         return None
@@ -206,8 +193,6 @@ class _Followed:
         """Raises NfError, OSError, ValueError."""
         client, made = self._copier.client(relay), _Subscription(tag, caller=tag == self._key[1])
         made.relayed = packets
-        self._copier.names.add(made.name)
-        self._names.add(made.name)
         asked = {**subscribe_request(self._key[0], made.name, [tag]), "transport-protocol": "RTP/AVP"}
         try:
             offer = str((await client.ask(asked)).get("sdp", ""))
@@ -232,9 +217,12 @@ class _Followed:
             await self._subscribe(relay, one.tag, packets)
 
     async def _unsubscribe(self, relay: RelayPoint, one: _Subscription) -> None:
+        """A relay keeps a call as long as it has a tag that nobody deleted: ours would outlive the parties'."""
+        client = self._copier.client(relay)
         try:
-            with contextlib.suppress(NfError):  # the call is over, and with it all that belonged to it
-                await self._copier.client(relay).ask(unsubscribe(self._key[0], one.name))
+            for members in (unsubscribe(self._key[0], one.name), delete(self._key[0], one.name)):
+                with contextlib.suppress(NfError):  # the call is over, and with it all that belonged to it
+                    await client.ask(members)
         finally:
             one.close()
 
@@ -248,42 +236,20 @@ class _Followed:
         subscriptions, self._subscriptions = self._subscriptions, {}
         for one in subscriptions.values():
             one.close()
-        try:
-            if self._relay is not None and self._names:
-                for one in subscriptions.values():
-                    await self._unsubscribe(self._relay, one)
-                await self._leave(self._relay)
-        finally:
-            self._copier.names -= self._names
-
-    async def _leave(self, relay: RelayPoint) -> None:
-        """A call whose parties have gone stays at the relay as long as anybody had ever been subscribed to it: it is
-        looked after until they have, and then taken away."""
-        client = self._copier.client(relay)
-        until = self._copier.now() + LONGEST_S
-        while self._copier.now() < until:
-            try:
-                if not _parties(await client.ask(query(self._key[0])), self._copier.names):
-                    await client.ask(delete(self._key[0]))
-                    return
-            except NotFoundError:
-                return
-            except NfError:
-                pass  # it does not answer now
-            if self._copier.closing:
-                return
-            await self._copier.pause(CHECK_S)
+        if self._relay is not None:
+            for one in subscriptions.values():
+                await self._unsubscribe(self._relay, one)
 
 
-def _parties(answer: Mapping[str, Value], own: set[str]) -> dict[str, int]:
-    """Tag -> RTP packets, of those who send or receive; a subscriber is no party."""
+def _parties(answer: Mapping[str, Value]) -> dict[str, int]:
+    """Tag -> RTP packets, of those who send or receive; a subscriber is no party, nor is one that was."""
     found: dict[str, int] = {}
     tags = answer.get("tags")
     for tag, value in tags.items() if isinstance(tags, dict) else ():
         medias = value.get("medias") if isinstance(value, dict) else None
         subscriptions = value.get("subscriptions") if isinstance(value, dict) else None
         kinds = {one.get("type") for one in _dicts(subscriptions)}
-        if not tag or tag in own or (kinds and kinds != {"offer/answer"}):
+        if not tag or kinds != {"offer/answer"}:
             continue
         streams = [stream for media in _dicts(medias) for stream in _dicts(media.get("streams"))]
         if streams:

@@ -191,7 +191,7 @@ def test_an_order_in_the_middle_of_a_call_begins_at_once_and_ends_at_once(
 ) -> None:
     async def run() -> None:
         async with phones("alice", "bob") as (alice, bob), asking(point) as taker:
-            call, _ = await talk(bob, "alice", alice)
+            call, other = await talk(bob, "alice", alice)
             await taker.point.activate(order(content="media"))
             standing = await taker.event(EventKind.SESSION_STANDING)
             assert standing.details["state"] == "answered"
@@ -203,6 +203,9 @@ def test_an_order_in_the_middle_of_a_call_begins_at_once_and_ends_at_once(
             count = len(taker.of(Content))
             await asyncio.sleep(0.5)
             assert len(taker.of(Content)) == count
+            for party in (call, other):  # who talk go on hearing one another
+                heard = party.media.stats().received
+                await until(lambda media=party.media, heard=heard: media.stats().received >= heard + 20)  # type: ignore[misc]
             await call.hangup()
             await taker.event(END, 1, "x2")
             assert taker.events(END, "x1") == []
