@@ -60,12 +60,16 @@ class Copier:
         self._sink, self._lost, self._clock = sink, lost, clock
         self._clients: dict[RelayPoint, NgClient] = {}
         self._taken: set[int] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._calls: dict[CallKey, _Followed] = {}
 
     def want(self, wanted: Mapping[CallKey, Media]) -> None:
         """Calls that are not in it any more end at once; to one that is there already others may listen."""
         for key in [key for key in self._calls if key not in wanted]:
-            self._calls.pop(key).stop()
+            task = self._calls.pop(key).stop()
+            if task is not None:
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
         for key, media in wanted.items():
             call = self._calls.get(key)
             if call is None:
@@ -79,10 +83,8 @@ class Copier:
             self._calls[key].awake.set()
 
     async def close(self) -> None:
-        calls, self._calls = [*self._calls.values()], {}
-        for call in calls:
-            call.stop()
-        await asyncio.gather(*(call.over() for call in calls), return_exceptions=True)
+        self.want({})
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         for client in self._clients.values():
             client.close()
 
@@ -119,7 +121,7 @@ class _Followed:
     def __init__(self, copier: Copier, key: CallKey) -> None:
         self._copier, self._key = copier, key
         self.media = Media(None, ())
-        self.awake = asyncio.Event()
+        self.awake, self.over = asyncio.Event(), asyncio.Event()
         self._relay: RelayPoint | None = None
         self._subscriptions: dict[str, _Subscription] = {}
         self._task: asyncio.Task[None] | None = None
@@ -128,20 +130,20 @@ class _Followed:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 
-    def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def over(self) -> None:
-        if self._task is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+    def stop(self) -> asyncio.Task[None] | None:
+        """Nothing is copied from now on. The task that is left leaves the relay as it would be without us."""
+        self.media = Media(None, ())
+        self.over.set()
+        self.awake.set()
+        return self._task
 
     async def _run(self) -> None:
         try:
-            while True:
+            while not self.over.is_set():
                 self.awake.clear()
                 await self._turn()
+                if self.over.is_set():
+                    break
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(CHECK_S if self._subscriptions else AGAIN_S):
                         await self.awake.wait()
@@ -182,7 +184,7 @@ class _Followed:
             if relay != self._relay:
                 self._forget()
                 self._relay = relay
-            return relay, _parties(answer, {one.name for one in self._subscriptions.values()})
+            return relay, _parties(answer)
         if failed is not None:
             raise failed
         return None
@@ -215,9 +217,12 @@ class _Followed:
             await self._subscribe(relay, one.tag, packets)
 
     async def _unsubscribe(self, relay: RelayPoint, one: _Subscription) -> None:
+        """A relay keeps a call as long as it has a tag that nobody deleted: ours would outlive the parties'."""
+        client = self._copier.client(relay)
         try:
-            with contextlib.suppress(NfError):  # the call is over, and with it all that belonged to it
-                await self._copier.client(relay).ask(unsubscribe(self._key[0], one.name))
+            for members in (unsubscribe(self._key[0], one.name), delete(self._key[0], one.name)):
+                with contextlib.suppress(NfError):  # the call is over, and with it all that belonged to it
+                    await client.ask(members)
         finally:
             one.close()
 
@@ -234,25 +239,17 @@ class _Followed:
         if self._relay is not None:
             for one in subscriptions.values():
                 await self._unsubscribe(self._relay, one)
-            await self._leave(self._relay)
-
-    async def _leave(self, relay: RelayPoint) -> None:
-        """A call that its parties have left while somebody was subscribed stays at the relay, with nobody in it."""
-        client = self._copier.client(relay)
-        with contextlib.suppress(NfError):
-            if not _parties(await client.ask(query(self._key[0])), set()):
-                await client.ask(delete(self._key[0]))
 
 
-def _parties(answer: Mapping[str, Value], own: set[str]) -> dict[str, int]:
-    """Tag -> RTP packets, of those who send or receive; a subscriber is no party."""
+def _parties(answer: Mapping[str, Value]) -> dict[str, int]:
+    """Tag -> RTP packets, of those who send or receive; a subscriber is no party, nor is one that was."""
     found: dict[str, int] = {}
     tags = answer.get("tags")
     for tag, value in tags.items() if isinstance(tags, dict) else ():
         medias = value.get("medias") if isinstance(value, dict) else None
         subscriptions = value.get("subscriptions") if isinstance(value, dict) else None
         kinds = {one.get("type") for one in _dicts(subscriptions)}
-        if not tag or tag in own or (kinds and kinds != {"offer/answer"}):
+        if not tag or kinds != {"offer/answer"}:
             continue
         streams = [stream for media in _dicts(medias) for stream in _dicts(media.get("streams"))]
         if streams:

@@ -65,13 +65,17 @@ class _Asking:
             identity = Identity(IdentityKind.SIP_URI, f"sip:{user}@{DOMAIN}")
             await point.activate(Order(user, identity))
         self._ready.set()
-        async for delivery in point.deliveries():
-            self.taken += 1
-            self.lost += isinstance(delivery, Loss)
+        try:
+            async for delivery in point.deliveries():
+                self.taken += 1
+                self.lost += isinstance(delivery, Loss)
+        finally:
+            await point.close()
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join(30)
+        self._loop.close()
 
 
 @contextmanager
@@ -128,6 +132,9 @@ def _ratio(name: str, users: tuple[str, ...], fields: str, *, told: bool) -> flo
                 if turn:  # the first one warms both
                     ratios.append(used[OURS] / used[PEER])
                     each.append((used[OURS], used[PEER]))
+            for proxy, _ in sides:  # what is refused costs little
+                answered = sum(one["result"] == "answered" for one in proxy.records())
+                assert answered >= 0.98 * CALLS * (ROUNDS + 1), f"{answered} calls were answered"
             assert (asking.taken > 0) == told
             assert asking.lost == 0
         finally:

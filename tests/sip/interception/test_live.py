@@ -189,7 +189,7 @@ def test_an_order_in_the_middle_of_a_call_begins_at_once_and_ends_at_once(
 ) -> None:
     async def run() -> None:
         async with phones("alice", "bob") as (alice, bob), asking(point) as taker:
-            call, _ = await talk(bob, "alice", alice)
+            call, other = await talk(bob, "alice", alice)
             await taker.point.activate(order(content="media"))
             standing = await taker.event(EventKind.SESSION_STANDING)
             assert standing.details["state"] == "answered"
@@ -201,11 +201,15 @@ def test_an_order_in_the_middle_of_a_call_begins_at_once_and_ends_at_once(
             count = len(taker.of(Content))
             await asyncio.sleep(0.5)
             assert len(taker.of(Content)) == count
+            for party in (call, other):  # who talk go on hearing one another
+                heard = party.media.stats().received
+                await until(lambda media=party.media, heard=heard: media.stats().received >= heard + 20)  # type: ignore[misc]
             await call.hangup()
             await taker.event(END, 1, "x2")
             assert taker.events(END, "x1") == []
             await taker.point.deactivate("x2")
-            proxy = machine[0]
+            proxy, relay, _ = machine
+            await until(lambda: not relay.sessions(), relay.sessions)  # it was left before it had ended
             assert not re.search(r"'name'", str(proxy.rpc("htable.dump", "obt")))
 
     asyncio.run(run())

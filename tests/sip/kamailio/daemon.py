@@ -24,7 +24,7 @@ from tests.sip.kamailio.phones import md5_ha1
 
 DOMAIN: Final = "voice.test.example"
 USERS: Final = ("alice", "bob", "carol", "dave", "erin", "1001")
-PASSWORD: Final = "open sesame"
+PASSWORD: Final = "open-sesame"
 LIMIT_S: Final = 20.0
 ACCOUNTS: Final = "".join(f"{user}:{DOMAIN}:{md5_ha1(user, DOMAIN, PASSWORD)}\n" for user in USERS)
 
