@@ -48,7 +48,7 @@ from nf.media.shield.varnish import Varnish
 from nf.supervisor.choice import CONFIGURATION
 from nf.supervisor.systemd.render import render
 from nf.supervisor.systemd.security import exposures
-from sip.documents import MediaServer, Turn
+from sip.documents import MediaServer, Turn, WebrtcGateway
 from sip.freeswitch import units as freeswitch
 from sip.freeswitch.documents import FreeswitchSection
 from sip.freeswitch.places import Places as FreeswitchPlaces
