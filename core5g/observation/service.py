@@ -17,8 +17,6 @@ from typing import Final
 
 from core5g.observation.copying import Copied, Copier
 from core5g.observation.documents import ObservationSection
-from core5g.observation.frames import FrameError, Frames, Kind, encode_delivery, json_body, message, read_order
-from core5g.observation.outbox import Outbox
 from core5g.observation.sessions import matchable
 from core5g.observation.sources import POLL_S, AmfSource, N4Source, SmfSource, Source, by_name
 from core5g.observation.tracker import Addressed, Token, Tracker, told_here
@@ -26,6 +24,8 @@ from core5g.sockets import bound
 from nf.clock import Clock
 from nf.contracts.interception import Content, IdentityKind, Loss, LossPlace
 from nf.contracts.json import JsonObject
+from nf.interception.frames import FrameError, Frames, Kind, encode_delivery, json_body, message, read_order
+from nf.interception.outbox import Outbox
 
 IDENTITIES: Final = (IdentityKind.GPSI, IdentityKind.PEI, IdentityKind.SUPI)
 TICK_S: Final = 0.1

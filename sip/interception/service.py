@@ -19,13 +19,13 @@ from typing import Final
 from nf.clock import Clock
 from nf.contracts.interception import Content, ContentForm, Direction, Loss, LossPlace
 from nf.contracts.json import JsonObject
+from nf.interception.frames import FrameError, Frames, Kind, encode_delivery, json_body, message, read_order
+from nf.interception.outbox import Outbox
 from sip.interception.board import Addressed, Board, Party, Token
 from sip.interception.content import Copier
 from sip.interception.documents import InterceptionSection
-from sip.interception.frames import FrameError, Frames, Kind, encode_delivery, json_body, message, read_order
 from sip.interception.identities import IDENTITIES, matchable
 from sip.interception.link import Link
-from sip.interception.outbox import Outbox
 
 MEDIA: Final = "media"
 """Name of the one point at which content is copied: wherever the call's relay is."""

@@ -38,8 +38,6 @@ Get = Callable[[str], Awaitable[Response]]
 GetEach = Callable[[Sequence[str]], Awaitable[Sequence[Response]]]
 """Asks for several, one after the other."""
 
-_AT_ONCE: Final = 6
-
 
 async def listed(get: Get) -> tuple[str, ...]:
     """What the packager's manifests name now: themselves, the playlists, and their segments, the newest first.
@@ -137,17 +135,15 @@ async def prove(
     """
     proof = Proof()
     names = names[:MAX_PROOFS]
-    for first in range(0, len(names), _AT_ONCE):
-        if context.cancel.is_set():
-            raise CancelledError("the purge is done, its proof was cancelled", where=_WHERE)
-        some = names[first : first + _AT_ONCE]
-        context.progress(0.5 + 0.5 * first / len(names), f"asking for {some[0]}")
-        asked = context.clock.monotonic()
-        responses = await get_each(some)
-        now = context.clock.monotonic()
-        for name, response in zip(some, responses, strict=True):
-            here_s = now - began
-            proof.take(name, response, word(response), here_s=here_s, fleet_s=here_s + lead_s, took_s=now - asked)
+    if context.cancel.is_set():
+        raise CancelledError("the purge is done, its proof was cancelled", where=_WHERE)
+    context.progress(0.5, f"asking for {len(names)} objects")
+    asked = context.clock.monotonic()
+    responses = await get_each(names)
+    now = context.clock.monotonic()
+    for name, response in zip(names, responses, strict=True):
+        here_s = now - began
+        proof.take(name, response, word(response), here_s=here_s, fleet_s=here_s + lead_s, took_s=now - asked)
     if proof.stale:
         raise DriverError(
             f"still served from before the purge, which was acknowledged: {', '.join(proof.stale[:5])}",

@@ -9,19 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core5g.observation.frames import (
-    FrameError,
-    Frames,
-    Kind,
-    decode_delivery,
-    encode_delivery,
-    frame,
-    json_body,
-    message,
-    order_json,
-    read_order,
-)
-from core5g.observation.outbox import Outbox
 from nf.contracts.interception import (
     Content,
     ContentForm,
@@ -34,6 +21,19 @@ from nf.contracts.interception import (
     Loss,
     LossPlace,
 )
+from nf.interception.frames import (
+    FrameError,
+    Frames,
+    Kind,
+    decode_delivery,
+    encode_delivery,
+    frame,
+    json_body,
+    message,
+    order_json,
+    read_order,
+)
+from nf.interception.outbox import Outbox
 from tests.core5g.observation.world import TARGET, order
 
 NUMBERS = st.integers(0, 2**64 - 1)
