@@ -8,7 +8,8 @@ from typing import Literal, cast, get_args
 
 from nf.errors import IdentityError, InputError
 
-Kind = Literal["appliance", "noc", "operator"]
+Kind = Literal["appliance", "noc", "operator", "officer", "element"]
+"""The last two are of lawful intercept, whose trust domain and authorities are its own."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")

@@ -161,6 +161,8 @@ class Endpoint:
         self._uris: dict[tuple[str, int], str] = {}
         self._answered: set[tuple[str, int]] = set()
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # Another test's, closed, may stand in a child of this process for a moment more: the last one bound is heard.
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._sock.bind((address, port))
         self._sock.settimeout(0.5)
         self._open = True
