@@ -165,6 +165,8 @@ async def test_an_element_of_mediation_wants_to_know_whose_product_it_is(owner: 
     ]:
         await refused(code, bench.element.activate_task(bad))
     await refused(Code.DESTINATION_IN_USE, bench.element.remove_destination(iri.did))
+    narrowed = task(BOTH, mediation=(hi2,), services=(ServiceType.VOICE,))
+    await refused(Code.SERVICE_TYPE, bench.element.activate_task(narrowed))
 
 
 async def test_all_at_once_only_where_it_is_enabled(owner: Owner) -> None:
