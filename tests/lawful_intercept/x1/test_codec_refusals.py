@@ -178,6 +178,7 @@ MESSAGES: dict[str, tuple[bytes, Code]] = {
     "LIID that is too long": (change("LIID-0001", "L" * 26), S),
     "an extension without owner": (change("<x1:Owner>Another</x1:Owner>", ""), S),
     "an extension of X1's own namespace": (change('<a xmlns="urn:a">b</a>', "<x1:xId/>"), S),
+    "an extension in a relative namespace": (change('<a xmlns="urn:a">', '<a xmlns="a:/../b" xmlns:b="b">'), S),
     "nothing where text belongs": (change("<x1:deliveryType>X2andX3</x1:deliveryType>", "<x1:deliveryType/>"), S),
 }
 
