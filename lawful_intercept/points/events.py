@@ -89,8 +89,9 @@ class Signalling:
             octets = active_session(event.details)
             yield Payload(PayloadFormat.TS_33_128, PayloadDirection.NOT_APPLICABLE, about, octets)
             return
-        closed = self._calls.pop(event.session, None) if event.kind is EventKind.SESSION_END else None
-        if event.kind in _TOLD_BY_MESSAGES or (closed is not None and closed.closing):
+        # What is known of a call outlives it: the answer to its BYE comes after its end.
+        call = self._calls.get(event.session) if event.kind is EventKind.SESSION_END else None
+        if event.kind in _TOLD_BY_MESSAGES or (call is not None and call.closing):
             return
         text = json.dumps({"event": event.kind.value, **event.details}, ensure_ascii=False, separators=(",", ":"))
         marked = (*about, (int(Attribute.PROPRIETARY), PROPRIETARY))

@@ -1,8 +1,8 @@
 """Sequence numbers of X2 and X3 (TS 103 221-2, attribute 8): each of a task, kind and point has one life.
 
 They go on where they were after a restart, so that mediation takes nothing for a duplicate. Numbers are reserved ahead
-in blocks, in a file that is sealed by the store's key: after a crash they leap, which mediation tells as a gap, and in a
-crash something may indeed be missing.
+in blocks, in a file that is sealed by the store's key: after a crash they leap, which mediation tells as a gap, and
+after a crash something may indeed be missing.
 """
 
 from __future__ import annotations

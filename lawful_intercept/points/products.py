@@ -30,11 +30,11 @@ DIRECTIONS: Final = {
     Direction.UNKNOWN: PayloadDirection.UNKNOWN,
 }
 TEMPLATES: Final = 1024
-"""Sessions of a task whose headers are kept; the longest silent go first."""
+"""Sessions of a task whose headers are kept; the oldest go first, and are made again."""
 REMEMBERED: Final = 8192
 """Deliveries of a task by which another order's are known to be the same."""
-_NS: Final = 1_000_000_000
-_STANDING: Final = frozenset({EventKind.SESSION_STANDING, EventKind.REGISTRATION_STANDING})
+_US: Final = 1_000_000
+_THERE: Final = frozenset({EventKind.SESSION_BEGIN, EventKind.SESSION_STANDING, EventKind.REGISTRATION_STANDING})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -71,14 +71,13 @@ class Products:
         self._signalling = {name: Signalling(sought, place.here) for name, sought in self._orders.items()}
         self._templates: OrderedDict[tuple[str, int, ContentForm], Template] = OrderedDict()
         self._first: OrderedDict[Hashable, str] = OrderedDict()
-        self._standing: dict[tuple[str, int], None] = {}
 
     def event(self, event: Event) -> list[bytes]:
         """X2 PDUs, in order."""
         signalling = self._signalling.get(event.reference)
         if signalling is None or self._told(event):
             return []
-        at_ns = round(event.at * _NS)
+        at_ns = round(event.at * _US) * 1000  # finer than that a float has no time
         found = []
         for one in signalling.payloads(event):
             template = x2_template(self._xid, self._session(event.session), one.form, (*self._common, *one.attributes))
@@ -93,10 +92,10 @@ class Products:
             template = self._template(key)
             if template is None:
                 return None
-        if len(self._orders) > 1 and self._repeated(
-            (content.session, content.at_ns, content.direction, content.octets), content.reference
-        ):
-            return None
+        if len(self._orders) > 1:
+            packet = (content.session, content.at_ns, hash(content.octets))
+            if self._repeated(packet, content.reference):
+                return None
         number = self._take(PduType.X3)
         return template.encode(number, content.at_ns, DIRECTIONS[content.direction], content.octets)
 
@@ -115,14 +114,12 @@ class Products:
         return session if self._correlation is None else self._correlation
 
     def _told(self, event: Event) -> bool:
-        """By another order of this task already, or what it says of a session that is known to be there."""
-        if event.kind is EventKind.SESSION_END:
-            self._standing.pop(("session", event.session), None)
+        """By another order of this task already. That something is there may reach two orders in different words."""
         if len(self._orders) == 1:
             return False
-        if event.kind in _STANDING or event.kind is EventKind.SESSION_BEGIN:
+        if event.kind in _THERE:
             what: Hashable = event.session or json.dumps(event.details, sort_keys=True)
-            return self._repeated((event.kind in _STANDING, what), event.reference)
+            return self._repeated(what, event.reference)
         return self._repeated((event.kind, event.session, event.at, event.octets), event.reference)
 
     def _repeated(self, what: Hashable, reference: str) -> bool:
