@@ -71,8 +71,8 @@ class Products:
         self._xid, self._orders, self._take = xid, dict(orders), take
         self._correlation = correlation
         self._common = point_attributes(place.element, place.name)
-        known = before._signalling if before is not None else {}
-        self._signalling = {
+        known: Mapping[str, Signalling] = before.signalling if before is not None else {}
+        self.signalling: Mapping[str, Signalling] = {
             name: known.get(name) or Signalling(sought, place.here) for name, sought in self._orders.items()
         }
         self._templates: OrderedDict[tuple[str, int, ContentForm], Template] = OrderedDict()
@@ -80,7 +80,7 @@ class Products:
 
     def event(self, event: Event) -> list[bytes]:
         """X2 PDUs, in order."""
-        signalling = self._signalling.get(event.reference)
+        signalling = self.signalling.get(event.reference)
         if signalling is None or self._told(event):
             return []
         at_ns = round(event.at * _US) * 1000  # finer than that a float has no time
