@@ -102,8 +102,25 @@ def export_lines(records: Iterable[AuditRecord], head: AuditHead, key_pem: bytes
     """Records from the first on, and the head."""
     yield json.dumps({"format": FORMAT, "public_key": key_pem.decode("ascii")})
     for record in records:
-        yield json.dumps({name: getattr(record, _attribute(name)) for name in _FIELDS}, ensure_ascii=False)
+        yield json.dumps(record_json(record), ensure_ascii=False)
     yield json.dumps(head_json(head))
+
+
+def record_json(record: AuditRecord) -> JsonObject:
+    """All of it; `detail` is the text that is under the hash."""
+    return {name: getattr(record, _attribute(name)) for name in _FIELDS}
+
+
+def head_of(path: Path) -> AuditHead:
+    """As a store has it now. Blocks. Raises IntegrityError, StorageError."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            row = db.execute("SELECT number, hash, signature FROM audit_head").fetchone()
+    except sqlite3.Error as error:
+        raise StorageError("the store cannot be read", where=str(path), remedy="check its disk") from error
+    if row is None:
+        raise IntegrityError("the head of the audit is missing", where=str(path), remedy="nf-li audit verify")
+    return AuditHead(*row)
 
 
 def head_json(head: AuditHead) -> JsonObject:
@@ -121,7 +138,7 @@ def read_head(data: Json) -> AuditHead:
 
 
 def read_heads(path: Path) -> tuple[AuditHead, ...]:
-    """Heads as the ADMF writes them for the auditor, or the last line of an export. Raises InputError, IntegrityError."""
+    """Heads that the ADMF wrote for the auditor, or the last line of an export. Raises InputError, IntegrityError."""
     return tuple(read_head(line) for line in _lines(path) if isinstance(line, dict) and "head" in line)
 
 
@@ -149,7 +166,9 @@ def _record(line: Json) -> AuditRecord:
     if not isinstance(line, dict) or set(line) != set(_FIELDS):
         raise IntegrityError("a line is no record of an audit")
     values = [line[name] for name in _FIELDS]
-    if not all(isinstance(value, int if name in _FIELDS[:2] else str) for name, value in zip(_FIELDS, values, strict=True)):
+    if not all(
+        isinstance(value, int if name in _FIELDS[:2] else str) for name, value in zip(_FIELDS, values, strict=True)
+    ):
         raise IntegrityError("a line is no record of an audit")
     return AuditRecord(*values)  # type: ignore[arg-type]  # each is what its field is
 

@@ -51,7 +51,9 @@ def _rule(check: Any, rule: str, remedy: str) -> Any:
 
 def _target_field(form: str) -> Any:
     _, rule = RULES[form]
-    return Annotated[str | None, _rule(lambda value: _target(form, value) is not None, f"{form} is {rule}", f"write {rule}")]
+    return Annotated[
+        str | None, _rule(lambda value: _target(form, value) is not None, f"{form} is {rule}", f"write {rule}")
+    ]
 
 
 def _target(form: str, value: str) -> TargetIdentifier:
@@ -90,7 +92,8 @@ _Text = Annotated[str, Field(min_length=1)]
 
 class WarrantForm(DocumentModel):
     liid: Annotated[
-        str, _rule(check_liid, "is no LIID", "write 1 to 25 printable characters without spaces, or 26 to 50 hex digits")
+        str,
+        _rule(check_liid, "is no LIID", "write 1 to 25 printable characters without spaces, or 26 to 50 hex digits"),
     ]
     reference: _Text
     agency: _Text

@@ -97,17 +97,10 @@ def write(contents: Mapping[UUID, Content], sender: Party, receiver: Party, now:
     _header(root, sender, receiver, now)
     request = _add(_add(root, CORE, "Payload"), CORE, "RequestPayload")
     actions = _add(request, CORE, "ActionRequests")
-    number = 0
     for identifier, content in contents.items():
         authorisation = uuid4()
-        for fill in (
-            lambda made, c=content, a=authorisation: _authorisation(made, c, a, sender),
-            lambda made, c=content, a=authorisation, i=identifier: _task(made, c, i, a, sender),
-        ):
-            action = _add(actions, CORE, "ActionRequest")
-            _add(action, CORE, "ActionIdentifier", str(number))
-            fill(_add(_add(action, CORE, "CREATE"), CORE, "HI1Object"))
-            number += 1
+        _authorisation(_create(actions), content, authorisation, sender)
+        _task(_create(actions), content, identifier, authorisation, sender)
     return bytes(etree.tostring(root, encoding="UTF-8", xml_declaration=True, pretty_print=True))
 
 
@@ -298,7 +291,9 @@ def _text(element: etree._Element) -> str:
 
 def _wrong(what: str, element: etree._Element) -> InputError:
     local = etree.QName(element).localname
-    return InputError(what, where=f"HI1 line {element.sourceline}, {local}", remedy="see docs/interception-administration.md")
+    return InputError(
+        what, where=f"HI1 line {element.sourceline}, {local}", remedy="see docs/interception-administration.md"
+    )
 
 
 def _name(namespace: str, local: str) -> str:
@@ -309,6 +304,14 @@ def _add(parent: etree._Element, namespace: str, local: str, text: str | None = 
     made = etree.SubElement(parent, _name(namespace, local))
     made.text = text
     return made
+
+
+def _create(actions: etree._Element) -> etree._Element:
+    """The object of one more action; actions are numbered from 0."""
+    number = len(actions)
+    action = _add(actions, CORE, "ActionRequest")
+    _add(action, CORE, "ActionIdentifier", str(number))
+    return _add(_add(action, CORE, "CREATE"), CORE, "HI1Object")
 
 
 def _header(root: etree._Element, sender: Party, receiver: Party, now: datetime) -> None:

@@ -95,5 +95,7 @@ def check(officer: Officer | None, method: str) -> None:
     if officer is None or officer.removed_at is not None or not officer.roles & allowed:
         roles = ", ".join(sorted(role.value for role in allowed))
         raise DeniedError(
-            "this officer may not do this", where=f"nf-li {method}", remedy=f"it takes the role {roles}" if roles else ""
+            "this officer may not do this",
+            where=f"nf-li {method}",
+            remedy=f"it takes the role {roles}" if roles else "",
         )

@@ -143,7 +143,8 @@ class Warrant:
 
     @property
     def approver(self) -> str:
-        return self._last(Act.APPROVE).actor if self._last(Act.APPROVE) else ""
+        approval = self._last(Act.APPROVE)
+        return approval.actor if approval else ""
 
     @property
     def ended_at(self) -> datetime | None:
@@ -250,7 +251,9 @@ def _step(warrant: Warrant, act: Act, actor: str, now: datetime) -> Warrant:
 def _allowed(warrant: Warrant, act: Act) -> State:
     state = TRANSITIONS.get((warrant.state, act))
     if state is None:
-        raise RefusedError(f"a warrant that is {warrant.state.value} cannot {act.value}", where=f"warrant {warrant.number}")
+        raise RefusedError(
+            f"a warrant that is {warrant.state.value} cannot {act.value}", where=f"warrant {warrant.number}"
+        )
     return state
 
 
