@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -12,10 +13,16 @@ from pydantic import with_config
 
 from lawful_intercept.administration.records import CLOSED, Codec
 from lawful_intercept.x1.extensions import HandoverSettings, handover_extension
-from lawful_intercept.x1.messages import DeliveryType, DestinationDetails, SocketAddress
+from lawful_intercept.x1.messages import DeliveryType, DestinationDetails, Extension, SocketAddress
 from nf.errors import InputError
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,38}")
+
+
+@functools.lru_cache(maxsize=256)
+def extension_of(settings: HandoverSettings) -> Extension:
+    """As X1 carries it."""
+    return handover_extension(settings)
 
 
 @with_config(CLOSED)
@@ -51,9 +58,10 @@ class Agency:
 
     @property
     def destination(self) -> DestinationDetails:
-        extension = handover_extension(self.settings.handover)
         address = SocketAddress(self.settings.address, self.settings.port)
-        return DestinationDetails(self.did, DeliveryType.X2_AND_X3, address, extensions=(extension,))
+        return DestinationDetails(
+            self.did, DeliveryType.X2_AND_X3, address, extensions=(extension_of(self.settings.handover),)
+        )
 
 
 AGENCY: Final = Codec(Agency, "an agency")

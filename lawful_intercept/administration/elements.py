@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
@@ -29,11 +29,13 @@ class Kind(Enum):
 
 FORMS: Final[Mapping[Service, frozenset[str]]] = MappingProxyType(
     {
-        Service.VOICE: frozenset({"sipUri", "telUri", "impu", "e164Number", "gpsiMsisdn"}),
-        Service.DATA: frozenset(RULES) - {"sipUri", "telUri", "impu", "e164Number", "nai"},
+        Service.VOICE: frozenset({"sipUri", "telUri", "impu", "e164Number"}),
+        Service.DATA: frozenset(
+            {"e164Number", "gpsiMsisdn", "gpsiNai", "imsi", "supiimsi", "supinai", "imei", "peiImei", "peiImeisv"}
+        ),
     }
 )
-"""The target identifiers that a point of each service can match, unless it is said that it matches fewer."""
+"""The target identifiers that this product's points match, by service. Of another's, `ElementSettings.forms` says it."""
 
 
 @with_config(CLOSED)
@@ -44,7 +46,7 @@ class ElementSettings:
     name      its identifier at X1, and in its certificate (`element/NAME`)
     url       of its X1, such as https://10.0.0.1:8443/X1/NE
     services  of a point: what it intercepts
-    forms     of a point: target identifiers that it can match (X1's names); empty = those usual for its services
+    forms     of a point: target identifiers that it can match (X1's names); empty = `FORMS` of its services
     content   of a point: whether it can copy content
     x2, x3    of mediation: where it takes X2 and X3 (the same address: one connection for both)
 
@@ -69,22 +71,20 @@ class ElementSettings:
         if self.kind is Kind.POINT:
             if not self.services:
                 raise InputError("a point intercepts something", remedy="name voice, data or both")
-            if not self.forms <= self.usual:
-                raise InputError("a point of these services cannot match that", remedy=", ".join(sorted(self.usual)))
+            if not self.forms <= RULES.keys():
+                raise InputError("a form of target identifiers is not known", remedy=f"of {', '.join(RULES)}")
         else:
             if self.address is None:
                 raise InputError("mediation listens somewhere", remedy="name the address and ports of X2 and X3")
             for port in (self.x2_port, self.x3_port):
                 SocketAddress(self.address, port)
 
-    @property
-    def usual(self) -> frozenset[str]:
-        return frozenset(form for service in self.services for form in FORMS[service])
-
-    @property
-    def matches(self) -> frozenset[str]:
-        """The target identifiers that this point can match."""
-        return self.forms or self.usual
+    def matches(self, services: Collection[Service]) -> frozenset[str]:
+        """The target identifiers that this point can match when it is asked for these services."""
+        asked = self.services.intersection(services)
+        if self.forms:
+            return self.forms if asked else frozenset()
+        return frozenset(form for service in asked for form in FORMS[service])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ beginning, after every failure, when it reports that it has lost its memory, and
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -21,7 +20,7 @@ from lawful_intercept.administration.tasking import Wanted
 from lawful_intercept.x1.exchange import AllDetails, name_of
 from lawful_intercept.x1.faults import X1Fault
 from nf.clock import Clock
-from nf.contracts.json import JsonObject
+from nf.contracts.json import Json, JsonObject
 from nf.errors import IdentityError, NfError, UnavailableError
 
 FIRST_RETRY_S: Final = 1.0
@@ -73,9 +72,22 @@ class Link:
         self._held = None
         self._wake.set()
 
-    async def ask(self) -> AllDetails:
-        """What it holds, now. Raises what `Asker` does."""
-        return await self._asker.all_details()
+    async def check(self) -> JsonObject:
+        """What it holds, now, in numbers, and what is otherwise than it has to be. Raises what `Asker` does."""
+        held = await self._asker.all_details()
+        differ: list[Json] = [
+            f"{name_of(step.request)} ({step.why.value})"
+            for step in steps(held, self.wanted, Given(self._given, self._known()))
+        ]
+        faults: list[Json] = [fault.code for fault in held.status.faults]
+        return {
+            "element": self.settings.name,
+            "status": held.status.condition.value,
+            "faults": faults,
+            "tasks": len(held.tasks),
+            "destinations": len(held.destinations),
+            "to_do": differ,
+        }
 
     async def run(self) -> None:
         """For ever; cancel it."""
@@ -185,42 +197,58 @@ class Links:
         self._connect = connect
         self._pace = pace
         self._links: dict[str, tuple[Link, asyncio.Task[None], Asker]] = {}
+        self._plan: Mapping[str, Wanted] = {}
+        self._beginning: asyncio.Task[None] | None = None
 
     async def want(self, plan: Mapping[str, Wanted]) -> None:
-        """Tasks that end, end at once everywhere; tasks that begin, begin at mediation."""
+        """Tasks that end, end at once everywhere; tasks that begin, begin at mediation. Returns at once."""
         await self._follow()
-        points = [link for link, _, _ in self._links.values() if link.settings.kind is Kind.POINT]
-        others = [link for link, _, _ in self._links.values() if link.settings.kind is not Kind.POINT]
-        for link in others:
+        self._plan = plan
+        begins = False
+        for link in self._of(Kind.MEDIATION):
             _tell(link, plan[link.settings.name])
-        fresh = [link for link in points if plan[link.settings.name].tasks.keys() - link.wanted.tasks.keys()]
-        for link in points:
+        for link in self._of(Kind.POINT):
             wanted = plan[link.settings.name]
-            stay = {xid: task for xid, task in wanted.tasks.items() if link not in fresh or xid in link.wanted.tasks}
+            stay = {xid: task for xid, task in wanted.tasks.items() if xid in link.wanted.tasks}
+            begins = begins or len(stay) < len(wanted.tasks)
             _tell(link, Wanted(wanted.destinations, stay))
-        if fresh:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEAD_START_S):
-                    await asyncio.gather(*(link.settled.wait() for link in others))
-            for link in fresh:
-                _tell(link, plan[link.settings.name])
+        if begins and self._beginning is None:
+            self._beginning = asyncio.create_task(self._begin())
+
+    async def _begin(self) -> None:
+        try:
+            async with asyncio.timeout(HEAD_START_S):
+                await asyncio.gather(*(link.settled.wait() for link in self._of(Kind.MEDIATION)))
+        except TimeoutError:
+            pass  # a mediation element that is silent does not keep points from their tasks: they keep their product
+        self._beginning = None
+        for link in self._of(Kind.POINT):
+            _tell(link, self._plan.get(link.settings.name, link.wanted))
+
+    def _of(self, kind: Kind) -> list[Link]:
+        return [link for link, _, _ in self._links.values() if link.settings.kind is kind]
 
     def doubt(self, name: str) -> None:
         """An element reports that it may not hold what it was given."""
         if name in self._links:
             self._links[name][0].doubt()
 
-    async def ask(self, name: str) -> AllDetails:
-        """What an element holds, now. Raises what `Asker` does."""
+    async def check(self, name: str) -> JsonObject:
+        """As `Link.check`."""
         if name not in self._links:
             raise UnavailableError("this element is not spoken with yet", where=f"element/{name}", remedy="try again")
-        return await self._links[name][0].ask()
+        return await self._links[name][0].check()
 
     async def settled(self) -> None:
         """When every element holds what it has to hold."""
+        while self._beginning is not None:
+            await asyncio.gather(self._beginning)
         await asyncio.gather(*(link.settled.wait() for link, _, _ in self._links.values()))
 
     async def close(self) -> None:
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.gather(self._beginning, return_exceptions=True)
         for name in tuple(self._links):
             await self._end(name)
 

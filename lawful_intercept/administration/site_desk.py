@@ -179,7 +179,7 @@ async def element_remove(office: Office, caller: Caller, arguments: JsonObject) 
 
 
 async def element_check(office: Office, caller: Caller, arguments: JsonObject) -> Json:
-    """{name} -> {name}: whoever asks it is recorded; the asking itself is `links.Links.ask`."""
+    """{name} -> {name}: whoever asks it is recorded; the asking itself is `links.Links.check`."""
     name = _element_name(office, arguments)
     await office.store.read(caller.deed("element.check", f"element/{name}"))
     return {"name": name}

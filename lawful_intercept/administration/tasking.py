@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from lawful_intercept.administration.agencies import Agency
+from lawful_intercept.administration.agencies import Agency, extension_of
 from lawful_intercept.administration.elements import Element, Kind
 from lawful_intercept.administration.warrants import Scope, State, Warrant
-from lawful_intercept.x1.extensions import handover_extension
+from lawful_intercept.identifiers import TargetIdentifier
 from lawful_intercept.x1.messages import (
     DeliveryType,
     DestinationDetails,
@@ -114,24 +114,24 @@ def _needed(warrant: Warrant, destination: DestinationDetails) -> bool:
 
 
 def _takes_part(warrant: Warrant, element: Element) -> bool:
-    settings, content = element.settings, warrant.content
-    return (
-        settings.kind is Kind.POINT
-        and bool(settings.services & content.services)
-        and any(target.form in settings.matches for target in content.targets)
-    )
+    return element.settings.kind is Kind.POINT and bool(_matched(warrant, element))
+
+
+def _matched(warrant: Warrant, element: Element) -> tuple[TargetIdentifier, ...]:
+    """The targets that a point can match in what is ordered."""
+    forms = element.settings.matches(warrant.content.services)
+    return tuple(target for target in warrant.content.targets if target.form in forms)
 
 
 def _check(warrant: Warrant, points: list[Element]) -> None:
     content = warrant.content
+    forms = {target.form for target in content.targets}
     for service in content.services:
-        if not any(service in point.settings.services for point in points):
-            raise _refused(warrant, f"no point intercepts {service.value} of these targets", "nf-li element list")
-    for target in content.targets:
-        if not any(target.form in point.settings.matches for point in points):
-            raise _refused(
-                warrant, f"no point of these services can match {target.form}", "leave it out, or name another service"
-            )
+        if not any(forms & point.settings.matches({service}) for point in points):
+            raise _refused(warrant, f"no point can match these targets for {service.value}", "nf-li element list")
+    for form in forms:
+        if not any(form in point.settings.matches(content.services) for point in points):
+            raise _refused(warrant, f"no point of these services can match {form}", "leave it out, or name a service")
     if content.scope is Scope.IRI_AND_CC:
         without = sorted(point.settings.name for point in points if not point.settings.content)
         if without:
@@ -139,10 +139,9 @@ def _check(warrant: Warrant, points: list[Element]) -> None:
 
 
 def _task_of_point(warrant: Warrant, element: Element, mediation: Element) -> TaskDetails:
-    content, settings = warrant.content, element.settings
     return TaskDetails(
         xid=warrant.xid,
-        targets=tuple(target for target in content.targets if target.form in settings.matches),
+        targets=_matched(warrant, element),
         delivery=_delivery(warrant),
         destinations=tuple(one.did for one in mediation.destinations if _needed(warrant, one)),
         services=_services(warrant, element),
@@ -172,7 +171,7 @@ def _task_of_mediation(warrant: Warrant, agency: Agency) -> TaskDetails:
                 start=content.start,
                 end=max(warrant.stopped_at, content.start + timedelta(seconds=1)),
                 destinations=(agency.did,),
-                extensions=(handover_extension(agency.settings.handover),),
+                extensions=(extension_of(agency.settings.handover),),
             ),
         ),
     )
