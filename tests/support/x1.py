@@ -91,15 +91,19 @@ def _in_order(moments: tuple[datetime | None, datetime | None]) -> bool:
     return start is None or end is None or start < end
 
 
-mediations = st.tuples(st.none() | times, st.none() | times).filter(_in_order).flatmap(
-    lambda span: st.builds(
-        m.MediationDetails,
-        st.from_regex(r"[!-~]{1,25}|[0-9a-f]{26,50}", fullmatch=True),
-        st.sampled_from(m.HandoverType),
-        st.just(span[0]),
-        st.just(span[1]),
-        some(uuids),
-        any_extensions,
+mediations = (
+    st.tuples(st.none() | times, st.none() | times)
+    .filter(_in_order)
+    .flatmap(
+        lambda span: st.builds(
+            m.MediationDetails,
+            st.from_regex(r"[!-~]{1,25}|[0-9a-f]{26,50}", fullmatch=True),
+            st.sampled_from(m.HandoverType),
+            st.just(span[0]),
+            st.just(span[1]),
+            some(uuids),
+            any_extensions,
+        )
     )
 )
 tasks = st.builds(
@@ -153,7 +157,9 @@ requests = st.one_of(
     st.builds(e.ReportNEIssue, st.sampled_from(m.IssueType), texts, codes, some(extensions)),
 )
 responses = st.one_of(
-    st.builds(e.Done, st.sampled_from(sorted(e.MESSAGES - e.ANSWERS.keys() - e.OBJECT_MESSAGES)), st.sampled_from(m.Outcome)),
+    st.builds(
+        e.Done, st.sampled_from(sorted(e.MESSAGES - e.ANSWERS.keys() - e.OBJECT_MESSAGES)), st.sampled_from(m.Outcome)
+    ),
     st.builds(e.Refusal, st.sampled_from(sorted(e.MESSAGES)), numbers, texts),
     st.builds(e.TaskAnswer, task_records),
     st.builds(e.DestinationAnswer, destination_records),
