@@ -78,10 +78,17 @@ def read(octets: bytes, *, agency: str = "") -> Message:
     header, payload = _children(root, CORE, ("Header", "Payload"))
     sender = _party(_first(header, CORE, "SenderIdentifier"))
     objects = [_created(action) for action in _actions(payload)]
-    authorisations = {_identifier(one): one for one in objects if _kind(one) == (AUTHORISATION, "AuthorisationObject")}
+    identifiers = [_identifier(one) for one in objects]
+    if len(set(identifiers)) < len(objects):
+        raise _wrong("an object is there twice", payload)
+    authorisations = {
+        identifier: one
+        for identifier, one in zip(identifiers, objects, strict=True)
+        if _kind(one) == (AUTHORISATION, "AuthorisationObject")
+    }
     tasks = [one for one in objects if _kind(one) == (TASK, "LITaskObject")]
     if len(authorisations) + len(tasks) != len(objects):
-        raise _wrong("an object is neither AuthorisationObject nor LITaskObject, or is there twice", payload)
+        raise _wrong("an object is neither AuthorisationObject nor LITaskObject", payload)
     used: set[UUID] = set()
     contents = tuple(_content(task, authorisations, used, agency or sender.identifier) for task in tasks)
     if not contents or used != authorisations.keys():

@@ -107,7 +107,7 @@ async def test_another_key_did_not_sign_it(store: Store, path: Path) -> None:
 
 
 TAMPERING = [
-    ("UPDATE entries SET value = substr(value, 1, 20) || x'00' || substr(value, 22)", 2, "another one"),
+    ("UPDATE entries SET value = CAST(substr(value, 1, 20) || x'00' AS BLOB)", 2, "another one"),
     ("UPDATE entries SET revision = revision + 1", 2, "another one"),
     ("UPDATE entries SET key = '3'", 2, "gone"),
     ("DELETE FROM entries", 2, "gone"),
@@ -119,7 +119,7 @@ TAMPERING = [
     ("UPDATE audit SET at_us = at_us + 1 WHERE number = 4", 4, "does not match"),
     ("DELETE FROM audit WHERE number = 2", 2, "missing"),
     ("DELETE FROM audit WHERE number = 6", 6, "missing from the end"),
-    ("UPDATE audit_head SET signature = x'00' || substr(signature, 2)", 6, "not signed"),
+    ("UPDATE audit_head SET signature = CAST(x'00' || substr(signature, 2) AS BLOB)", 6, "not signed"),
     ("UPDATE audit_head SET number = 5", 6, "does not cover"),
     ("DELETE FROM audit_head", 7, "head of the chain is missing"),
 ]
