@@ -1,7 +1,7 @@
 """An officer's side of the API. A profile is a directory: `profile.json` and the PEM files that it names.
 
-    {"administration": "admf1", "url": "https://10.0.0.5:9443", "certificate": "anna.pem", "key": "anna.key",
-     "authority": "ca.pem"}
+{"administration": "admf1", "url": "https://10.0.0.5:9443", "certificate": "anna.pem", "key": "anna.key",
+ "authority": "ca.pem"}
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ def load(named: Path | None) -> Profile:
     file = directory / FILE
     try:
         data = json.loads(file.read_bytes())
-        texts = {name: data[name] for name in ("administration", "url", "certificate", "key", "authority")}
-        if not all(isinstance(text, str) for text in texts.values()):
-            raise TypeError
+        texts = {name: str(data[name]) for name in ("administration", "url", "certificate", "key", "authority")}
     except FileNotFoundError:
         raise IdentityError(
             "no officer's profile here",
@@ -110,7 +108,9 @@ class Client:
 def error_of(data: JsonObject) -> NfError:
     """The error that an answer tells of."""
     kind = getattr(errors, str(data.get("kind")), None)
-    made = kind if isinstance(kind, type) and issubclass(kind, NfError) and kind is not errors.DocumentError else NfError
+    made = (
+        kind if isinstance(kind, type) and issubclass(kind, NfError) and kind is not errors.DocumentError else NfError
+    )
     found = data.get("problems")
     problems = [_problem(one) for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     message, where, remedy = (str(data.get(name, "")) for name in ("message", "where", "remedy"))

@@ -35,7 +35,7 @@ FORMS: Final[Mapping[Service, frozenset[str]]] = MappingProxyType(
         ),
     }
 )
-"""The target identifiers that this product's points match, by service. Of another's, `ElementSettings.forms` says it."""
+"""The target identifiers that this product's points match, by service; `ElementSettings.forms` says it of others'."""
 
 
 @with_config(CLOSED)

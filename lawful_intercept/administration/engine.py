@@ -51,6 +51,7 @@ class Engine:
                 await self._links.want(wanted)
                 told = wanted
             await self._complain()
+            await office.flush()
             await wait(office.changed, office.clock, self._next())
 
     async def due(self) -> None:
@@ -77,8 +78,8 @@ class Engine:
             deed = office.self_deed(action, f"warrant/{warrant.number}", {"clock": clock} if clock else {})
             try:
                 await office.keep_warrants(deed, change(warrant, office.now))
-            except NfError as error:  # it is tried again; what is over is over all the same (`plan`)
-                await office.raise_alarm(Code.STORE, "store", error.message)
+            except NfError:  # it is tried again; what is over is over all the same (`plan`)
+                await office.store_failed()
 
     async def _clock_state(self) -> str:
         """How the clock stands, "" when nothing may begin by it."""

@@ -6,6 +6,7 @@ What is in memory is what the store holds: a change is written first, with its r
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,7 +18,7 @@ from lawful_intercept.administration.alarms import ALARM, Alarm, Code
 from lawful_intercept.administration.elements import ELEMENT, Element
 from lawful_intercept.administration.hi1 import Party
 from lawful_intercept.administration.officers import OFFICER, Officer, Role, check
-from lawful_intercept.administration.records import moment_of
+from lawful_intercept.administration.records import moment_of, spelled
 from lawful_intercept.administration.store import Deed, Place, Store
 from lawful_intercept.administration.tasking import Site
 from lawful_intercept.administration.warrants import WARRANT, Warrant
@@ -31,6 +32,7 @@ WARRANTS: Final = "warrants"
 AGENCIES: Final = "agencies"
 ELEMENTS: Final = "elements"
 ALARMS: Final = "alarms"
+MAX_UNWRITTEN: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Office:
         self.elements: dict[str, Element] = {}
         self.alarms: dict[tuple[Code, str], Alarm] = {}
         self.standings: dict[str, Standing] = {}
+        self._unwritten: deque[tuple[Deed, dict[Place, JsonObject], tuple[Place, ...]]] = deque()
+        self._writing = asyncio.Lock()
 
     @classmethod
     async def open(cls, store: Store, clock: Clock, own: SpiffeId, party: Party) -> Office:
@@ -169,16 +173,36 @@ class Office:
             place = (ALARMS, str(alarm.number))
             await self._try(deed or self.self_deed("alarm.clear", thing, {"code": code.value}), {}, (place,))
 
+    async def store_failed(self) -> None:
+        """An alarm, in memory: where it cannot be written either."""
+        await self.note("store.failure", "store", {})
+
     async def note(self, action: str, thing: str, detail: JsonObject) -> None:
         """A record of what the ADMF itself did."""
         await self._try(self.self_deed(action, thing, detail), {}, ())
 
     async def _try(self, deed: Deed, puts: dict[Place, JsonObject], takes: Iterable[Place]) -> None:
-        """Elements are tasked and stopped also when the store cannot be written; that is an alarm of its own."""
-        try:
-            await self.store.write(deed, puts, tuple(takes))
-        except NfError:
-            text = "an act of the ADMF could not be written"
-            self.alarms.setdefault((Code.STORE, "store"), Alarm(uuid4(), Code.STORE, "store", text, self.now))
-        else:
-            self.alarms.pop((Code.STORE, "store"), None)
+        """Elements are tasked and stopped also when the store cannot be written: what was done is written later, in
+        its order, and until then an alarm stands."""
+        if len(self._unwritten) < MAX_UNWRITTEN:
+            self._unwritten.append((self._late(deed) if self._unwritten else deed, puts, tuple(takes)))
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Write what could not be written before."""
+        async with self._writing:
+            while self._unwritten:
+                deed, puts, takes = self._unwritten[0]
+                try:
+                    await self.store.write(deed, puts, tuple(takes))
+                except NfError:
+                    self._unwritten[0] = (self._late(deed), puts, tuple(takes))
+                    text = "what the ADMF did cannot be written"
+                    self.alarms.setdefault((Code.STORE, "store"), Alarm(uuid4(), Code.STORE, "store", text, self.now))
+                    return
+                self._unwritten.popleft()
+        self.alarms.pop((Code.STORE, "store"), None)
+
+    def _late(self, deed: Deed) -> Deed:
+        """Its record comes later than what it tells of."""
+        return deed if "done_at" in deed.detail else replace(deed, detail={**deed.detail, "done_at": spelled(self.now)})

@@ -63,7 +63,9 @@ async def open_office(settings: AdministrationSettings, clock: Clock) -> Opened:
     state = state_directory(settings.state)
     own = tls.own_identity(settings.x1.tls)
     if (own.kind, own.name) != ("element", settings.name):
-        raise IdentityError("the certificate is of another name", where="x1.tls", remedy=f"issue element {settings.name}")
+        raise IdentityError(
+            "the certificate is of another name", where="x1.tls", remedy=f"issue element {settings.name}"
+        )
     path = state / STORE_FILE
     key = await asyncio.to_thread(_audit_key, settings, state)
     if path.exists():
@@ -136,7 +138,7 @@ async def run(
             contexts.x1_server,
             address=str(settings.x1.listen.address),
             port=settings.x1.listen.port,
-            peers=office.elements.keys,
+            peers=office.elements,
             clock=clock,
             failed=failures,
         )

@@ -1,6 +1,6 @@
 """The officers' API: POST /v1/METHOD with JSON, over HTTPS with the officer's certificate.
 
-An answer is JSON. An error is {"error": {kind, status, message, where, remedy, problems}} and goes to that officer alone.
+An answer is JSON. An error is {"error": {kind, status, message, where, remedy, problems}}, for that officer alone.
 """
 
 from __future__ import annotations
@@ -135,7 +135,14 @@ def _arguments(body: bytes) -> JsonObject:
 
 def error_json(error: NfError) -> JsonObject:
     problems: list[Json] = [
-        {"file": one.file, "line": one.line, "column": one.column, "key": one.key, "rule": one.rule, "remedy": one.remedy}
+        {
+            "file": one.file,
+            "line": one.line,
+            "column": one.column,
+            "key": one.key,
+            "rule": one.rule,
+            "remedy": one.remedy,
+        }
         for one in error.problems
     ]
     kind = type(error).__name__ if type(error).__module__ == NfError.__module__ else _kind_of(error)
@@ -152,5 +159,3 @@ def error_json(error: NfError) -> JsonObject:
 def _kind_of(error: NfError) -> str:
     """The class in `nf.errors` that it is one of."""
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == NfError.__module__)
-
-

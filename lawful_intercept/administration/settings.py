@@ -21,7 +21,9 @@ class Server(DocumentModel):
 class Hi1(DocumentModel):
     """How the operator is called in HI1 messages (TS 103 120): country (ISO 3166) and a name that was agreed."""
 
-    country: Annotated[str, Form(r"[A-Z]{2}", "a country is two capital letters", "write its ISO 3166 code, such as NZ")]
+    country: Annotated[
+        str, Form(r"[A-Z]{2}", "a country is two capital letters", "write its ISO 3166 code, such as NZ")
+    ]
     identifier: Annotated[str, Field(min_length=1, max_length=64)]
 
 

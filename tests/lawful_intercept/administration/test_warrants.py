@@ -131,7 +131,9 @@ def test_unknown_keys_and_values_stay_out_of_errors() -> None:
 
 OFFICERS = st.sampled_from(["anna", "bob", "carl"])
 MOVES = st.lists(
-    st.tuples(st.sampled_from(["submit", "approve", "reject", "revoke", "activate", "expire"]), OFFICERS, st.integers(0, 40)),
+    st.tuples(
+        st.sampled_from(["submit", "approve", "reject", "revoke", "activate", "expire"]), OFFICERS, st.integers(0, 40)
+    ),
     max_size=30,
 )
 
