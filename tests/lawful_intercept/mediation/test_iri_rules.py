@@ -35,8 +35,10 @@ def m(text: str) -> SipMessage:
 
 CALLS = {
     "a call": (
-        "INVITE1:a 100-INVITE1:a 180-INVITE1:ab 200-INVITE1:ab ACK1:ab "
-        "INVITE2:ab 200-INVITE2:ab ACK2:ab BYE3:ab 200-BYE3:ab",
+        (
+            "INVITE1:a 100-INVITE1:a 180-INVITE1:ab 200-INVITE1:ab ACK1:ab "
+            "INVITE2:ab 200-INVITE2:ab ACK2:ab BYE3:ab 200-BYE3:ab"
+        ),
         "BCCCCCCCCE",
     ),
     "the callee hangs up, and says so twice": (
@@ -62,8 +64,10 @@ CALLS = {
         "BCCCCCCCE",
     ),
     "a change that is refused, and what else is said within": (
-        "INVITE1:a 200-INVITE1:ab INVITE2:ab 488-INVITE2:ab ACK2:ab "
-        "UPDATE3:ab 200-UPDATE3:ab MESSAGE4:ab REFER5:ab NOTIFY1:ba",
+        (
+            "INVITE1:a 200-INVITE1:ab INVITE2:ab 488-INVITE2:ab ACK2:ab "
+            "UPDATE3:ab 200-UPDATE3:ab MESSAGE4:ab REFER5:ab NOTIFY1:ba"
+        ),
         "BCCCCCCCCC",
     ),
     "two answers: the call goes on until both have ended": (
@@ -74,8 +78,10 @@ CALLS = {
     "ordered at its very end": ("200-BYE2:ab ACK1:ab", "RR"),
     "ordered while it rings": ("180-INVITE1:ab 200-INVITE1:ab", "BC"),
     "of no call": (
-        "REGISTER1:a 200-REGISTER1:ab OPTIONS1:a 200-OPTIONS1:ab MESSAGE1:a 202-MESSAGE1:ab "
-        "SUBSCRIBE1:a NOTIFY1:ab PUBLISH1:a",
+        (
+            "REGISTER1:a 200-REGISTER1:ab OPTIONS1:a 200-OPTIONS1:ab MESSAGE1:a 202-MESSAGE1:ab "
+            "SUBSCRIBE1:a NOTIFY1:ab PUBLISH1:a"
+        ),
         "RRRRRRRRR",
     ),
 }
