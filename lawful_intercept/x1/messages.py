@@ -255,8 +255,8 @@ class Header:
                 raise InputError(
                     "the identifier of an ADMF or element is not one", remedy="1 to 128 printable characters"
                 )
-        if re.fullmatch(r"v1\.[0-9]{1,4}\.[0-9]{1,4}", self.version) is None:
-            raise InputError("not a version of X1", remedy="write v1.MINOR.PATCH")
+        if re.fullmatch(r"v[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}", self.version) is None:
+            raise InputError("not a version of X1", remedy="write vMAJOR.MINOR.PATCH")
         check_time(self.at)
 
 
