@@ -17,20 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import Enum, IntEnum
+from enum import Enum
 from hashlib import blake2b
 from typing import Final
 
+from lawful_intercept.handover.values import IriType
 from lawful_intercept.mediation.sip import SipMessage
-
-
-class IriType(IntEnum):
-    """TS 102 232-1 annex A, IRIType."""
-
-    BEGIN = 1
-    END = 2
-    CONTINUE = 3
-    REPORT = 4
 
 
 class Phase(Enum):

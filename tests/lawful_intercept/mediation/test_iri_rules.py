@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lawful_intercept.handover.values import IriType
 from lawful_intercept.mediation.iri_rules import (
     EVENTS,
     TABLE,
-    IriType,
     Patience,
     Phase,
     Session,
