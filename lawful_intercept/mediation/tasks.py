@@ -164,7 +164,7 @@ def _xids(details: TaskDetails) -> tuple[UUID, ...]:
 
 
 def _text(root: etree._Element) -> str:
-    return etree.tostring(root[0], encoding="unicode")
+    return str(etree.tostring(root[0], encoding="unicode"))
 
 
 def _parse(text: str) -> etree._Element:
