@@ -118,7 +118,11 @@ class Sources:
         for name, value in state.rows("source"):
             expected, latest = json.loads(value)
             self._known[name] = Source(counters.known(expected), counters.known(latest))
-        self.dirty: dict[str, bytes | None] = {}
+        self._dirty: dict[str, bytes | None] = {}
+
+    def collect(self) -> dict[str, bytes | None]:
+        found, self._dirty = self._dirty, {}
+        return found
 
     def of(self, xid: bytes, kind: int, point: str) -> Source:
         """`point`: whatever names it; two points never have the same."""
@@ -126,14 +130,14 @@ class Sources:
         found = self._known.get(name)
         if found is None:
             found = self._known[name] = Source(self._counters.new(), self._counters.new())
-            self.dirty[f"source/{name}"] = json.dumps([found.expected.slot, found.latest.slot]).encode()
+            self._dirty[f"source/{name}"] = json.dumps([found.expected.slot, found.latest.slot]).encode()
         return found
 
     def forget(self, xid: bytes) -> None:
         start = f"{xid.hex()}/"
         for name in [name for name in self._known if name.startswith(start)]:
             del self._known[name]
-            self.dirty[f"source/{name}"] = None
+            self._dirty[f"source/{name}"] = None
 
 
 @dataclass(slots=True, repr=False, eq=False)
@@ -183,7 +187,7 @@ class Sessions:
         self._counters = counters
         self._sessions: dict[tuple[bytes, int], Correlated] = {}
         self._cins: set[int] = set()
-        self.dirty: dict[str, bytes | None] = {}
+        self._dirty: dict[str, Correlated | None] = {}
         for name, value in state.rows("session"):
             xid, _, correlation = name.partition("/")
             read = json.loads(value)
@@ -216,7 +220,7 @@ class Sessions:
 
     def changed(self, session: Correlated) -> None:
         """Whatever of it is written has changed: it is part of the next commit."""
-        self.dirty[session.name] = session.packed()
+        self._dirty[session.name] = session
 
     def number(self, session: Correlated, liid: str, did: str, kind: int) -> Counter:
         """The counter of one stream of it: its value is the next sequence number."""
@@ -224,6 +228,12 @@ class Sessions:
         if found is None:
             found = session.numbers[liid, did, kind] = self._counters.new()
             self.changed(session)
+        return found
+
+    def collect(self) -> dict[str, bytes | None]:
+        """Rows that are others since the last time, for the next commit."""
+        found = {name: None if one is None else one.packed() for name, one in self._dirty.items()}
+        self._dirty.clear()
         return found
 
     def all(self) -> list[Correlated]:
@@ -243,7 +253,7 @@ class Sessions:
         session = self._sessions.pop(key, None)
         if session is not None:
             self._cins.discard(session.cin)
-            self.dirty[session.name] = None
+            self._dirty[session.name] = None
 
     def _draw(self) -> int:
         while True:
@@ -265,16 +275,20 @@ class Numbers:
     def __init__(self, state: State, counters: Counters) -> None:
         self._counters = counters
         self._known = {name: counters.known(json.loads(value)[0]) for name, value in state.rows("number")}
-        self.dirty: dict[str, bytes | None] = {}
+        self._dirty: dict[str, bytes | None] = {}
+
+    def collect(self) -> dict[str, bytes | None]:
+        found, self._dirty = self._dirty, {}
+        return found
 
     def of(self, name: str) -> Counter:
         found = self._known.get(name)
         if found is None:
             found = self._known[name] = self._counters.new()
-            self.dirty[f"number/{name}"] = json.dumps([found.slot]).encode()
+            self._dirty[f"number/{name}"] = json.dumps([found.slot]).encode()
         return found
 
     def forget(self, start: str) -> None:
         for name in [name for name in self._known if name.startswith(start)]:
             del self._known[name]
-            self.dirty[f"number/{name}"] = None
+            self._dirty[f"number/{name}"] = None

@@ -239,28 +239,25 @@ def sip_step(session: Session, message: SipMessage) -> tuple[IriType, Session]:
     return kind, replace(after, dialogs=() if after.phase is Phase.ENDED else dialogs)
 
 
-EVENTS: Final[Mapping[str, Signal]] = {
-    "pDUSessionEstablishment": Signal.OPENED,
-    "startOfInterceptionWithEstablishedPDUSession": Signal.OPENED,
-    "sMFMAPDUSessionEstablishment": Signal.OPENED,
-    "startOfInterceptionWithEstablishedMAPDUSession": Signal.OPENED,
-    "pDUSessionModification": Signal.CHANGED,
-    "sMFMAPDUSessionModification": Signal.CHANGED,
-    "pDUSessionRelease": Signal.CLOSED,
-    "sMFMAPDUSessionRelease": Signal.CLOSED,
+EVENTS: Final[Mapping[IriType, Signal]] = {
+    IriType.BEGIN: Signal.OPENED,
+    IriType.CONTINUE: Signal.CHANGED,
+    IriType.END: Signal.CLOSED,
+    IriType.REPORT: Signal.ALONE,
 }
-"""Events of TS 33.128's XIRIPayload that are of a session. All others are Reports: a procedure that failed began no
-session, and left the one that was there as it was."""
+"""What a 5G event says of its session by itself (`handover.threegpp.iri_type`): a PDU session was established or was
+there, was modified, was released; or it is of none. A procedure that failed began none and left the one that was there
+as it was."""
 
 
-def event_step(session: Session, event: str) -> tuple[IriType, Session]:
-    """What a 5G event becomes, by the name of its choice in XIRIEvent."""
-    return step(session, EVENTS.get(event, Signal.ALONE))
+def event_step(session: Session, told: IriType) -> tuple[IriType, Session]:
+    """What a 5G event becomes in its session."""
+    return step(session, EVENTS[told])
 
 
-def event_begins_anew(session: Session, event: str) -> bool:
+def event_begins_anew(session: Session, told: IriType) -> bool:
     """A session under the number of one that has ended."""
-    return session.phase is Phase.ENDED and EVENTS.get(event) is Signal.OPENED
+    return session.phase is Phase.ENDED and told is IriType.BEGIN
 
 
 @dataclass(frozen=True, slots=True)

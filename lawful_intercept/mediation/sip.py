@@ -28,6 +28,8 @@ _NAMES: Final = {
     b"t": "to",
 }
 _BODY: Final = re.compile(rb"\r?\n\r?\n")
+_TYPE: Final = re.compile(rb"^(?:content-type|c)[ \t]*:[ \t]*([^\s;]+)", re.IGNORECASE | re.MULTILINE)
+_KEYS: Final = re.compile(rb"^(?:a=(?:crypto|key-mgmt):|k=)[^\n]*\n?", re.IGNORECASE | re.MULTILINE)
 
 
 class SipError(InputError):
@@ -78,17 +80,20 @@ def read(octets: bytes) -> SipMessage:
     )
 
 
-def without_body(octets: bytes, *, keep: tuple[bytes, ...] = (b"application/sdp",)) -> bytes:
-    """The message with its body left out, for a warrant without content, unless it is of a kind in `keep`.
+def without_content(octets: bytes) -> bytes:
+    """The message as a warrant without content may have it: with a session description, and with no other body.
 
-    Header fields stay as they were on the wire, Content-Length too: it says how much there was.
+    Addresses and codecs of media are signalling; keys to media (`a=crypto`, `k=`, MIKEY) are not. Header fields stay as
+    they were on the wire, Content-Length too: it says how much there was.
     """
     end = _BODY.search(octets)
     if end is None:
         return octets
     head = octets[: end.end()]
-    found = re.search(rb"^(?:content-type|c)[ \t]*:[ \t]*([^\s;]+)", head, re.IGNORECASE | re.MULTILINE)
-    return octets if found and found[1].lower() in keep else head
+    found = _TYPE.search(head)
+    if found is None or found[1].lower() != b"application/sdp":
+        return head
+    return head + _KEYS.sub(b"", octets[end.end() :])
 
 
 def _fields(octets: bytes) -> tuple[bytes, dict[str, bytes]]:

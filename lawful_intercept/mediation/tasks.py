@@ -1,4 +1,4 @@
-"""The tasks and destinations that the ADMF has given, as they stand in the state. No I/O but through `dirty`.
+"""The tasks and destinations that the ADMF has given, as they stand in the state. No I/O: `collect` says what to write.
 
 They outlive the process: a mediation that starts again takes what points deliver at once, and lets nothing fall that
 was ordered before.
@@ -51,7 +51,7 @@ class Tasks:
         self.tasks: dict[UUID, Task] = {}
         self.destinations: dict[UUID, Destination] = {}
         self._by_xid: dict[bytes, tuple[Product, ...]] = {}
-        self.dirty: dict[str, bytes | None] = {}
+        self._dirty: dict[str, bytes | None] = {}
         for _, value in state.rows("destination"):
             read = json.loads(value)
             details = xml_details.read_destination(_parse(read["xml"]))
@@ -63,6 +63,11 @@ class Tasks:
                 task, self._products(task), datetime.fromisoformat(read["modified"]), read["modifications"]
             )
         self._index()
+
+    def collect(self) -> dict[str, bytes | None]:
+        """Rows that are others since the last time, for the next commit."""
+        found, self._dirty = self._dirty, {}
+        return found
 
     def products(self, xid: bytes) -> tuple[Product, ...]:
         """Of what comes under this XID (a task's, or that which its product carries instead)."""
@@ -83,7 +88,7 @@ class Tasks:
     def deactivate(self, xid: UUID) -> Task:
         task = self._task(xid)
         del self.tasks[xid]
-        self.dirty[f"task/{xid}"] = None
+        self._dirty[f"task/{xid}"] = None
         self._index()
         return task
 
@@ -112,7 +117,7 @@ class Tasks:
         if any(product.did == did for task in self.tasks.values() for product in task.products):
             raise X1Fault(Code.DESTINATION_IN_USE)
         del self.destinations[did]
-        self.dirty[f"destination/{did}"] = None
+        self._dirty[f"destination/{did}"] = None
         return found
 
     def destination(self, did: UUID) -> Destination:
@@ -141,7 +146,7 @@ class Tasks:
         self.tasks[xid] = task
         root = etree.Element("task")
         xml_details.write_task(root, "taskDetails", task.details)
-        self.dirty[f"task/{xid}"] = json.dumps(
+        self._dirty[f"task/{xid}"] = json.dumps(
             {"xml": _text(root), "modified": task.modified.isoformat(), "modifications": task.modifications}
         ).encode()
         self._index()
@@ -152,7 +157,7 @@ class Tasks:
         self.destinations[did] = destination
         root = etree.Element("destination")
         xml_details.write_destination(root, "destinationDetails", destination.details)
-        self.dirty[f"destination/{did}"] = json.dumps({"xml": _text(root), "token": destination.token}).encode()
+        self._dirty[f"destination/{did}"] = json.dumps({"xml": _text(root), "token": destination.token}).encode()
         return destination
 
     def _index(self) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lawful_intercept.mediation.sip import SipError, read, without_body
+from lawful_intercept.mediation.sip import SipError, read, without_content
 
 INVITE = (
     b"INVITE sip:bob@example.net SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\n"
@@ -44,10 +44,16 @@ def test_what_is_none(octets: bytes) -> None:
 
 
 def test_a_body_is_left_out_but_a_session_description() -> None:
-    assert without_body(INVITE) == INVITE
+    assert without_content(INVITE) == INVITE
     text = b"MESSAGE sip:a SIP/2.0\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
-    assert without_body(text) == text[:-5]
-    assert without_body(b"no body at all") == b"no body at all"
+    assert without_content(text) == text[:-5]
+    assert without_content(b"no body at all") == b"no body at all"
+
+
+def test_keys_to_media_are_content() -> None:
+    sdp = b"v=0\r\nk=clear:x\r\nm=audio 9 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:abc\r\na=sendrecv\r\n"
+    found = without_content(INVITE.replace(b"v=0\n", sdp))
+    assert found.endswith(b"\r\n\r\nv=0\r\nm=audio 9 RTP/SAVP 0\r\na=sendrecv\r\n")
 
 
 _PARTS = st.sampled_from(
@@ -79,4 +85,4 @@ def test_nothing_else_is_raised(octets: bytes) -> None:
     except SipError:
         return
     assert message.call_id
-    without_body(octets)
+    without_content(octets)
