@@ -33,11 +33,12 @@ class Answer:
 
 
 class HttpsUnavailable(UnavailableError):  # noqa: N818 - it reads as what happened
-    """There is no answer. `sent`: whether any of the request may have reached the server."""
+    """There is no answer. `sent`: whether any of the request may have reached the server. `late`: it took too long."""
 
-    def __init__(self, message: str, *, sent: bool) -> None:
+    def __init__(self, message: str, *, sent: bool, late: bool) -> None:
         super().__init__(message, where="HTTPS peer", remedy="see that it runs, is reached, and knows this certificate")
         self.sent = sent
+        self.late = late
 
 
 class HttpsClient:
@@ -89,8 +90,9 @@ class HttpsClient:
                     answer = await connection.exchange(request, body, self._limit)
             except (OSError, TimeoutError, h11.ProtocolError, ValueError) as error:
                 self._drop()
-                what = "did not answer in time" if isinstance(error, TimeoutError) else "cannot be reached or broke off"
-                raise HttpsUnavailable(what, sent=connection is not None) from error
+                late = isinstance(error, TimeoutError)
+                what = "did not answer in time" if late else "cannot be reached or broke off"
+                raise HttpsUnavailable(what, sent=connection is not None, late=late) from error
             except BaseException:
                 self._drop()
                 raise
