@@ -7,10 +7,11 @@ that; what comes first when interception began in the middle is its Begin. What 
                      |   ^                                                 ^
                      3xx-6xx |1xx, 2xx (another branch)                    |
                      v   |                                                 |
-                    FAILING --ACK, or none in time-------------------------+
+                    FAILING --ACK, the point's word, or nothing in time----+
 
-A refusal is no End by itself: a proxy that forwards tries another branch after it. Neither is the answer to a CANCEL,
-which may cross with the call's answer; the 487 that follows is. A BYE ends one dialog, and the session with its last.
+A refusal is no End by itself: a proxy rings other branches beside it or after it. What tells the call's end is the ACK
+of the refusal, or the point. Neither is the answer to a CANCEL, which may cross with the call's answer: the 487 that
+follows it is a refusal. A BYE ends one dialog, and the session with its last.
 """
 
 from __future__ import annotations
@@ -264,8 +265,8 @@ def event_begins_anew(session: Session, told: IriType) -> bool:
 class Patience:
     """How long a session may be silent before it is told as ended, in seconds.
 
-    final_s    after a refusal or a BYE: RFC 3261's 64 x T1, in which its ACK or answer must have come
-    calling_s  while it is not answered: timer C with some room
+    final_s    after a BYE: RFC 3261's 64 x T1, in which its answer must have come
+    calling_s  while it is not answered, or was refused by one branch: timer C with some room
     media_s    of a call whose content came, and comes no more
     silent_s   of everything else; a session timer (RFC 4028) makes a call speak more often
     """
@@ -277,9 +278,9 @@ class Patience:
 
     def of(self, session: Session, *, media: bool) -> float | None:
         """None: there is no end to wait for."""
-        if session.phase in {Phase.FAILING, Phase.CLOSING}:
+        if session.phase is Phase.CLOSING:
             return self.final_s
-        if session.phase is Phase.CALLING:
+        if session.phase in {Phase.CALLING, Phase.FAILING}:
             return self.calling_s
         if session.phase is Phase.UP:
             return self.media_s if media else self.silent_s

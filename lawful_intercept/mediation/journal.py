@@ -22,8 +22,9 @@ from nf.errors import StorageError
 
 _GATHER_S: Final = 0.01
 _AGAIN_S: Final = 1.0
-_DROP_AT_ONCE: Final = 16
-"""Of the bound, the part that is given up when it is hit: not one packet for each that comes."""
+_PORTION: Final = 256
+"""Records that are appended at once: a bound is hit by few."""
+_ROUND_ABOUT: Final = 65_536
 
 
 class Outbox:
@@ -40,9 +41,11 @@ class Outbox:
         self.held = held
         self.void = void
         """Ranges (from, to) of what a crash left behind: it is as if it was not there."""
+        self.missing = max(0, committed.value - spool.next)
+        """Records that counted and are not there: somebody has put an older spool in its place."""
         if spool.next > committed.value:
             void.append((committed.value, spool.next))
-        committed.value = max(committed.value, spool.next)
+        committed.value = spool.next
         self.visible = committed.value
         self._next = spool.next
         self.staged: list[bytes] = []
@@ -197,27 +200,30 @@ class Journal:
 
     async def _append(self, outbox: Outbox, records: list[bytes]) -> None:
         """At the bound what is oldest gives way; a full disk is waited for: points hold what they have."""
-        while True:
-            try:
-                outbox.spool.append_many(records)
-            except SpoolFullError:
-                if outbox.spool.octets + sum(map(len, records)) + (1 << 16) >= outbox.spool.limit_octets:
-                    self._drop(outbox, sum(map(len, records)))
-                    continue
-                self._alarms.stands(Code.FULL, "", "the disk is full: points wait with what they have")
-                await self._clock.sleep(_AGAIN_S)
-            else:
-                self._alarms.over(Code.FULL, "")
-                return
-
-    def _drop(self, outbox: Outbox, needed: int) -> None:
         spool = outbox.spool
-        count = spool.drop_oldest(max(needed + (1 << 16), spool.limit_octets // _DROP_AT_ONCE))
-        if not count:
-            raise StorageError("a group does not fit its spool", where="spool", remedy="give it more room")
-        did = outbox.label.partition("/")[0]
-        self._alarms.happened(Code.DROPPED, did, f"the bound of a spool was hit: {count} PS-PDUs were given up")
-        self.dropped(outbox.label, count)
+        for at in range(0, len(records), _PORTION):
+            portion = records[at : at + _PORTION]
+            octets = sum(map(len, portion)) + _ROUND_ABOUT
+            while True:
+                try:
+                    spool.append_many(portion)
+                except SpoolFullError:
+                    if spool.octets + octets >= spool.limit_octets and self._drop(outbox):
+                        continue
+                    self._alarms.stands(Code.FULL, "", "the disk is full: points wait with what they have")
+                    await self._clock.sleep(_AGAIN_S)
+                else:
+                    break
+        self._alarms.over(Code.FULL, "")
+
+    def _drop(self, outbox: Outbox) -> int:
+        """The oldest segment is given up, and told; how many PS-PDUs that were."""
+        count = len(outbox.spool.drop_oldest())
+        if count:
+            did = outbox.label.partition("/")[0]
+            self._alarms.happened(Code.DROPPED, did, f"the bound of a spool was hit: {count} PS-PDUs were given up")
+            self.dropped(outbox.label, count)
+        return count
 
     async def _commit(self, rows: Mapping[str, bytes | None], counters: list[tuple[int, int]]) -> None:
         while True:

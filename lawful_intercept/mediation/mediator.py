@@ -15,13 +15,13 @@ from lawful_intercept.handover import threegpp, tri
 from lawful_intercept.handover.ps_pdu import CcKind, CcTemplate
 from lawful_intercept.handover.reading import PduError
 from lawful_intercept.handover.values import DataType, Direction, IriType, Qualifier
-from lawful_intercept.mediation import iri_rules, sip
+from lawful_intercept.mediation import iri_rules, sip, told
 from lawful_intercept.mediation.alarms import Alarms, Code
 from lawful_intercept.mediation.correlation import Correlated, Counters, Numbers, Sessions, Sources
 from lawful_intercept.mediation.iri_rules import Patience, Signal
 from lawful_intercept.mediation.lines import Line, Outlet
 from lawful_intercept.mediation.products import Product
-from lawful_intercept.x2x3.codec import PayloadDirection, PayloadFormat, Pdu, PduType
+from lawful_intercept.x2x3.codec import Attribute, PayloadDirection, PayloadFormat, Pdu, PduType
 from nf.clock import Clock
 
 NS: Final = 1_000_000_000
@@ -39,6 +39,7 @@ _IP: Final = frozenset({PayloadFormat.IPV4, PayloadFormat.IPV6})
 _ENDED_KEPT_S: Final = 7 * 86_400.0
 """For which the CIN of a session that has ended is not given to another, and what comes late is still known as its."""
 _FEW: Final = 4096
+_NOBODY: Final = "0.0.0.0"  # noqa: S104 - an address that is not known
 
 
 @dataclass(slots=True, repr=False)
@@ -95,6 +96,7 @@ class Mediator:
         products: Callable[[bytes], tuple[Product, ...]],
         tables: Tables,
         stage: Callable[[str, bytes], int],
+        *,
         alarms: Alarms,
         clock: Clock,
         rules: Rules | None = None,
@@ -146,8 +148,8 @@ class Mediator:
                 counted.unknown += 1
                 self._alarms.happened(Code.UNKNOWN_TASK, "", "a point delivers for a task that is not here")
                 continue
-            told_ns = pdu.timestamp_ns
-            at_ns = now_ns if told_ns is None else told_ns
+            stamp_ns = pdu.timestamp_ns
+            at_ns = now_ns if stamp_ns is None else stamp_ns
             source = self._tables.sources.of(products[0].xid.bytes, pdu.kind, self._point(peer, pdu))
             verdict = source.take(pdu.sequence, at_ns, changed)
             if not verdict.fresh:
@@ -157,9 +159,9 @@ class Mediator:
             if verdict.missing != 0:
                 self._missing(pdu, products, verdict.missing, now_ns)
             if pdu.kind is PduType.X3:
-                self._content(pdu, products, at_ns, now, now_ns, timed=told_ns is not None)
+                self._content(pdu, products, at_ns, now, now_ns, timed=stamp_ns is not None)
             else:
-                self._signalling(pdu, products, at_ns, now, now_ns, timed=told_ns is not None)
+                self._signalling(pdu, products, at_ns, now, now_ns, timed=stamp_ns is not None)
 
     def _content(
         self, pdu: Pdu, products: tuple[Product, ...], at_ns: int, now: float, now_ns: int, *, timed: bool
@@ -207,16 +209,24 @@ class Mediator:
         self, pdu: Pdu, products: tuple[Product, ...], at_ns: int, now: float, now_ns: int, *, timed: bool
     ) -> None:
         session = self._tables.sessions.of(products[0].xid.bytes, pdu.correlation, now)
-        xiri = b""
+        xiri, message = b"", pdu.payload
         if pdu.form is PayloadFormat.SIP:
             session, kind = self._sip(session, pdu, now)
+        elif pdu.form is PayloadFormat.PROPRIETARY and pdu.attribute(Attribute.PROPRIETARY) == told.OWNER:
+            if not told.ends_call(pdu.payload):
+                self._inform(products, told.text(pdu.payload), now_ns)
+                return
+            kind, session.rules = iri_rules.step(session.rules, Signal.GONE)
+            if kind is not IriType.END:
+                return
+            message = b""
         elif pdu.form is PayloadFormat.TS_33_128:
             try:
-                told = threegpp.iri_type(pdu.payload)
+                kind = told.iri_type(pdu.payload)
             except PduError:
                 self._unreadable(pdu, products, "an event of the 5G core that cannot be read")
                 return
-            session, kind = self._event(session, told, now)
+            session, kind = self._event(session, kind, now, call=told.is_call(pdu.payload))
             xiri = pdu.payload
         else:
             self._unreadable(pdu, products, "signalling of a form that has no place in HI2")
@@ -224,7 +234,7 @@ class Mediator:
         session.heard = now
         self._tables.sessions.changed(session)
         qualifier = Qualifier.INTERCEPTION if timed else Qualifier.MEDIATION
-        self._iri(session, products, kind, (at_ns, now_ns), qualifier, message=pdu.payload, xiri=xiri)
+        self._iri(session, products, kind, (at_ns, now_ns), qualifier, message=message, xiri=xiri)
         self._amount(products[0].xid).x2_octets += len(pdu.payload)
 
     def _sip(self, session: Correlated, pdu: Pdu, now: float) -> tuple[Correlated, IriType]:
@@ -241,17 +251,16 @@ class Mediator:
                     session = self._anew(session, now)
                 kind, session.rules = iri_rules.sip_step(session.rules, message)
         session.kind = "sip"
-        if addresses.source is not None and addresses.destination is not None:
-            session.addresses = str(addresses.source), str(addresses.destination)
+        session.addresses = str(addresses.source or _NOBODY), str(addresses.destination or _NOBODY)
         return session, kind
 
-    def _event(self, session: Correlated, told: IriType, now: float) -> tuple[Correlated, IriType]:
+    def _event(self, session: Correlated, said: IriType, now: float, *, call: bool) -> tuple[Correlated, IriType]:
         if not session.correlation:
             return session, IriType.REPORT
-        if iri_rules.event_begins_anew(session.rules, told):
+        if iri_rules.event_begins_anew(session.rules, said):
             session = self._anew(session, now)
-        kind, session.rules = iri_rules.event_step(session.rules, told)
-        session.kind = "5g"
+        kind, session.rules = iri_rules.event_step(session.rules, said)
+        session.kind = "sip" if call else "5g"
         return session, kind
 
     def _anew(self, session: Correlated, now: float) -> Correlated:
@@ -352,7 +361,8 @@ class Mediator:
     def _missing(self, pdu: Pdu, products: tuple[Product, ...], missing: int | None, now_ns: int) -> None:
         self.counted.missing += missing or 0
         what = "IRI" if pdu.kind is PduType.X2 else "CC"
-        count = "an unknown number of" if missing is None else str(missing)
+        # A point that crashed leaves out numbers that it had reserved: fewer may be missing.
+        count = "an unknown number of" if missing is None else f"up to {missing}"
         self._alarms.happened(Code.GAP, str(products[0].xid), f"{count} {pdu.kind.name} PDUs of a point did not arrive")
         self._tell(products, pdu.kind, f"{count} {what} units were lost before mediation", now_ns)
 
@@ -369,11 +379,24 @@ class Mediator:
             alike = [one for one in products if (one.liid, one.did) == (product.liid, product.did)]
             self.message(min(alike, key=lambda one: one.kind), text, now_ns)
 
-    def message(self, product: Product, text: str, now_ns: int) -> None:
-        """An operatorLeaMessage with priority error."""
+    def _inform(self, products: tuple[Product, ...], text: str, now_ns: int) -> None:
+        """What a point says of its own and no standard has a form for. Messages are not encrypted: where the payload has
+        to be, it is left out, and counted."""
+        for product in products:
+            if product.kind is not DataType.IRI or not product.covers(now_ns):
+                continue
+            if product.settings.encryption is None:
+                self.message(product, text, now_ns, tri.Priority.INFORMATIONAL)
+            else:
+                self.counted.unreadable += 1
+
+    def message(
+        self, product: Product, text: str, now_ns: int, priority: tri.Priority = tri.Priority.ERROR
+    ) -> None:
+        """An operatorLeaMessage."""
         number = self._tables.numbers.of(f"message/{product.did}/{product.liid}")
         octets = tri.operator_message(
-            product.header(), None, number.value & 0xFFFFFFFF, now_ns, tri.Priority.ERROR, message=text
+            product.header(), None, number.value & 0xFFFFFFFF, now_ns, priority, message=text
         )
         number.value += 1
         self._tables.counters.changed.add(number)

@@ -1,176 +1,211 @@
-"""The tasks and destinations that the ADMF has given, as they stand in the state. No I/O: `collect` says what to write.
+"""What the ADMF tasks, carried out: a `TaskSink` of X1's element (TS 103 221-1), which keeps tasks over restarts.
 
-They outlive the process: a mediation that starts again takes what points deliver at once, and lets nothing fall that
-was ordered before.
+Activation is refused while the clock is not known to be right, or a key cannot be had. Raises X1Fault.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from lxml import etree
-
-from lawful_intercept.mediation.products import Product, products_of, targets_of
-from lawful_intercept.mediation.state import State
-from lawful_intercept.x1 import details as xml_details
-from lawful_intercept.x1 import xml
-from lawful_intercept.x1.faults import Code, X1Fault
-from lawful_intercept.x1.messages import DestinationDetails, TaskDetails
+from lawful_intercept.mediation.agencies import Agencies
+from lawful_intercept.mediation.alarms import Alarms, Code
+from lawful_intercept.mediation.journal import Journal
+from lawful_intercept.mediation.lines import Outlet, Secrets
+from lawful_intercept.mediation.mediator import NS, Mediator
+from lawful_intercept.mediation.products import Product, products_of
+from lawful_intercept.timesync import TimeSync
+from lawful_intercept.x1.faults import Code as X1Code
+from lawful_intercept.x1.faults import X1Fault
+from lawful_intercept.x1.messages import (
+    DeliveryStatus,
+    DestinationDetails,
+    DestinationStatus,
+    ElementCondition,
+    ElementStatus,
+    TaskDetails,
+    TaskStatus,
+    UnresolvedFault,
+)
+from nf.clock import Clock
+from nf.errors import NfError, RefusedError
 
 _NONE: Final[tuple[Product, ...]] = ()
+_STANDING: Final = (Code.FULL, Code.STATE, Code.CLOCK, Code.FAILED, Code.INTAKE)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Task:
-    """`modified`: when it was activated or modified last."""
+class Products:
+    """Of each XID that is tasked, or that a task's product carries."""
 
-    details: TaskDetails
-    products: tuple[Product, ...]
-    modified: datetime
-    modifications: int = 0
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Destination:
-    """`token`: names the directory of its spools, and says nothing else."""
-
-    details: DestinationDetails
-    token: str
-
-
-class Tasks:
-    """Raises X1Fault for whatever it refuses; nothing has changed then."""
-
-    def __init__(self, state: State) -> None:
-        self.tasks: dict[UUID, Task] = {}
-        self.destinations: dict[UUID, Destination] = {}
+    def __init__(self) -> None:
         self._by_xid: dict[bytes, tuple[Product, ...]] = {}
-        self._dirty: dict[str, bytes | None] = {}
-        for _, value in state.rows("destination"):
-            read = json.loads(value)
-            details = xml_details.read_destination(_parse(read["xml"]))
-            self.destinations[details.did] = Destination(details, read["token"])
-        for _, value in state.rows("task"):
-            read = json.loads(value)
-            task = xml_details.read_task(_parse(read["xml"]))
-            self.tasks[task.xid] = Task(
-                task, self._products(task), datetime.fromisoformat(read["modified"]), read["modifications"]
-            )
-        self._index()
+        self.tasks: dict[UUID, TaskDetails] = {}
 
-    def collect(self) -> dict[str, bytes | None]:
-        """Rows that are others since the last time, for the next commit."""
-        found, self._dirty = self._dirty, {}
-        return found
-
-    def products(self, xid: bytes) -> tuple[Product, ...]:
-        """Of what comes under this XID (a task's, or that which its product carries instead)."""
+    def of(self, xid: bytes) -> tuple[Product, ...]:
         return self._by_xid.get(xid, _NONE)
 
-    def activate(self, details: TaskDetails, now: datetime) -> Task:
-        if details.xid in self.tasks:
-            raise X1Fault(Code.XID_EXISTS)
-        self._check_product(details)
-        return self._put(Task(details, self._products(details), now))
+    def put(self, task: TaskDetails, products: tuple[Product, ...]) -> None:
+        """Raises X1Fault: another task's product carries the same XID."""
+        if any({*_xids(task)} & {*_xids(other)} for xid, other in self.tasks.items() if xid != task.xid):
+            raise X1Fault(X1Code.COMBINATION, "another task's product carries this XID")
+        self.remove(task.xid)
+        self.tasks[task.xid] = task
+        self._by_xid |= dict.fromkeys(_xids(task), products)
 
-    def modify(self, details: TaskDetails, now: datetime) -> Task:
-        """`details` replace all that was known of the task; its sessions and their numbers go on."""
-        before = self._task(details.xid)
-        self._check_product(details)
-        return self._put(Task(details, self._products(details), now, before.modifications + 1))
+    def remove(self, xid: UUID) -> None:
+        task = self.tasks.pop(xid, None)
+        for one in _xids(task) if task is not None else ():
+            self._by_xid.pop(one, None)
 
-    def deactivate(self, xid: UUID) -> Task:
-        task = self._task(xid)
-        del self.tasks[xid]
-        self._dirty[f"task/{xid}"] = None
-        self._index()
-        return task
-
-    def task(self, xid: UUID) -> Task:
-        return self._task(xid)
-
-    def create(self, details: DestinationDetails) -> Destination:
-        if details.did in self.destinations:
-            raise X1Fault(Code.DID_EXISTS)
-        targets_of(details)
-        return self._store(Destination(details, secrets.token_hex(8)))
-
-    def change(self, details: DestinationDetails) -> Destination:
-        """Another address or settings. What is in the spools is delivered there."""
-        before = self.destination(details.did)
-        targets_of(details)
-        changed = replace(before, details=details)
-        known = {**self._details(), details.did: details}
-        tasks = {xid: replace(task, products=products_of(task.details, known)) for xid, task in self.tasks.items()}
-        self.tasks.update(tasks)
-        self._index()
-        return self._store(changed)
-
-    def remove(self, did: UUID) -> Destination:
-        found = self.destination(did)
-        if any(product.did == did for task in self.tasks.values() for product in task.products):
-            raise X1Fault(Code.DESTINATION_IN_USE)
-        del self.destinations[did]
-        self._dirty[f"destination/{did}"] = None
-        return found
-
-    def destination(self, did: UUID) -> Destination:
-        if did not in self.destinations:
-            raise X1Fault(Code.DID_UNKNOWN)
-        return self.destinations[did]
-
-    def _task(self, xid: UUID) -> Task:
-        if xid not in self.tasks:
-            raise X1Fault(Code.XID_UNKNOWN)
-        return self.tasks[xid]
-
-    def _check_product(self, details: TaskDetails) -> None:
-        taken = {one for task in self.tasks.values() if task.details.xid != details.xid for one in _xids(task.details)}
-        if taken & {*_xids(details)}:
-            raise X1Fault(Code.COMBINATION, "another task's product carries this XID")
-
-    def _products(self, details: TaskDetails) -> tuple[Product, ...]:
-        return products_of(details, self._details())
-
-    def _details(self) -> Mapping[UUID, DestinationDetails]:
-        return {did: one.details for did, one in self.destinations.items()}
-
-    def _put(self, task: Task) -> Task:
-        xid = task.details.xid
-        self.tasks[xid] = task
-        root = etree.Element("task")
-        xml_details.write_task(root, "taskDetails", task.details)
-        self._dirty[f"task/{xid}"] = json.dumps(
-            {"xml": _text(root), "modified": task.modified.isoformat(), "modifications": task.modifications}
-        ).encode()
-        self._index()
-        return task
-
-    def _store(self, destination: Destination) -> Destination:
-        did = destination.details.did
-        self.destinations[did] = destination
-        root = etree.Element("destination")
-        xml_details.write_destination(root, "destinationDetails", destination.details)
-        self._dirty[f"destination/{did}"] = json.dumps({"xml": _text(root), "token": destination.token}).encode()
-        return destination
-
-    def _index(self) -> None:
-        self._by_xid = {xid.bytes: task.products for task in self.tasks.values() for xid in _xids(task.details)}
+    def at(self, label: str) -> list[Product]:
+        """All that are delivered by that spool."""
+        return [
+            product
+            for task in self.tasks.values()
+            for product in self.of(task.xid.bytes)
+            if f"{product.did}/{int(product.kind)}" == label
+        ]
 
 
-def _xids(details: TaskDetails) -> tuple[UUID, ...]:
-    return (details.xid,) if details.product in {None, details.xid} else (details.xid, details.product or details.xid)
+class Tasking:
+    def __init__(
+        self,
+        products: Products,
+        mediator: Mediator,
+        agencies: Agencies,
+        journal: Journal,
+        *,
+        alarms: Alarms,
+        timesync: TimeSync,
+        clock: Clock,
+    ) -> None:
+        self._products = products
+        self._mediator = mediator
+        self._agencies = agencies
+        self._journal = journal
+        self._alarms = alarms
+        self._timesync = timesync
+        self._clock = clock
+        self._destinations: dict[UUID, DestinationDetails] = {}
+        self._secrets: dict[UUID, list[Secrets]] = {}
+        self.restoring = True
+        """What was tasked before a restart goes on, whatever the clock says."""
+
+    async def put_destination(self, details: DestinationDetails) -> None:
+        """Settings of tasks that have none of their own are this destination's."""
+        known = {**self._destinations, details.did: details}
+        using = [
+            task
+            for task in self._products.tasks.values()
+            if any(product.did == details.did for product in self._products.of(task.xid.bytes))
+        ]
+        made = [(task, *(await self._outlets(task, products_of(task, known)))) for task in using]
+        await self._agencies.put(details)
+        self._destinations[details.did] = details
+        for task, outlets, secrets in made:
+            self._equip(task, outlets, secrets)
+        await self._journal.durable()
+
+    async def remove_destination(self, details: DestinationDetails) -> None:
+        await self._agencies.remove(details.did)
+        self._destinations.pop(details.did, None)
+        await self._journal.durable()
+
+    async def activate(self, task: TaskDetails) -> None:
+        await self._require_clock(X1Code.ACTIVATE_FAILED)
+        outlets, secrets = await self._outlets(task, products_of(task, self._destinations))
+        self._equip(task, outlets, secrets)
+        await self._journal.durable()
+
+    async def modify(self, before: TaskDetails, after: TaskDetails) -> None:  # noqa: ARG002 - all of it is replaced
+        await self._require_clock(X1Code.MODIFY_FAILED)
+        outlets, secrets = await self._outlets(after, products_of(after, self._destinations))
+        self._equip(after, outlets, secrets)
+        await self._journal.durable()
+
+    async def deactivate(self, task: TaskDetails) -> None:
+        """What was staged is delivered; what comes from now on is nobody's."""
+        self._products.remove(task.xid)
+        self._mediator.strip(task.xid, forget=True)
+        self._wipe(task.xid)
+        self._alarms.forget(str(task.xid))
+        await self._journal.durable()
+
+    def task_status(self, xid: UUID) -> TaskStatus:
+        amount = self._mediator.amounts.get(xid.bytes)
+        faults = _faults(one.text for one in self._alarms.standing(about=str(xid)))
+        if amount is None:
+            return TaskStatus(faults=faults)
+        last = datetime.fromtimestamp(amount.last_s, UTC)
+        return TaskStatus(
+            faults=faults, last_intercept=last, x2_octets=amount.x2_octets, x3_octets=amount.x3_octets
+        )
+
+    def destination_status(self, did: UUID) -> DestinationStatus:
+        standing = self._alarms.standing(about=str(did))
+        if not standing and not self._agencies.away(did):
+            return DestinationStatus()
+        return DestinationStatus(DeliveryStatus.FAULT, _faults(one.text for one in standing))
+
+    def status(self) -> ElementStatus:
+        standing = self._alarms.standing(*_STANDING)
+        if not standing:
+            return ElementStatus()
+        return ElementStatus(ElementCondition.FAULTS, _faults(one.text for one in standing))
+
+    def dropped(self, label: str, count: int) -> None:
+        """A spool gave up PS-PDUs: those whose product may be among them hear of it."""
+        now_ns = int(self._clock.now() * NS)
+        for product in self._products.at(label):
+            self._mediator.message(product, f"up to {count} PDUs of your product were lost in mediation", now_ns)
+
+    async def _require_clock(self, code: X1Code) -> None:
+        if self.restoring:
+            return
+        try:
+            await self._timesync.require()
+        except RefusedError:
+            self._alarms.stands(Code.CLOCK, "", "the clock is not known to be right: no task is activated")
+            raise X1Fault(code, "this element's clock is not known to be right") from None
+        self._alarms.over(Code.CLOCK, "")
+
+    async def _outlets(
+        self, task: TaskDetails, products: tuple[Product, ...]
+    ) -> tuple[list[Outlet], list[Secrets]]:
+        """With the keys that they need. Raises X1Fault."""
+        now_s = int(self._clock.now())
+        shared: dict[tuple[str, UUID], Secrets] = {}
+        try:
+            for product in products:
+                key = (product.liid, product.did)
+                if key not in shared:
+                    shared[key] = await asyncio.to_thread(Secrets, product.settings, now_s)
+            return [Outlet(product, shared[product.liid, product.did]) for product in products], [*shared.values()]
+        except NfError as error:
+            for secrets in shared.values():
+                secrets.close()
+            code = X1Code.MODIFY_FAILED if task.xid in self._products.tasks else X1Code.ACTIVATE_FAILED
+            raise X1Fault(code, f"keys or handover settings: {error.message}") from None
+
+    def _equip(self, task: TaskDetails, outlets: list[Outlet], secrets: list[Secrets]) -> None:
+        self._products.put(task, tuple(outlet.product for outlet in outlets))
+        self._mediator.strip(task.xid, forget=False)
+        self._mediator.equip(outlets)
+        self._wipe(task.xid)
+        self._secrets[task.xid] = secrets
+
+    def _wipe(self, xid: UUID) -> None:
+        for secrets in self._secrets.pop(xid, ()):
+            secrets.close()
 
 
-def _text(root: etree._Element) -> str:
-    return str(etree.tostring(root[0], encoding="unicode"))
+def _xids(task: TaskDetails) -> tuple[bytes, ...]:
+    carried = task.product or task.xid
+    return tuple({task.xid.bytes, carried.bytes})
 
 
-def _parse(text: str) -> etree._Element:
-    return xml.parse(text.encode(), xml.REQUEST_LIMIT)
+def _faults(texts: Iterable[str]) -> tuple[UnresolvedFault, ...]:
+    return tuple(UnresolvedFault(X1Code.NON_TERMINATING_FAULT, text) for text in texts)
