@@ -26,6 +26,7 @@ CAUSES: Final = {
 SPOOL: Final = "what was observed did not fit the spool"
 CUT: Final = "messages were longer than can be observed, and are cut"
 AWAY: Final = "an observation point is not there"
+UNWRITABLE: Final = "what was observed does not fit a PDU"
 REFUSED: Final = "an observation point does not take the order"
 
 
@@ -46,6 +47,7 @@ class Losses:
     def __init__(self, every_s: float = EVERY_S) -> None:
         self._every_s = every_s
         self._sums: dict[tuple[UUID | None, str], _Sum] = {}
+        self._cleared: list[ReportTaskIssue | ReportNEIssue] = []
 
     def add(self, xid: UUID | None, cause: str, *, events: int = 0, copies: int | None = 0) -> None:
         """`xid` None: of which task cannot be told. `copies` None: nobody can count them."""
@@ -55,6 +57,18 @@ class Losses:
         one.uncounted = one.uncounted or copies is None
         one.waiting = True
 
+    def clear(self, xid: UUID | None, cause: str) -> None:
+        """It is over, if it was told."""
+        one = self._sums.pop((xid, cause), None)
+        if one is None:
+            return
+        if one.waiting:
+            self._cleared.append(_report(xid, _text(cause, one)))
+        if xid is None:
+            self._cleared.append(ReportNEIssue(IssueType.FAULT_CLEARED, cause, Code.FAULT_CLEARED))
+        else:
+            self._cleared.append(ReportTaskIssue(xid, ReportType.ALL_CLEAR, Code.FAULT_CLEARED, cause))
+
     def forget(self, xid: UUID) -> None:
         """The task is over."""
         for key in [key for key in self._sums if key[0] == xid]:
@@ -62,21 +76,17 @@ class Losses:
 
     def reports(self, now: float) -> list[ReportTaskIssue | ReportNEIssue]:
         """Those that are due."""
-        found = []
+        found, self._cleared = self._cleared, []
         for (xid, cause), one in list(self._sums.items()):
             if one.told is not None and now - one.told < self._every_s:
                 continue
             if not one.waiting:
-                del self._sums[xid, cause]
+                if cause != AWAY:  # that one is over when it is cleared
+                    del self._sums[xid, cause]
                 continue
             found.append(_report(xid, _text(cause, one)))
             self._sums[xid, cause] = _Sum(told=now)
         return found
-
-    def next_at(self, now: float) -> float | None:
-        """When `reports` has something again; None: not before something is added."""
-        due = [now if one.told is None else one.told + self._every_s for one in self._sums.values()]
-        return min(due, default=None)
 
 
 def _text(cause: str, one: _Sum) -> str:

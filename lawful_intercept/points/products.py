@@ -54,7 +54,8 @@ class Place:
 class Products:
     """`xid`: 16 octets, that of the task or of its product; `correlation`: what all of it carries, where X1 says so.
 
-    `take`: the next sequence number of X2 or X3.
+    `take`: the next sequence number of X2 or X3. `before`: what this follows, the task being another one now: what is
+    known of sessions goes on.
     """
 
     def __init__(
@@ -64,17 +65,22 @@ class Products:
         orders: Mapping[str, Sought],
         take: Callable[[PduType], int],
         correlation: int | None = None,
+        *,
+        before: Products | None = None,
     ) -> None:
         self._xid, self._orders, self._take = xid, dict(orders), take
         self._correlation = correlation
         self._common = point_attributes(place.element, place.name)
-        self._signalling = {name: Signalling(sought, place.here) for name, sought in self._orders.items()}
+        known: Mapping[str, Signalling] = before.signalling if before is not None else {}
+        self.signalling: Mapping[str, Signalling] = {
+            name: known.get(name) or Signalling(sought, place.here) for name, sought in self._orders.items()
+        }
         self._templates: OrderedDict[tuple[str, int, ContentForm], Template] = OrderedDict()
         self._first: OrderedDict[Hashable, str] = OrderedDict()
 
     def event(self, event: Event) -> list[bytes]:
         """X2 PDUs, in order."""
-        signalling = self._signalling.get(event.reference)
+        signalling = self.signalling.get(event.reference)
         if signalling is None or self._told(event):
             return []
         at_ns = round(event.at * _US) * 1000  # finer than that a float has no time
