@@ -8,7 +8,7 @@ import json
 import secrets
 import shutil
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,7 +30,7 @@ from lawful_intercept.x1.faults import Code as X1Code
 from lawful_intercept.x1.faults import X1Fault
 from lawful_intercept.x1.messages import DestinationDetails
 from nf.clock import Clock
-from nf.errors import NfError
+from nf.errors import NfError, UnavailableError
 
 _DIRECTORY: Final = "spools"
 
@@ -99,11 +99,14 @@ class Agencies:
         """New, or in place of the one before: what waits is delivered to where it is now."""
         targets = self.check(details)
         wanted = {target.label for target in targets}
-        for kind in DataType:
-            label = f"{details.did}/{int(kind)}"
+        labels = [f"{details.did}/{int(kind)}" for kind in DataType]
+        for label in labels:
+            if label not in wanted and self.waiting(label):
+                raise X1Fault(
+                    X1Code.MODIFY_DESTINATION_FAILED, "product waits for what would not be delivered any more"
+                )
+        for label in labels:
             await self._stop(label)
-            if label not in wanted and label in self._journal.outboxes and self.waiting(label):
-                raise X1Fault(X1Code.MODIFY_DESTINATION_FAILED, "product waits for what would not be delivered any more")
         first: Delivery | None = None
         for target in targets:
             outbox = self._journal.outboxes.get(target.label) or self._open(target.label)
@@ -115,7 +118,7 @@ class Agencies:
                 clock=self._clock,
                 first=first,
                 pace=self._pace,
-                lost=lambda label, count: self.lost(label, count),
+                lost=self._lost,
             )
             self._running[target.label] = _Running(delivery, asyncio.create_task(delivery.run()))
             first = delivery
@@ -130,7 +133,7 @@ class Agencies:
             token = self._tokens.pop(label, None)
             self._dirty[f"spool/{label}"] = None
             if outbox is not None and token is not None:
-                outbox.spool.close()
+                await outbox.spool.close()
                 await asyncio.to_thread(shutil.rmtree, self._directory / token, ignore_errors=True)
             self._numbers.forget(f"committed/{label}")
             self._numbers.forget(f"held/{label}")
@@ -150,7 +153,10 @@ class Agencies:
         for label in list(self._running):
             await self._stop(label)
         for outbox in self._journal.outboxes.values():
-            outbox.spool.close()
+            await outbox.spool.close()
+
+    def _lost(self, label: str, count: int) -> None:
+        self.lost(label, count)
 
     async def _stop(self, label: str) -> None:
         running = self._running.pop(label, None)
@@ -168,20 +174,23 @@ class Agencies:
         with self._key.opened() as octets:
             spool = Spool(self._directory / token, bytes(octets), b"mediation " + token.encode(), limit_octets=limit)
         outbox = self._journal.open(label, spool, self._numbers)
-        if outbox.missing or not spool.recovery.clean and spool.recovery.damaged:
+        if outbox.missing or spool.recovery.damaged:
             count = outbox.missing + sum(map(len, spool.recovery.damaged))
             about = label.partition("/")[0]
             self._alarms.happened(Code.SPOOL, about, f"{count} PS-PDUs of a spool are changed or removed")
         return outbox
 
-    def _connector(self, target: Target) -> Callable[[], object]:
+    def _connector(self, target: Target) -> Callable[[], Awaitable[Link]]:
         async def made() -> Link:
-            context = self._context(target) if target.settings.tls else None
             link = self._link(target)
+            try:
+                context = self._context(target) if target.settings.tls else None
+            except NfError as error:
+                raise UnavailableError(error.message) from error
 
-            def expected(session: ssl.SSLObject) -> object:
-                assert link is not None  # noqa: S101 - there is no TLS without
-                return tls.require(session, link.domain, "element", link.peer)
+            def expected(session: ssl.SSLObject) -> None:
+                if link is not None:  # without one there is no TLS
+                    tls.require(session, link.domain, "element", link.peer)
 
             return await connect(target.host, target.port, context, expected)
 
@@ -198,7 +207,3 @@ class Agencies:
         if link is None:
             raise X1Fault(X1Code.CREATE_DESTINATION_FAILED)
         return tls.client_context(link.tls)
-
-
-def labels(running: Mapping[str, Outbox], did: UUID) -> list[str]:
-    return [label for label in running if label.startswith(f"{did}/")]

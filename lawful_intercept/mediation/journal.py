@@ -34,7 +34,9 @@ class Outbox:
     held       the first that no integrity check covers: what is from there on is not confirmed
     """
 
-    def __init__(self, label: str, spool: Spool, committed: Counter, held: Counter, void: list[tuple[int, int]]) -> None:
+    def __init__(
+        self, label: str, spool: Spool, committed: Counter, held: Counter, void: list[tuple[int, int]]
+    ) -> None:
         self.label = label
         self.spool = spool
         self.committed = committed
@@ -143,11 +145,18 @@ class Journal:
 
     def stage(self, label: str, octets: bytes) -> int:
         """A PS-PDU for the spool of that label; its number there."""
+        self._kick.set()
         return self.outboxes[label].stage(octets)
 
+    def soon(self) -> None:
+        """Whatever has changed is written, though nobody waits for it."""
+        self._kick.set()
+
     async def durable(self) -> None:
-        """Returns when all that was staged, given or changed by now is on the disk. Raises StorageError: the process has
-        to start anew."""
+        """Returns when all that was staged, given or changed by now is on the disk.
+
+        Raises StorageError: the process has to start anew.
+        """
         if self._failed is not None:
             raise self._failed
         group = self._group

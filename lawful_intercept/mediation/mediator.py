@@ -1,7 +1,6 @@
 """From X2 and X3 to HI2 and HI3: whose it is, what of it is new, which IRI, which numbers. No I/O: it stages.
 
-Whatever it cannot hand over it counts and tells: to the LI officers as an alarm, and to the agency as an
-operatorLeaMessage where it concerns its product. Nothing is dropped without a word but what came before.
+Whatever cannot be handed over is counted and told (`notices`). Nothing is dropped without a word but what came before.
 """
 
 from __future__ import annotations
@@ -11,15 +10,16 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from lawful_intercept.handover import threegpp, tri
+from lawful_intercept.handover import threegpp
 from lawful_intercept.handover.ps_pdu import CcKind, CcTemplate
 from lawful_intercept.handover.reading import PduError
 from lawful_intercept.handover.values import DataType, Direction, IriType, Qualifier
 from lawful_intercept.mediation import iri_rules, sip, told
-from lawful_intercept.mediation.alarms import Alarms, Code
+from lawful_intercept.mediation.alarms import Alarms
 from lawful_intercept.mediation.correlation import Correlated, Counters, Numbers, Sessions, Sources
 from lawful_intercept.mediation.iri_rules import Patience, Signal
 from lawful_intercept.mediation.lines import Line, Outlet
+from lawful_intercept.mediation.notices import Notices
 from lawful_intercept.mediation.products import Product
 from lawful_intercept.x2x3.codec import Attribute, PayloadDirection, PayloadFormat, Pdu, PduType
 from nf.clock import Clock
@@ -49,18 +49,6 @@ class Amount:
     x2_octets: int = 0
     x3_octets: int = 0
     last_s: float = 0.0
-
-
-@dataclass(slots=True)
-class Counted:
-    """Since this process began; for LI officers."""
-
-    taken: int = 0
-    duplicates: int = 0
-    unknown: int = 0
-    outside: int = 0
-    missing: int = 0
-    unreadable: int = 0
 
 
 class _Route(NamedTuple):
@@ -104,7 +92,6 @@ class Mediator:
         self._products = products
         self._tables = tables
         self._stage = stage
-        self._alarms = alarms
         self._clock = clock
         self._rules = rules or Rules()
         self._outlets: dict[Product, Outlet] = {}
@@ -112,7 +99,8 @@ class Mediator:
         self._checked: set[Line] = set()
         self._routes: dict[tuple[bytes, int, PayloadFormat, bool], _Route] = {}
         self._points: dict[tuple[bytes, int, str, tuple[tuple[int, bytes], ...]], str] = {}
-        self.counted = Counted()
+        self.notices = Notices(tables.numbers, tables.counters, stage, alarms)
+        self.counted = self.notices.counted
         self.amounts: dict[bytes, Amount] = {}
 
     # -- what is tasked ---------------------------------------------------------------------------------------------
@@ -145,8 +133,7 @@ class Mediator:
         for pdu in pdus:
             products = self._products(pdu.xid)
             if not products:
-                counted.unknown += 1
-                self._alarms.happened(Code.UNKNOWN_TASK, "", "a point delivers for a task that is not here")
+                self.notices.unknown()
                 continue
             stamp_ns = pdu.timestamp_ns
             at_ns = now_ns if stamp_ns is None else stamp_ns
@@ -157,7 +144,7 @@ class Mediator:
                 continue
             counted.taken += 1
             if verdict.missing != 0:
-                self._missing(pdu, products, verdict.missing, now_ns)
+                self.notices.missing(pdu.kind, products, verdict.missing, now_ns)
             if pdu.kind is PduType.X3:
                 self._content(pdu, products, at_ns, now, now_ns, timed=stamp_ns is not None)
             else:
@@ -180,7 +167,7 @@ class Mediator:
         octets, direction = pdu.payload, _DIRECTIONS[pdu.direction]
         for line, template, start_ns, end_ns in route.lines:
             if not start_ns <= at_ns < end_ns or now_ns - end_ns > self._late_ns:
-                self._outside(line.product)
+                self.notices.outside(line.product)
                 continue
             line.put(template.encode(line.sequence, at_ns, direction, octets), now_ns)
             if line.unhashed is not None:
@@ -194,7 +181,7 @@ class Mediator:
         elif pdu.form in _PACKETS:
             kind = CcKind.IP if session.kind == "sip" and pdu.form in _IP else CcKind.UPF
         else:
-            self._unreadable(pdu, products, "content of a form that has no place in HI3")
+            self.notices.unreadable(pdu.kind, products, "content of a form that has no place in HI3", self._now_ns())
             return None
         qualifier = Qualifier.INTERCEPTION if timed else Qualifier.MEDIATION
         lines = [self._line(product, session) for product in products if product.kind is DataType.CC]
@@ -214,7 +201,7 @@ class Mediator:
             session, kind = self._sip(session, pdu, now)
         elif pdu.form is PayloadFormat.PROPRIETARY and pdu.attribute(Attribute.PROPRIETARY) == told.OWNER:
             if not told.ends_call(pdu.payload):
-                self._inform(products, told.text(pdu.payload), now_ns)
+                self.notices.inform(products, told.text(pdu.payload), now_ns)
                 return
             kind, session.rules = iri_rules.step(session.rules, Signal.GONE)
             if kind is not IriType.END:
@@ -224,12 +211,12 @@ class Mediator:
             try:
                 kind = told.iri_type(pdu.payload)
             except PduError:
-                self._unreadable(pdu, products, "an event of the 5G core that cannot be read")
+                self.notices.unreadable(pdu.kind, products, "an event of the 5G core that cannot be read", now_ns)
                 return
             session, kind = self._event(session, kind, now, call=told.is_call(pdu.payload))
             xiri = pdu.payload
         else:
-            self._unreadable(pdu, products, "signalling of a form that has no place in HI2")
+            self.notices.unreadable(pdu.kind, products, "signalling of a form that has no place in HI2", now_ns)
             return
         session.heard = now
         self._tables.sessions.changed(session)
@@ -294,7 +281,7 @@ class Mediator:
             if product.kind is not DataType.IRI:
                 continue
             if not product.covers(at_ns) or now_ns - product.end_ns > self._late_ns:
-                self._outside(product)
+                self.notices.outside(product)
                 continue
             line = self._line(product, session)
             template = line.signalling()
@@ -356,57 +343,7 @@ class Mediator:
         self._tables.sessions.changed(session)
         self._iri(session, self._products(session.xid), kind, (now_ns, now_ns), Qualifier.MEDIATION)
 
-    # -- what is told -----------------------------------------------------------------------------------------------
-
-    def _missing(self, pdu: Pdu, products: tuple[Product, ...], missing: int | None, now_ns: int) -> None:
-        self.counted.missing += missing or 0
-        what = "IRI" if pdu.kind is PduType.X2 else "CC"
-        # A point that crashed leaves out numbers that it had reserved: fewer may be missing.
-        count = "an unknown number of" if missing is None else f"up to {missing}"
-        self._alarms.happened(Code.GAP, str(products[0].xid), f"{count} {pdu.kind.name} PDUs of a point did not arrive")
-        self._tell(products, pdu.kind, f"{count} {what} units were lost before mediation", now_ns)
-
-    def _unreadable(self, pdu: Pdu, products: tuple[Product, ...], what: str) -> None:
-        self.counted.unreadable += 1
-        self._alarms.happened(Code.UNREADABLE, str(products[0].xid), f"a point delivered {what}")
-        self._tell(products, pdu.kind, "a unit could not be converted for handover", self._now_ns())
-
-    def _tell(self, products: tuple[Product, ...], kind: PduType, text: str, now_ns: int) -> None:
-        """The agencies whose product it concerns: on HI2, or on HI3 where that is all they take."""
-        wanted = DataType.IRI if kind is PduType.X2 else DataType.CC
-        concerned = [one for one in products if one.kind is wanted and one.covers(now_ns)]
-        for product in concerned:
-            alike = [one for one in products if (one.liid, one.did) == (product.liid, product.did)]
-            self.message(min(alike, key=lambda one: one.kind), text, now_ns)
-
-    def _inform(self, products: tuple[Product, ...], text: str, now_ns: int) -> None:
-        """What a point says of its own and no standard has a form for. Messages are not encrypted: where the payload has
-        to be, it is left out, and counted."""
-        for product in products:
-            if product.kind is not DataType.IRI or not product.covers(now_ns):
-                continue
-            if product.settings.encryption is None:
-                self.message(product, text, now_ns, tri.Priority.INFORMATIONAL)
-            else:
-                self.counted.unreadable += 1
-
-    def message(
-        self, product: Product, text: str, now_ns: int, priority: tri.Priority = tri.Priority.ERROR
-    ) -> None:
-        """An operatorLeaMessage."""
-        number = self._tables.numbers.of(f"message/{product.did}/{product.liid}")
-        octets = tri.operator_message(
-            product.header(), None, number.value & 0xFFFFFFFF, now_ns, priority, message=text
-        )
-        number.value += 1
-        self._tables.counters.changed.add(number)
-        self._stage(f"{product.did}/{int(product.kind)}", octets)
-
-    def _outside(self, product: Product) -> None:
-        self.counted.outside += 1
-        self._alarms.happened(
-            Code.OUTSIDE, str(product.xid), "product outside of its warrant's time came, and was dropped"
-        )
+    # -- within -----------------------------------------------------------------------------------------------------
 
     def _amount(self, xid: UUID) -> Amount:
         found = self.amounts.get(xid.bytes)
