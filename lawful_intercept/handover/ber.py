@@ -29,6 +29,14 @@ def number(value: int) -> bytes:
     return value.to_bytes(value.bit_length() // 8 + 1, "big")
 
 
+def arc(value: int) -> bytes:
+    """A later arc of an object identifier: seven bits an octet (8.19.2)."""
+    made = bytes((value & 0x7F,))
+    while value := value >> 7:
+        made = bytes((0x80 | value & 0x7F,)) + made
+    return made
+
+
 def integer(tag: int, value: int) -> bytes:
     return tlv(tag, number(value))
 

@@ -122,8 +122,9 @@ def decode(octets: bytes) -> PsPdu:
     whole = fields(one(octets, 0x30))
     header = fields(need(whole, 0xA1))
     domain = need(header, 0x80)
-    if len(domain) != len(DOMAIN) + 1 or not domain.startswith(DOMAIN):
+    if not 1 <= len(domain) - len(DOMAIN) <= 2 or not domain.startswith(DOMAIN):
         raise PduError("names another domain")
+    high, low = (domain[-2] & 0x7F if len(domain) > len(DOMAIN) + 1 else 0), domain[-1]
     who = fields(need(header, 0xA3))
     network = fields(need(who, 0xA0))
     liid = need(header, 0x81)
@@ -131,7 +132,7 @@ def decode(octets: bytes) -> PsPdu:
         raise PduError("has no LIID")
     pdu = PsPdu(
         octets=octets,
-        version=domain[-1],
+        version=high << 7 | low,
         liid=liid,
         authorisation_country=text(header.get(0x82, b"")),
         operator=need(network, 0x80),

@@ -1,8 +1,8 @@
 """Integrity of what is handed over: hashes of PS-PDUs and signatures of hashes (ETSI TS 102 232-1 clause 7.2). Sans-IO.
 
 A hash is over whole PS-PDUs as they were sent, one after another in the order of `includedSequenceNumbers`, of one
-LIID, CIN and type (IRI or CC). A signature is over an encoded integrityCheck that names the hash PDUs' numbers and whose
-checkValue is empty, and stands in the same structure then. Sources differ on it: agree on it with the agency.
+LIID, CIN and type (IRI or CC). A signature is over an encoded integrityCheck that names the hash PDUs' numbers and has
+an empty checkValue, and stands in the same structure then. Sources differ on it: agree on it with the agency.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 
-from lawful_intercept.handover.ber import generalized_time, integer, split_time, tlv
+from lawful_intercept.handover.ber import arc, generalized_time, integer, split_time, tlv
 from nf.errors import InputError
 
 TimeForm = Literal["microseconds", "generalized"]
@@ -15,6 +15,7 @@ MOST: Final = 0xFFFF_FFFF
 """Sequence numbers and CINs have 32 bits."""
 DOMAIN: Final = b"\x04\x00\x02\x02\x05\x01"
 """0.4.0.2.2.5.1; the version of the module follows as the last arc."""
+MOST_VERSION: Final = 1 << 14
 _PRINTABLE: Final = re.compile(r"[A-Za-z0-9 '()+,./:=?-]{1,8}")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 
@@ -97,8 +98,8 @@ class Header:
                 raise InputError("a country code of a PS-PDU is not one", remedy="write two capital letters (ISO 3166)")
         if not 1 <= len(self.operator) <= 16 or len(self.element) > 16:
             raise InputError("operator or element identifier does not fit a PS-PDU", remedy="give 1 to 16 octets")
-        if not 1 <= self.version <= 127:
-            raise InputError("there is no such version of the PS-PDU's module", remedy="give a number from 1 to 127")
+        if not 0 <= self.version < MOST_VERSION:
+            raise InputError("there is no such version of the PS-PDU's module", remedy="give a number from 0 to 16383")
         if self.point and _PRINTABLE.fullmatch(self.point) is None:
             raise InputError("the interception point does not fit a PS-PDU", remedy="give up to 8 letters and digits")
 
@@ -106,7 +107,7 @@ class Header:
         """Domain, LIID, countries, network and CIN: all that stands before the sequence number."""
         return b"".join(
             (
-                tlv(0x80, DOMAIN, bytes((self.version,))),
+                tlv(0x80, DOMAIN, arc(self.version)),
                 tlv(0x81, self.liid),
                 tlv(0x82, self.authorisation_country.encode()),
                 tlv(

@@ -54,7 +54,7 @@ def test_media(  # noqa: PLR0917 - each a field
     pdu = decode(CcTemplate(header, cin, kind, cipher=cipher).encode(sequence, at_ns, direction, octets, b"1"))
     pdu = decrypt(pdu, key)
     assert (pdu.liid, pdu.operator, pdu.element) == (header.liid, header.operator, header.element)
-    assert (pdu.cin, pdu.sequence, pdu.point) == (cin, sequence, header.point)
+    assert (pdu.cin, pdu.sequence, pdu.point, pdu.version) == (cin, sequence, header.point, header.version)
     assert pdu.at_ns == at_ns // 1000 * 1000
     (cc,) = pdu.cc
     assert (cc.direction, cc.octets) == (direction, octets)
