@@ -25,6 +25,7 @@ _TELL_AGAIN_S: Final = 60.0
 _TRY_AGAIN_S: Final = 10.0
 _LOOK_S: Final = 0.5
 _KEPT: Final = 1000
+Report = x1.ReportTaskIssue | x1.ReportDestinationIssue | x1.ReportNEIssue
 
 
 class Code(Enum):
@@ -128,7 +129,7 @@ class Alarms:
         self._dirty.clear()
         return found
 
-    async def report(self, send: Callable[[x1.RequestBody], Awaitable[object]]) -> None:
+    async def report(self, send: Callable[[Report], Awaitable[object]]) -> None:
         """For ever: tells the ADMF. `send` raises NfError when it could not be told; then it is told later."""
         while True:
             pause = _LOOK_S
@@ -169,7 +170,7 @@ class Alarms:
         self._dirty[f"alarm/{alarm.name}"] = alarm
 
 
-def _body(alarm: Alarm) -> x1.RequestBody:
+def _body(alarm: Alarm) -> Report:
     """As X1 tells it (TS 103 221-1 clause 6.5)."""
     text = alarm.text if alarm.count == 1 else f"{alarm.text} ({alarm.count} times)"
     text = f"{alarm.code.value}: {text}"

@@ -41,6 +41,7 @@ class Outbox:
         self.spool = spool
         self.committed = committed
         self.held = held
+        self.written_void = [*void]
         self.void = void
         """Ranges (from, to) of what a crash left behind: it is as if it was not there."""
         self.missing = max(0, committed.value - spool.next)
@@ -181,31 +182,41 @@ class Journal:
 
     async def _write(self) -> None:
         group, self._group = self._group, asyncio.Event()
+        batches = self._staged()
+        rows = self._collect() | self._voids()
+        counters = self._counters.take()
+        if batches or rows or counters:
+            for outbox, records in batches:
+                await self._append(outbox, records)
+            await asyncio.gather(*(outbox.spool.sync() for outbox, _ in batches))
+            await self._commit(rows, counters)
+            for outbox, _ in batches:
+                outbox.publish(outbox.committed.value)
+        group.set()
+
+    def _staged(self) -> list[tuple[Outbox, list[bytes]]]:
+        """What goes to each spool, and how far they count with it."""
         batches: list[tuple[Outbox, list[bytes]]] = []
+        holds, changed = self.holds(), self._counters.changed
         for outbox in self.outboxes.values():
             if outbox.staged:
                 batches.append((outbox, outbox.staged))
+                outbox.committed.value += len(outbox.staged)
                 outbox.staged = []
-        holds = self.holds()
-        for outbox, records in batches:
-            outbox.committed.value += len(records)
-        for outbox in self.outboxes.values():
+                changed.add(outbox.committed)
             held = min(holds.get(outbox.label, outbox.committed.value), outbox.committed.value)
             if held != outbox.held.value:
                 outbox.held.value = held
-                self._counters.changed.add(outbox.held)
-        self._counters.changed |= {outbox.committed for outbox, _ in batches}
-        rows = self._collect()
+                changed.add(outbox.held)
+        return batches
+
+    def _voids(self) -> dict[str, bytes | None]:
+        rows: dict[str, bytes | None] = {}
         for outbox in self.outboxes.values():
-            rows[f"void/{outbox.label}"] = json.dumps(outbox.void).encode() if outbox.void else None
-        counters = self._counters.take()
-        for outbox, records in batches:
-            await self._append(outbox, records)
-        await asyncio.gather(*(outbox.spool.sync() for outbox, _ in batches))
-        await self._commit(rows, counters)
-        for outbox, _ in batches:
-            outbox.publish(outbox.committed.value)
-        group.set()
+            if outbox.void != outbox.written_void:
+                rows[f"void/{outbox.label}"] = json.dumps(outbox.void).encode() if outbox.void else None
+                outbox.written_void = [*outbox.void]
+        return rows
 
     async def _append(self, outbox: Outbox, records: list[bytes]) -> None:
         """At the bound what is oldest gives way; a full disk is waited for: points hold what they have."""
