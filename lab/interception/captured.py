@@ -90,7 +90,7 @@ def take(evidence: Evidence, found: Sequence[Packet], parties: Sequence[Party]) 
         evidence.add_samples(f"rtp:between packets at {party.name}", apart)
         under_way = [one.at - left[key][0] for one in came if (key := _stream(one.payload)) in left]
         evidence.add_samples(f"rtp:under way to {party.name}", under_way)
-        evidence.add_figures(f"rtp:at {party.name}", {"streams": len(streams), "packets": len(came)})
+        evidence.add_figures(f"rtp:at {party.name}", {"streams": len(streams)})
 
 
 def setup(evidence: Evidence, found: Sequence[Packet], caller: Party) -> None:

@@ -38,7 +38,7 @@ class Difference:
 @dataclass(slots=True)
 class Verdict:
     """compared  source -> how many different items, figures or samples were looked at
-    unused    fields of the mask that replaced nothing: it masks no more than it has to
+    unused    parts of the mask about these sources that had nothing to do: it masks no more than it has to
     """
 
     differences: list[Difference] = field(default_factory=list)
@@ -66,7 +66,7 @@ def judge(rounds: Sequence[Round], mask: Mask) -> Verdict:
     _items(rounds, masking, verdict)
     _figures(rounds, mask, verdict)
     _times(rounds, mask, verdict)
-    verdict.unused = tuple(one.id for one in mask.fields if not masking.used[one.id])
+    verdict.unused = tuple(masking.unused(verdict.compared))
     return verdict
 
 
@@ -95,7 +95,8 @@ def _items(rounds: Sequence[Round], masking: Masking, verdict: Verdict) -> None:
 
 
 def _counted(run: Evidence, source: str, masking: Masking) -> Counter[str]:
-    return Counter(masking.item(source, text) for text in run.items.get(source, ()))
+    seen = (masking.item(source, text) for text in run.items.get(source, ()))
+    return Counter(text for text in seen if text is not None)
 
 
 def _figures(rounds: Sequence[Round], mask: Mask, verdict: Verdict) -> None:
@@ -134,9 +135,10 @@ def _times(rounds: Sequence[Round], mask: Mask, verdict: Verdict) -> None:
             ([run.samples.get(source, nothing) for run in one.without], one.with_.samples.get(source, nothing))
             for one in rounds
         ]
-        found = verdict.times[source] = compare(made, mask.grain(source))
+        seconds, share = mask.grain(source)
+        found = verdict.times[source] = compare(made, seconds)
         verdict.compared[source] = found.without + found.with_
         if any(not block.size for without, with_ in made for block in (*without, with_)):
             verdict.differences.append(Difference(source, "a run in which nothing was timed"))
-        elif found.differs:
+        elif found.differs and found.statistic > share:
             verdict.differences.append(Difference(source, found.text()))

@@ -46,7 +46,7 @@ def test_times_and_octets_are_those_of_the_capture(link: int) -> None:
     take(evidence, list(packets(pcap(*found, link=link))), (CALLER, CALLED))
     assert evidence.samples["rtp:under way to the called"] == pytest.approx([0.003] * 3)
     assert evidence.samples["rtp:between packets at the called"] == pytest.approx([0.02] * 2)
-    assert evidence.figures["rtp:at the called packets"] == 3
+    assert evidence.figures["rtp:at the called streams"] == 1
     assert evidence.items["sip:sent by the caller"] == ["INVITE sip:b SIP/2.0\r\nCall-ID: 1\r\n\r\n"]
     assert evidence.items["sip:received by the called"] == []
 

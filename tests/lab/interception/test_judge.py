@@ -111,6 +111,16 @@ def test_what_no_receiver_can_tell_is_forgiven_and_measured() -> None:
     assert not judge(rounds(6, 0.00004, busy=0.0), NOTHING).same
 
 
+def test_what_few_packets_do_is_forgiven_where_the_mask_says_so() -> None:
+    made = rounds(6, busy=0.0)
+    for one in made:
+        one.with_.samples["rtp:under way"][:8] += 0.01
+    assert not judge(made, MASK).same
+    forgiving = MASK.model_dump(mode="json")
+    forgiving["times"][0]["share"] = 0.1
+    assert judge(made, Mask.model_validate(forgiving)).same
+
+
 def test_too_few_rounds_are_measured_and_not_judged() -> None:
     verdict = judge(rounds(2, 0.002, busy=0.0), MASK)
     assert verdict.same
