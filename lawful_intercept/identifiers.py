@@ -97,7 +97,8 @@ def check_liid(liid: str) -> str:
     """
     if _LIID.fullmatch(liid) is None:
         raise InputError(
-            "the LIID is not one", remedy="write 1 to 25 printable ASCII characters without spaces, or 26 to 50 hexadecimal digits"
+            "the LIID is not one",
+            remedy="write 1 to 25 printable ASCII characters without spaces, or 26 to 50 hexadecimal digits",
         )
     return liid
 

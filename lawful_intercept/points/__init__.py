@@ -1,1 +1,1 @@
-"""The process beside a network function: X1 on one side, the observation points of voice and 5G on the other; X2, X3."""
+"""The process beside a network function: X1 on one side, the observation points of voice and 5G on the other."""
