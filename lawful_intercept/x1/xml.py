@@ -176,8 +176,11 @@ def boolean(text: str) -> bool:
 
 
 def canonical(node: etree._Element) -> bytes:
-    """Exclusive C14N of one element, without what follows it."""
-    return bytes(etree.tostring(node, method="c14n", exclusive=True, with_tail=False))
+    """Exclusive C14N of one element, without what follows it. Raises X1Fault (1010) for relative namespaces."""
+    try:
+        return bytes(etree.tostring(node, method="c14n", exclusive=True, with_tail=False))
+    except etree.C14NError:
+        raise syntax(f"{local(node)} has no canonical form") from None
 
 
 def _has_text(text: str | None) -> bool:
