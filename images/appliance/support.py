@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from datetime import datetime
 from importlib.metadata import distributions
@@ -19,6 +20,10 @@ from nf.errors import RefusedError
 from nf.trust.redaction import Scrubber
 
 _LONGEST: Final = 4 * 1024 * 1024
+_LOCAL: Final = 4
+"""Column of `ss` with the socket's own address."""
+_MEDIA: Final = 16384
+"""First UDP port that media may have."""
 _LOOKS: Final = {
     "journal.txt": ("journalctl", "--boot", "--no-pager", "--lines=20000", "--output=short-iso"),
     "kernel.txt": ("journalctl", "--dmesg", "--boot", "--no-pager", "--lines=5000"),
@@ -44,6 +49,7 @@ def collect(places: Places, executor: Executor, *, now: datetime) -> bytes:
     facts, scrubber = BoxFacts(places, executor), Scrubber()
     files = {name: facts.text_of(*argv)[-_LONGEST:] for name, argv in _LOOKS.items()}
     rows = [*facts.state(), ("gateway", facts.gateway()), *facts.noc(), *facts.interfaces(), *facts.units()]
+    files["sockets.txt"] = _services(files["sockets.txt"])
     files["summary.txt"] = "".join("  ".join(row) + "\n" for row in rows)
     packages = {str(found.metadata["Name"]): found.version for found in distributions()}
     files["versions.json"] = json.dumps(packages, indent=2, sort_keys=True)
@@ -55,6 +61,18 @@ def collect(places: Places, executor: Executor, *, now: datetime) -> bytes:
             entry.size, entry.mtime, entry.mode = len(data), int(now.timestamp()), 0o600
             archive.addfile(entry, io.BytesIO(data))
     return held.getvalue()
+
+
+def _services(listing: str) -> str:
+    """Without what waits in each socket, and without ports of media: both tell of the calls of the moment."""
+    rows = [re.split(r"\s+", line.strip(), maxsplit=6) for line in listing.splitlines()]
+    kept = (row for row in rows if len(row) > _LOCAL and not (row[0] == "udp" and _port(row[_LOCAL]) >= _MEDIA))
+    return "".join("  ".join((*row[:2], *row[_LOCAL:])) + "\n" for row in kept)
+
+
+def _port(address: str) -> int:
+    port = address.rpartition(":")[2]
+    return int(port) if port.isdecimal() else 0
 
 
 def write(volume: Volume, places: Places, executor: Executor, *, now: datetime) -> tuple[str, int]:

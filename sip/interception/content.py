@@ -19,10 +19,10 @@ from nf.errors import NfError, NotFoundError
 from sip.interception import sdp
 from sip.interception.board import CallKey, Media, Party
 from sip.interception.documents import InterceptionSection, RelayPoint
-from sip.interception.ports import Pair
+from sip.interception.ports import Pair, Ports
 from sip.rtpengine.bencode import Value
 from sip.rtpengine.client import NgClient
-from sip.rtpengine.messages import Flags, delete, query, subscribe_answer, subscribe_request, unsubscribe
+from sip.rtpengine.messages import Flags, delete, query, subscribe_answer, subscribe_request
 
 CHECK_S: Final = 1.0
 AGAIN_S: Final = 0.5
@@ -55,11 +55,12 @@ class _Subscription:
 
 class Copier:
     def __init__(self, section: InterceptionSection, sink: Sink, lost: LossSink, clock: Clock) -> None:
-        self._address, self._ports = str(section.address), section.ports
+        """Raises OSError when none of its ports is free."""
+        self._address = str(section.address)
+        self._ports = Ports(self._address, section.ports)
         self._relays = section.relays
         self._sink, self._lost, self._clock = sink, lost, clock
         self._clients: dict[RelayPoint, NgClient] = {}
-        self._taken: set[int] = set()
         self._leaving: set[asyncio.Task[None]] = set()
         self._calls: dict[CallKey, _Followed] = {}
 
@@ -87,6 +88,7 @@ class Copier:
         await asyncio.gather(*self._leaving, return_exceptions=True)
         for client in self._clients.values():
             client.close()
+        self._ports.close()
 
     def candidates(self, number: int | None) -> list[RelayPoint]:
         """The call's relay first; then all: one may have taken over, and a number may be unknown."""
@@ -96,7 +98,7 @@ class Copier:
         return self._clients.setdefault(relay, NgClient(str(relay.address), relay.control))
 
     def pair(self, relay: RelayPoint, sink: Callable[[int, bytes], None]) -> Pair:
-        return Pair(self._address, self._ports, self._taken, str(relay.address), sink)
+        return self._ports.pair(str(relay.address), sink)
 
     @property
     def address(self) -> str:
@@ -217,12 +219,11 @@ class _Followed:
             await self._subscribe(relay, one.tag, packets)
 
     async def _unsubscribe(self, relay: RelayPoint, one: _Subscription) -> None:
-        """A relay keeps a call as long as it has a tag that nobody deleted: ours would outlive the parties'."""
-        client = self._copier.client(relay)
+        """A relay keeps a call as long as it has a tag that nobody deleted: ours would outlive the parties'. Deleting
+        ends the subscription too; to be asked to unsubscribe from a call that is over, a relay writes into its log."""
         try:
-            for members in (unsubscribe(self._key[0], one.name), delete(self._key[0], one.name)):
-                with contextlib.suppress(NfError):  # the call is over, and with it all that belonged to it
-                    await client.ask(members)
+            with contextlib.suppress(NfError):
+                await self._copier.client(relay).ask(delete(self._key[0], one.name))
         finally:
             one.close()
 

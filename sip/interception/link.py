@@ -38,6 +38,8 @@ _AT_ONCE: Final = 256
 _ALL: Final = 10_000
 """More than the queue holds."""
 _ANSWER_S: Final = 3.0
+_FEW: Final = 64
+"""Calls that the proxy tells of in one datagram: some 1.5 kB each, of 200 kB."""
 
 
 class Link:
@@ -46,6 +48,8 @@ class Link:
     ) -> None:
         clients = run_dir / "sip-interception" / "clients"
         self._rpc = RpcClient(rpc_socket(run_dir), clients, rpc_url(rpc_port), _ANSWER_S, whole=True)
+        # A request by HTTP is counted by the proxy among its requests, where everybody may read it; a datagram is not.
+        self._uncounted = RpcClient(rpc_socket(run_dir), clients, "", _ANSWER_S, whole=True)
         self._board, self._sink, self._clock = board, sink, clock
         self._mark = secrets.token_hex(8)
         self._told: dict[str, dict[str, str]] = {SOUGHT: {}, CALLS: {}}
@@ -81,6 +85,7 @@ class Link:
 
     def close(self) -> None:
         self._rpc.close()
+        self._uncounted.close()
 
     # -- telling ----------------------------------------------------------------------------------------------------
 
@@ -207,7 +212,10 @@ class Link:
 
     async def _dialogs(self) -> list[Dialog]:
         try:
-            found: Json = await self._rpc.call("dlg.list")
+            active = await self._rpc.call("dlg.stats_active")
+            count = active.get("all") if isinstance(active, dict) else None
+            few = isinstance(count, int) and count <= _FEW
+            found: Json = await (self._uncounted if few else self._rpc).call("dlg.list")
         except RpcRefused:
             return []
         return [*dialogs(found)]

@@ -126,6 +126,29 @@ def test_nothing_is_routed_between_management_and_data(
         assert reached(f"{box}d", "10.9.0.2", "443") == []
 
 
+def test_interception_has_its_own_interface_and_nothing_passes_through_it(
+    box: str, tmp_path: Path, require_programs: Callable[..., None]
+) -> None:
+    require_programs("nft", "python3")
+    ip("link", "add", "li0", "netns", box, "type", "veth", "peer", "name", "eth1", "netns", f"{box}m")
+    for space, link, address in ((box, "li0", "10.7.0.1/24"), (f"{box}m", "eth1", "10.7.0.2/24")):
+        ip("-n", space, "address", "add", address, "dev", link)
+        ip("-n", space, "link", "set", link, "up")
+    run(box, "nft", "-f", str(rules("pop", tmp_path)))
+    for table, element in (("interception", '{ "li0" }'), ("interception_tcp", "{ 7801 }")):
+        run(box, "nft", "add", "element", "inet", "nf-host", table, element)
+    with serving(box, "80", "7801"):
+        assert reached(f"{box}m", "10.7.0.1", "80", "7801") == ["7801"]
+        assert reached(f"{box}d", "10.8.0.1", "80", "7801") == ["80"]
+    with serving(f"{box}m", "7802"):
+        assert reached(box, "10.7.0.2", "7802") == ["7802"], "it connects by itself"
+        run(box, "sysctl", "-q", "net.ipv4.ip_forward=1")
+        run(f"{box}d", "ip", "route", "add", "default", "via", "10.8.0.1")
+        run(f"{box}m", "ip", "route", "add", "default", "via", "10.7.0.1")
+        assert reached(f"{box}d", "10.7.0.2", "7802") == []
+    assert "counter" not in run(box, "nft", "list", "chain", "inet", "nf-host", "interception")
+
+
 _LISTEN = """
 import socket, sys
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -64,9 +64,10 @@ class Point:
 
 
 @contextmanager
-def core(folder: Path, **parts: Any) -> Iterator[tuple[Proxy, Relay, Point]]:
+def core(folder: Path, *options: str, **parts: Any) -> Iterator[tuple[Proxy, Relay, Point]]:
+    """`options`: more of them for the relay."""
     proxy = Proxy(folder, wanted(**parts))
-    relay = Relay(RELAY, folder)
+    relay = Relay(RELAY, folder, *options)
     point = Point(proxy)
     try:
         proxy.start()

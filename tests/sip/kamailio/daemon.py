@@ -224,8 +224,8 @@ def running(folder: Path, wanted: KamailioSection, *, opened: bool = True, rpc_p
 class Relay:
     """rtpengine, in user space."""
 
-    def __init__(self, address: str, folder: Path) -> None:
-        self.address = address
+    def __init__(self, address: str, folder: Path, *options: str) -> None:
+        self.address, self.log = address, folder / f"relay-{address}.log"
         ports = [f"--listen-ng={address}:2223", "--port-min=30000", "--port-max=30999"]
         argv = [
             "rtpengine",
@@ -237,8 +237,9 @@ class Relay:
             "--table=-1",
             f"--interface={address}",
             *ports,
+            *options,
         ]
-        with (folder / f"relay-{address}.log").open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen([*argv, "--delete-delay=0", "--no-redis-required"], stdout=log, stderr=log)
         until(self._up, what="the relay does not answer")
 

@@ -1,0 +1,124 @@
+"""The published mask (docs/interception-mask.yaml): what is not compared, each with its reason, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+PUBLISHED: Final = Path(__file__).resolve().parents[2] / "docs" / "interception-mask.yaml"
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Text
+    sources: tuple[Text, ...]
+    reason: Annotated[str, StringConstraints(min_length=10)]
+
+    def concerns(self, source: str) -> bool:
+        return any(fnmatchcase(source, one) for one in self.sources)
+
+
+class LeftOut(_Part):
+    """An item in which `pattern` is found is not compared at all."""
+
+    pattern: Text
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        re.compile(pattern)
+        return pattern
+
+
+class MaskedField(LeftOut):
+    """What `pattern` finds in an item becomes `replace`."""
+
+    replace: str
+
+
+class Slack(_Part):
+    """How far a figure may be from those of all runs without a task: beside as much again as they differ themselves."""
+
+    absolute: Annotated[float, Field(ge=0)] = 0.0
+    relative: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Grain(_Part):
+    """Times that differ by less than `seconds` count as equal, and so does what so small a `share` of them does."""
+
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Mask(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    left_out: tuple[LeftOut, ...] = ()
+    fields: tuple[MaskedField, ...] = ()
+    figures: tuple[Slack, ...] = ()
+    times: tuple[Grain, ...] = ()
+
+    def ids(self) -> list[str]:
+        return [part.id for part in (*self.left_out, *self.fields, *self.figures, *self.times)]
+
+    def slack(self, source: str, value: float) -> float:
+        return max(
+            (one.absolute + one.relative * abs(value) for one in self.figures if one.concerns(source)), default=0
+        )
+
+    def grain(self, source: str) -> tuple[float, float]:
+        """Seconds, and share."""
+        found = [one for one in self.times if one.concerns(source)]
+        return max((one.seconds for one in found), default=0.0), max((one.share for one in found), default=0.0)
+
+
+class Masking:
+    """A mask at work: `used` counts what each of its parts left out or replaced."""
+
+    def __init__(self, mask: Mask) -> None:
+        self.mask = mask
+        self.used: Counter[str] = Counter()
+        self._known: dict[str, list[tuple[str, re.Pattern[str], str | None]]] = {}
+
+    def item(self, source: str, text: str) -> str | None:
+        """What of it is compared; None: nothing."""
+        for name, pattern, replace in self._parts(source):
+            if replace is None:
+                if pattern.search(text):
+                    self.used[name] += 1
+                    return None
+                continue
+            text, count = pattern.subn(replace, text)
+            if count:
+                self.used[name] += count
+        return text
+
+    def unused(self, sources: Iterable[str]) -> list[str]:
+        """Parts about these sources that had nothing to do."""
+        seen = [*sources]
+        parts = (*self.mask.left_out, *self.mask.fields)
+        return [one.id for one in parts if not self.used[one.id] and any(map(one.concerns, seen))]
+
+    def _parts(self, source: str) -> list[tuple[str, re.Pattern[str], str | None]]:
+        parts = self._known.get(source)
+        if parts is None:
+            mask = self.mask
+            parts = [(one.id, re.compile(one.pattern), None) for one in mask.left_out if one.concerns(source)]
+            parts += [(one.id, re.compile(one.pattern), one.replace) for one in mask.fields if one.concerns(source)]
+            self._known[source] = parts
+        return parts
+
+
+def published(path: Path = PUBLISHED) -> Mask:
+    """Raises OSError, ValueError."""
+    return Mask.model_validate(yaml.safe_load(path.read_text()))
