@@ -4,9 +4,9 @@
 startOfInterceptionForActiveIMSSession, of which release 16 has no form; a later release than a reader knows is no error
 (both modules are extensible).
 
-What the observed functions do not tell, and the module requires: a PDU session identity that nobody knows yet is 0, which
-TS 24.007 reads as "none assigned"; a tunnel that nobody knows has TEID 0 and no address; a 5G-GUTI likewise; who ended a
-registration is told as the UE.
+What the observed functions do not tell, and the module requires: a PDU session identity that nobody knows yet is 0,
+which TS 24.007 reads as "none assigned"; a tunnel that nobody knows has TEID 0 and no address; a 5G-GUTI likewise; who
+ended a registration is told as the UE.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _session(event: Event) -> dict[str, Any]:
         "pDUSessionType": _session_type(details),
         **_slice(details),
         "uEEndpoint": [_endpoint(one) for one in _addresses(details)],
-        "dNN": dnn if isinstance(dnn, str) else "",
+        "dNN": _clean(dnn) if isinstance(dnn, str) else "",
         "requestType": "initialRequest",
         "accessType": "threeGPPAccess",
         "rATType": "nR",
@@ -157,8 +157,13 @@ def _identity(identity: Identity) -> tuple[str, str] | None:
     for kind, pattern, choice in _CHOICES:
         match = re.fullmatch(pattern, identity.value, re.ASCII) if kind is identity.kind else None
         if match is not None:
-            return choice, match[1]
+            return choice, _clean(match[1])
     return None
+
+
+def _clean(text: str) -> str:
+    """What UTF-8 can write."""
+    return text.encode(errors="replace").decode()
 
 
 def _session_id(details: JsonObject) -> int:
@@ -241,7 +246,9 @@ def _location(details: JsonObject) -> dict[str, Any]:
         **_time("uELocationTimestamp", details.get("located_at")),
     }
     current = details.get("connected") is True
-    return {"location": {"locationInfo": {"userLocation": {"nRLocation": where}, "currentLoc": current, "rATType": "nR"}}}
+    return {
+        "location": {"locationInfo": {"userLocation": {"nRLocation": where}, "currentLoc": current, "rATType": "nR"}}
+    }
 
 
 def _plmn(value: Json) -> dict[str, str] | None:

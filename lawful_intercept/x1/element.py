@@ -84,7 +84,7 @@ class Element:
     report        takes what the ADMF is to hear, and returns at once (`Reporter.put`)
     keepalive_s   without a Keepalive for so long the tasks end (fail-safe); None = never
     bulk          DeactivateAllTasks and RemoveAllDestinations are allowed
-    services      service types that the owner can tell apart; a task that names another one is refused
+    services      service types that a task may name; None = the owner judges, and in mediation none may be named
     owners        of extensions to tasks that it understands; a task with another one is refused
     """
 
@@ -98,7 +98,7 @@ class Element:
         shelf: Shelf | None = None,
         keepalive_s: float | None = 180.0,
         bulk: bool = False,
-        services: Collection[ServiceType] = (),
+        services: Collection[ServiceType] | None = None,
         owners: Collection[str] = (),
     ) -> None:
         self._sink = sink
@@ -108,7 +108,7 @@ class Element:
         self._shelf = shelf
         self._keepalive_s = keepalive_s
         self._bulk = bulk
-        self._services = services
+        self._services = () if services is None and mediation else services
         self._owners = owners
         self._tasks: dict[UUID, _Task] = {}
         self._destinations: dict[UUID, tuple[DestinationDetails, bytes]] = {}
@@ -258,7 +258,7 @@ class Element:
 
     def _check_task(self, task: TaskDetails) -> None:
         """What is not understood is refused: to pass over it would widen the interception or narrow it."""
-        if any(service not in self._services for service in task.services):
+        if self._services is not None and any(service not in self._services for service in task.services):
             raise X1Fault(Code.SERVICE_TYPE)
         if any(extension.owner not in self._owners for extension in task.extensions) or any(
             extension.owner != OWNER for mediation in task.mediation for extension in mediation.extensions

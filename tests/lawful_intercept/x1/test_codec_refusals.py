@@ -178,6 +178,7 @@ MESSAGES: dict[str, tuple[bytes, Code]] = {
     "LIID that is too long": (change("LIID-0001", "L" * 26), S),
     "an extension without owner": (change("<x1:Owner>Another</x1:Owner>", ""), S),
     "an extension of X1's own namespace": (change('<a xmlns="urn:a">b</a>', "<x1:xId/>"), S),
+    "an extension in a relative namespace": (change('<a xmlns="urn:a">', '<a xmlns="a:/../b" xmlns:b="b">'), S),
     "nothing where text belongs": (change("<x1:deliveryType>X2andX3</x1:deliveryType>", "<x1:deliveryType/>"), S),
 }
 
@@ -207,6 +208,15 @@ def test_what_other_programs_write_differently_is_accepted() -> None:
     assert isinstance(request, e.Request)
     assert request.body == e.ActivateTask(TASK)
     assert (request.header.at, request.header.version) == (HEADER.at, "v1.6.1")
+
+
+def test_two_prefixes_of_one_namespace_are_one_after_reading() -> None:
+    twice = '<p:a xmlns:p="urn:a"><q:a xmlns:q="urn:a">b</q:a></p:a>'
+    (first,) = codec.decode_requests(change('<a xmlns="urn:a">b</a>', twice))
+    assert isinstance(first, e.Request)
+    assert codec.decode_requests(codec.encode_requests([first])) == (first,)
+    assert isinstance(first.body, e.ActivateTask)
+    assert first.body.details.extensions[0].content == (b'<p:a xmlns:p="urn:a"><p:a>b</p:a></p:a>',)
 
 
 def test_texts_of_values_show_nothing() -> None:

@@ -1,0 +1,1 @@
+"""X2 and X3 (ETSI TS 103 221-2): codec, the point's client, mediation's server."""

@@ -1,0 +1,108 @@
+"""Losses are summed up and never silent; numbers never repeat."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lawful_intercept.points.losses import AWAY, CUT, SPOOL, Losses
+from lawful_intercept.points.numbers import Numbers
+from lawful_intercept.x1.exchange import ReportTaskIssue
+from nf.errors import IntegrityError
+
+XID = UUID(int=1)
+
+
+def test_the_first_is_told_at_once_and_the_rest_together() -> None:
+    losses = Losses(every_s=10.0)
+    losses.add(XID, SPOOL, events=1)
+    assert [report.text for report in losses.reports(0.0)] == [f"{SPOOL}: 1 events"]
+    for _ in range(1000):
+        losses.add(XID, SPOOL, copies=1)
+    assert losses.reports(5.0) == []
+    assert [report.text for report in losses.reports(10.0)] == [f"{SPOOL}: 1000 packets"]
+    assert losses.reports(20.0) == []
+    losses.add(XID, SPOOL, copies=None)
+    assert [report.text for report in losses.reports(21.0)] == [f"{SPOOL}: an unknown number"]
+
+
+def test_what_is_over_is_told_too() -> None:
+    losses = Losses()
+    losses.clear(XID, AWAY)
+    assert losses.reports(0.0) == []
+    losses.add(XID, AWAY, copies=None)
+    losses.clear(XID, AWAY)
+    assert [report.report.value for report in losses.reports(0.0) if isinstance(report, ReportTaskIssue)] == [
+        "NonTerminatingFault",
+        "AllClear",
+    ]
+
+
+def test_a_task_that_is_over_is_told_nothing_of() -> None:
+    losses = Losses()
+    losses.add(XID, CUT, events=1)
+    losses.add(None, AWAY, copies=None)
+    losses.forget(XID)
+    assert [report.text for report in losses.reports(0.0)] == [f"{AWAY}: an unknown number"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.integers(0, 3), st.none() | st.integers(0, 3), st.floats(0, 5)), max_size=50
+    )
+)
+def test_every_count_is_told_once(steps: list[tuple[int, int, int | None, float]]) -> None:
+    losses, now, told = Losses(every_s=7.0), 0.0, []
+    for which, events, copies, later in steps:
+        losses.add(UUID(int=which), SPOOL, events=events, copies=copies)
+        now += later
+        told += losses.reports(now)
+    told += losses.reports(now + 7.0)
+    found = sum(
+        int(part.split()[0])
+        for one in told
+        for part in (one.text or "").partition(": ")[2].split(", ")
+        if part[:1].isdigit()
+    )
+    assert found == sum(events + (copies or 0) for _, events, copies, _ in steps)
+
+
+SERIES = ("x", "2", "sip")
+
+
+def numbers(folder: Path, key: bytes = bytes(32)) -> Numbers:
+    return Numbers(folder / "numbers", AESGCM(key))
+
+
+def test_numbers_go_on_after_an_orderly_end(tmp_path: Path) -> None:
+    first = numbers(tmp_path)
+    assert [first.take(SERIES, 4) for _ in range(6)] == [0, 1, 2, 3, 4, 5]
+    assert first.take(("y", "3", "sip"), 4) == 0
+    first.close()
+    assert numbers(tmp_path).take(SERIES, 4) == 6
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5))
+def test_no_number_repeats_whenever_the_process_is_killed(lives: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        taken: list[int] = []
+        for life in lives:
+            one = numbers(Path(folder))
+            taken += [one.take(SERIES, 4) for _ in range(life)]
+        assert taken == sorted(set(taken))
+
+
+def test_the_file_shows_nothing_and_is_not_believed_when_it_is_another(tmp_path: Path) -> None:
+    numbers(tmp_path).take((str(XID), "2", "sip"), 4)
+    assert str(XID).encode() not in (tmp_path / "numbers").read_bytes()
+    with pytest.raises(IntegrityError):
+        numbers(tmp_path, bytes(31) + b"x")
+    (tmp_path / "numbers").write_bytes(b"LIN1")
+    with pytest.raises(IntegrityError):
+        numbers(tmp_path)
