@@ -181,18 +181,22 @@ class IntegrityStream:
         rhythm: Rhythm | None = None,
         first_hash: int = 1,
         first_signature: int = 1,
+        unsigned: Sequence[int] = (),
         qualifier: Qualifier = Qualifier.MEDIATION,
     ) -> None:
-        """No signatures without `signer`. Raises InputError."""
+        """No signatures without `signer`. `unsigned`: hash PDUs of before a restart that no signature named yet.
+
+        Raises InputError.
+        """
         self._header, self._cin, self._kind = header, check_cin(cin), kind
         self._algorithm, self._signer, self._rhythm = algorithm, signer, rhythm or Rhythm()
         self._qualifier = qualifier
         self.next_hash, self.next_signature = first_hash, first_signature
         self._digest = hashlib.new(_HASHES[algorithm], usedforsecurity=False)
         self._numbers: list[int] = []
-        self._hashes: list[int] = []
+        self._hashes: list[int] = [*unsigned] if signer is not None else []
         self._hash_due: int | None = None
-        self._signature_due: int | None = None
+        self._signature_due: int | None = 0 if self._hashes else None
 
     def add(self, sequence: int, pdu: bytes, now_ns: int) -> list[bytes]:
         """A PDU of this stream is sent: which checks follow it."""

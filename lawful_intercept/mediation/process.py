@@ -1,0 +1,289 @@
+"""The process of mediation: `run(settings, clock)`, until SIGTERM or SIGINT.
+
+It fails closed: without its key or with a state that is not as it was written it does not start; until the clock was
+seen to be right once, nothing is taken from points; and while the clock is not, no task is activated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Sequence
+from typing import Final, Self
+
+from lawful_intercept import isolation, tls
+from lawful_intercept.configuration import state_directory
+from lawful_intercept.handover.decoder import decode
+from lawful_intercept.handover.reading import PduError
+from lawful_intercept.keys import SecretKey, store_key
+from lawful_intercept.mediation.agencies import Agencies
+from lawful_intercept.mediation.alarms import Alarms, Code
+from lawful_intercept.mediation.correlation import Counters, Numbers, Sessions, Sources, slots_of
+from lawful_intercept.mediation.delivery import Pace
+from lawful_intercept.mediation.iri_rules import Patience
+from lawful_intercept.mediation.journal import Journal, Outbox, damaged
+from lawful_intercept.mediation.mediator import NS, Mediator, Rules, Tables
+from lawful_intercept.mediation.settings import MediationSettings
+from lawful_intercept.mediation.state import State
+from lawful_intercept.mediation.tasks import Products, Tasking
+from lawful_intercept.spool import SpoolDamagedError
+from lawful_intercept.timesync import TimeSync
+from lawful_intercept.x1.client import X1Client
+from lawful_intercept.x1.element import Element
+from lawful_intercept.x1.reporter import Reporter
+from lawful_intercept.x1.server import X1Server
+from lawful_intercept.x1.services import ElementService
+from lawful_intercept.x1.shelf import SealedFile
+from lawful_intercept.x2x3.codec import Pdu
+from lawful_intercept.x2x3.server import Server
+from nf.clock import Clock
+from nf.errors import DeniedError, RefusedError
+
+_TICK_S: Final = 0.5
+_CLOCK_S: Final = 10.0
+
+
+class Mediation:
+    """All of it in one event loop. `async with` starts and stops it; `failed` is done when it cannot go on."""
+
+    def __init__(
+        self,
+        settings: MediationSettings,
+        clock: Clock,
+        *,
+        timesync: TimeSync | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        limit_s = settings.clock.limit_ms / 1000
+        self._timesync = timesync or TimeSync(assumed=settings.clock.assumed, limit_s=limit_s)
+        self._pace = pace
+        self._clock_was_right = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stack = contextlib.AsyncExitStack()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def __aenter__(self) -> Self:
+        """Raises NfError of any kind."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        settings, clock = self._settings, self._clock
+        directory = state_directory(settings.state)
+        key: SecretKey = await asyncio.to_thread(store_key, settings.store_key, directory)
+        stack.enter_context(key)
+        state = await asyncio.to_thread(State, directory / "state", key)
+        stack.callback(state.close)
+        self.alarms = Alarms(state, clock)
+        isolation.quiet(asyncio.get_running_loop(), self._told)
+        counters = Counters(state, slots_of(state))
+        sessions, sources = Sessions(state, counters, clock.monotonic()), Sources(state, counters)
+        numbers, products = Numbers(state, counters), Products()
+        tables = Tables(sessions, sources, numbers, counters)
+        collectors = [sessions.collect, sources.collect, numbers.collect, self.alarms.collect]
+
+        def collect() -> dict[str, bytes | None]:
+            return {name: value for one in collectors for name, value in one().items()}
+
+        self.journal = Journal(state, counters, collect, alarms=self.alarms, clock=clock)
+        said = settings.rules
+        patience = Patience(media_s=said.media_lost_s, silent_s=said.silent_call_s)
+        self.mediator = Mediator(
+            products.of,
+            tables,
+            self.journal.stage,
+            alarms=self.alarms,
+            clock=clock,
+            rules=Rules(patience, said.late_product_s),
+        )
+        self.agencies = Agencies(
+            directory,
+            key,
+            state,
+            journal=self.journal,
+            numbers=numbers,
+            alarms=self.alarms,
+            clock=clock,
+            links=settings.agencies,
+            spools=settings.spools,
+            plain=settings.plain,
+            pace=self._pace,
+        )
+        collectors.append(self.agencies.collect)
+        tasking = Tasking(
+            products,
+            self.mediator,
+            self.agencies,
+            self.journal,
+            alarms=self.alarms,
+            timesync=self._timesync,
+            clock=clock,
+        )
+        self.journal.holds, self.journal.dropped, self.agencies.lost = (
+            self.mediator.holds,
+            tasking.dropped,
+            tasking.dropped,
+        )
+        stack.push_async_callback(self._stop_tasks)
+        self._spawn(self.journal.run())
+        stack.push_async_callback(self.agencies.close)
+        reporter = self._reporter(stack)
+        element = Element(
+            tasking,
+            clock,
+            mediation=True,
+            report=reporter.put,
+            shelf=SealedFile(directory / "tasks", key),
+            keepalive_s=settings.x1.keepalive_s or None,
+        )
+        await element.start()
+        tasking.restoring = False
+        for outbox in self.journal.outboxes.values():
+            self._check_again(outbox, products)
+        self._spawn(element.watch())
+        self._spawn(self._tick())
+        self._spawn(self._watch_clock())
+        await self._serve(stack, element)
+
+    def _reporter(self, stack: contextlib.AsyncExitStack) -> Reporter:
+        admf = self._settings.x1.admf
+        client = X1Client(
+            admf.url, tls.client_context(admf.tls), self._settings.name, admf.name, of_element=True, clock=self._clock
+        )
+        stack.push_async_callback(client.close)
+        reporter = Reporter(client, self._clock)
+        self._spawn(reporter.run())
+        self._spawn(self.alarms.report(client.report))
+        return reporter
+
+    async def _serve(self, stack: contextlib.AsyncExitStack, element: Element) -> None:
+        settings = self._settings
+        listen = settings.x1.listen
+        self.x1 = X1Server(
+            settings.name,
+            ElementService(element),
+            tls.server_context(settings.x1.tls),
+            address=str(listen.address),
+            port=listen.port,
+            peers={settings.x1.admf.name},
+            clock=self._clock,
+            failed=lambda error: self._told(isolation.place_of(error)),
+        )
+        await stack.enter_async_context(self.x1)
+        self.x2x3 = Server(
+            tls.server_context(settings.x2x3.tls),
+            self.take,
+            address=str(settings.x2x3.listen.address),
+            port=settings.x2x3.listen.port,
+        )
+        await stack.enter_async_context(self.x2x3)
+
+    async def take(self, peer: str, pdus: Sequence[Pdu]) -> None:
+        """What a point has delivered; durable when this returns. Raises DeniedError for one that is none of ours."""
+        if self._settings.points and peer not in self._settings.points:
+            self.alarms.happened(Code.INTAKE, "", "an element that is no point of this mediation tried to deliver")
+            raise DeniedError("this element does not deliver here")
+        await self._clock_was_right.wait()
+        self.mediator.take(peer, pdus)
+        await self.journal.durable()
+
+    async def run(self) -> None:
+        """Until it cannot go on. Raises what made it fail."""
+        await self.failed
+
+    def _check_again(self, outbox: Outbox, products: Products) -> None:
+        """PS-PDUs of before a restart that no integrity check covers yet."""
+        now_ns = int(self._clock.now() * NS)
+        known = {product.header().liid: product for product in products.at(outbox.label)}
+        reader = outbox.spool.reader(max(outbox.held.value, outbox.spool.first_unconfirmed))
+        try:
+            while True:
+                try:
+                    batch = outbox.take(reader, 1 << 20)
+                except SpoolDamagedError as error:
+                    damaged(outbox, reader, error, self.alarms)
+                    continue
+                if batch is None:
+                    return
+                for number, octets in enumerate(batch.records, batch.first):
+                    with contextlib.suppress(PduError):
+                        pdu = decode(octets)
+                        product = known.get(pdu.liid)
+                        if product is None or pdu.cin is None or pdu.tri is not None:
+                            continue
+                        line = self.mediator.line_of(product, pdu.cin)
+                        if line is not None:
+                            line.again(pdu.sequence, octets, number, now_ns)
+                            self.mediator.covered_again(line)
+        finally:
+            reader.close()
+
+    async def _tick(self) -> None:
+        while True:
+            self.mediator.tick()
+            self.journal.soon()
+            await self._clock.sleep(_TICK_S)
+
+    async def _watch_clock(self) -> None:
+        while True:
+            try:
+                await self._timesync.require()
+            except RefusedError:
+                self.alarms.stands(Code.CLOCK, "", "the clock is not known to be right: no task is activated")
+            else:
+                self._clock_was_right.set()
+                self.alarms.over(Code.CLOCK, "")
+            await self._clock.sleep(_CLOCK_S)
+
+    def _spawn(self, work: Callable[[], None] | object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self.failed.done():
+            return
+        error = task.exception()
+        if error is not None:
+            self.failed.set_exception(error)
+
+    async def _stop_tasks(self) -> None:
+        """What was staged is written first, if the disk takes it."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(5.0):
+                await self.journal.durable()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if not self.failed.done():
+            self.failed.cancel()
+
+    def _told(self, place: str) -> None:
+        self.alarms.happened(Code.FAILED, "", place)
+
+
+async def run(settings: MediationSettings, clock: Clock, *, timesync: TimeSync | None = None) -> None:
+    """Until SIGTERM or SIGINT. Raises NfError when it cannot start or go on: whoever supervises it starts it anew."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Mediation(settings, clock, timesync=timesync) as mediation:
+        stopping = asyncio.create_task(stop.wait())
+        failing = asyncio.create_task(mediation.run())
+        try:
+            await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
+            if failing.done():
+                await failing
+        finally:
+            for task in (stopping, failing):
+                task.cancel()
+            await asyncio.gather(stopping, failing, return_exceptions=True)
