@@ -1,4 +1,4 @@
-"""An ADMF as a process of its own, officers with `nf-li`, elements on X1's own server: everything over TLS, for real."""
+"""An ADMF as a process of its own, officers with `nf-li`, elements on X1's own server: over TLS, for real."""
 
 from __future__ import annotations
 
@@ -206,7 +206,9 @@ class Site:
         await self.good("officer", "add", "bob", "--role", "approver", who="chris")
         await self.good("officer", "add", "dora", "--role", "auditor", who="chris")
         url = "https://127.0.0.1:{}/X1/NE"
-        await self.good("element", "add", "pop1", "--url", url.format(self.ports["pop1"]), "--service", "voice", who="chris")
+        await self.good(
+            "element", "add", "pop1", "--url", url.format(self.ports["pop1"]), "--service", "voice", who="chris"
+        )
         mediation = ("--mediation", "127.0.0.1", "--x2-port", "9442", "--x3-port", "9443")
         await self.good("element", "add", "mdf1", "--url", url.format(self.ports["mdf1"]), *mediation, who="chris")
         agency = self.folder / "police.yaml"
