@@ -33,7 +33,9 @@ _PEER: Final = "lawful_intercept.peer"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds and octets. `idle_s`: between requests; `header_s`, `body_s`: for all of it; `write_s`: for one piece."""
+    """Seconds and octets. `idle_s`: between requests; `header_s`, `body_s`: for all of it; `write_s`: for one piece;
+    `linger_s`: so long a peer that sends too much is read on, to see its answer; `grace_s`: to end when closing.
+    """
 
     body_octets: int = 1 << 20
     header_octets: int = 16_384
@@ -43,6 +45,7 @@ class Limits:
     header_s: float = 10.0
     body_s: float = 30.0
     write_s: float = 30.0
+    linger_s: float = 1.0
     grace_s: float = 5.0
 
 
@@ -141,15 +144,23 @@ class HttpsServer:
         connection = self._connections[task] = _Connection(self, reader, writer)
         try:
             await connection.run()
-        except (OSError, TimeoutError, ValueError, h11.ProtocolError, asyncio.CancelledError):
-            pass  # the peer went away, was too slow, or showed no certificate that can be read; or this server closes
+        except (OSError, TimeoutError, ValueError, h11.ProtocolError, _GoneError, asyncio.CancelledError):
+            connection.broken = True  # the peer is no more, or cannot be understood; or this server closes
+        except Exception as error:  # noqa: BLE001 - the event loop would log it
+            connection.broken = True
+            if self.failed is not None:
+                self.failed(error)
         finally:
             del self._connections[task]
             writer.transport.abort() if connection.broken else writer.close()
 
 
 class _TooLargeError(Exception):
-    pass
+    """More came than is allowed."""
+
+
+class _GoneError(Exception):
+    """The peer went away, was too slow, or broke off."""
 
 
 class _Connection:
@@ -228,24 +239,29 @@ class _Connection:
         except _TooLargeError:
             await self._error(413)
             await self._linger()
-        except (OSError, TimeoutError, h11.RemoteProtocolError):
-            self.broken = True
+        except _GoneError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever an application raises must not show
             if self._server.failed is not None:
                 self._server.failed(error)
             await self._error(500)
         else:
-            if self._http.our_state is not h11.DONE:
+            if self._http.our_state not in {h11.DONE, h11.MUST_CLOSE}:
                 await self._error(500)
 
     async def _receive(self) -> Message:
+        try:
+            return await self._body_part()
+        except (OSError, TimeoutError, h11.RemoteProtocolError) as error:
+            raise _GoneError from error
+
+    async def _body_part(self) -> Message:
         if self._body_ended:
             octets = await self._reader.read(_CHUNK)
             if not octets or len(self._http.trailing_data[0]) > _CHUNK:
                 return {"type": "http.disconnect"}
             self._http.receive_data(octets)
-            return await self._receive()
+            return await self._body_part()
         if self._http.they_are_waiting_for_100_continue:
             await self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
         async with asyncio.timeout_at(self._body_deadline):
@@ -290,13 +306,16 @@ class _Connection:
 
     async def _linger(self) -> None:
         """Reads on for a moment, so that a peer that still sends sees the answer before the end."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(self._limits.linger_s):
                 while await self._reader.read(_CHUNK):
                     pass
 
     async def _write(self, octets: bytes | None) -> None:
         if octets:
             self._writer.write(octets)
-            async with asyncio.timeout(self._limits.write_s):
-                await self._writer.drain()
+            try:
+                async with asyncio.timeout(self._limits.write_s):
+                    await self._writer.drain()
+            except (OSError, TimeoutError) as error:
+                raise _GoneError from error

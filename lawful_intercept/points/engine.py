@@ -18,6 +18,7 @@ from lawful_intercept.points.losses import CAUSES, Losses
 from lawful_intercept.points.products import Place, Products
 from lawful_intercept.points.watching import Watch
 from lawful_intercept.spool.errors import SpoolFullError
+from lawful_intercept.timesync import TimeSync
 from lawful_intercept.x1.faults import Code, X1Fault
 from lawful_intercept.x1.messages import (
     DeliveryType,
@@ -34,7 +35,7 @@ from lawful_intercept.x1.messages import (
 from lawful_intercept.x2x3.codec import CodecError, PduType
 from nf.clock import Clock
 from nf.contracts.interception import Delivery, Event, Loss, Order
-from nf.errors import InputError
+from nf.errors import InputError, RefusedError
 
 SERVICES: Final = {"sip": ServiceType.VOICE, "core5g": ServiceType.DATA}
 """Which service each point sees (TS 103 221-1, listOfServiceTypes)."""
@@ -79,10 +80,11 @@ class Engine:
         take_number: Callable[[UUID, str, PduType], int],
         told: Losses,
         clock: Clock,
+        timesync: TimeSync | None = None,
     ) -> None:
         self._places, self._content = places, content
         self._destinations, self._take_number = destinations, take_number
-        self._losses, self._clock = told, clock
+        self._losses, self._clock, self._timesync = told, clock, timesync
         self._watches: dict[str, Watch] = {}
         self._tasks: dict[UUID, _Active] = {}
         self._by_reference: dict[tuple[str, str], _Active] = {}
@@ -107,6 +109,11 @@ class Engine:
 
     async def activate(self, task: TaskDetails) -> None:
         """In force when this returns at all points that are there; at others when they come. Raises X1Fault."""
+        if self._timesync is not None:
+            try:
+                await self._timesync.require()
+            except RefusedError:  # product would carry wrong times
+                raise X1Fault(Code.ACTIVATE_FAILED, "this element's clock is not known to be right") from None
         active = _Active(task)
         await self._change(active, task)
         self._tasks[task.xid] = active

@@ -7,7 +7,7 @@ not heard for too long, its tasks end: an element without administration does no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -15,6 +15,7 @@ from uuid import UUID
 
 from lawful_intercept.x1 import codec
 from lawful_intercept.x1 import exchange as e
+from lawful_intercept.x1.extensions import OWNER, handover_of
 from lawful_intercept.x1.faults import TEXTS, Code, X1Fault
 from lawful_intercept.x1.messages import (
     DeliveryType,
@@ -27,6 +28,7 @@ from lawful_intercept.x1.messages import (
     IssueType,
     Outcome,
     ReportType,
+    ServiceType,
     TaskDetails,
     TaskRecord,
     TaskStatus,
@@ -82,6 +84,8 @@ class Element:
     report        takes what the ADMF is to hear, and returns at once (`Reporter.put`)
     keepalive_s   without a Keepalive for so long the tasks end (fail-safe); None = never
     bulk          DeactivateAllTasks and RemoveAllDestinations are allowed
+    services      service types that a task may name; None = the owner judges, and in mediation none may be named
+    owners        of extensions to tasks that it understands; a task with another one is refused
     """
 
     def __init__(
@@ -94,6 +98,8 @@ class Element:
         shelf: Shelf | None = None,
         keepalive_s: float | None = 180.0,
         bulk: bool = False,
+        services: Collection[ServiceType] | None = None,
+        owners: Collection[str] = (),
     ) -> None:
         self._sink = sink
         self._clock = clock
@@ -102,6 +108,8 @@ class Element:
         self._shelf = shelf
         self._keepalive_s = keepalive_s
         self._bulk = bulk
+        self._services = () if services is None and mediation else services
+        self._owners = owners
         self._tasks: dict[UUID, _Task] = {}
         self._destinations: dict[UUID, tuple[DestinationDetails, bytes]] = {}
         self._heard = clock.monotonic()
@@ -249,6 +257,15 @@ class Element:
         return {did for task in self._tasks.values() for did in _named(task.details)}
 
     def _check_task(self, task: TaskDetails) -> None:
+        """What is not understood is refused: to pass over it would widen the interception or narrow it."""
+        if self._services is not None and any(service not in self._services for service in task.services):
+            raise X1Fault(Code.SERVICE_TYPE)
+        if any(extension.owner not in self._owners for extension in task.extensions) or any(
+            extension.owner != OWNER for mediation in task.mediation for extension in mediation.extensions
+        ):
+            raise X1Fault(Code.COMBINATION, "an extension is not known here")
+        for mediation in task.mediation:
+            handover_of(mediation.extensions)
         if self._mediation is not bool(task.mediation):
             text = "mediation details are missing" if self._mediation else "mediation details are not for this element"
             raise X1Fault(Code.COMBINATION, text)
@@ -270,6 +287,7 @@ class Element:
                 raise X1Fault(Code.DELIVERY_TYPE)
 
     async def _put(self, details: DestinationDetails) -> None:
+        handover_of(details.extensions)
         before = self._destinations.get(details.did)
         await self._sink.put_destination(details)
         self._destinations[details.did] = (details, _record(e.CreateDestination(details)))
