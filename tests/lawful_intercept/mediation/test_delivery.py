@@ -24,8 +24,8 @@ from lawful_intercept.x1.faults import X1Fault
 from lawful_intercept.x1.messages import DestinationDetails
 from nf.clock import RealClock
 
-from .agency import Agency, Certificates, agency_context
-from .world import KEY, START, destination, rtp, with_settings
+from tests.lawful_intercept.mediation.agency import Agency, Certificates, agency_context
+from tests.lawful_intercept.mediation.world import KEY, START, destination, rtp, with_settings
 
 PACE = Pace(first_s=0.01, longest_s=0.1, answer_s=0.5, look_s=0.01)
 
