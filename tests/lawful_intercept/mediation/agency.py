@@ -24,7 +24,10 @@ class Certificates:
         self.path = path
 
     def issue(self, name: str) -> pki.Issued:
-        return pki.issue(self.authority, pki.Who.ELEMENT, name, self.path / name)
+        return pki.issue(self.authority, pki.Who.ELEMENT, name, self.path / name, replace=True)
+
+    def issue_again(self, name: str) -> pki.Issued:
+        return pki.issue(self.authority, pki.Who.ELEMENT, name, self.path / f"{name}-again", replace=True)
 
 
 class Agency:

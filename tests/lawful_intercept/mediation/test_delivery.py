@@ -23,7 +23,6 @@ from lawful_intercept.mediation.state import State
 from lawful_intercept.x1.faults import X1Fault
 from lawful_intercept.x1.messages import DestinationDetails
 from nf.clock import RealClock
-
 from tests.lawful_intercept.mediation.agency import Agency, Certificates, agency_context
 from tests.lawful_intercept.mediation.world import KEY, START, destination, rtp, with_settings
 
