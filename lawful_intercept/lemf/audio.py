@@ -158,7 +158,7 @@ def record(archive: Archive, session: int, into: Path, *, longest_s: int = LONGE
 
     Raises NotFoundError when there is no audio in it that can be decoded here, IntegrityError.
     """
-    known = encodings([one.octets for pdu in archive.pdus(session, DataType.IRI) for one in pdu.iri])
+    known = encodings(one.octets for pdu in archive.pdus(session, DataType.IRI) for one in pdu.iri)
     with ExitStack() as closing:
         maker = _Recorder(known, into, longest_s, closing)
         for pdu in archive.pdus(session, DataType.CC):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -69,7 +69,7 @@ def read_rtp(octets: bytes) -> Packet | None:
     return Packet(second & 0x7F, sequence, timestamp, ssrc, octets[at:end])
 
 
-def encodings(messages: list[bytes]) -> dict[int, Encoding]:
+def encodings(messages: Iterable[bytes]) -> dict[int, Encoding]:
     """By payload type: the static ones, and what the call's SDP says; what it says last counts."""
     found = dict(STATIC)
     for message in messages:
