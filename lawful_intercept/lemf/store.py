@@ -29,6 +29,11 @@ def _carried(interface: int) -> DataType:
     return DataType.IRI if interface == 2 else DataType.CC
 
 
+def _kept_ns(at_ns: int | None, received_ns: int) -> int:
+    """A time that the database can hold; the journal has the one that came."""
+    return received_ns if at_ns is None else max(-index.MOST_SQLITE, min(at_ns, index.MOST_SQLITE))
+
+
 class Store:
     """`state`: a private directory. `limit`: octets of the journal."""
 
@@ -41,6 +46,7 @@ class Store:
         self._sessions: dict[tuple[bytes, int], int] = {}
         self._streams: dict[tuple[int, int], index.Stream] = {}
         self._changed: set[tuple[int, int]] = set()
+        self._times: dict[int, tuple[int, int, bool]] = {}
         self._behind = True
         self.stored = 0
         self._catch_up()
@@ -86,6 +92,7 @@ class Store:
             self._sessions.clear()
             self._streams.clear()
             self._changed.clear()
+            self._times.clear()
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
@@ -96,6 +103,12 @@ class Store:
         for key in self._changed:
             index.write_stream(self._database, *key, self._streams[key])
         self._changed.clear()
+        self._database.executemany(
+            "UPDATE sessions SET first_ns = min(first_ns, ?), last_ns = max(last_ns, ?), ended = max(ended, ?)"
+            " WHERE id = ?",
+            ((first, last, ended, session) for session, (first, last, ended) in self._times.items()),
+        )
+        self._times.clear()
         index.set_position(self._database, place)
         if len(self._streams) > CACHED:
             self._streams.clear()
@@ -181,19 +194,16 @@ class Store:
         return stream
 
     def _session(self, pdu: PsPdu, received_ns: int, *, ended: bool = False) -> int:
-        at_ns = min(pdu.at_ns if pdu.at_ns is not None else received_ns, index.MOST_SQLITE)
+        at_ns = _kept_ns(pdu.at_ns, received_ns)
         key = (pdu.liid, index.NO_CIN if pdu.cin is None else pdu.cin)
         session = self._sessions.get(key)
         if session is None:
             self._database.execute("INSERT OR IGNORE INTO sessions VALUES (NULL, ?, ?, ?, ?, 0)", (*key, at_ns, at_ns))
             (session,) = self._database.execute("SELECT id FROM sessions WHERE liid = ? AND cin = ?", key).fetchone()
             self._sessions[key] = session
-        if ended or pdu.tri is None:
-            self._database.execute(
-                "UPDATE sessions SET first_ns = min(first_ns, ?), last_ns = max(last_ns, ?), ended = max(ended, ?)"
-                " WHERE id = ?",
-                (at_ns, at_ns, ended, session),
-            )
+        if pdu.tri is None:
+            first, last, over = self._times.get(session, (at_ns, at_ns, False))
+            self._times[session] = (min(first, at_ns), max(last, at_ns), over or ended)
         return int(session)
 
     def _row(
@@ -210,7 +220,7 @@ class Store:
         iri_type: int | None = None,
         again: bool = False,
     ) -> None:
-        at = min(at_ns if at_ns is not None else entry.received_ns, index.MOST_SQLITE)
+        at = _kept_ns(at_ns, entry.received_ns)
         place, interface = entry.place, entry.interface
         values = (data_type, epoch, sequence, at, direction, iri_type, again)
         self._database.execute(
