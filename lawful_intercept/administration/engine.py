@@ -15,7 +15,7 @@ from lawful_intercept.administration.elements import ElementSettings
 from lawful_intercept.administration.links import Links, wait
 from lawful_intercept.administration.office import Office
 from lawful_intercept.administration.tasking import Wanted, plan, tasks_of
-from lawful_intercept.administration.warrants import Act, State, Warrant
+from lawful_intercept.administration.warrants import ENDED, Act, State, Warrant
 from nf.errors import NfError, RefusedError
 
 LOOK_S: Final = 1.0
@@ -99,7 +99,7 @@ class Engine:
         return state
 
     async def _complain(self) -> None:
-        """Of warrants that stand and cannot be tasked."""
+        """Of warrants that stand and cannot be tasked; what was told of those that have ended is over."""
         office = self._office
         for warrant in tuple(office.warrants.values()):
             thing = f"warrant/{warrant.number}"
@@ -113,6 +113,11 @@ class Engine:
                 await office.raise_alarm(Code.NOT_TASKED, thing, fault)
             else:
                 await office.clear_alarm(Code.NOT_TASKED, thing)
+
+        ended = {str(one.number) for one in office.warrants.values() if one.state in ENDED}
+        for code, thing in tuple(office.alarms):
+            if code is Code.TASK and thing.startswith("warrant/") and thing.split("/")[1] in ended:
+                await office.clear_alarm(code, thing)
 
     def _next(self) -> float:
         """Seconds until the next change, at most `LOOK_S`."""
