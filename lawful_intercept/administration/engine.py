@@ -44,17 +44,28 @@ class Engine:
         """For ever; cancel it."""
         office = self._office
         told: tuple[Mapping[str, Wanted], Mapping[str, ElementSettings]] | None = None
+        boundary = office.now
         while True:
+            changed = office.changed.is_set()
             office.changed.clear()
             await self.due()
-            wanted = plan(office.warrants.values(), office.site, office.now, self._linger)
-            settings = {name: one.settings for name, one in office.elements.items()}
-            if (wanted, settings) != told:
-                await self._links.want(wanted)
-                told = wanted, settings
-            await self._complain()
+            if changed or office.changed.is_set() or office.now >= boundary:
+                office.changed.clear()
+                boundary = self._boundary(office.now)
+                wanted = plan(office.warrants.values(), office.site, office.now, self._linger)
+                settings = {name: one.settings for name, one in office.elements.items()}
+                if (wanted, settings) != told:
+                    await self._links.want(wanted)
+                    told = wanted, settings
+                await self._complain()
             await office.flush()
-            await wait(office.changed, office.clock, self._next())
+            await wait(office.changed, office.clock, self._next(boundary))
+
+    def _boundary(self, now: datetime) -> datetime:
+        """When elements have to hold something else next, without anybody doing anything."""
+        ends = [one.content.stop for one in self._office.warrants.values() if one.state is State.ACTIVE]
+        ends += [one.stopped_at + self._linger for one in self._office.warrants.values() if one.was_active]
+        return min((at for at in ends if at > now), default=now + timedelta(days=1))
 
     async def due(self) -> None:
         """What the clock asks for now."""
@@ -119,10 +130,10 @@ class Engine:
             if code is Code.TASK and thing.startswith("warrant/") and thing.split("/")[1] in ended:
                 await office.clear_alarm(code, thing)
 
-    def _next(self) -> float:
+    def _next(self, boundary: datetime) -> float:
         """Seconds until the next change, at most `LOOK_S`."""
         office = self._office
         now = office.now
         changes = [at for one in office.warrants.values() if (at := warrants.next_change(one)) is not None and at > now]
-        least = min(changes, default=now + timedelta(seconds=LOOK_S)) - now
-        return min(LOOK_S, max(0.001, least.total_seconds()))
+        least = min((*changes, boundary, now + timedelta(seconds=LOOK_S))) - now
+        return max(0.001, least.total_seconds())
