@@ -146,12 +146,17 @@ class Spool:
         return first
 
     def _check(self) -> None:
-        if self._failed or self._closed:
+        self._check_open()
+        if self._failed:
             raise StorageError(
-                "the disk did not take what was written" if self._failed else "it is closed",
+                "the disk did not take what was written",
                 where="spool",
                 remedy="look after the disk and start anew: what was synced is there",
             )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError("it is closed", where="spool")
 
     def _room(self) -> Writer:
         """The segment to write to."""
@@ -222,7 +227,11 @@ class Spool:
     # --- giving up what is not needed
 
     def confirm(self, number: int) -> None:
-        """Records up to this one are not needed any more. Raises InputError for one that was never appended."""
+        """Records up to this one are not needed any more.
+
+        Raises InputError for one that was never appended, StorageError when it is closed.
+        """
+        self._check_open()
         if number >= self.next:
             raise InputError("a record that was never appended cannot be confirmed", where="spool")
         if number >= self._place.confirmed:
@@ -231,6 +240,7 @@ class Spool:
 
     def drop_oldest(self) -> range:
         """Gives up the oldest segment though it is not confirmed; the numbers that are lost. `dropped` counts them."""
+        self._check_open()
         end = self._firsts[1] if len(self._firsts) > 1 else self.next
         lost = range(self._place.confirmed, end)
         if lost:
@@ -263,21 +273,28 @@ class Spool:
             self._unsynced = [one for one in self._unsynced if one not in gone]
         del self._segments[:done], self._firsts[:done]
 
-    async def close(self) -> None:
-        """Syncs what can be synced. Idempotent."""
+    def close(self) -> None:
+        """Syncs what can be synced, as it is closed for good. Idempotent."""
         if self._closed:
             return
+        self._retire()
+        self._closed = True
         try:
-            await self.sync()
-        except StorageError:
+            if not self._failed:
+                flush([descriptor for descriptor, _ in self._unsynced], self._directory)
+                self._mark(replace(self._place, synced=self._next))
+        except OSError:
             self._failed = True
-        finally:
-            self._closed = True
-            self._retire()
-            for descriptor, _ in self._unsynced:
-                os.close(descriptor)
-            self._unsynced.clear()
-            self._position.close()
+        if self._syncing is None:
+            self._release()
+        else:
+            self._syncing.add_done_callback(lambda _: self._release())
+
+    def _release(self) -> None:
+        for descriptor, _ in self._unsynced:
+            os.close(descriptor)
+        self._unsynced.clear()
+        self._position.close()
 
     # --- for readers
 

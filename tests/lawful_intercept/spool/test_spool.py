@@ -66,7 +66,7 @@ def frames(path: Path) -> list[tuple[int, int]]:
 async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
     made = spool_in(tmp_path / "spool")
     yield made
-    await made.close()
+    made.close()
 
 
 async def test_in_order_and_confirmed(spool: Spool, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ async def test_in_order_and_confirmed(spool: Spool, tmp_path: Path) -> None:
         spool.confirm(4)
     reader.seek(3)
     assert reader.next == 3
-    await spool.close()
+    spool.close()
     assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "spool").iterdir()} == {0o600}
     again = spool_in(tmp_path / "spool")
@@ -97,7 +97,7 @@ async def test_in_order_and_confirmed(spool: Spool, tmp_path: Path) -> None:
     assert everything(again.reader()) == {3: b"c"}
     assert again.append(b"d") == 4
     assert everything(again.reader()) == {3: b"c", 4: b"d"}
-    await again.close()
+    again.close()
 
 
 async def test_nothing_can_be_read_on_disk(spool: Spool, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_the_same_records_are_never_sealed_alike(tmp_path: Path) -> None:
         octets = segments(directory)[-1].read_bytes()
         seen.add(octets[-32:])
         segments(directory)[-1].unlink()
-        await made.close()
+        made.close()
         shutil.rmtree(directory)
     assert len(seen) == 3
 
@@ -132,7 +132,7 @@ async def test_a_second_process_is_refused(spool: Spool, tmp_path: Path) -> None
 
 async def test_another_key_or_identity_is_refused(spool: Spool, tmp_path: Path) -> None:
     spool.append(b"a")
-    await spool.close()
+    spool.close()
     with pytest.raises(IntegrityError):
         Spool(tmp_path / "spool", bytes(32), WHOSE)
     with pytest.raises(IntegrityError):
@@ -143,8 +143,8 @@ async def test_another_key_or_identity_is_refused(spool: Spool, tmp_path: Path) 
 
 
 async def test_closed(spool: Spool) -> None:
-    await spool.close()
-    await spool.close()
+    spool.close()
+    spool.close()
     with pytest.raises(StorageError):
         spool.append(b"a")
 
@@ -179,12 +179,12 @@ async def test_segments_are_deleted_when_confirmed(tmp_path: Path) -> None:
     assert spool.octets <= 500
     assert spool.append(b"x") == 60
     assert everything(spool.reader()) == {60: b"x"}
-    await spool.close()
+    spool.close()
     again = spool_in(tmp_path, segment=2000)
     assert again.recovery.clean
     assert everything(again.reader()) == {60: b"x"}
     again.confirm(60)
-    await again.close()
+    again.close()
     assert spool_in(tmp_path).next == 61
 
 
@@ -196,7 +196,7 @@ async def test_a_full_spool_takes_all_or_nothing(tmp_path: Path) -> None:
     assert len(everything(spool.reader())) == taken
     spool.confirm(taken - 1)
     assert spool.append(bytes(100)) == taken
-    await spool.close()
+    spool.close()
 
 
 async def test_the_oldest_can_be_dropped(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ async def test_the_oldest_can_be_dropped(tmp_path: Path) -> None:
     assert batch is not None
     assert batch.first == lost.stop
     spool.append(bytes(100))
-    await spool.close()
+    spool.close()
     again = spool_in(tmp_path, limit=4000)
     assert again.recovery.clean
     assert again.dropped == len(lost)
@@ -220,7 +220,7 @@ async def test_the_oldest_can_be_dropped(tmp_path: Path) -> None:
     assert (again.waiting, again.dropped) == (0, again.next)
     assert segments(tmp_path) == []
     again.append(b"x")
-    await again.close()
+    again.close()
 
 
 @pytest.mark.parametrize("short", [False, True])
@@ -243,7 +243,7 @@ async def test_a_full_disk(spool: Spool, tmp_path: Path, monkeypatch: pytest.Mon
     assert path.stat().st_size == size
     assert spool.next == 1
     assert spool.append(b"after") == 1
-    await spool.close()
+    spool.close()
     again = spool_in(tmp_path / "spool")
     assert again.recovery.clean
     assert everything(again.reader()) == {0: b"before", 1: b"after"}
@@ -262,7 +262,7 @@ async def test_a_full_disk_before_the_first_record(tmp_path: Path, monkeypatch: 
     assert segments(tmp_path) == []
     assert spool.append(b"a") == 0
     assert everything(spool.reader()) == {0: b"a"}
-    await spool.close()
+    spool.close()
 
 
 async def test_a_disk_that_fails_to_sync_is_not_written_any_more(
@@ -282,7 +282,7 @@ async def test_a_disk_that_fails_to_sync_is_not_written_any_more(
     with pytest.raises(StorageError):
         spool.append(b"c")
     assert spool.synced == 1
-    await spool.close()
+    spool.close()
     again = spool_in(tmp_path / "spool")
     assert everything(again.reader()) == {0: b"a", 1: b"b"}
 
@@ -352,7 +352,7 @@ def test_power_is_lost_at_any_octet(shape: list[list[int]], synced: int, segment
                 os.truncate(path, data.draw(st.integers(sizes.get(path.name, 0), path.stat().st_size)))
             elif path.name > cut_at and path.name not in sizes:
                 path.unlink()
-        await spool.close()
+        spool.close()
         again = spool_in(left, segment=segment)
         assert again.recovery.damaged == again.recovery.foreign == ()
         found = everything(again.reader())
@@ -361,11 +361,11 @@ def test_power_is_lost_at_any_octet(shape: list[list[int]], synced: int, segment
         assert all(every[number] == record for number, record in found.items())
         assert again.next == len(found)
         number = again.append(b"new")
-        await again.close()
+        again.close()
         last = spool_in(left, segment=segment)
         assert last.recovery.clean
         assert everything(last.reader()) == {**found, number: b"new"}
-        await last.close()
+        last.close()
 
     with TemporaryDirectory() as folder:
         asyncio.run(scenario(Path(folder) / "spool"))
@@ -394,12 +394,12 @@ def test_any_life_of_a_spool(acts: list[str]) -> None:
                 for number in spool.drop_oldest():
                     del held[number]
             elif act == "reopen":
-                await spool.close()
+                spool.close()
                 spool = spool_in(directory, segment=300)
                 assert spool.recovery.clean
             assert spool.next == count
             assert everything(spool.reader()) == held
-        await spool.close()
+        spool.close()
 
     with TemporaryDirectory() as folder:
         asyncio.run(scenario(Path(folder) / "spool"))
@@ -438,7 +438,7 @@ def test_killed_while_it_writes(tmp_path: Path) -> None:
         found = everything(spool.reader())
         assert len(found) >= synced
         assert all(record == b"%d" % number for number, record in found.items())
-        asyncio.run(spool.close())
+        spool.close()
 
 
 # --- tampering
@@ -449,7 +449,7 @@ async def written(directory: Path, segment: int = 400) -> dict[int, bytes]:
     for batch in records_of([[20, 20], [30], [10, 10, 10], [50], [5], [5, 5], [60], [7]]):
         spool.append_many(batch)
     every = everything(spool.reader())
-    await spool.close()
+    spool.close()
     return every
 
 
@@ -484,7 +484,7 @@ def judged(directory: Path, every: dict[int, bytes]) -> tuple[list[int], set[int
     assert all(every[number] == record for number, record in found.items())
     assert found.keys() | lost == every.keys()
     assert spool.lost == len(lost)
-    asyncio.run(spool.close())
+    spool.close()
     return told, lost
 
 
@@ -617,4 +617,4 @@ async def test_a_segment_that_vanishes_while_it_is_open(tmp_path: Path) -> None:
     assert error.number == int(middle.stem)
     lost = reader.skip()
     assert len(everything(reader)) + len(lost) + len(found) == 20
-    await spool.close()
+    spool.close()
