@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from lawful_intercept.handover import encryption
 from lawful_intercept.handover.reading import (
@@ -117,34 +117,75 @@ class PsPdu:
     encrypted: Encrypted | None = None
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class _Who:
+    """What stands in a header before the sequence number: the same in all PDUs of a session."""
+
+    version: int
+    liid: bytes
+    authorisation_country: str
+    operator: bytes
+    element: bytes
+    cin: int | None
+    delivery_country: str
+
+
+_KNOWN: Final[dict[tuple[bytes | None, ...], _Who]] = {}
+_MOST_KNOWN: Final = 1024
+
+
 def decode(octets: bytes) -> PsPdu:
     """Exactly one PS-PDU; an encrypted payload stays so (`decrypt`). Raises PduError."""
     whole = fields(one(octets, 0x30))
     header = fields(need(whole, 0xA1))
+    key = (header.get(0x80), header.get(0x81), header.get(0x82), header.get(0xA3))
+    who = _KNOWN.get(key)
+    if who is None:
+        who = _who(header)
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[key] = who
+    payload = _payload(need(whole, 0xA2))
+    return PsPdu(
+        octets,
+        who.version,
+        who.liid,
+        who.authorisation_country,
+        who.operator,
+        who.element,
+        who.cin,
+        who.delivery_country,
+        unsigned(need(header, 0x84), MOST),
+        _time(header, 0x85, 0xA7),
+        _optional(header, 0x88),
+        text(header[0x86]) if 0x86 in header else "",
+        payload.iri,
+        payload.cc,
+        payload.tri,
+        payload.tri_octets,
+        payload.encrypted,
+    )
+
+
+def _who(header: dict[int, bytes]) -> _Who:
     domain = need(header, 0x80)
     if not 1 <= len(domain) - len(DOMAIN) <= 2 or not domain.startswith(DOMAIN):
         raise PduError("names another domain")
     high, low = (domain[-2] & 0x7F if len(domain) > len(DOMAIN) + 1 else 0), domain[-1]
-    who = fields(need(header, 0xA3))
-    network = fields(need(who, 0xA0))
+    identifier = fields(need(header, 0xA3))
+    network = fields(need(identifier, 0xA0))
     liid = need(header, 0x81)
     if not 1 <= len(liid) <= 25:
         raise PduError("has no LIID")
-    pdu = PsPdu(
-        octets=octets,
+    return _Who(
         version=high << 7 | low,
         liid=liid,
         authorisation_country=text(header.get(0x82, b"")),
         operator=need(network, 0x80),
         element=network.get(0x81, b""),
-        cin=unsigned(who[0x81], MOST) if 0x81 in who else None,
-        delivery_country=text(who.get(0x82, b"")),
-        sequence=unsigned(need(header, 0x84), MOST),
-        at_ns=_time(header, 0x85, 0xA7),
-        qualifier=_optional(header, 0x88),
-        point=text(header.get(0x86, b"")),
+        cin=unsigned(identifier[0x81], MOST) if 0x81 in identifier else None,
+        delivery_country=text(identifier.get(0x82, b"")),
     )
-    return _with_payload(pdu, need(whole, 0xA2))
 
 
 def decrypt(pdu: PsPdu, key: bytes | bytearray) -> PsPdu:
@@ -172,10 +213,10 @@ def decrypt(pdu: PsPdu, key: bytes | bytearray) -> PsPdu:
         raise PduError("is not opened by this key")
     inner = fields(plain[head.size : end])
     unsigned(need(inner, 0x80), _U64)
-    opened = _with_payload(replace(pdu, encrypted=None), need(inner, 0xA1))
+    opened = _payload(need(inner, 0xA1))
     if opened.encrypted is not None:
         raise PduError("is encrypted twice")
-    return opened
+    return replace(pdu, iri=opened.iri, cc=opened.cc, tri=opened.tri, tri_octets=opened.tri_octets, encrypted=None)
 
 
 def byte_counter(pdu: PsPdu, key: bytes | bytearray) -> int:
@@ -199,21 +240,29 @@ def _time(found: dict[int, bytes], generalized: int, microseconds: int) -> int |
     return time_ns(found[generalized]) if generalized in found else None
 
 
-def _with_payload(pdu: PsPdu, payload: bytes) -> PsPdu:
+class _Payload(NamedTuple):
+    iri: tuple[Iri, ...] = ()
+    cc: tuple[Cc, ...] = ()
+    tri: Tri | None = None
+    tri_octets: bytes = b""
+    encrypted: Encrypted | None = None
+
+
+def _payload(payload: bytes) -> _Payload:
     tag, contents = choice(payload)
     match tag:
-        case 0xA0:
-            return replace(pdu, iri=tuple(map(_iri, elements(contents))))
         case 0xA1:
-            return replace(pdu, cc=tuple(map(_cc, elements(contents))))
+            return _Payload(cc=tuple(map(_cc, elements(contents))))
+        case 0xA0:
+            return _Payload(iri=tuple(map(_iri, elements(contents))))
         case 0xA2:
-            return _tri(pdu, contents)
+            return _tri(contents)
         case 0xA4:
             found = fields(contents)
             sealed = Encrypted(unsigned(need(found, 0x80), _ANY), need(found, 0x81), _optional(found, 0x82))
-            return replace(pdu, encrypted=sealed)
+            return _Payload(encrypted=sealed)
         case _:
-            return pdu
+            return _Payload()
 
 
 def _sequence(element: Element) -> dict[int, bytes]:
@@ -224,24 +273,23 @@ def _sequence(element: Element) -> dict[int, bytes]:
 
 def _iri(element: Element) -> Iri:
     found = _sequence(element)
-    own = Iri(_optional(found, 0x80), Content.OTHER, b"", at_ns=_time(found, 0x81, 0xA3))
+    iri_type, at_ns = _optional(found, 0x80), _time(found, 0x81, 0xA3)
     tag, contents = choice(need(found, 0xA2))
     if tag == 0x93:
-        return replace(own, content=Content.THREEGPP, octets=contents)
+        return Iri(iri_type, Content.THREEGPP, contents, at_ns=at_ns)
     if tag != 0xAB:
-        return replace(own, octets=contents)
+        return Iri(iri_type, Content.OTHER, contents, at_ns=at_ns)
     inner_tag, inner = choice(need(fields(contents), 0xA1))
-    if inner_tag == 0x80:
-        return replace(own, content=Content.PACKET, octets=inner)
     if inner_tag not in (0xA1, 0xA6):
-        return replace(own, octets=inner)
+        return Iri(iri_type, Content.PACKET if inner_tag == 0x80 else Content.OTHER, inner, at_ns=at_ns)
     message = fields(inner)
-    return replace(
-        own,
-        content=Content.SIP if inner_tag == 0xA1 else Content.SIP_IRI_ONLY,
-        octets=need(message, 0x82),
-        source=_address(need(message, 0xA0)),
-        destination=_address(need(message, 0xA1)),
+    return Iri(
+        iri_type,
+        Content.SIP if inner_tag == 0xA1 else Content.SIP_IRI_ONLY,
+        need(message, 0x82),
+        _address(need(message, 0xA0)),
+        _address(need(message, 0xA1)),
+        at_ns,
     )
 
 
@@ -256,25 +304,25 @@ def _address(contents: bytes) -> str:
 
 def _cc(element: Element) -> Cc:
     found = _sequence(element)
-    own = Cc(_optional(found, 0x80), Content.OTHER, b"", at_ns=_time(found, 0x81, 0xA3))
+    direction, at_ns = _optional(found, 0x80), _time(found, 0x81, 0xA3)
     tag, contents = choice(need(found, 0xA2))
     if tag == 0xAC:
         media = fields(contents)
         frame = _optional(media, 0x82)
         content = Content.OTHER if frame is None else _FRAMES.get(frame, Content.OTHER)
-        return replace(own, content=content, octets=need(media, 0x81), stream=media.get(0x83, b""), frame_type=frame)
+        return Cc(direction, content, need(media, 0x81), media.get(0x83, b""), frame, at_ns)
     if tag != 0x97:
-        return replace(own, octets=contents)
+        return Cc(direction, Content.OTHER, contents, at_ns=at_ns)
     inner_tag, inner = choice(need(fields(one(contents, 0x30)), 0xA2))
-    return replace(own, content=Content.PACKET if inner_tag == 0x81 else Content.THREEGPP, octets=inner)
+    return Cc(direction, Content.PACKET if inner_tag == 0x81 else Content.THREEGPP, inner, at_ns=at_ns)
 
 
 _FRAMES: Final = {0: Content.PACKET, 2: Content.RTP}
 
 
-def _tri(pdu: PsPdu, contents: bytes) -> PsPdu:
+def _tri(contents: bytes) -> _Payload:
     tag, inner = choice(contents)
-    try:
-        return replace(pdu, tri=Tri(tag), tri_octets=inner)
-    except ValueError:
-        return pdu
+    return _Payload(tri=_TRI[tag], tri_octets=inner) if tag in _TRI else _Payload()
+
+
+_TRI: Final = {one_of.value: one_of for one_of in Tri}

@@ -40,7 +40,7 @@ class PayloadCipher:
     The key is copied and overwritten by `close`; who gave it overwrites its own. Not for several threads at once.
     """
 
-    def __init__(self, key: bytes | bytearray, algorithm: Algorithm, started_s: int) -> None:
+    def __init__(self, key: bytes | bytearray | memoryview, algorithm: Algorithm, started_s: int) -> None:
         """`started_s`: Unix time from which the byte counters begin. Raises InputError for a key of another length."""
         check_key(key, algorithm)
         self.algorithm = algorithm
@@ -70,7 +70,7 @@ class PayloadCipher:
         wipe(self._key)
 
 
-def check_key(key: bytes | bytearray, algorithm: Algorithm) -> None:
+def check_key(key: bytes | bytearray | memoryview, algorithm: Algorithm) -> None:
     """Raises InputError."""
     wanted = KEY_OCTETS[algorithm]
     if len(key) != wanted:

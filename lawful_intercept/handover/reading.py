@@ -82,21 +82,27 @@ def _read_tag(octets: bytes | bytearray, at: int, end: int) -> tuple[int, int] |
 
 def elements(octets: bytes) -> Iterator[Element]:
     """What stands one after another. Raises PduError for what is cut or nested too deep."""
-    at, end = 0, len(octets)
-    while at < end:
-        head = read_head(octets, at, end)
-        if head is None:
-            raise PduError("is cut")
-        start = at + head.size
-        if head.length is None:
-            if not Element(head.tag, b"").constructed:
-                raise PduError("has an indefinite length where none can be")
-            stop, at = _indefinite(octets, start, end)
-        else:
-            stop = at = start + head.length
-            if stop > end:
-                raise PduError("is cut")
-        yield Element(head.tag, octets[start:stop])
+    at = 0
+    while at < len(octets):
+        tag, start, stop, at = _value(octets, at)
+        yield Element(tag, octets[start:stop])
+
+
+def _value(octets: bytes, at: int) -> tuple[int, int, int, int]:
+    """(tag, where the contents start and end, where the next value starts)."""
+    end = len(octets)
+    head = read_head(octets, at, end)
+    if head is None:
+        raise PduError("is cut")
+    start = at + head.size
+    if head.length is None:
+        if not Element(head.tag, b"").constructed:
+            raise PduError("has an indefinite length where none can be")
+        return head.tag, start, *_indefinite(octets, start, end)
+    stop = start + head.length
+    if stop > end:
+        raise PduError("is cut")
+    return head.tag, start, stop, stop
 
 
 def _indefinite(octets: bytes, start: int, end: int) -> tuple[int, int]:
@@ -119,27 +125,37 @@ def _indefinite(octets: bytes, start: int, end: int) -> tuple[int, int]:
 
 def one(octets: bytes, tag: int) -> bytes:
     """The contents of the single value that `octets` are. Raises PduError."""
-    found = list(elements(octets))
-    if len(found) != 1 or found[0].tag != tag:
+    found = choice(octets)
+    if found[0] != tag:
         raise PduError("is not built as it has to be")
-    return found[0].contents
+    return found[1]
 
 
-def choice(octets: bytes) -> Element:
-    """The single value within an explicit tag. Raises PduError."""
-    found = list(elements(octets))
-    if len(found) != 1:
+def choice(octets: bytes) -> tuple[int, bytes]:
+    """(tag, contents) of the single value within an explicit tag. Raises PduError."""
+    tag, start, stop, after = _value(octets, 0)
+    if after != len(octets):
         raise PduError("is not built as it has to be")
-    return found[0]
+    return tag, octets[start:stop]
 
 
 def fields(octets: bytes) -> dict[int, bytes]:
     """A SEQUENCE's contents by tag; unknown ones too. Raises PduError for a repeated one."""
     found: dict[int, bytes] = {}
-    for element in elements(octets):
-        if element.tag in found:
+    at, end = 0, len(octets)
+    while at < end:
+        # Nearly all are short: one octet of tag and one of length.
+        start = at + 2
+        if start <= end and octets[at + 1] < 0x80 and octets[at] & 0x1F != 0x1F:
+            tag, stop = octets[at], start + octets[at + 1]
+            if stop > end:
+                raise PduError("is cut")
+            at = stop
+        else:
+            tag, start, stop, at = _value(octets, at)
+        if tag in found:
             raise PduError("has a field twice")
-        found[element.tag] = element.contents
+        found[tag] = octets[start:stop]
     return found
 
 

@@ -49,7 +49,7 @@ def iri_from_xiri(xiri: bytes, targets: Iterable[TargetIdentifier] = ()) -> byte
 
 def iri_type(xiri: bytes) -> IriType:
     """What the event of an XIRIPayload is to its session; REPORT outside of one. Raises PduError."""
-    tag = choice(_parts(xiri)[1]).tag
+    tag, _ = choice(_parts(xiri)[1])
     return _TYPES.get(tag & 0x1F, IriType.REPORT) if tag <= 0xFF else IriType.REPORT
 
 

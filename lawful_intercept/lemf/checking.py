@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from lawful_intercept.handover.decoder import PsPdu, decode
@@ -58,6 +58,13 @@ class Checker:
                 changed += 1
                 self._database.execute("UPDATE checks SET state = ? WHERE number = ?", (now.value, number))
         return changed
+
+    def states(self, session: int) -> Iterator[tuple[CheckType, State]]:
+        """All checks of a session, judged now; nothing is written. Raises IntegrityError."""
+        rows = self._database.execute("SELECT number, offset, epoch FROM checks WHERE session = ?", (session,))
+        for number, offset, epoch in rows.fetchall():
+            check = read_check(decode(self._journal.read(Place(number, offset)).pdu))
+            yield check.check_type, self.judge(check, session, epoch)
 
     def judge(self, check: IntegrityCheck, session: int, epoch: int) -> State:
         """Raises IntegrityError when the journal itself was changed."""

@@ -41,6 +41,7 @@ class Store:
         self._sessions: dict[tuple[bytes, int], int] = {}
         self._streams: dict[tuple[int, int], index.Stream] = {}
         self._changed: set[tuple[int, int]] = set()
+        self._times: dict[int, tuple[int, int, bool]] = {}
         self._behind = True
         self.stored = 0
         self._catch_up()
@@ -86,6 +87,7 @@ class Store:
             self._sessions.clear()
             self._streams.clear()
             self._changed.clear()
+            self._times.clear()
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
@@ -96,6 +98,12 @@ class Store:
         for key in self._changed:
             index.write_stream(self._database, *key, self._streams[key])
         self._changed.clear()
+        self._database.executemany(
+            "UPDATE sessions SET first_ns = min(first_ns, ?), last_ns = max(last_ns, ?), ended = max(ended, ?)"
+            " WHERE id = ?",
+            ((first, last, ended, session) for session, (first, last, ended) in self._times.items()),
+        )
+        self._times.clear()
         index.set_position(self._database, place)
         if len(self._streams) > CACHED:
             self._streams.clear()
@@ -188,12 +196,9 @@ class Store:
             self._database.execute("INSERT OR IGNORE INTO sessions VALUES (NULL, ?, ?, ?, ?, 0)", (*key, at_ns, at_ns))
             (session,) = self._database.execute("SELECT id FROM sessions WHERE liid = ? AND cin = ?", key).fetchone()
             self._sessions[key] = session
-        if ended or pdu.tri is None:
-            self._database.execute(
-                "UPDATE sessions SET first_ns = min(first_ns, ?), last_ns = max(last_ns, ?), ended = max(ended, ?)"
-                " WHERE id = ?",
-                (at_ns, at_ns, ended, session),
-            )
+        if pdu.tri is None:
+            first, last, over = self._times.get(session, (at_ns, at_ns, False))
+            self._times[session] = (min(first, at_ns), max(last, at_ns), over or ended)
         return int(session)
 
     def _row(
