@@ -146,6 +146,10 @@ class HttpsServer:
             await connection.run()
         except (OSError, TimeoutError, ValueError, h11.ProtocolError, _GoneError, asyncio.CancelledError):
             connection.broken = True  # the peer is no more, or cannot be understood; or this server closes
+        except Exception as error:  # noqa: BLE001 - the event loop would log it
+            connection.broken = True
+            if self.failed is not None:
+                self.failed(error)
         finally:
             del self._connections[task]
             writer.transport.abort() if connection.broken else writer.close()

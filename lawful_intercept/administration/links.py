@@ -59,6 +59,7 @@ class Link:
         self._ever: set[UUID] = set()
         self._wake = asyncio.Event()
         self._retry_s = FIRST_RETRY_S
+        self._answers = False
 
     def want(self, wanted: Wanted) -> None:
         """From now on."""
@@ -100,11 +101,13 @@ class Link:
                 self._held = None
             if self._held is None:
                 asked = now
+            self._answers = True
             good = await self._sync()
-            if good and now - spoken >= pace.keepalive_s:
-                good, spoken = await self._keepalive(), now
+            # Also while it refuses something: else it would end what it does take.
+            if self._answers and now - spoken >= pace.keepalive_s:
+                good, spoken = await self._keepalive() and good, now
             self._retry_s = FIRST_RETRY_S if good else min(LAST_RETRY_S, self._retry_s * 2)
-            due = min(pace.keepalive_s, pace.reconcile_s) if good else self._retry_s
+            due = min(pace.keepalive_s, pace.reconcile_s if good else self._retry_s)
             await wait(self._wake, clock, due)
 
     async def _keepalive(self) -> bool:
@@ -169,6 +172,7 @@ class Link:
             await office.raise_alarm(Code.LOST_TASK, f"element/{name}", "it no longer held what it was given")
 
     async def _silent(self, error: NfError) -> None:
+        self._answers = False
         self._held = None
         self._stand(error.message)
         await self._office.raise_alarm(Code.SILENT, f"element/{self.settings.name}", error.message)

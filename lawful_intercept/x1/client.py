@@ -7,6 +7,7 @@ foreign server may not, so that changes are repeated only where `repeats_changes
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -35,6 +36,8 @@ from nf.errors import IdentityError
 
 A = TypeVar("A")
 
+_LONG: Final = 1 << 17
+"""An answer of more octets is read beside the event loop."""
 _HEADERS: Final = (("content-type", "application/xml"), ("accept", "application/xml"))
 
 
@@ -87,7 +90,10 @@ class X1Client:
         requests = [e.Request(self._header(), body) for body in bodies]
         octets = codec.encode_requests(requests)
         again = self._repeats_changes or all(e.name_of(body) in READING for body in bodies)
-        return self._judge(requests, await self._exchange(octets, again=again))
+        answer = await self._exchange(octets, again=again)
+        if len(answer) > _LONG:
+            return await asyncio.to_thread(_judge, requests, answer)
+        return _judge(requests, answer)
 
     async def activate_task(self, details: TaskDetails) -> Outcome:
         return await self._change(e.ActivateTask(details))
@@ -172,25 +178,26 @@ class X1Client:
         except HttpsUnavailable as error:
             raise _unavailable(error) from error
 
-    def _judge(self, requests: Sequence[e.Request], octets: bytes) -> tuple[e.ResponseBody, ...]:
-        """Answers to just these requests, one for one and in order."""
-        try:
-            responses = codec.decode_responses(octets)
-        except X1Fault as fault:
-            raise _no_answer("the answer cannot be read") from fault
-        if isinstance(responses, e.TopLevelError):
-            raise _no_answer("the peer could not read the request")
-        if len(responses) != len(requests):
-            raise _no_answer("there are not as many answers as requests")
-        for request, response in zip(requests, responses, strict=True):
-            asked, told = request.header, response.header
-            if (asked.admf, asked.element, asked.transaction) != (told.admf, told.element, told.transaction):
-                raise _no_answer("the answer is to another request")
-            answered = e.answer_name(response.body)
-            unknown_there = isinstance(response.body, e.Refusal) and answered == e.EXTENDED
-            if answered != e.name_of(request.body) and not unknown_there:
-                raise _no_answer("the answer is of another message")
-        return tuple(response.body for response in responses)
+
+def _judge(requests: Sequence[e.Request], octets: bytes) -> tuple[e.ResponseBody, ...]:
+    """Answers to just these requests, one for one and in order."""
+    try:
+        responses = codec.decode_responses(octets)
+    except X1Fault as fault:
+        raise _no_answer("the answer cannot be read") from fault
+    if isinstance(responses, e.TopLevelError):
+        raise _no_answer("the peer could not read the request")
+    if len(responses) != len(requests):
+        raise _no_answer("there are not as many answers as requests")
+    for request, response in zip(requests, responses, strict=True):
+        asked, told = request.header, response.header
+        if (asked.admf, asked.element, asked.transaction) != (told.admf, told.element, told.transaction):
+            raise _no_answer("the answer is to another request")
+        answered = e.answer_name(response.body)
+        unknown_there = isinstance(response.body, e.Refusal) and answered == e.EXTENDED
+        if answered != e.name_of(request.body) and not unknown_there:
+            raise _no_answer("the answer is of another message")
+    return tuple(response.body for response in responses)
 
 
 def _body_of(answer: Answer) -> bytes:

@@ -32,6 +32,7 @@ ELEMENT_PATH: Final = "/X1/NE"
 ADMF_PATH: Final = "/X1/ADMF"
 
 _TYPES: Final = frozenset({b"application/xml", b"text/xml"})
+_LONG: Final = (e.AllDetails, e.AllTaskDetails, e.AllDestinationDetails)
 _REMEMBERED: Final = 65_536
 
 
@@ -145,7 +146,11 @@ class X1Application:
             messages = codec.decode_requests(octets)
         except X1Fault:
             return codec.encode_top_level_error(self._header(peer or "unknown"))
-        return codec.encode_responses([await self._respond(peer, message) for message in messages])
+        responses = [await self._respond(peer, message) for message in messages]
+        if any(isinstance(response.body, _LONG) for response in responses):
+            # Thousands of tasks take longer to write than whoever shares this event loop may wait.
+            return await asyncio.to_thread(codec.encode_responses, responses)
+        return codec.encode_responses(responses)
 
     def _header(self, peer: str) -> Header:
         admf, element = (peer, self._identifier) if self._service.of_element else (self._identifier, peer)

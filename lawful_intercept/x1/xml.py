@@ -176,7 +176,17 @@ def boolean(text: str) -> bool:
 
 
 def canonical(node: etree._Element) -> bytes:
-    """Exclusive C14N of one element, without what follows it. Raises X1Fault (1010) for relative namespaces."""
+    """Exclusive C14N of one element, without what follows it, and one prefix for a namespace: written into a document
+    and read again it is the same. Raises X1Fault (1010) for relative namespaces."""
+    octets = _c14n(node)
+    if octets.count(b"xmlns") > 1:
+        scratch = root_element("scratch")
+        put_canonical(scratch, octets)
+        octets = _c14n(scratch[0])
+    return octets
+
+
+def _c14n(node: etree._Element) -> bytes:
     try:
         return bytes(etree.tostring(node, method="c14n", exclusive=True, with_tail=False))
     except etree.C14NError:

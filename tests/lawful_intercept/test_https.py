@@ -51,6 +51,7 @@ class Site:
             Route("/wait", self._wait),
             Route("/fail", self._fail),
             Route("/stream", self._stream),
+            Route("/endless", self._endless),
             Route("/unread", self._unread, methods=["POST"]),
         ]
         self.server = HttpsServer(
@@ -83,6 +84,18 @@ class Site:
         async def parts() -> AsyncIterator[bytes]:
             for part in (b"a", b"b", b"c"):
                 yield part
+
+        return StreamingResponse(parts())
+
+    async def _endless(self, request: Request) -> Response:
+        async def parts() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b"tick\n"
+                    self.reached.set()
+                    await asyncio.sleep(0.01)
+            finally:
+                self.release.set()
 
         return StreamingResponse(parts())
 
@@ -125,6 +138,15 @@ async def test_an_application_knows_who_asks_and_a_connection_is_kept(site: Site
     assert (await client.request("HEAD")).body == b""
     assert (await client.request("GET")).body == b"client"
     await client.close()
+
+
+async def test_an_answer_without_end_ends_when_its_reader_goes(site: Site) -> None:
+    _, writer = await site.raw()
+    writer.write(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n")
+    await site.reached.wait()
+    writer.transport.abort()
+    await asyncio.wait_for(site.release.wait(), 10)
+    assert site.failed == []
 
 
 async def test_a_failing_application_shows_nothing_but_tells_its_owner(

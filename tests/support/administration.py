@@ -1,4 +1,4 @@
-"""A site of lawful intercept for tests: two points, one mediation element, two agencies, and elements of memory alone."""
+"""A site of lawful intercept for tests: points, mediation, agencies, warrants, and elements of memory alone."""
 
 from __future__ import annotations
 

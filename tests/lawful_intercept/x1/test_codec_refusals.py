@@ -210,6 +210,15 @@ def test_what_other_programs_write_differently_is_accepted() -> None:
     assert (request.header.at, request.header.version) == (HEADER.at, "v1.6.1")
 
 
+def test_two_prefixes_of_one_namespace_are_one_after_reading() -> None:
+    twice = '<p:a xmlns:p="urn:a"><q:a xmlns:q="urn:a">b</q:a></p:a>'
+    (first,) = codec.decode_requests(change('<a xmlns="urn:a">b</a>', twice))
+    assert isinstance(first, e.Request)
+    assert codec.decode_requests(codec.encode_requests([first])) == (first,)
+    assert isinstance(first.body, e.ActivateTask)
+    assert first.body.details.extensions[0].content == (b'<p:a xmlns:p="urn:a"><p:a>b</p:a></p:a>',)
+
+
 def test_texts_of_values_show_nothing() -> None:
     for value in (TASK, TASK.targets[0], e.ActivateTask(TASK), e.Request(HEADER, e.ActivateTask(TASK))):
         assert not any(secret in repr(value) for secret in SECRETS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -23,6 +23,7 @@ def schema() -> etree.XMLSchema:
     return etree.XMLSchema(etree.parse(str(SCHEMA)))
 
 
+@settings(max_examples=60)
 @given(st.lists(st.builds(e.Request, x1.headers, x1.requests), min_size=1, max_size=3))
 def test_requests_come_back_as_they_were(requests: list[e.Request]) -> None:
     octets = codec.encode_requests(requests)
@@ -30,6 +31,7 @@ def test_requests_come_back_as_they_were(requests: list[e.Request]) -> None:
     schema().assertValid(etree.fromstring(octets))
 
 
+@settings(max_examples=60)
 @given(st.lists(st.builds(e.Response, x1.headers, x1.responses), min_size=1, max_size=3))
 def test_responses_come_back_as_they_were(responses: list[e.Response]) -> None:
     octets = codec.encode_responses(responses)

@@ -196,6 +196,15 @@ async def test_fifty_tasks_by_ten_clients_at_once(live: Live) -> None:
     assert live.owner.active == {}
 
 
+async def test_five_hundred_tasks_are_listed_whole(live: Live) -> None:
+    admf = live.client()
+    await admf.create_destination(MDF)
+    tasks = [task() for _ in range(500)]
+    answers = await admf.send_all([e.ActivateTask(each) for each in tasks])
+    assert all(isinstance(answer, e.Done) for answer in answers)
+    assert [record.details for record in (await admf.get_all_details()).tasks] == tasks
+
+
 async def test_reports_reach_the_admf_in_order_and_with_their_element_s_name(certificates: Certificates) -> None:
     heard: list[tuple[str, object]] = []
     all_there = asyncio.Event()

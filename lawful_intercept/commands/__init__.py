@@ -1,0 +1,1 @@
+"""The command `nf-li`: officers, and the processes of lawful intercept."""

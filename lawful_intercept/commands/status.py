@@ -1,0 +1,68 @@
+"""`nf-li status`, `nf-li alarms`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lawful_intercept.commands.client import JsonOption, ask, quick
+
+status_app = typer.Typer(add_completion=False)
+alarms_app = typer.Typer(add_completion=False)
+
+
+def _numbers(incomplete: str) -> list[tuple[str, str]]:
+    return [(one["number"][:8], one["code"]) for one in quick("alarms") if one["number"].startswith(incomplete)]
+
+
+@status_app.command("status")
+def status(*, json: JsonOption = False) -> None:
+    """How many warrants are in which state, which elements answer, whether there are alarms."""
+    from lawful_intercept.commands.output import pairs, print_json
+
+    answer = ask("status")
+    if json:
+        print_json(answer)
+        return
+    warrants = ", ".join(f"{count} {state}" for state, count in answer["warrants"].items()) or "none"
+    pairs(
+        [
+            ("administration", f"{answer['administration']}, {answer['at']}"),
+            ("warrants", warrants),
+            ("elements", f"{answer['elements_answering']} of {answer['elements']} answer"),
+            ("agencies", str(answer["agencies"])),
+            ("clock", "not synchronised: nothing is activated" if answer["clock_alarm"] else "no complaint"),
+            ("alarms", f"{answer['alarms']}: nf-li alarms" if answer["alarms"] else "none"),
+        ]
+    )
+
+
+@alarms_app.command("alarms")
+def alarms(
+    *,
+    clear: Annotated[
+        str | None,
+        typer.Option(
+            "--clear",
+            metavar="NUMBER",
+            help="Clear one that was looked into.",
+            autocompletion=_numbers,
+            show_default=False,
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """What stands now. Most end by themselves when their cause does."""
+    from lawful_intercept.commands.output import out, print_json, short, table
+
+    answer = ask("alarms", {"clear": clear} if clear else {})
+    if json:
+        print_json(answer)
+        return
+    grid = table("NUMBER", "SINCE", "CODE", "OBJECT", "TEXT", "DO")
+    for one in answer:
+        kind, _, name = one["object"].partition("/")
+        thing = f"{kind}/{short(name)}" if kind == "warrant" else one["object"]
+        grid.add_row(short(one["number"]), one["raised_at"], one["code"], thing, one["text"], one["remedy"])
+    out().print(grid)
