@@ -72,8 +72,17 @@ async def run(
         numbers = Numbers(state / "numbers", secret.aead())
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(numbers.close)
-            links = await stack.enter_async_context(MediationLinks(settings.delivery, own.domain, state, secret, clock))
             losses = Losses()
+            server_tls, client_tls = tls.server_context(settings.tls), tls.client_context(settings.tls)
+            admf = settings.admf
+            client = X1Client(admf.url, client_tls, settings.name, admf.name, of_element=True, clock=clock)
+            stack.push_async_callback(client.close)
+            reporter = Reporter(client, clock)
+            links = await stack.enter_async_context(
+                MediationLinks(
+                    settings.delivery, own.domain, state, secret, told=losses, report=reporter.put, clock=clock
+                )
+            )
             engine = Engine(
                 {name: _place(settings, name) for name in settings.points},
                 {name: point.content for name, point in settings.points.items()},
@@ -83,13 +92,6 @@ async def run(
                 clock=clock,
                 timesync=timesync or TimeSync(assumed=settings.clock.assumed, limit_s=settings.clock.limit_ms / 1000),
             )
-            server_tls, client_tls = tls.server_context(settings.tls), tls.client_context(settings.tls)
-            client = X1Client(
-                settings.admf.url, client_tls, settings.name, settings.admf.name, of_element=True, clock=clock
-            )
-            stack.push_async_callback(client.close)
-            reporter = Reporter(client, clock)
-            links.report = reporter.put
             element = Element(
                 engine, clock, mediation=False, report=reporter.put, keepalive_s=settings.keepalive_s, bulk=True
             )

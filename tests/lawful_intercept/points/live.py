@@ -1,4 +1,4 @@
-"""An ADMF, a mediation function's TLS server, and the process of the points between them: real certificates and sockets."""
+"""An ADMF, a mediation function's TLS server, and the process of the points between them: certificates and sockets."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from uuid import UUID
 
 from lawful_intercept import pki
 from lawful_intercept.identifiers import TargetIdentifier
+from lawful_intercept.keys import write_key
 from lawful_intercept.tls import client_context, server_context
 from lawful_intercept.x1.client import X1Client
 from lawful_intercept.x1.exchange import ReportDestinationIssue, ReportNEIssue, ReportTaskIssue
 from lawful_intercept.x1.faults import Code, X1NoAnswer
-from lawful_intercept.x1.messages import DeliveryType, DestinationDetails, SocketAddress, TaskDetails
+from lawful_intercept.x1.messages import DeliveryType, DestinationDetails, Provisioning, SocketAddress, TaskDetails
 from lawful_intercept.x1.server import X1Server
 from lawful_intercept.x1.services import AdministrationService
 from lawful_intercept.x2x3.codec import Decoder, Pdu, PduType, keepalive
@@ -157,6 +158,15 @@ class Network:
     ) -> None:
         await self.admf.client.activate_task(TaskDetails(xid, (target,), delivery, (DID,)))
 
+    async def complete(self, *xids: UUID) -> None:
+        """The observation points have the orders."""
+        async with asyncio.timeout(LIMIT_S):
+            for xid in xids:
+                record = await self.admf.client.get_task_details(xid)
+                while record.status.provisioning is not Provisioning.COMPLETE:
+                    await asyncio.sleep(0.05)
+                    record = await self.admf.client.get_task_details(xid)
+
     async def end(self, *xids: UUID) -> None:
         for xid in xids:
             await self.admf.client.deactivate_task(xid)
@@ -170,17 +180,19 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def certificates(folder: Path) -> dict[str, pki.Issued]:
+    """Of all elements, and a store key beside them."""
+    authority = pki.create(folder / "ca", "li.example", RealClock())
+    write_key(folder / "store")
+    return {name: pki.issue(authority, pki.Who.ELEMENT, name, folder) for name in ("admf1", "mdf1", "poi1")}
+
+
 @asynccontextmanager
 async def network(
     folder: Path, run_dir: Path, points: str, *, run_under: tuple[str, ...] = (), extra: str = ""
 ) -> AsyncIterator[Network]:
     """`points`: the YAML of the section."""
-    folder.mkdir(parents=True, exist_ok=True)
-    authority = pki.create(folder / "ca", "li.example", RealClock())
-    made = {name: pki.issue(authority, pki.Who.ELEMENT, name, folder) for name in ("admf1", "mdf1", "poi1")}
-    if not (folder / "store").exists():
-        (folder / "store").write_text("0a" * 32)
-        (folder / "store").chmod(0o600)
+    made = certificates(folder)
     admf, mediation = Admf(), Mediation(server_context(made["mdf1"]))
     await mediation.start()
     port = free_port()

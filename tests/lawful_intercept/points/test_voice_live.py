@@ -11,7 +11,7 @@ import pytest
 
 from lawful_intercept.identifiers import TargetIdentifier
 from lawful_intercept.points.events import details_of
-from lawful_intercept.x1.messages import DeliveryType, Provisioning
+from lawful_intercept.x1.messages import DeliveryType
 from lawful_intercept.x2x3.codec import Pdu, PduType, encode
 from tests.lawful_intercept.points.judges import tshark
 from tests.lawful_intercept.points.live import Network, network, until
@@ -47,13 +47,6 @@ def lines(pdus: list[Pdu]) -> list[str]:
     return [pdu.payload.partition(b"\r\n")[0].decode(errors="replace") for pdu in pdus if pdu.form.name == "SIP"]
 
 
-async def provisioned(net: Network, *xids: UUID) -> None:
-    """The observation point has the orders."""
-    for xid in xids:
-        while (await net.admf.client.get_task_details(xid)).status.provisioning is not Provisioning.COMPLETE:
-            await asyncio.sleep(0.05)
-
-
 def whole(net: Network, xid: UUID) -> None:
     """A complete product: all messages of the call, both ways of its media, without a gap."""
     signalling, media = net.mediation.of(X2, xid), net.mediation.of(X3, xid)
@@ -78,7 +71,7 @@ def test_two_tasks_on_a_target_have_a_whole_product_each(run_dir: Path, tmp_path
             await net.ready(1)
             await net.activate(ALICE, FIRST)
             await net.activate(ALICE, SECOND)
-            await provisioned(net, FIRST, SECOND)
+            await net.complete(FIRST, SECOND)
             call, other = await talk(alice, "bob", bob)
             await until(lambda: min(len(net.mediation.of(X3, xid)) for xid in (FIRST, SECOND)) >= 200)
             await call.hangup()
@@ -119,11 +112,11 @@ def test_of_others_there_is_nothing(run_dir: Path, tmp_path: Path) -> None:
         ):
             await net.ready(1)
             await net.activate(ALICE, FIRST)
-            await provisioned(net, FIRST)
+            await net.complete(FIRST)
             await until(lambda: net.mediation.of(X2))  # her registration, which stood
             standing = len(net.mediation.of(X2))
             call, _ = await talk(bob, "carol", carol)
-            await call.rtp_flows() if hasattr(call, "rtp_flows") else await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # media, as they talk
             await call.hangup()
             await bob.register()
             await alice.register()  # a target's, after all that
@@ -188,7 +181,7 @@ def test_mediation_that_was_away_gets_all_of_it(run_dir: Path, tmp_path: Path) -
         async with network(tmp_path / "li", run_dir, POINTS) as net, phones("alice", "bob") as (alice, bob):
             await net.ready(1)
             await net.activate(ALICE, FIRST)
-            await provisioned(net, FIRST)
+            await net.complete(FIRST)
             await until(lambda: net.mediation.of(X2))
             await net.mediation.stop()
             call, other = await talk(alice, "bob", bob)
