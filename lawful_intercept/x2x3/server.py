@@ -18,7 +18,7 @@ from nf.errors import IdentityError
 
 Handler = Callable[[str, Sequence[Pdu]], Awaitable[None]]
 """(peer, PDUs): returns when they are durable. What it raises ends the connection, and the point sends them again."""
-_READ: Final = 1 << 18
+_READ: Final = 1 << 19
 _HANDSHAKE_S: Final = 10.0
 
 

@@ -25,8 +25,7 @@ def attributes() -> st.SearchStrategy[Attributes]:
 def pdus() -> st.SearchStrategy[Pdu]:
     def of(kind: PduType) -> st.SearchStrategy[Pdu]:
         carries = kind <= PduType.X3
-        return st.builds(
-            Pdu,
+        return st.tuples(
             st.just(kind),
             st.binary(min_size=16, max_size=16),
             st.integers(0, 2**64 - 1),
@@ -34,6 +33,6 @@ def pdus() -> st.SearchStrategy[Pdu]:
             st.sampled_from(list(PayloadDirection)[1:]) if carries else st.just(PayloadDirection.KEEPALIVE),
             attributes(),
             st.binary(max_size=300) if carries else st.just(b""),
-        )
+        ).map(lambda parts: Pdu(*parts))
 
     return st.sampled_from(PduType).flatmap(of)

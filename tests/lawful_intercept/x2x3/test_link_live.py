@@ -15,7 +15,16 @@ import pytest
 
 from lawful_intercept.spool import Spool, SpoolFullError
 from lawful_intercept.x2x3.client import LinkState
-from lawful_intercept.x2x3.codec import Decoder, PduType, encode, keepalive
+from lawful_intercept.x2x3.codec import (
+    NIL_XID,
+    Decoder,
+    PayloadDirection,
+    PayloadFormat,
+    Pdu,
+    PduType,
+    encode,
+    keepalive,
+)
 from lawful_intercept.x2x3.delivery import Timing
 from lawful_intercept.x2x3.server import Limits
 from nf.errors import StorageError
@@ -295,8 +304,8 @@ async def test_nonsense_from_a_point(world: World, garbage: bytes) -> None:
 async def test_a_keepalive_without_a_number_is_not_answered_and_hurts_nobody(world: World) -> None:
     async with world.mdf() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", world.port, ssl=world.client_tls())
-        (plain,) = Decoder().feed(keepalive(1))
-        writer.write(encode(plain._replace(attributes=())) + keepalive(2))
+        plain = Pdu(PduType.KEEPALIVE, NIL_XID, 0, PayloadFormat.NONE, PayloadDirection.KEEPALIVE, (), b"")
+        writer.write(encode(plain) + keepalive(2))
         async with asyncio.timeout(LONG_S):
             (answer,) = Decoder().feed(await reader.readexactly(48))
         assert answer.sequence == 2
