@@ -19,9 +19,9 @@ def length(octets: int) -> bytes:
 
 
 def tlv(tag: int, *contents: bytes) -> bytes:
-    """`tag`: the identifier octet; the contents one after another."""
+    """`tag`: the identifier octets as one number; the contents one after another."""
     body = b"".join(contents)
-    return bytes((tag,)) + length(len(body)) + body
+    return tag.to_bytes((tag.bit_length() + 7) // 8 or 1, "big") + length(len(body)) + body
 
 
 def number(value: int) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final
 
 from lawful_intercept.handover.ber import integer, tlv
 from lawful_intercept.handover.decoder import PsPdu, Tri
-from lawful_intercept.handover.reading import elements, fields, need
+from lawful_intercept.handover.reading import elements, fields, need, unsigned
 from lawful_intercept.handover.values import Header, Qualifier, check_cin, make_pdu
 from nf.errors import InputError
 
@@ -84,7 +84,7 @@ def operator_message(
 def read_operator_message(pdu: PsPdu) -> tuple[int, str]:
     """(priority, message). Raises PduError."""
     found = fields(pdu.tri_octets)
-    return need(found, 0x80)[-1], need(found, 0x81).decode(errors="replace")
+    return unsigned(need(found, 0x80), 255), need(found, 0x81).decode(errors="replace")
 
 
 def option_request(header: Header, sequence: int, at_ns: int) -> bytes:

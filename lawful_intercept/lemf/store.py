@@ -29,6 +29,11 @@ def _carried(interface: int) -> DataType:
     return DataType.IRI if interface == 2 else DataType.CC
 
 
+def _kept_ns(at_ns: int | None, received_ns: int) -> int:
+    """A time that the database can hold; the journal has the one that came."""
+    return received_ns if at_ns is None else max(-index.MOST_SQLITE, min(at_ns, index.MOST_SQLITE))
+
+
 class Store:
     """`state`: a private directory. `limit`: octets of the journal."""
 
@@ -189,7 +194,7 @@ class Store:
         return stream
 
     def _session(self, pdu: PsPdu, received_ns: int, *, ended: bool = False) -> int:
-        at_ns = min(pdu.at_ns if pdu.at_ns is not None else received_ns, index.MOST_SQLITE)
+        at_ns = _kept_ns(pdu.at_ns, received_ns)
         key = (pdu.liid, index.NO_CIN if pdu.cin is None else pdu.cin)
         session = self._sessions.get(key)
         if session is None:
@@ -215,7 +220,7 @@ class Store:
         iri_type: int | None = None,
         again: bool = False,
     ) -> None:
-        at = min(at_ns if at_ns is not None else entry.received_ns, index.MOST_SQLITE)
+        at = _kept_ns(at_ns, entry.received_ns)
         place, interface = entry.place, entry.interface
         values = (data_type, epoch, sequence, at, direction, iri_type, again)
         self._database.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lawful_intercept.handover import tri
@@ -67,6 +67,8 @@ def test_messages_that_do_not_fit(message: str) -> None:
 
 
 @given(st.binary(max_size=40))
+@example(b"\xa0\x05\xbf\xff\x01\x00\x00")
+@example(b"\x80\x00\x81\x01x")
 def test_rubbish_in_options(contents: bytes) -> None:
     pdu = decode(tri.information(vectors.HEADER, None, 0, None, Tri.OPTION_REQUEST, contents))
     for read in (tri.accepted_options, tri.read_operator_message, lambda one: tri.option_response(one, [])):

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lawful_intercept.handover import tri
 from lawful_intercept.handover.decoder import Tri
 from lawful_intercept.handover.encryption import Algorithm, PayloadCipher
 from lawful_intercept.handover.integrity import IntegrityStream, KeySigner, Rhythm
-from lawful_intercept.handover.ps_pdu import CcTemplate, DataType
+from lawful_intercept.handover.ps_pdu import CcTemplate, DataType, IriTemplate
 from lawful_intercept.lemf import index
 from lawful_intercept.lemf.sessions import Session, StreamState
 from lawful_intercept.lemf.settings import LemfSettings
@@ -25,6 +26,7 @@ from nf.errors import NotFoundError, StorageError
 from tests.lawful_intercept.lemf.parts import (
     AT_NS,
     HEADER,
+    INVITE,
     LINK,
     Certificates,
     Delivery,
@@ -264,6 +266,17 @@ def test_a_failed_index_is_caught_up(tmp_path: Path, certificates: Certificates,
     store.take(2, AT_NS, messages()[1:])
     store.close()
     assert stream(kept(chosen)[0], DataType.IRI).received == 2
+
+
+@pytest.mark.parametrize("at", [b"00010101000000Z", b"99991231235959Z"])
+def test_times_that_no_database_holds(tmp_path: Path, certificates: Certificates, at: bytes) -> None:
+    chosen = settings(tmp_path, certificates)
+    store = open_store(chosen)
+    iri = IriTemplate(replace(HEADER, time_form="generalized"), 7).sip(0, AT_NS, 1, "192.0.2.1", "192.0.2.2", INVITE)
+    (read,) = store.take(2, AT_NS, [iri.replace(b"20231114221320Z", at)])
+    store.close()
+    assert read is not None
+    assert kept(chosen)[0].streams[0].received == 1
 
 
 _PROCESS = """
