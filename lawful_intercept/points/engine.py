@@ -32,7 +32,7 @@ from lawful_intercept.x1.messages import (
     TaskStatus,
     UnresolvedFault,
 )
-from lawful_intercept.x2x3.codec import CodecError, PduType
+from lawful_intercept.x2x3.codec import PduType
 from nf.clock import Clock
 from nf.contracts.interception import Delivery, Event, Loss, Order
 from nf.errors import InputError, RefusedError
@@ -249,7 +249,7 @@ class Engine:
             else:
                 copy = active.products[point].content(delivery)
                 pdus = [copy] if copy is not None else []
-        except CodecError:
+        except Exception:  # noqa: BLE001 - what cannot be written of one must not end the others' product
             self._lost(active, losses.UNWRITABLE, kind)
             return
         for octets in pdus:

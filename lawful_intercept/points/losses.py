@@ -27,7 +27,7 @@ SPOOL: Final = "what was observed did not fit the spool"
 CUT: Final = "messages were longer than can be observed, and are cut"
 AWAY: Final = "an observation point is not there"
 DAMAGED: Final = "the spool was damaged"
-UNWRITABLE: Final = "what was observed does not fit a PDU"
+UNWRITABLE: Final = "what was observed could not be written as a PDU"
 REFUSED: Final = "an observation point does not take the order"
 
 

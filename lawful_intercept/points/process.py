@@ -121,10 +121,15 @@ async def run(
 
 
 def main(config: Path) -> int:
-    """Until SIGTERM or SIGINT. Raises NfError for what is wrong with the file or with those that it names."""
+    """Until SIGTERM or SIGINT: 0; 1 when it failed. Raises NfError for what is wrong with its files."""
     settings = load(config, PointsSettings)
     isolation.unseen(settings.user)
-    isolation.run(lambda: _until_told(settings))
+    try:
+        isolation.run(lambda: _until_told(settings))
+    except NfError:
+        raise
+    except Exception:  # noqa: BLE001 - a traceback may name somebody
+        return 1
     return 0
 
 

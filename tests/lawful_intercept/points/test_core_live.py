@@ -90,6 +90,10 @@ async def test_a_targets_events_and_packets_and_of_another_none(
         assert established["uEEndpoint"][0] == ("iPv4Address", ipaddress.ip_address(TARGET_IP).packed)
         assert {pdu.direction.name for pdu in net.mediation.of(X2)} == {"NOT_APPLICABLE"}
         assert not net.admf.reports[1:], "nothing was lost"
+        assert net.process.running is not None
+        shown = Path(f"/proc/{net.process.running.pid}")
+        assert (shown / "cmdline").read_bytes().strip(b"\0") == b"nf-process"
+        assert (shown / "mem").stat().st_uid == 0
 
 
 async def test_a_session_that_begins_is_told_from_its_beginning(core: upf.Net, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lawful_intercept.points.losses import AWAY, CUT, SPOOL, Losses
@@ -88,6 +88,7 @@ def test_numbers_go_on_after_an_orderly_end(tmp_path: Path) -> None:
     assert numbers(tmp_path).take(SERIES, 4) == 6
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5))
 def test_no_number_repeats_whenever_the_process_is_killed(lives: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
