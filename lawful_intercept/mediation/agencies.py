@@ -133,7 +133,7 @@ class Agencies:
             token = self._tokens.pop(label, None)
             self._dirty[f"spool/{label}"] = None
             if outbox is not None and token is not None:
-                await outbox.spool.close()
+                outbox.spool.close()
                 await asyncio.to_thread(shutil.rmtree, self._directory / token, ignore_errors=True)
             self._numbers.forget(f"committed/{label}")
             self._numbers.forget(f"held/{label}")
@@ -153,7 +153,7 @@ class Agencies:
         for label in list(self._running):
             await self._stop(label)
         for outbox in self._journal.outboxes.values():
-            await outbox.spool.close()
+            outbox.spool.close()
 
     def _lost(self, label: str, count: int) -> None:
         self.lost(label, count)

@@ -354,7 +354,7 @@ class Mediator:
 
     def _point(self, peer: str, pdu: Pdu) -> str:
         """Who numbers this PDU: the element and, where it says so, its function and point."""
-        key = (pdu.xid, pdu.kind, peer, pdu.attributes[2:])
+        key = (pdu.xid, pdu.kind, peer, pdu.others)
         found = self._points.get(key)
         if found is None:
             parts = (pdu.attribute(6) or b"", pdu.attribute(7) or b"")

@@ -1,4 +1,4 @@
-"""The process of mediation: `run(settings, clock)`, until SIGTERM or SIGINT.
+"""The process of mediation (`nf-li run mdf --config FILE`), as user `nf-li`.
 
 It fails closed: without its key or with a state that is not as it was written it does not start; until the clock was
 seen to be right once, nothing is taken from points; and while the clock is not, no task is activated.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-from collections.abc import Callable, Sequence
+import ssl
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final, Self
 
 from lawful_intercept import isolation, tls
-from lawful_intercept.configuration import state_directory
+from lawful_intercept.configuration import TlsFiles, state_directory
 from lawful_intercept.handover.decoder import decode
 from lawful_intercept.handover.reading import PduError
 from lawful_intercept.keys import SecretKey, store_key
@@ -38,10 +38,11 @@ from lawful_intercept.x1.shelf import SealedFile
 from lawful_intercept.x2x3.codec import Pdu
 from lawful_intercept.x2x3.server import Server
 from nf.clock import Clock
-from nf.errors import DeniedError, RefusedError
+from nf.errors import IdentityError, NfError, RefusedError
 
 _TICK_S: Final = 0.5
 _CLOCK_S: Final = 10.0
+_RENEW_S: Final = 600.0
 
 
 class Mediation:
@@ -62,6 +63,7 @@ class Mediation:
         self._pace = pace
         self._clock_was_right = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._contexts: list[tuple[ssl.SSLContext, TlsFiles]] = []
         self._stack = contextlib.AsyncExitStack()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -78,6 +80,12 @@ class Mediation:
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         settings, clock = self._settings, self._clock
         directory = state_directory(settings.state)
+        own = tls.own_identity(settings.tls)
+        if (own.kind, own.name) != ("element", settings.name):
+            raise IdentityError(
+                "the certificate is of another name", where="tls", remedy=f"issue element {settings.name}"
+            )
+        self._domain = tls.own_identity(settings.x2x3.tls).domain
         key: SecretKey = await asyncio.to_thread(store_key, settings.store_key, directory)
         stack.enter_context(key)
         state = await asyncio.to_thread(State, directory / "state", key)
@@ -142,7 +150,7 @@ class Mediation:
             mediation=True,
             report=reporter.put,
             shelf=SealedFile(directory / "tasks", key),
-            keepalive_s=settings.x1.keepalive_s or None,
+            keepalive_s=settings.keepalive_s or None,
         )
         await element.start()
         tasking.restoring = False
@@ -154,10 +162,9 @@ class Mediation:
         await self._serve(stack, element)
 
     def _reporter(self, stack: contextlib.AsyncExitStack) -> Reporter:
-        admf = self._settings.x1.admf
-        client = X1Client(
-            admf.url, tls.client_context(admf.tls), self._settings.name, admf.name, of_element=True, clock=self._clock
-        )
+        settings, admf = self._settings, self._settings.admf
+        context = self._context(tls.client_context, settings.tls)
+        client = X1Client(admf.url, context, settings.name, admf.name, of_element=True, clock=self._clock)
         stack.push_async_callback(client.close)
         reporter = Reporter(client, self._clock)
         self._spawn(reporter.run())
@@ -166,34 +173,54 @@ class Mediation:
 
     async def _serve(self, stack: contextlib.AsyncExitStack, element: Element) -> None:
         settings = self._settings
-        listen = settings.x1.listen
         self.x1 = X1Server(
             settings.name,
             ElementService(element),
-            tls.server_context(settings.x1.tls),
-            address=str(listen.address),
-            port=listen.port,
-            peers={settings.x1.admf.name},
+            self._context(tls.server_context, settings.tls),
+            address=str(settings.listen.address),
+            port=settings.listen.port,
+            peers={settings.admf.name},
             clock=self._clock,
             failed=lambda error: self._told(isolation.place_of(error)),
         )
         await stack.enter_async_context(self.x1)
+        intake = settings.x2x3
         self.x2x3 = Server(
-            tls.server_context(settings.x2x3.tls),
+            (str(intake.listen.address), intake.listen.port),
+            self._context(tls.server_context, intake.tls),
             self.take,
-            address=str(settings.x2x3.listen.address),
-            port=settings.x2x3.listen.port,
+            peer=self._point,
+            failed=lambda error: self._told(isolation.place_of(error)),
         )
         await stack.enter_async_context(self.x2x3)
+        self._spawn(self._renew())
+
+    def _context(self, make: Callable[[TlsFiles], ssl.SSLContext], files: TlsFiles) -> ssl.SSLContext:
+        context = make(files)
+        self._contexts.append((context, files))
+        return context
+
+    async def _renew(self) -> None:
+        """Certificates that were renewed are taken up; one that cannot be read is tried again."""
+        while True:
+            await self._clock.sleep(_RENEW_S)
+            for context, files in self._contexts:
+                with contextlib.suppress(NfError):
+                    tls.reload(context, files)
 
     async def take(self, peer: str, pdus: Sequence[Pdu]) -> None:
-        """What a point has delivered; durable when this returns. Raises DeniedError for one that is none of ours."""
-        if self._settings.points and peer not in self._settings.points:
-            self.alarms.happened(Code.INTAKE, "", "an element that is no point of this mediation tried to deliver")
-            raise DeniedError("this element does not deliver here")
+        """What a point has delivered; durable when this returns."""
         await self._clock_was_right.wait()
         self.mediator.take(peer, pdus)
         await self.journal.durable()
+
+    def _point(self, writer: asyncio.StreamWriter) -> str:
+        """Who delivers. Raises IdentityError for whom nothing is taken from."""
+        name = tls.require(writer, self._domain, "element").name
+        if self._settings.x2x3.points and name not in self._settings.x2x3.points:
+            self.alarms.happened(Code.INTAKE, "", "an element that is no point of this mediation tried to deliver")
+            raise IdentityError("this element does not deliver here", remedy="see `x2x3.points` in the configuration")
+        return name
 
     async def run(self) -> None:
         """Until it cannot go on. Raises what made it fail."""
@@ -243,8 +270,8 @@ class Mediation:
                 self.alarms.over(Code.CLOCK, "")
             await self._clock.sleep(_CLOCK_S)
 
-    def _spawn(self, work: Callable[[], None] | object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         task.add_done_callback(self._ended)
         self._tasks.append(task)
 
@@ -270,20 +297,14 @@ class Mediation:
         self.alarms.happened(Code.FAILED, "", place)
 
 
-async def run(settings: MediationSettings, clock: Clock, *, timesync: TimeSync | None = None) -> None:
-    """Until SIGTERM or SIGINT. Raises NfError when it cannot start or go on: whoever supervises it starts it anew."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+async def run(
+    settings: MediationSettings,
+    clock: Clock,
+    *,
+    timesync: TimeSync | None = None,
+    ready: Callable[[Mediation], None] = lambda _: None,
+) -> None:
+    """Until it is cancelled. Raises NfError when it cannot start or go on: whoever supervises it starts it anew."""
     async with Mediation(settings, clock, timesync=timesync) as mediation:
-        stopping = asyncio.create_task(stop.wait())
-        failing = asyncio.create_task(mediation.run())
-        try:
-            await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
-            if failing.done():
-                await failing
-        finally:
-            for task in (stopping, failing):
-                task.cancel()
-            await asyncio.gather(stopping, failing, return_exceptions=True)
+        ready(mediation)
+        await mediation.run()

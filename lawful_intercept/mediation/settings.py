@@ -4,40 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import Field, IPvAnyAddress
+from pydantic import Field, IPvAnyAddress, field_validator
 
 from lawful_intercept.configuration import Listen, ProcessSettings, TcpPort, TlsFiles
-from nf.documents.model import DocumentModel, Name, Whole
+from nf.documents.model import DocumentModel, Name, RuleError, Whole
 
 Octets = Annotated[Whole, Field(ge=1 << 20, le=1 << 44)]
 _ANY: Final = 0
 
 
-class Server(DocumentModel):
-    """A server: where it listens, and its certificates."""
-
-    listen: Listen
-    tls: TlsFiles
-
-
 class Admf(DocumentModel):
-    """name  its identifier, the name in its certificate
-    url     of its X1, where alarms are told
-    tls     for that; its authority is the one of X1
-    """
+    """Who tasks this element, and hears its alarms. `name`: in its certificate and in X1."""
 
     name: Name
     url: str
+
+    @field_validator("url")
+    @classmethod
+    def _https(cls, value: str) -> str:
+        if not value.startswith("https://"):
+            raise RuleError("X1 is HTTPS", "write https://ADDRESS:PORT/X1/ADMF")
+        return value
+
+
+class Intake(DocumentModel):
+    """Where points deliver X2 and X3. `points`: names that their certificates may have; empty: any element's."""
+
+    listen: Listen
     tls: TlsFiles
-
-
-class X1Settings(Server):
-    """admf         who tasks this element
-    keepalive_s     without a word of the ADMF for so long tasks end; 0: they end by their own times alone
-    """
-
-    admf: Admf
-    keepalive_s: Annotated[Whole, Field(ge=0, le=86_400)] = 0
+    points: tuple[Name, ...] = ()
 
 
 class AgencyLink(DocumentModel):
@@ -80,16 +75,17 @@ class RuleSettings(DocumentModel):
 
 
 class MediationSettings(ProcessSettings):
-    """x2x3     where points deliver: `points` are the names in their certificates, empty = any element of `domain`
-    domain      trust domain of lawful intercept
-    plain       handover without TLS is allowed where a destination says so: for laboratories
+    """listen, tls  X1, where the ADMF tasks this element
+    keepalive_s   without a keepalive of the ADMF for so long, all tasks end; 0: they end by their own times alone
+    plain         handover without TLS is allowed where a destination says so: for laboratories
     """
 
-    domain: str
-    x1: X1Settings
-    x2x3: Server
-    points: tuple[Name, ...] = ()
+    listen: Listen
+    tls: TlsFiles
+    admf: Admf
+    x2x3: Intake
     agencies: tuple[AgencyLink, ...] = ()
     spools: SpoolSettings = SpoolSettings()
     rules: RuleSettings = RuleSettings()
+    keepalive_s: Annotated[Whole, Field(ge=0, le=86_400)] = 0
     plain: bool = False

@@ -41,7 +41,8 @@ def iri_type(xiri: bytes) -> IriType:
 
 def is_call(xiri: bytes) -> bool:
     """Raises PduError."""
-    return choice(need(fields(one(xiri, 0x30)), 0xA2)).tag == _ACTIVE_CALL
+    tag, _ = choice(need(fields(one(xiri, 0x30)), 0xA2))
+    return tag == _ACTIVE_CALL
 
 
 def _event(payload: bytes) -> str:

@@ -19,8 +19,18 @@ from lawful_intercept.x1.extensions import (
 from lawful_intercept.x1.messages import HandoverType
 from lawful_intercept.x2x3.codec import PayloadDirection, PayloadFormat
 from nf.clock import VirtualClock
-
-from .world import CALL, START, Bench, Point, destination, rtp, sip, task, warrant, with_settings
+from tests.lawful_intercept.mediation.world import (
+    CALL,
+    START,
+    Bench,
+    Point,
+    destination,
+    rtp,
+    sip,
+    task,
+    warrant,
+    with_settings,
+)
 
 XIRI = bytes.fromhex(
     "304081050413100501a237a635a111810f303031303130303030303030303031850105a60a8102123482040a0100018701018c08"

@@ -11,8 +11,7 @@ from lawful_intercept.keys import SecretKey
 from lawful_intercept.mediation.correlation import Counter, Counters, Numbers, Sessions, Source, Sources, slots_of
 from lawful_intercept.mediation.state import State
 from nf.errors import IntegrityError
-
-from .world import KEY
+from tests.lawful_intercept.mediation.world import KEY
 
 
 def opened(path: Path, key: bytes = KEY) -> State:
