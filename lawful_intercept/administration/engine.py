@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from lawful_intercept.administration import warrants
 from lawful_intercept.administration.alarms import Code
+from lawful_intercept.administration.elements import ElementSettings
 from lawful_intercept.administration.links import Links, wait
 from lawful_intercept.administration.office import Office
 from lawful_intercept.administration.tasking import Wanted, plan, tasks_of
@@ -42,14 +43,15 @@ class Engine:
     async def run(self) -> None:
         """For ever; cancel it."""
         office = self._office
-        told: Mapping[str, Wanted] | None = None
+        told: tuple[Mapping[str, Wanted], Mapping[str, ElementSettings]] | None = None
         while True:
             office.changed.clear()
             await self.due()
             wanted = plan(office.warrants.values(), office.site, office.now, self._linger)
-            if wanted != told:
+            settings = {name: one.settings for name, one in office.elements.items()}
+            if (wanted, settings) != told:
                 await self._links.want(wanted)
-                told = wanted
+                told = wanted, settings
             await self._complain()
             await office.flush()
             await wait(office.changed, office.clock, self._next())
