@@ -157,13 +157,16 @@ def _mediation(site: Site) -> None:
         }
         for agency in plan.agencies
     ]
-    admf = {"name": ADMF, "url": f"https://{plan.li_address}:{ADMF_X1_PORT}/X1/ADMF", "tls": tls}
     settings = {
         **_own(MDF, site.home(plan.li)),
-        "domain": plan.domain,
-        "x1": {"listen": _listen(plan.li_address, MDF_X1_PORT), "tls": tls, "admf": admf},
-        "x2x3": {"listen": _listen(plan.li_address, X2X3_PORT), "tls": tls},
-        "points": [point.name for point in plan.points],
+        "listen": _listen(plan.li_address, MDF_X1_PORT),
+        "tls": tls,
+        "admf": {"name": ADMF, "url": f"https://{plan.li_address}:{ADMF_X1_PORT}/X1/ADMF"},
+        "x2x3": {
+            "listen": _listen(plan.li_address, X2X3_PORT),
+            "tls": tls,
+            "points": [point.name for point in plan.points],
+        },
         "agencies": links,
     }
     file = _configure(site, plan.li, "mdf.yaml", settings)

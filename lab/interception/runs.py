@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from lab.interception.captured import Packet, Party, capturing, packets, setup, take
 from lab.interception.evidence import Evidence
-from lab.interception.views import Counters, Logs, look
+from lab.interception.views import Counters, Logs, look_afterwards, look_meanwhile
 from lab.native.handle import Lab
 from lab.scenarios import mobile, voice
 from lab.scenarios.console import Console
@@ -41,10 +41,11 @@ def run(console: Console) -> Evidence:
         caller, callee = calling(console)
         for _ in range(ASKED):
             evidence.add("answers:the internet", [mobile.told_by_stranger(console, mobile.STRANGER)])
-        look(console, evidence)
+        look_meanwhile(console, evidence)
         over = caller.wait("over")
         evidence.add("answers:end of the call", [str(over["status"]), str(callee.wait("over")["status"])])
         console.wait("the call's record", lambda: _recorded(console, over), 30.0)
+        look_afterwards(console, evidence)
     found: list[Packet] = []
     for node in (voice.ONE.node, voice.TWO.node):
         found += packets(_file(node).read_bytes())

@@ -1,8 +1,7 @@
-"""All of interception on loopback, beside the small voice core of tests/sip/interception: the processes as they are run."""
+"""All of interception on loopback, beside the small voice core of tests/sip/interception, as it is run."""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -91,7 +90,6 @@ class LocalSite:
 @contextmanager
 def interception(root: Path, run_dir: Path, address: str, agencies: Sequence[Agency] = AGENCIES) -> Iterator[LocalSite]:
     root.mkdir(mode=0o700)
-    os.chmod(root, 0o700)
     site = LocalSite(plan(run_dir, address, agencies), root)
     try:
         bring_up(site)
