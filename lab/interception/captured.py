@@ -61,11 +61,16 @@ def _packet(ip: bytes, at: float) -> Packet | None:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """A phone: its name in the evidence, its address, and its port of SIP."""
+    """A phone: its name in the evidence, its address, its port of SIP, and the ports that its media may have."""
 
     name: str
     address: str
     sip: int
+    media: tuple[int, int] = (1, 65535)
+
+    def has(self, end: tuple[str, int]) -> bool:
+        """Whether media there are this party's."""
+        return end[0] == self.address and end[1] != self.sip and self.media[0] <= end[1] <= self.media[1]
 
 
 def take(evidence: Evidence, found: Sequence[Packet], parties: Sequence[Party]) -> None:
@@ -79,16 +84,16 @@ def take(evidence: Evidence, found: Sequence[Packet], parties: Sequence[Party]) 
                 if (one.source, one.destination)[mine] == own and len(one.payload) > 4
             ]
             evidence.add(f"sip:{way} {party.name}", messages)
-    sent = {(*_stream(one.payload), one.source): one.at for one in found if _is_media(one, 0, parties)}
-    left = {key[:2]: (at, key[2]) for key, at in sent.items()}
+    media = (one for one in found if _is_rtp(one.payload) and any(party.has(one.source) for party in parties))
+    left = {_stream(one.payload): one.at for one in media}
     for party in parties:
-        came = [one for one in found if one.destination[0] == party.address and _is_media(one, 1, parties)]
+        came = [one for one in found if party.has(one.destination) and _is_rtp(one.payload)]
         streams: dict[tuple[int, int], list[Packet]] = {}
         for one in came:
             streams.setdefault((_stream(one.payload)[0], one.destination[1]), []).append(one)
         apart = [after.at - before.at for stream in streams.values() for before, after in itertools.pairwise(stream)]
         evidence.add_samples(f"rtp:between packets at {party.name}", apart)
-        under_way = [one.at - left[key][0] for one in came if (key := _stream(one.payload)) in left]
+        under_way = [one.at - left[key] for one in came if (key := _stream(one.payload)) in left]
         evidence.add_samples(f"rtp:under way to {party.name}", under_way)
         evidence.add_figures(f"rtp:at {party.name}", {"streams": len(streams)})
 
@@ -110,11 +115,8 @@ def setup(evidence: Evidence, found: Sequence[Packet], caller: Party) -> None:
                 evidence.add_samples(f"sip:from INVITE to {code} at {caller.name}", [one.at - began[call]])
 
 
-def _is_media(one: Packet, end: int, parties: Sequence[Party]) -> bool:
-    host, port = (one.source, one.destination)[end]
-    known = any(party.address == host and party.sip != port for party in parties)
-    data = one.payload
-    return known and len(data) >= 12 and data[0] >> 6 == 2 and not 192 <= data[1] <= 223  # RFC 5761
+def _is_rtp(data: bytes) -> bool:
+    return len(data) >= 12 and data[0] >> 6 == 2 and not 192 <= data[1] <= 223  # RFC 5761
 
 
 def _stream(rtp: bytes) -> tuple[int, int]:

@@ -89,7 +89,9 @@ def _items(rounds: Sequence[Round], masking: Masking, verdict: Verdict) -> None:
         texts = {text for counts in (*without, *with_) for text in counts}
         verdict.compared[source] = len(texts)
         for text in sorted(texts):
-            told = _apart([one[text] for one in without], [one[text] for one in with_], 0.0)
+            known = any(one[text] for one in without)
+            slack = masking.mask.slack(source, 0.0) if known else 0.0
+            told = _apart([one[text] for one in without], [one[text] for one in with_], slack)
             if told:
                 verdict.differences.append(Difference(source, f"{told}: {text[:_LONGEST]}"))
 

@@ -47,7 +47,8 @@ class MaskedField(LeftOut):
 
 
 class Slack(_Part):
-    """How far a figure may be from those of all runs without a task: beside as much again as they differ themselves."""
+    """How far a figure, or how often an item is there that is in some run without a task, may be from those of all runs
+    without one: beside as much again as these differ themselves."""
 
     absolute: Annotated[float, Field(ge=0)] = 0.0
     relative: Annotated[float, Field(ge=0)] = 0.0

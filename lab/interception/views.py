@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -21,29 +22,26 @@ OBSERVED: Final = ("c1", "pop1", "pop2")
 """Where observation points are, and a POI beside them."""
 
 OWN: Final = frozenset({"li", "agency1", "agency2"})
-COMMANDS: Final[tuple[tuple[str, ...], ...]] = (
-    ("appliance", "list"),
-    *(("appliance", "show", name) for name in APPLIANCES),
-    ("alarms",),
-    ("alarms", "--cleared"),
-    ("channel", "list"),
-    ("channel", "show", "ch1"),
-    ("channel", "show", "voice"),
-    ("path", "list"),
+MEANWHILE: Final[tuple[tuple[str, ...], ...]] = (
     ("sip", "nodes"),
     ("sip", "calls"),
     ("sip", "registrations"),
-    ("sip", "cdr"),
     ("steer", "list"),
-    ("tree", "show"),
+    ("channel", "show", "voice"),
+    ("alarms",),
+)
+"""What is asked while a call is up."""
+AFTERWARDS: Final[tuple[tuple[str, ...], ...]] = (
+    ("appliance", "list"),
+    *(("appliance", "show", name) for name in APPLIANCES),
+    ("alarms", "--cleared"),
+    ("channel", "list"),
+    ("sip", "cdr"),
     ("subscriber", "list"),
     ("device", "list"),
     ("override", "list"),
-    ("upgrade", "history"),
-    ("purge", "list"),
     ("lineup", "history"),
     ("lineup", "show"),
-    ("lineup", "diff"),
     ("audit", "show"),
     ("noc", "status"),
     ("noc", "service", "list"),
@@ -54,21 +52,30 @@ _METRICS = ("curl", "-s", "http://127.0.0.1:9470/metrics")
 METRICS_SERVICE: Final = ("noc", "service", "set", "metrics", "address=127.0.0.1:9470")
 
 
-def look(console: Console, evidence: Evidence) -> None:
-    """Asks all of it now."""
-    for command in COMMANDS:
-        answer = console.nf(*command, "--json")
-        name = f"noc:nf {' '.join(command)}"
-        evidence.add_text(name, answer.stdout)
-        evidence.add_text(f"{name}, errors", answer.stderr)
+def look_meanwhile(console: Console, evidence: Evidence) -> None:
+    """While a call is up."""
+    for node in OBSERVED:
+        evidence.add(f"processes:{node}", _as_nobody(console, node, "ps", "-e", "-o", "user,ni,nlwp,args"))
+        evidence.add(f"sockets:{node}", _as_nobody(console, node, "ss", "-Htuln"))
+    _ask(console, evidence, MEANWHILE)
+
+
+def look_afterwards(console: Console, evidence: Evidence) -> None:
+    _ask(console, evidence, AFTERWARDS)
     for line in console.sh("noc", *_METRICS).stdout.splitlines():
         if not line.startswith("#"):
             evidence.add("metrics:noc", [line.rpartition(" ")[0]])
     for name, text in _support_bundle(console):
         evidence.add_text(f"bundle:{name}", text)
-    for node in OBSERVED:
-        evidence.add(f"processes:{node}", _as_nobody(console, node, "ps", "-e", "-o", "user,ni,nlwp,args"))
-        evidence.add(f"sockets:{node}", _as_nobody(console, node, "ss", "-Htuln"))
+
+
+def _ask(console: Console, evidence: Evidence, commands: Sequence[Sequence[str]]) -> None:
+    """Two at a time: most of each is the start of a program."""
+    with ThreadPoolExecutor(2) as pool:
+        for command, answer in zip(commands, pool.map(lambda one: console.nf(*one, "--json"), commands), strict=True):
+            name = f"noc:nf {' '.join(command)}"
+            evidence.add_text(name, answer.stdout)
+            evidence.add_text(f"{name}, errors", answer.stderr)
 
 
 def _as_nobody(console: Console, node: str, *argv: str) -> list[str]:

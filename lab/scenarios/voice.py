@@ -77,8 +77,9 @@ class Caller:
         return found[0]
 
 
-def phone(console: Console, place: Place, user: str, *verb: str, tone: int = 440) -> Caller:
-    options = ("--address", place.address, "--user", user, "--domain", bootstrap.VOICE_DOMAIN)
+def phone(console: Console, place: Place, user: str, *verb: str, tone: int = 440, port: int = 0) -> Caller:
+    """`port`: of SIP; 0: whichever is free."""
+    options = ("--address", place.address, "--port", str(port), "--user", user, "--domain", bootstrap.VOICE_DOMAIN)
     account = ("--password", bootstrap.voice_password(user), "--proxy", place.proxy, "--register")
     return Caller(console, place.node, user, "lab.voice.phone", *options, *account, "--tone", str(tone), *verb)
 

@@ -98,7 +98,7 @@ def read_iri(octets: bytes) -> tuple[str, dict[str, Any]]:
 
     Raises InputError for what it cannot read.
     """
-    from pycrate_asn1dir import LIX3GPP  # type: ignore[import-untyped]
+    from pycrate_asn1dir import LIX3GPP
 
     payload = LIX3GPP.TS33128Payloads.IRIPayload
     try:

@@ -47,10 +47,11 @@ class Party(NamedTuple):
 
 
 class Media(NamedTuple):
-    """A call whose media is wanted: where it is, and by whom."""
+    """A call whose media is wanted: where it is, and by whom. `whole`: it began after somebody had ordered it."""
 
     relay: int | None
     parties: tuple[Party, ...]
+    whole: bool = False
 
 
 @dataclass(slots=True, repr=False)
@@ -67,6 +68,7 @@ class _Call:
     roles: dict[int, str] = field(default_factory=dict)
     relay: int | None = None
     media: bool = False
+    whole: bool = False
     answered: bool = False
     began: float = 0.0
     ended: float | None = None
@@ -161,7 +163,7 @@ class Board:
                     if self._orders[token].content
                 ]
                 if parties:
-                    found[key] = Media(call.relay, tuple(parties))
+                    found[key] = Media(call.relay, tuple(parties), call.whole)
         return found
 
     def _of(self, roles: Mapping[int, str]) -> dict[Token, set[str]]:
@@ -252,7 +254,7 @@ class Board:
         call = self._calls.get(key)
         begins = item.what == "invite" and (call is None or call.ended is not None)
         if call is None or begins:
-            call = self._calls[key] = _Call(session_number(key), began=item.at)
+            call = self._calls[key] = _Call(session_number(key), began=item.at, whole=begins)
         call.roles |= roles
         call.relay = item.relay if item.relay is not None else call.relay
         octets = messages.stripped(item.octets)

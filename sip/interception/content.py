@@ -127,6 +127,7 @@ class _Followed:
         self._relay: RelayPoint | None = None
         self._subscriptions: dict[str, _Subscription] = {}
         self._task: asyncio.Task[None] | None = None
+        self._known: set[str] = set()
         self._silent = False
 
     def start(self) -> None:
@@ -162,6 +163,7 @@ class _Followed:
                 subscription = self._subscriptions.get(tag)
                 if subscription is None:
                     await self._subscribe(relay, tag, packets)
+                    await self._began(tag)
                 else:
                     await self._check(relay, subscription, packets)
             self._silent = False
@@ -206,6 +208,17 @@ class _Followed:
             made.close()
             raise
         self._subscriptions[tag] = made
+
+    async def _began(self, tag: str) -> None:
+        """What a party sent before it was subscribed to is lost, and told: an answer is told by the proxy some
+        milliseconds after it went on, and media may be as quick."""
+        if not self.media.whole or tag in self._known:
+            return
+        self._known.add(tag)
+        found = await self._query()
+        one = self._subscriptions.get(tag)
+        if found is not None and one is not None and (missed := found[1].get(tag, 0) - one.packets) > 0:
+            self._copier.lost(self, LossPlace.POINT, missed)
 
     async def _check(self, relay: RelayPoint, one: _Subscription, packets: int) -> None:
         dropped = sum(pair.drops() for pair in one.pairs)

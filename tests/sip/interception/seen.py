@@ -31,8 +31,10 @@ from tests.sip.interception.world import PHONES, PROXY, RELAY, TARGET, Point, ph
 from tests.sip.kamailio.daemon import USERS, Proxy, Relay, until
 
 ORDER = "x1"
-CALLER = Party("the caller", PHONES, 6000 + USERS.index("alice"))
-CALLED = Party("the called", PHONES, 6000 + USERS.index("bob"))
+CALLER, CALLED = (
+    Party(f"the {name}", PHONES, 6000 + place, (20000 + 200 * place, 20199 + 200 * place))
+    for name, place in (("caller", USERS.index("alice")), ("called", USERS.index("bob")))
+)
 EXPRESSION = f"udp and host {PHONES}"
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 ALWAYS = ("core.uptime", "core.echo")

@@ -48,6 +48,7 @@ def judged(seen: Seen, rounds: int = ROUNDS) -> Verdict:
     verdict = asyncio.run(run())
     for source, one in verdict.times.items():
         print(f"    {source}: {one.text()}")
+    print(verdict.text()[:20_000])
     return verdict
 
 
@@ -64,7 +65,7 @@ def test_what_is_planted_is_found(seen: Seen) -> None:
 
         def plant(on: bool) -> None:
             way.delay(0.002 if on else 0.0)
-            seen.added = "# TYPE planted gauge\nplanted 1\n" if on else ""
+            spoiled.added = "# TYPE planted gauge\nplanted 1\n" if on else ""
             if on:
                 with seen.proxy.log.open("a") as log:
                     log.write("1(1) INFO: copying to somebody\n")

@@ -1,0 +1,148 @@
+"""Who is where in interception's own network: points, mediation, administration, officers, agencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from lab.native.handle import Lab
+from lab.scenarios.console import Answer, Console
+
+ADMF, MDF = "admf1", "mdf1"
+OFFICERS_PORT, ADMF_X1_PORT, MDF_X1_PORT, X2X3_PORT, POINT_X1_PORT = 9443, 7443, 7444, 7446, 7801
+HI2_PORT, HI3_PORT, PORTAL_PORT = 7902, 7903, 7943
+CLERK, APPROVER, AUDITOR, CHIEF = "anna", "boris", "clara", "dina"
+ROLES: Final = {CLERK: "clerk", APPROVER: "approver", AUDITOR: "auditor", CHIEF: "li-admin"}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The POI of an appliance. `points`: as its settings name them; `run_dir`: where observation points listen."""
+
+    node: str
+    address: str
+    points: Mapping[str, Mapping[str, Any]]
+    services: tuple[str, ...]
+    run_dir: str = "/run/nf"
+
+    @property
+    def name(self) -> str:
+        return f"points-{self.node}"
+
+
+@dataclass(frozen=True, slots=True)
+class Agency:
+    """A receiver, and how it wants its product (as `nf-li agency form`). `encrypted`: payloads, with a key of both."""
+
+    node: str
+    address: str
+    handover: Mapping[str, Any]
+    encrypted: bool = False
+
+    @property
+    def lemf(self) -> str:
+        return f"lemf-{self.node}"
+
+    @property
+    def domain(self) -> str:
+        return f"{self.node}.test"
+
+    @property
+    def liid(self) -> str:
+        """What the operator and the agency have agreed on for their warrant."""
+        return f"LIID-{self.node.upper()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`li`: the node of administration and mediation."""
+
+    domain: str
+    li: str
+    li_address: str
+    points: tuple[Point, ...]
+    agencies: tuple[Agency, ...]
+
+
+PLAIN: Final[Mapping[str, Any]] = {
+    "authorisationCountry": "NZ",
+    "deliveryCountry": "NZ",
+    "operator": "svnf",
+    "acknowledgements": True,
+}
+SEALED: Final[Mapping[str, Any]] = {
+    "authorisationCountry": "FR",
+    "deliveryCountry": "FR",
+    "operator": "svnf",
+    "element": "mdf1",
+    "domainVersion": 40,
+    "timeForm": "generalized",
+    "integrity": {"hash": "sha-256", "pdus": 50, "afterMs": 1000},
+}
+REFERENCE: Final = Plan(
+    domain="li.streamverse.test",
+    li="li",
+    li_address="10.7.0.10",
+    points=(
+        Point("c1", "10.7.0.1", {"core5g": {"content": "n6"}}, ("data",)),
+        Point(
+            "pop1",
+            "10.7.0.3",
+            {"sip": {"content": "media", "address": "10.3.1.1"}, "core5g": {"content": "n6"}},
+            ("voice", "data"),
+        ),
+        Point("pop2", "10.7.0.4", {"sip": {"content": "media", "address": "10.3.2.1"}}, ("voice",)),
+    ),
+    agencies=(Agency("agency1", "10.7.0.21", PLAIN), Agency("agency2", "10.7.0.22", SEALED, encrypted=True)),
+)
+"""Of lab/topologies/streamverse.clab.yml."""
+
+
+class Site(Protocol):
+    """Where a plan is carried out."""
+
+    @property
+    def plan(self) -> Plan: ...
+
+    def folder(self, node: str) -> Path:
+        """What the node has as its home of interception, as this process reaches it."""
+
+    def home(self, node: str) -> Path:
+        """The same as the node's own processes name it."""
+
+    def run(self, node: str, *argv: str) -> Answer: ...
+
+    def start(self, node: str, *argv: str) -> None:
+        """It goes on by itself."""
+
+    def wait(self, what: str, ready: Callable[[], bool], timeout_s: float) -> float:
+        """Raises ScenarioError."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabSite:
+    """The reference network."""
+
+    console: Console
+    plan: Plan = field(default=REFERENCE)
+
+    def folder(self, node: str) -> Path:
+        return Lab.find(self.console.lab).folder(node) / ("intercept" if self._appliance(node) else "li")
+
+    def home(self, node: str) -> Path:
+        return Path("/var/lib/nf-intercept" if self._appliance(node) else "/var/lib/nf-li")
+
+    def _appliance(self, node: str) -> bool:
+        return any(point.node == node for point in self.plan.points)
+
+    def run(self, node: str, *argv: str) -> Answer:
+        return self.console.sh(node, *argv)
+
+    def start(self, node: str, *argv: str) -> None:
+        if not self._appliance(node):  # there the node itself starts it, when it is configured
+            self.console.detach(node, *argv)
+
+    def wait(self, what: str, ready: Callable[[], bool], timeout_s: float) -> float:
+        return self.console.wait(what, ready, timeout_s)

@@ -1,0 +1,172 @@
+"""The chapter of the demo about lawful intercept: from two warrants to two agencies, and nothing for anybody else.
+
+Alice behind pop1 calls Bob behind pop2, while the UE behind pop1 asks the internet, three times: twice without a
+warrant, once with one for Alice and the UE and one for Bob. All that the NOC can look at is compared.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from lab.interception import runs, staff
+from lab.interception.bring_up import bring_up
+from lab.interception.judge import compare_runs
+from lab.interception.mask import published
+from lab.interception.places import ADMF, CLERK, MDF, Agency, LabSite
+from lab.interception.views import METRICS_SERVICE, named
+from lab.scenarios import bootstrap
+from lab.scenarios.console import Console
+from lab.scenarios.verdicts import Verdicts
+
+WARRANT_S: Final = 75
+UE_SUPI: Final = "999700000000001"
+NS: Final = 10**9
+_SHOWN: Final = 12
+
+
+def chapter_intercepted(console: Console, verdicts: Verdicts) -> None:
+    site = LabSite(console)
+    seconds = bring_up(site)
+    verdicts.add(
+        f"administration, mediation, points at {', '.join(one.node for one in site.plan.points)}, two agencies",
+        f"{seconds:.1f} s",
+        "all of them answer",
+        good=True,
+    )
+    console.must(console.nf(*METRICS_SERVICE))
+    without = [runs.run(console) for _ in range(2)]
+    warrants = _warrants(site, verdicts)
+    with_ = runs.run(console)
+    mask = published()
+    verdict = compare_runs(without[0], without[1], with_, mask)
+    for one in verdict.differences[:_SHOWN]:
+        verdicts.note(one.text())
+    verdicts.add(
+        "what the NOC's engineers, people on the boxes and the callers see, with warrants and without",
+        f"{len(verdict.differences)} differences in {sum(verdict.compared.values())} items, figures and times of "
+        f"{len(verdict.compared)} sources, {len(mask.ids())} parts of the mask",
+        "no difference",
+        good=verdict.same,
+    )
+    words = [one.liid.encode() for one in site.plan.agencies] + [word.encode() for word in (ADMF, MDF)]
+    words += [one.number.encode() for one in warrants]
+    found = named(console, words)
+    verdicts.add(
+        "files of every other node that name a warrant, an agency's LIID, or an element of interception",
+        "; ".join(found[:3]) or "none",
+        "none",
+        good=not found,
+    )
+    _expiry(console, site, verdicts, warrants)
+    for agency in site.plan.agencies:
+        _product(console, site, verdicts, agency)
+    told = staff.audit(site)
+    verdicts.add("nf-li audit verify", told.text().splitlines()[-1][:120], "intact", good=told.code == 0)
+
+
+def _warrants(site: LabSite, verdicts: Verdicts) -> list[staff.Warrant]:
+    first, second = site.plan.agencies
+    alice, bob = ({"sipUri": f"sip:{user}@{bootstrap.VOICE_DOMAIN}"} for user in ("alice", "bob"))
+    made = [
+        staff.submit(site, first, [alice, {"supiimsi": UE_SUPI}], ["voice", "data"], WARRANT_S),
+        staff.submit(site, second, [bob], ["voice"], WARRANT_S),
+    ]
+    own = staff.approve(site, made[0], CLERK)
+    other = [staff.approve(site, one) for one in made]
+    site.wait("both warrants are active", lambda: all(staff.state(site, one) == "active" for one in made), 30.0)
+    eyes = ", ".join(_word(one.code) for one in other)
+    verdicts.add(
+        "two warrants, written by one officer",
+        f"her own approval: {'refused' if own.code else 'TAKEN'}; another's: {eyes}",
+        "refused; both taken",
+        good=own.code != 0 and all(one.code == 0 for one in other),
+    )
+    return made
+
+
+def _word(code: int) -> str:
+    return "taken" if code == 0 else "REFUSED"
+
+
+def _expiry(console: Console, site: LabSite, verdicts: Verdicts, warrants: list[staff.Warrant]) -> None:
+    """A call that goes on over the end of the warrants."""
+    stop = max(one.stop for one in warrants)
+    left = stop - time.time()
+    caller, callee = runs.calling(console, max(6.0, left + 4.0))
+    caller.wait("over")
+    callee.wait("over")
+    site.wait("both have expired", lambda: all(staff.state(site, one) == "expired" for one in warrants), 30.0)
+    wrong = []
+    last = []
+    for one in warrants:
+        newest = max((found["last_ns"] for found in staff.sessions(site, one.agency)), default=0)
+        last.append(f"{one.agency.node} {(newest / NS - one.stop):+.2f} s")
+        if not one.stop * NS - NS <= newest < one.stop * NS:
+            wrong.append(one.agency.node)
+    verdicts.add(
+        "the warrants expire in the middle of a call: the last that was delivered, from that second",
+        f"{', '.join(last)}",
+        "in the second before it, and nothing from it on",
+        good=not wrong and left > 0,
+    )
+
+
+def _product(console: Console, site: LabSite, verdicts: Verdicts, agency: Agency) -> None:
+    """What the agency's receiver has: sessions that are whole, with IRI and content, and the audio of a call."""
+    found = [one for one in staff.sessions(site, agency) if one["liid"] == agency.liid]
+    rows = [(one, {part["type"]: part for part in one["streams"]}) for one in found]
+    calls = [one for one, parts in rows if _has(parts, "CC") and _iri(site, agency, one, "INVITE ")]
+    data = [one for one, parts in rows if _has(parts, "CC") and not _iri(site, agency, one, "INVITE ")]
+    checks: dict[str, int] = {}
+    for _, parts in rows:
+        for part in parts.values():
+            for state, count in part["checks"].items():
+                checks[state] = checks.get(state, 0) + count
+    gaps = sum(part["missing_count"] + part["sealed"] for _, parts in rows for part in parts.values())
+    verdicts.add(
+        f"{agency.node} ({', '.join(_settings(agency))})",
+        f"{len(calls)} calls and {len(data)} sessions of data with content, {gaps} gaps or closed payloads, "
+        f"checks: {json.dumps(checks) if checks else 'none'}",
+        "calls, no gap" + (", hashes right" if agency.encrypted else ", data"),
+        good=bool(calls) and not gaps and (bool(checks) if agency.encrypted else bool(data)) and "wrong" not in checks,
+    )
+    if calls:
+        _audio(console, site, verdicts, agency, calls[-1]["session"])
+
+
+def _settings(agency: Agency) -> list[str]:
+    told = [f"OID version {agency.handover.get('domainVersion', 17)}", str(agency.handover["authorisationCountry"])]
+    told.append(str(agency.handover.get("timeForm", "microseconds")))
+    return told + (["AES-256-CBC", "hashes"] if agency.encrypted else ["acknowledged"])
+
+
+def _has(parts: dict[str, Any], kind: str) -> bool:
+    return kind in parts and parts[kind]["received"] > 0
+
+
+def _iri(site: LabSite, agency: Agency, session: dict[str, Any], word: str) -> bool:
+    return word in staff.lemf(site, agency, "show", str(session["session"])).stdout
+
+
+def _audio(console: Console, site: LabSite, verdicts: Verdicts, agency: Agency, session: int) -> None:
+    into = site.home(agency.node) / f"audio-{session}"
+    made = console.must(staff.lemf(site, agency, "play", str(session), "--into", str(into), "--json")).json()
+    probed: Callable[[str], dict[str, Any]] = lambda name: console.sh(  # noqa: E731
+        agency.node,
+        *("ffprobe", "-v", "error", "-of", "json", "-show_entries", "stream=codec_name,sample_rate:format=duration"),
+        str(into / name),
+    ).json()
+    told = {name: probed(name) for name in made["files"]}
+    good = bool(told) and all(
+        one["streams"][0]["codec_name"] == "pcm_s16le" and float(one["format"]["duration"]) > runs.TALK_S / 2
+        for one in told.values()
+    )
+    verdicts.add(
+        f"the call in WAV files at {agency.node}, as ffprobe sees them",
+        ", ".join(f"{name} {float(one['format']['duration']):.1f} s" for name, one in told.items()) or "none",
+        f"each direction and both, over {runs.TALK_S / 2:.0f} s",
+        good=good,
+    )

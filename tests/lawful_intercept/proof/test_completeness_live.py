@@ -1,0 +1,164 @@
+"""Every packet that a target's calls say is delivered, once; what a killed process costs is bounded and told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from lab.interception import staff
+from lab.interception.places import CHIEF, Agency
+from lab.voice.phone import Phone
+from tests.lawful_intercept.proof.counting import Conversation, Product, connect, hang_up, hush, product, speak
+from tests.lawful_intercept.proof.local import AGENCIES, LocalSite, interception
+from tests.sip.interception.world import PHONES, PROXY, core
+from tests.sip.kamailio.daemon import DOMAIN, PASSWORD
+
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.timeout(1200, func_only=True)]
+
+TARGET = [{"sipUri": f"sip:alice@{DOMAIN}"}]
+SETTLED_S = 1.5
+"""From the answer until every party is copied: what is said sooner is told as lost, and is not what is counted here."""
+
+
+@pytest.fixture(scope="module")
+def site(
+    require_root: Callable[[], None],
+    require_programs: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[LocalSite]:
+    require_root()
+    require_programs("kamailio", "rtpengine")
+    folder = tmp_path_factory.mktemp("p")
+    subscriber = {"user": "alice", "domain": DOMAIN, "calls": 1000}
+    parts = {"media_servers": [], "services": [], "trunks": [], "plan": [], "emergency": None}
+    with (
+        core(folder, subscribers=[subscriber], **parts) as (proxy, _, _),
+        interception(folder / "li", proxy.paths.run, PROXY) as made,
+    ):
+        yield made
+
+
+@asynccontextmanager
+async def parties() -> AsyncIterator[tuple[Phone, Phone]]:
+    async with (
+        Phone(PHONES, 6000, "alice", DOMAIN, PASSWORD, f"{PROXY}:5060", ports=(20000, 21998)) as alice,
+        Phone(PHONES, 6001, "bob", DOMAIN, PASSWORD, f"{PROXY}:5060", ports=(22000, 23998)) as bob,
+    ):
+        await alice.register()
+        await bob.register()
+        yield alice, bob
+
+
+def warrant(site: LocalSite, agency: Agency, seconds: float) -> staff.Warrant:
+    made = staff.submit(site, agency, TARGET, ["voice"], seconds)
+    assert staff.approve(site, made).code == 0
+    site.wait("the warrant is active", lambda: staff.state(site, made) == "active")
+    return made
+
+
+def revoke(site: LocalSite, made: staff.Warrant) -> None:
+    assert staff.nf_li(site, "warrant", "revoke", made.number, officer=staff.APPROVER).code == 0
+
+
+async def delivered(site: LocalSite, agency: Agency, ended: int) -> Product:
+    """When the agency knows of the end of so many calls, and nothing comes any more."""
+    await asyncio.to_thread(site.wait, "the ends of all calls", lambda: product(site, agency).ended >= ended, 120.0)
+    while True:
+        first = await asyncio.to_thread(product, site, agency)
+        await asyncio.sleep(1.0)
+        if (second := await asyncio.to_thread(product, site, agency)) == first:
+            return second
+
+
+def expected(conversations: list[Conversation]) -> Counter[int]:
+    return Counter({ssrc: count for one in conversations for ssrc, count in one.sent.items()})
+
+
+def by_stream(found: Counter[tuple[int, int]]) -> Counter[int]:
+    return Counter(ssrc for ssrc, _ in found.elements())
+
+
+def check_complete(found: Product, conversations: list[Conversation]) -> None:
+    received = {
+        ssrc: side.media.stats().lost
+        for one in conversations
+        for side in (one.caller, one.called)
+        for ssrc in (side.media.stats().ssrc,)
+    }
+    assert not any(received.values()), "the network itself has lost packets"
+    assert by_stream(found.all) == expected(conversations)
+    assert set(found.all.values()) == {1}, "each packet once"
+    assert len(found.packets) == 2, "from and to the target, apart"
+    for packets in found.packets.values():
+        assert len({ssrc for ssrc, _ in packets}) == len(conversations)
+    assert found.cc[1:] == found.iri[1:] == (0, 0, 0), "no gap, nothing again, nothing differing"
+
+
+def test_content_is_whole_in_ten_calls_at_once(site: LocalSite) -> None:
+    asyncio.run(_whole(site, AGENCIES[0], 10, 3.0))
+
+
+@pytest.mark.soak
+def test_content_is_whole_in_two_hundred_calls_at_once(site: LocalSite) -> None:
+    asyncio.run(_whole(site, AGENCIES[1], 200, 20.0))
+
+
+async def _whole(site: LocalSite, agency: Agency, count: int, seconds: float) -> None:
+    made = await asyncio.to_thread(warrant, site, agency, 600)
+    async with parties() as (alice, bob):
+        conversations = await connect(alice, bob, count)
+        await asyncio.sleep(SETTLED_S)
+        speak(conversations)
+        await asyncio.sleep(seconds)
+        await hush(conversations)
+        await hang_up(conversations)
+    found = await delivered(site, agency, count)
+    print(f"    {count} calls: {found.cc[0]} packets of content, {found.iri[0]} IRI")
+    check_complete(found, conversations)
+    await asyncio.to_thread(revoke, site, made)
+
+
+@pytest.mark.parametrize("kind", ["lemf", "mdf", "points"])
+def test_a_killed_process_costs_nothing_but_what_is_told(site: LocalSite, kind: str) -> None:
+    """Receiver and mediation: nothing at all. The POI: what was said until it had its tasks again, and no more."""
+    asyncio.run(_killed(site, AGENCIES[1], kind))
+
+
+async def _killed(site: LocalSite, agency: Agency, kind: str) -> None:
+    before = await asyncio.to_thread(product, site, agency)
+    made = await asyncio.to_thread(warrant, site, agency, 600)
+    async with parties() as (alice, bob):
+        conversations = await connect(alice, bob, 2)
+        await asyncio.sleep(SETTLED_S)
+        speak(conversations)
+        await asyncio.sleep(1.0)
+        began = time.monotonic()
+        await asyncio.to_thread(site.kill, kind)
+        await asyncio.to_thread(site.wait, "copies come again", lambda: _grows(site, agency))
+        away_s = time.monotonic() - began
+        await asyncio.sleep(1.0)
+        await hush(conversations)
+        await hang_up(conversations)
+    found = await delivered(site, agency, before.ended + 2)
+    own = Counter({key: times for key, times in found.all.items() if key[0] in expected(conversations)})
+    missing = sum(expected(conversations).values()) - sum(own.values())
+    alarms = (await asyncio.to_thread(staff.nf_li, site, "alarms", "--json", officer=CHIEF)).stdout
+    print(f"    {kind} killed, back after {away_s:.1f} s: {missing} packets missing, {found.cc}, {found.iri}")
+    assert set(own.values()) == {1}, "each packet once"
+    if kind == "points":
+        assert 0 <= missing <= 4 * 50 * (away_s + 1.0)
+        assert missing == 0 or found.cc[1] or "loss" in alarms or "points" in alarms, alarms
+    else:
+        assert missing == 0
+    await asyncio.to_thread(revoke, site, made)
+
+
+def _grows(site: LocalSite, agency: Agency) -> bool:
+    first = product(site, agency).cc[0]
+    time.sleep(0.3)
+    return product(site, agency).cc[0] > first
