@@ -12,7 +12,7 @@ NANOSECONDS: Final = 1_000_000_000
 
 
 class _Number(IntEnum):
-    """Hashed as the integer that it is: an Enum's own hash is several times slower, and each PDU is looked up by some."""
+    """Hashed as the integer that it is: an Enum's own hash is several times slower, and PDUs are looked up by these."""
 
     __hash__ = int.__hash__
 
