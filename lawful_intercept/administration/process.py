@@ -138,10 +138,10 @@ async def _serve(
     try:
         await office.note("administration.start", "administration", {})
         contexts = Contexts(settings, clock)
-        links = Links(office, contexts.connect, Pace(settings.reconcile_s, settings.keepalive_s))
+        failures = Failures(office)
+        links = Links(office, contexts.connect, Pace(settings.reconcile_s, settings.keepalive_s), failures)
         steer = timesync or TimeSync(assumed=settings.clock.assumed, limit_s=settings.clock.limit_ms / 1000)
         engine = Engine(office, links, steer, timedelta(seconds=settings.linger_s))
-        failures = Failures(office)
         service = Service(office, links, opened.path, opened.audit_key.public_key())
         listen = settings.officers.listen
         officers = HttpsServer(
