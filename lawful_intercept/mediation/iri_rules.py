@@ -273,7 +273,7 @@ class Patience:
 
     final_s: float = 32.0
     calling_s: float = 300.0
-    media_s: float = 300.0
+    media_s: float = 1800.0
     silent_s: float = 43_200.0
 
     def of(self, session: Session, *, media: bool) -> float | None:

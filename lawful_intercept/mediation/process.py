@@ -107,7 +107,7 @@ class Mediation:
         self.mediator = Mediator(
             products.of,
             tables,
-            self.journal.stage,
+            self.journal.stage_of,
             alarms=self.alarms,
             clock=clock,
             rules=Rules(patience, said.late_product_s),

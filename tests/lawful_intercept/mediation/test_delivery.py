@@ -86,7 +86,7 @@ class House:
                 octets = IriTemplate(product.header(), cin).sip(
                     number, START * 10**9, 3, "192.0.2.1", "192.0.2.2", b"x"
                 )
-            self.journal.stage(f"{details.did}/{kind}", octets)
+            self.journal.stage_of(f"{details.did}/{kind}").stage(octets)
 
     def waiting(self, details: DestinationDetails) -> int:
         return sum(self.agencies.waiting(f"{details.did}/{kind}") for kind in (1, 2))

@@ -177,17 +177,17 @@ async def test_calls_that_end_without_a_word(tmp_path: Path) -> None:
     bench.take(*[point.x2(message, correlation=8) for message in CALL[:4]])  # no media came
     bench.take(point.x2(CALL[0], correlation=9), point.ended(correlation=9), point.ended(correlation=9))
     assert kinds(bench.iri(there.did)) == "BCCCBCCCBE"
-    await clock.advance(299.0)
+    await clock.advance(1799.0)
     bench.mediator.tick()
     assert kinds(bench.iri(there.did))[10:] == ""
-    await clock.advance(2.0)
+    await clock.advance(6.0)
     bench.mediator.tick()
     bench.mediator.tick()
     assert kinds(bench.iri(there.did))[10:] == "E"
     last = bench.iri(there.did)[-1]
     assert (last.iri[0].octets, last.qualifier) == (b"", 2)
     assert last.cin == bench.iri(there.did)[0].cin
-    point.at_ms += 400_000
+    point.at_ms += 2_000_000
     bench.take(point.x2(CALL[5]))
     assert kinds(bench.iri(there.did))[11:] == "R"
 
