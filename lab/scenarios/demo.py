@@ -18,6 +18,7 @@ from lab.scenarios import (
     cdn,
     fallback,
     images,
+    interception,
     mobile,
     multicast,
     operations,
@@ -345,6 +346,8 @@ def run(console: Console, verdicts: Verdicts) -> None:
     multicast.chapter_loss_found(console, verdicts)
     verdicts.chapter("An update bundle in small: signed, judged, refused")
     images.chapter_bundle(console, verdicts)
+    verdicts.chapter("Lawful intercept: two warrants, two agencies, and nothing for anybody else to see")
+    interception.chapter_intercepted(console, verdicts)
 
 
 def main() -> int:

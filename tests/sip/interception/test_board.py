@@ -49,6 +49,17 @@ def test_a_call_begins_and_ends_and_carries_no_credentials() -> None:
     assert made.calls() == {}
 
 
+@pytest.mark.parametrize("began", [True, False])
+def test_media_of_a_call_that_began_under_an_order_is_whole_and_of_one_that_was_there_is_not(began: bool) -> None:
+    made = Board()
+    made.activate((1, "x1"), Order("x1", ALICE, content="media"), ("alice@a.example",))
+    if began:
+        made.take(read_item("invite", item("invite", "c1:1|", octets=INVITE)))
+    answer = b"SIP/2.0 200 OK\r\nCSeq: 1 INVITE\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n"
+    made.take(read_item("reply", item("reply", "c1:2|", octets=answer, code=200)))
+    assert [one.whole for one in made.media().values()] == [began]
+
+
 def test_what_is_of_no_order_is_nothing() -> None:
     made = board()
     assert made.take(read_item("invite", item("invite", "c9:1|", octets=INVITE))) == []
