@@ -234,11 +234,11 @@ def test_encryption_and_integrity(bench: Bench, tmp_path: Path) -> None:
     (check,) = [read_check(pdu) for pdu in found if pdu.tri is Tri.INTEGRITY_CHECK]
     assert check.numbers == (0, 1)
     assert check.is_hash_of([found[0].octets, found[1].octets])
-    assert bench.mediator.holds() == {f"{there.did}/2": 3}
+    assert bench.mediator.streams.holds() == {f"{there.did}/2": 3}
     bench.mediator.strip(details.xid, forget=True)
     (_, check) = [read_check(pdu) for pdu in bench.cc(there.did) if pdu.tri is Tri.INTEGRITY_CHECK]
     assert check.numbers == (2,)
-    assert bench.mediator.holds() == {}
+    assert bench.mediator.streams.holds() == {}
 
 
 def test_nobodys(bench: Bench) -> None:
