@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
@@ -130,9 +129,17 @@ class Portal:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        removing = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
-        name = path.name if attached else None
-        return FileResponse(path, media_type=media_type, filename=name, background=removing)
+        return _Made(path, media_type=media_type, filename=path.name if attached else None)
+
+
+class _Made(FileResponse):
+    """Its folder goes with it, also when the other side went first."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            shutil.rmtree(Path(self.path).parent, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import pytest
 from lawful_intercept import pki
 from lawful_intercept.configuration import Listen
 from lawful_intercept.handover import tri
-from lawful_intercept.handover.ps_pdu import IriTemplate
+from lawful_intercept.handover.ps_pdu import CcTemplate, IriTemplate
 from lawful_intercept.lemf import process
 from lawful_intercept.lemf.settings import LemfSettings, Portal
 from lawful_intercept.tls import client_context
@@ -29,6 +29,7 @@ from tests.lawful_intercept.lemf.parts import (
     Delivery,
     media,
     messages,
+    rtp,
     settings,
     tls_files,
 )
@@ -117,6 +118,24 @@ async def test_the_portal(tmp_path: Path, certificates: Certificates) -> None:
             assert "content-security-policy" in headers
         assert (await got(portal, officer, "/style.css"))[1]["content-type"].startswith("text/css")
     assert not list(chosen.state.glob(".portal-*"))
+
+
+async def test_nothing_stays_when_the_officer_goes(tmp_path: Path, certificates: Certificates) -> None:
+    chosen = with_portal(tmp_path, certificates)
+    async with running(chosen) as (_, hi3, portal):
+        async with Delivery(hi3, certificates.mdf) as three:
+            half_an_hour = CcTemplate(HEADER, 7).encode(1, AT_NS + 1800 * 10**9, 0, rtp(1, b"\x80" * 160))
+            await three.send(*media([b"\x80" * 160]), half_an_hour)
+            await three.confirm()
+        context = client_context(tls_files(certificates.officer))
+        reader, writer = await asyncio.open_connection("127.0.0.1", portal, ssl=context, limit=1000)
+        writer.write(b"GET /sessions/1/audio/mixed.wav HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.read(100)).startswith(b"HTTP/1.1 200")
+        assert list(chosen.state.glob(".portal-*"))
+        writer.transport.abort()
+        async with asyncio.timeout(20):
+            while list(chosen.state.glob(".portal-*")):  # noqa: ASYNC110 - a file tells no event
+                await asyncio.sleep(0.01)
 
 
 async def test_who_gets_nothing(tmp_path: Path, certificates: Certificates) -> None:
