@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, IPvAnyAddress
 
 from lawful_intercept.administration.agencies import AgencySettings
 from lawful_intercept.x1.extensions import (
@@ -79,7 +78,7 @@ class IntegrityForm(DocumentModel):
 
 class AgencyForm(DocumentModel):
     name: Name
-    address: IPv4Address | IPv6Address
+    address: IPvAnyAddress
     port: Annotated[Whole, Field(ge=2, le=65535)]
     authorisation_country: _Country = Field(alias="authorisationCountry")
     delivery_country: _Country = Field(alias="deliveryCountry")

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from cryptography import x509
 
 from lawful_intercept import tls
-from lawful_intercept.https_client import HttpsClient
+from lawful_intercept.https_client import HttpsClient, HttpsUnavailable
 from nf import errors
 from nf.contracts.json import Json, JsonObject
 from nf.errors import IdentityError, InputError, NfError, Problem, UnavailableError
@@ -85,15 +85,20 @@ class Client:
     async def call(self, method: str, arguments: JsonObject | None = None) -> Any:
         """The answer. Raises what the ADMF answered, UnavailableError, IdentityError."""
         body = json.dumps(arguments or {}, ensure_ascii=False).encode()
-        answer = await self._http.request("POST", body, path=f"/v1/{method}")
+        try:
+            answer = await self._http.request("POST", body, path=f"/v1/{method}")
+        except HttpsUnavailable as error:
+            raise UnavailableError(
+                "it cannot be reached", where="ADMF", remedy="see that it runs, and `url` in the profile"
+            ) from error
         try:
             data: Json = json.loads(answer.body)
         except ValueError:
             data = None
         if answer.status == 200:
             return data
-        if isinstance(data, dict) and isinstance(error := data.get("error"), dict):
-            raise error_of(error)
+        if isinstance(data, dict) and isinstance(told := data.get("error"), dict):
+            raise error_of(told)
         raise UnavailableError("the ADMF failed", where="ADMF", remedy="see its alarms and its process")
 
     async def __aenter__(self) -> Self:

@@ -65,7 +65,7 @@ async def revoke(office: Office, caller: Caller, arguments: JsonObject) -> Json:
 async def list_(office: Office, caller: Caller, arguments: JsonObject) -> Json:
     """{state, all} -> warrants without their targets; those that have ended only with `all` or their state."""
     wanted = arguments.get("state")
-    if wanted is not None and wanted not in {state.value for state in State}:
+    if wanted is not None and wanted not in [state.value for state in State]:
         raise InputError("no such state", remedy=", ".join(state.value for state in State))
     shown = [
         one

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,16 +47,16 @@ def add(
 @app.command("list")
 def list_(*, json: JsonOption = False) -> None:
     """Agencies, and where each is delivered to."""
-    from lawful_intercept.commands.output import out, print_json, table
+    from lawful_intercept.commands.output import print_json, short, shown, table
 
     answer = ask("agency.list")
     if json:
         print_json(answer)
         return
-    grid = table("AGENCY", "DELIVERY")
+    grid = table("AGENCY", "NUMBER", "DELIVERY")
     for one in answer:
-        grid.add_row(one["name"], f"{one['address']} port {one['port']}")
-    out().print(grid)
+        grid.add_row(one["name"], short(one["number"]), f"{one['address']} port {one['port']}")
+    shown(grid, "no agencies")
 
 
 @app.command("show")
@@ -68,11 +69,17 @@ def show(name: _Name, *, json: JsonOption = False) -> None:
         print_json(answer)
         return
     handover = answer.pop("handover")
-    rows = [(key, str(value)) for key, value in {**answer, **handover}.items() if not isinstance(value, dict)]
-    for key, value in handover.items():
+    pairs([*_rows(answer), *_rows(handover)])
+
+
+def _rows(data: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    words = {None: "-", "": "-", True: "yes", False: "no"}
+    for key, value in data.items():
         if isinstance(value, dict):
-            rows += [(f"{key}.{inner}", str(one)) for inner, one in value.items()]
-    pairs([(key, value if value not in ("", "None") else "-") for key, value in rows])
+            yield from _rows(value, f"{above}{key}.")
+        else:
+            plain = value is None or isinstance(value, str | bool)
+            yield above + key, words.get(value, str(value)) if plain else str(value)
 
 
 @app.command("remove")

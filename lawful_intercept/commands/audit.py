@@ -25,7 +25,7 @@ def list_(
 ) -> None:
     """The newest records."""
     from lawful_intercept.administration.records import moment_of, spelled
-    from lawful_intercept.commands.output import out, print_json, table, word
+    from lawful_intercept.commands.output import brief, out, print_json, table, word
 
     answer = ask("audit.list", {"limit": limit, "before": before})
     if json:
@@ -34,7 +34,7 @@ def list_(
     grid = table("NUMBER", "AT", "ACTOR", "ACTION", "OBJECT", "OUTCOME", "HASH", right=("NUMBER",))
     for one in answer:
         actor = "/".join(one["actor"].split("/")[-2:])
-        at = spelled(moment_of(one["at_us"] / 1e6))
+        at = brief(spelled(moment_of(one["at_us"] / 1e6)))
         grid.add_row(
             str(one["number"]), at, actor, one["action"], one["object"], word(one["outcome"]), one["hash"][:12]
         )

@@ -63,7 +63,7 @@ def add(
 @app.command("list")
 def list_(*, json: JsonOption = False) -> None:
     """Elements, when each answered last, and how many tasks it holds."""
-    from lawful_intercept.commands.output import out, print_json, table
+    from lawful_intercept.commands.output import brief, print_json, shown, table
 
     answer = ask("element.list")
     if json:
@@ -78,11 +78,11 @@ def list_(*, json: JsonOption = False) -> None:
             ", ".join(sorted(one["services"])) or "-",
             ("yes" if one["content"] else "no") if point else "-",
             one["url"],
-            one["answered_at"] or "never",
+            brief(one["answered_at"]),
             str(one["tasks"]),
             one["fault"],
         )
-    out().print(grid)
+    shown(grid, "no elements")
 
 
 @app.command("check")

@@ -86,7 +86,7 @@ def _first(config: Path, name: str, roles: list[str]) -> Any:
 @app.command("list")
 def list_(*, json: JsonOption = False) -> None:
     """Every officer, those who were removed too."""
-    from lawful_intercept.commands.output import out, print_json, table
+    from lawful_intercept.commands.output import brief, out, print_json, table
 
     answer = ask("officer.list")
     if json:
@@ -94,7 +94,7 @@ def list_(*, json: JsonOption = False) -> None:
         return
     grid = table("OFFICER", "ROLES", "ADDED", "REMOVED")
     for one in answer:
-        grid.add_row(one["name"], ", ".join(sorted(one["roles"])), one["added_at"], one["removed_at"] or "-")
+        grid.add_row(one["name"], ", ".join(sorted(one["roles"])), brief(one["added_at"]), brief(one["removed_at"]))
     out().print(grid)
 
 

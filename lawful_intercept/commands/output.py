@@ -91,6 +91,19 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
     return grid
 
 
+def brief(at: str | None) -> str:
+    """A point in time to the second; a dash for none."""
+    return "-" if not at else at[:19] + "Z"
+
+
+def shown(grid: Table, nothing: str) -> None:
+    """The table, or a word where it is empty."""
+    if grid.row_count:
+        out().print(grid)
+    else:
+        say(nothing)
+
+
 def pairs(rows: Sequence[tuple[str, str]]) -> None:
     """Names and values, one pair on each line."""
     width = max((len(name) for name, _ in rows), default=0)

@@ -19,7 +19,7 @@ def _numbers(incomplete: str) -> list[tuple[str, str]]:
 @status_app.command("status")
 def status(*, json: JsonOption = False) -> None:
     """How many warrants are in which state, which elements answer, whether there are alarms."""
-    from lawful_intercept.commands.output import pairs, print_json
+    from lawful_intercept.commands.output import brief, pairs, print_json
 
     answer = ask("status")
     if json:
@@ -28,7 +28,7 @@ def status(*, json: JsonOption = False) -> None:
     warrants = ", ".join(f"{count} {state}" for state, count in answer["warrants"].items()) or "none"
     pairs(
         [
-            ("administration", f"{answer['administration']}, {answer['at']}"),
+            ("administration", f"{answer['administration']}, {brief(answer['at'])}"),
             ("warrants", warrants),
             ("elements", f"{answer['elements_answering']} of {answer['elements']} answer"),
             ("agencies", str(answer["agencies"])),
@@ -54,7 +54,7 @@ def alarms(
     json: JsonOption = False,
 ) -> None:
     """What stands now. Most end by themselves when their cause does."""
-    from lawful_intercept.commands.output import out, print_json, short, table
+    from lawful_intercept.commands.output import brief, print_json, short, shown, table
 
     answer = ask("alarms", {"clear": clear} if clear else {})
     if json:
@@ -62,7 +62,8 @@ def alarms(
         return
     grid = table("NUMBER", "SINCE", "CODE", "OBJECT", "TEXT", "DO")
     for one in answer:
-        kind, _, name = one["object"].partition("/")
-        thing = f"{kind}/{short(name)}" if kind == "warrant" else one["object"]
-        grid.add_row(short(one["number"]), one["raised_at"], one["code"], thing, one["text"], one["remedy"])
-    out().print(grid)
+        kind, *names = one["object"].split("/")
+        numbered = kind in ("warrant", "agency")
+        thing = "/".join([kind, *(short(name) if numbered and n == 0 else name for n, name in enumerate(names))])
+        grid.add_row(short(one["number"]), brief(one["raised_at"]), one["code"], thing, one["text"], one["remedy"])
+    shown(grid, "no alarms")

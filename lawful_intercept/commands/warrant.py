@@ -132,7 +132,7 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """Warrants, without their targets."""
-    from lawful_intercept.commands.output import out, print_json, short, table, word
+    from lawful_intercept.commands.output import print_json, short, shown, table, word
 
     answer = ask("warrant.list", {"state": state, "all": all_})
     if json:
@@ -151,7 +151,7 @@ def list_(
             one["start"],
             one["stop"],
         )
-    out().print(grid)
+    shown(grid, "no warrants")
 
 
 @app.command("show")
@@ -167,7 +167,7 @@ def show(number: _Number, *, json: JsonOption = False) -> None:
 
 
 def _show(answer: Any) -> None:
-    from lawful_intercept.commands.output import out, pairs, table, word
+    from lawful_intercept.commands.output import brief, out, pairs, table, word
 
     content = answer["content"]
     pairs(
@@ -182,7 +182,7 @@ def _show(answer: Any) -> None:
             ("start", content["start"]),
             ("stop", content["stop"]),
             *(("target", f"{one['form']}  {one['value']}") for one in content["targets"]),
-            *(("history", f"{one['at']}  {one['act']}  {one['actor'] or 'clock'}") for one in answer["history"]),
+            *(("history", f"{brief(one['at'])}  {one['act']}  {one['actor'] or 'clock'}") for one in answer["history"]),
         ]
     )
     if answer["elements"]:

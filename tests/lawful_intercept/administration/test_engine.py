@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,19 +14,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lawful_intercept.administration import site_desk, warrant_desk
+from lawful_intercept.administration import site_desk, warrant_desk, warrants
 from lawful_intercept.administration.agencies import AGENCY_SETTINGS
 from lawful_intercept.administration.alarms import Code
 from lawful_intercept.administration.elements import ELEMENT_SETTINGS, ElementSettings
 from lawful_intercept.administration.engine import Engine
 from lawful_intercept.administration.hi1 import Party
-from lawful_intercept.administration.links import Links, Pace
+from lawful_intercept.administration.links import Link, Links, Pace
 from lawful_intercept.administration.office import Caller, Office
 from lawful_intercept.administration.officers import OFFICER, Officer, Role
 from lawful_intercept.administration.reports import Reports
 from lawful_intercept.administration.store import Store
-from lawful_intercept.administration.warrants import CONTENT, State
-from lawful_intercept.x1.exchange import ReportNEIssue, ReportTaskIssue
+from lawful_intercept.administration.warrants import CONTENT, Act, State
+from lawful_intercept.x1.exchange import ReportDestinationIssue, ReportNEIssue, ReportTaskIssue
 from lawful_intercept.x1.faults import X1Fault, X1NoAnswer
 from lawful_intercept.x1.messages import IssueType, ReportType
 from nf.clock import VirtualClock
@@ -76,21 +76,40 @@ class Bench:
         return Caller(SpiffeId("li.example", "officer", name), "ab" * 32)
 
     async def settle(self) -> None:
-        """What is under way is done, without the clock moving."""
-        for _ in range(200):
+        """What is under way is done, without the clock moving: the store writes on threads of its own."""
+        quiet = 0
+        for _ in range(60 if self._stuck() else 2000):
             await asyncio.sleep(0.001)
             await self.clock.advance(0)
-            if not self.office.changed.is_set() and all(link.settled.is_set() for link in self.all_links()):
+            busy = self.office.changed.is_set() or self.office.lock.locked() or self.links._beginning is not None
+            busy = busy or self._due() or not all(link.settled.is_set() for link in self.all_links())
+            quiet = 0 if busy else quiet + 1
+            if quiet == 10:
                 return
 
-    def all_links(self) -> list[object]:
+    async def eventually(self, holds: Callable[[], object]) -> None:
+        """Without the clock moving."""
+        async with asyncio.timeout(10):
+            while not holds():
+                await asyncio.sleep(0.002)
+                await self.clock.advance(0)
+
+    def _due(self) -> bool:
+        """What the clock asks for, and can be done."""
+        acts = [warrants.due(one, self.office.now) for one in self.office.warrants.values()]
+        return any(act is Act.EXPIRE or (act is Act.ACTIVATE and self.steering.good) for act in acts)
+
+    def _stuck(self) -> bool:
+        return any(one.failure is not None or one.refused for one in self.elements.values())
+
+    def all_links(self) -> list[Link]:
         return [link for link, _, _ in self.links._links.values()]
 
     async def until(self, at: float) -> None:
         """The clock moves in steps of a second, and everybody has time to act in each of them."""
         while self.clock.now() < at:
             await self.clock.advance(min(1.0, at - self.clock.now()))
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.003)
         await self.settle()
 
     async def warrant(self, **other: object) -> UUID:
@@ -232,8 +251,8 @@ async def test_an_element_that_is_silent_gets_its_task_when_it_is_back(bench: Be
     bench.elements["pop2"].failure = X1NoAnswer("did not answer in time", sent=True)
     await bench.warrant()
     await bench.until(NOON.timestamp() + 5)
-    assert bench.elements["pop1"].xids
-    assert (Code.SILENT, "element/pop2") in bench.alarms()
+    await bench.eventually(lambda: bench.elements["pop1"].xids)
+    await bench.eventually(lambda: (Code.SILENT, "element/pop2") in bench.alarms())
     bench.elements["pop2"].failure = None
     await bench.until(NOON.timestamp() + 25)
     assert bench.elements["pop2"].xids
@@ -244,7 +263,8 @@ async def test_a_refusal_is_an_alarm_and_does_not_stop_the_others(bench: Bench) 
     bench.elements["pop1"].refused["ActivateTask"] = X1Fault(3010)
     await bench.warrant()
     await bench.until(NOON.timestamp() + 3)
-    assert bench.elements["pop2"].xids
+    await bench.eventually(lambda: bench.elements["pop2"].xids)
+    await bench.eventually(lambda: (Code.REFUSES, "element/pop1") in bench.alarms())
     alarm = bench.office.alarms[Code.REFUSES, "element/pop1"]
     assert "3010" in alarm.text
     bench.elements["pop1"].refused.clear()
@@ -287,7 +307,7 @@ async def test_reports_become_alarms_without_their_words(bench: Bench) -> None:
     xid = bench.office.warrants[number].xid
     await reports.task_issue("pop1", ReportTaskIssue(xid, ReportType.WARNING, 9010, "sip:alice@voice.example is there"))
     (alarm,) = bench.office.alarms.values()
-    assert (alarm.object, alarm.text) == (f"warrant/{number}", "pop1: Warning, 9010 warning")
+    assert (alarm.object, alarm.text) == (f"warrant/{number}/pop1", "Warning, 9010 warning")
     await reports.task_issue("pop1", ReportTaskIssue(xid, ReportType.ALL_CLEAR))
     assert not bench.alarms()
     await reports.element_issue("pop1", ReportNEIssue(IssueType.WARNING, "alice", 9010))
@@ -295,6 +315,27 @@ async def test_reports_become_alarms_without_their_words(bench: Bench) -> None:
     assert not bench.alarms()
     for record in await bench.office.store.records(100):
         assert "alice" not in record.detail_json
+
+
+async def test_what_was_told_of_a_warrant_is_over_with_it(bench: Bench) -> None:
+    number = await bench.warrant()
+    await bench.until(NOON.timestamp() + 1)
+    report = ReportTaskIssue(bench.office.warrants[number].xid, ReportType.WARNING, 9010)
+    for element in ("pop1", "mdf1"):
+        await Reports(bench.office, bench.links).task_issue(element, report)
+    assert len(bench.alarms()) == 2
+    await warrant_desk.revoke(bench.office, bench.caller("bob"), {"number": str(number)})
+    await bench.settle()
+    await bench.eventually(lambda: not bench.alarms())
+
+
+async def test_each_agency_has_its_own_alarm(bench: Bench) -> None:
+    reports = Reports(bench.office, bench.links)
+    away = {name: ReportDestinationIssue(one.did, ReportType.WARNING) for name, one in bench.office.agencies.items()}
+    for report in away.values():
+        await reports.destination_issue("mdf1", report)
+    await reports.destination_issue("mdf1", replace(away["police"], report=ReportType.ALL_CLEAR))
+    assert bench.alarms() == {(Code.DELIVERY, f"agency/{bench.office.agencies['customs'].number}/mdf1")}
 
 
 async def test_keepalives_go_on(bench: Bench) -> None:
@@ -312,6 +353,19 @@ async def test_an_element_that_is_added_takes_part_at_once(bench: Bench) -> None
     await bench.settle()
     await bench.until(bench.clock.now() + 1)
     assert bench.elements["pop3"].xids == bench.elements["pop1"].xids
+
+
+async def test_an_element_that_moved_is_spoken_with_where_it_is(bench: Bench) -> None:
+    await bench.warrant()
+    await bench.until(NOON.timestamp() + 1)
+    bench.elements["pop2"].held = Memory().held
+    moved = replace(POP2, url="https://127.0.0.1:9/X1/NE")
+    arguments: JsonObject = {"settings": ELEMENT_SETTINGS.json(moved), "replace": True}
+    await site_desk.element_add(bench.office, bench.caller("chris"), arguments)
+    await bench.settle()
+    await bench.until(bench.clock.now() + 1)
+    assert "close" in bench.elements["pop2"].asked
+    assert bench.elements["pop2"].xids == bench.elements["pop1"].xids
 
 
 async def test_what_would_break_a_standing_warrant_is_refused(bench: Bench) -> None:
