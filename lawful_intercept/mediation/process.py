@@ -141,9 +141,9 @@ class Mediation:
             tasking.dropped,
             tasking.dropped,
         )
+        stack.push_async_callback(self.agencies.close)  # after the journal has written its last group
         stack.push_async_callback(self._stop_tasks)
         self._spawn(self.journal.run())
-        stack.push_async_callback(self.agencies.close)
         reporter = self._reporter(stack)
         element = Element(
             tasking,
