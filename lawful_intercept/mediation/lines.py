@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from lawful_intercept.handover.encryption import KEY_OCTETS, Algorithm, PayloadCipher
 from lawful_intercept.handover.integrity import HashAlgorithm, IntegrityStream, KeySigner, Rhythm, Signer
 from lawful_intercept.handover.ps_pdu import CcKind, CcTemplate, IriTemplate
-from lawful_intercept.handover.values import DataType, Header, Qualifier
+from lawful_intercept.handover.values import Header, Qualifier
 from lawful_intercept.keys import read_key
 from lawful_intercept.mediation.correlation import Correlated, Counter, Sessions
 from lawful_intercept.mediation.products import Product
@@ -116,6 +116,16 @@ class Outlet:
             first_hash=(hashed or 1) & _U32,
             first_signature=(signed or 1) & _U32,
             unsigned=[number & _U32 for number in range(unsigned or 1, hashed or 1)],
+        )
+
+    def unsigned(self, session: Correlated) -> bool:
+        """Whether there are hashes of it that no signature covers."""
+        liid, did, kind = self.product.stream
+        hashed, signed = (session.numbers.get((liid, did, kind + extra)) for extra in (HASH, SIGNED))
+        return (
+            self.secrets.signer is not None
+            and hashed is not None
+            and hashed.value > (signed.value or 1 if signed else 1)
         )
 
     def number(self, session: Correlated, sessions: Sessions, extra: int = 0) -> Counter:
@@ -217,10 +227,3 @@ class Line:
             self._unsigned.value = hashed
         self._hashed.value, self._signed.value = hashed, signed
         self._changed |= {self._hashed, self._signed, self._unsigned}
-
-
-def iri_and_cc(products: tuple[Product, ...]) -> tuple[tuple[Product, ...], tuple[Product, ...]]:
-    return (
-        tuple(one for one in products if one.kind is DataType.IRI),
-        tuple(one for one in products if one.kind is DataType.CC),
-    )

@@ -5,7 +5,7 @@ Whatever cannot be handed over is counted and told (`notices`). Nothing is dropp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -19,9 +19,10 @@ from lawful_intercept.mediation import iri_rules, sip, told
 from lawful_intercept.mediation.alarms import Alarms
 from lawful_intercept.mediation.correlation import Correlated, Counters, Numbers, Sessions, Source, Sources
 from lawful_intercept.mediation.iri_rules import Patience, Signal
-from lawful_intercept.mediation.lines import Line, Outlet, Staging
+from lawful_intercept.mediation.lines import Line, Staging
 from lawful_intercept.mediation.notices import Notices
 from lawful_intercept.mediation.products import Product
+from lawful_intercept.mediation.streams import Streams
 from lawful_intercept.x2x3.codec import Attribute, Attributes, PayloadFormat, Pdu, PduType
 from nf.clock import Clock
 
@@ -115,12 +116,9 @@ class Mediator:
     ) -> None:
         self._products = products
         self._tables = tables
-        self._stage_of = stage_of
         self._clock = clock
         self._rules = rules or Rules()
-        self._outlets: dict[tuple[UUID, tuple[str, str, int]], Outlet] = {}
-        self._lines: dict[tuple[int, tuple[str, str, int]], Line] = {}
-        self._checked: set[Line] = set()
+        self.streams = Streams(tables.sessions, tables.counters, stage_of)
         self._flows: dict[tuple[bytes, int, int], _Flow] = {}
         self._swept = clock.monotonic()
         self.notices = Notices(tables.numbers, tables.counters, stage_of, alarms)
@@ -129,17 +127,9 @@ class Mediator:
 
     # -- what is tasked ---------------------------------------------------------------------------------------------
 
-    def equip(self, outlets: Iterable[Outlet]) -> None:
-        """Of a task's products, before any of it is taken."""
-        self._outlets |= {(one.product.xid, one.product.stream): one for one in outlets}
-
     def strip(self, xid: UUID, *, forget: bool) -> None:
         """A task's outlets are others now, or none: what was delivered is checked. `forget`: its sessions too."""
-        now_ns = self._now_ns()
-        for key in [key for key, line in self._lines.items() if line.product.xid == xid]:
-            self._drop(key, now_ns)
-        for stream in [stream for stream in self._outlets if stream[0] == xid]:
-            del self._outlets[stream]
+        self.streams.strip(xid, self._now_ns())
         self._flows.clear()
         if forget:
             tables = self._tables
@@ -188,7 +178,7 @@ class Mediator:
                 made = encode(counter.value & _U32, stamp_ns, way, octets)
                 if append is None:
                     line.put(made, now_ns)
-                    self.covered_again(line)
+                    self.streams.check(line)
                 else:
                     counter.value += 1
                     add(counter)
@@ -242,14 +232,14 @@ class Mediator:
         for product in products:
             if product.kind is not DataType.CC:
                 continue
-            line = self._line(product, session)
+            line = self.streams.line(product, session)
             encode = line.content(kind, qualifier).encode
             streams.append(_Stream(line, encode, line.append, product.start_ns, product.end_ns))
             if not product.covers(at_ns) or now_ns - product.end_ns > self._late_ns:
                 self.notices.outside(product)
                 continue
             line.put(encode(line.sequence, at_ns, _DIRECTIONS[pdu.direction], pdu.payload), now_ns)
-            self.covered_again(line)
+            self.streams.check(line)
         amount = self._amount(products[0].xid, now_ns)
         amount.x3_octets += len(pdu.payload)
         if pdu.timestamp_ns is not None:
@@ -316,19 +306,14 @@ class Mediator:
 
     def _anew(self, session: Correlated, now: float) -> Correlated:
         """Under the number of one that has ended."""
-        self._drop_lines(session)
+        self._drop(session)
         return self._tables.sessions.anew(session.xid, session.correlation, now)
 
-    def _drop_lines(self, session: Correlated) -> None:
-        now_ns = self._now_ns()
-        for key in [key for key in self._lines if key[0] == session.cin]:
-            self._drop(key, now_ns)
-        self._flows = {key: flow for key, flow in self._flows.items() if flow.session is not session}
-
-    def _drop(self, key: tuple[int, tuple[str, str, int]], now_ns: int) -> None:
-        line = self._lines.pop(key)
-        line.close(now_ns)
-        self._checked.discard(line)
+    def _drop(self, *sessions: Correlated) -> None:
+        gone = {id(session) for session in sessions}
+        for session in sessions:
+            self.streams.drop(session, self._now_ns())
+        self._flows = {key: flow for key, flow in self._flows.items() if id(flow.session) not in gone}
 
     def _iri(
         self,
@@ -349,7 +334,7 @@ class Mediator:
             if not product.covers(at_ns) or now_ns - product.end_ns > self._late_ns:
                 self.notices.outside(product)
                 continue
-            line = self._line(product, session)
+            line = self.streams.line(product, session)
             template = line.signalling()
             if xiri:
                 payload = threegpp.iri_from_xiri(xiri, product.targets)
@@ -360,35 +345,14 @@ class Mediator:
                     line.sequence, at_ns, kind, source, destination, octets, product.iri_only, qualifier=qualifier
                 )
             line.put(pdu, now_ns)
-            self.covered_again(line)
-
-    def _line(self, product: Product, session: Correlated) -> Line:
-        found = self._lines.get((session.cin, product.stream))
-        if found is None:
-            tables = self._tables
-            outlet = self._outlets[product.xid, product.stream]
-            stage = self._stage_of(f"{product.did}/{int(product.kind)}")
-            found = Line(outlet, session, tables.sessions, tables.counters.changed, stage)
-            self._lines[session.cin, product.stream] = found
-        return found
-
-    def line_of(self, product: Product, cin: int) -> Line | None:
-        """Of a session that is known: for PDUs of before a restart that no check covers."""
-        session = next((one for one in self._tables.sessions.all() if one.cin == cin), None)
-        return None if session is None else self._line(product, session)
-
-    def covered_again(self, line: Line) -> None:
-        if line.unhashed is not None:
-            self._checked.add(line)
+            self.streams.check(line)
 
     # -- what time brings -------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Integrity checks that are due, and sessions that have fallen silent; to be called about twice a second."""
         now_ns, now = self._now_ns(), self._clock.monotonic()
-        for line in [line for line in self._checked if (line.next_due_ns or now_ns + 1) <= now_ns]:
-            line.due(now_ns)
-        self._checked = {line for line in self._checked if line.next_due_ns is not None}
+        self.streams.due(now_ns)
         if now - self._swept >= _SWEEP_S:
             self._swept = now
             self._sweep(now, now_ns)
@@ -398,16 +362,9 @@ class Mediator:
             patience = self._rules.patience.of(session.rules, media=session.media) if session.kind == "sip" else None
             if patience is not None and now - session.heard >= patience:
                 self._fell_silent(session, now_ns)
-        for session in self._tables.sessions.retire(lambda one: now - one.heard < _ENDED_KEPT_S):
-            self._drop_lines(session)
-
-    def holds(self) -> Mapping[str, int]:
-        """By label: the first record of a spool that no integrity check covers yet."""
-        found: dict[str, int] = {}
-        for line in self._checked:
-            if line.unhashed is not None:
-                found[line.label] = min(line.unhashed, found.get(line.label, line.unhashed))
-        return found
+        retired = self._tables.sessions.retire(lambda one: now - one.heard < _ENDED_KEPT_S)
+        if retired:
+            self._drop(*retired)
 
     def _fell_silent(self, session: Correlated, now_ns: int) -> None:
         """No BYE, no media, no answer: it is told as ended, by an End that holds no message."""

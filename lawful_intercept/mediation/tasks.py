@@ -199,7 +199,7 @@ class Tasking:
                 one.close()
             raise
         self._mediator.strip(task.xid, forget=False)
-        self._mediator.equip(outlets)
+        self._mediator.streams.equip(outlets)
         self._wipe(task.xid)
         self._secrets[task.xid] = secrets
 

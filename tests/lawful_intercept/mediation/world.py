@@ -212,7 +212,7 @@ class Bench:
         products = products_of(details, self.known)
         self.products.put(details, products)
         self.mediator.strip(details.xid, forget=False)
-        self.mediator.equip(Outlet(product, Secrets(product.settings, START)) for product in products)
+        self.mediator.streams.equip(Outlet(product, Secrets(product.settings, START)) for product in products)
 
     def take(self, *octets: bytes, peer: str = "pop1") -> None:
         self.mediator.take(peer, pdus(*octets))
