@@ -313,7 +313,7 @@ async def test_a_keepalive_without_a_number_is_not_answered_and_hurts_nobody(wor
         writer.transport.abort()
 
 
-@pytest.mark.parametrize("nonsense", [os.urandom(64), numbered(X3, 1), b""])
+@pytest.mark.parametrize("nonsense", [os.urandom(64), numbered(X3, 1), b""], ids=["noise", "content", "nothing"])
 async def test_nonsense_from_an_mdf(world: World, nonsense: bytes) -> None:
     """The point leaves, comes again, and what it has stays."""
     connections = 0
