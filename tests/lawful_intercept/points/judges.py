@@ -22,7 +22,7 @@ def tshark(pdus: Iterable[bytes], folder: Path) -> list[dict[str, Any]]:
         for number, pdu in enumerate(pdus):
             file.write(struct.pack("<IIII", number, 0, len(pdu), len(pdu)) + pdu)
     argv = ["tshark", "-r", str(capture), "-o", LINK, "-T", "ek"]
-    ran = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
+    ran = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=280)
     lines = [json.loads(line) for line in ran.stdout.splitlines() if '"layers"' in line]
     return [line["layers"] for line in lines]
 

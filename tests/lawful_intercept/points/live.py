@@ -148,7 +148,7 @@ class Process:
     def stop(self) -> None:
         if self.running is not None:
             self.running.terminate()
-            self.running.wait(30)
+            self.running.wait(LIMIT_S)
             self.running = None
 
     def written(self) -> bytes:

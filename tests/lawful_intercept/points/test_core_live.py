@@ -75,7 +75,10 @@ async def test_a_targets_events_and_packets_and_of_another_none(
             assert {read_target(pdu.attribute(17) or b"") for pdu in copies} == {target}
             numbers = [pdu.sequence for pdu in net.mediation.of(X3, xid)]
             assert numbers == [*range(len(numbers))]
-        read = [layers["5gli"] for layers in tshark(map(encode, net.mediation.of(X3, FIRST)[:50]), tmp_path)]
+        read = [
+            layers["5gli"]
+            for layers in await asyncio.to_thread(tshark, [*map(encode, net.mediation.of(X3, FIRST)[:50])], tmp_path)
+        ]
         assert {one["5gli_li5g_pf"] for one in read} <= {"5", "6"}
         assert all("udp" in one or "icmpv6" in one or "icmp" in one for one in read)
         made.amf.answers["/ue-info"][0] = ue_info(upf.TARGET, tac=2)

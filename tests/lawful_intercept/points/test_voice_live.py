@@ -89,7 +89,7 @@ def test_two_tasks_on_a_target_have_a_whole_product_each(run_dir: Path, tmp_path
             assert (status.x3_octets or 0) > 0
             # A judge that this product did not make reads all of it.
             sample = [*net.mediation.of(X2, FIRST), *net.mediation.of(X3, FIRST)[:20]]
-            read = [layers["5gli"] for layers in tshark(map(encode, sample), tmp_path)]
+            read = [layers["5gli"] for layers in await asyncio.to_thread(tshark, [*map(encode, sample)], tmp_path)]
             assert [one["5gli_li5g_type"] for one in read] == [str(int(pdu.kind)) for pdu in sample]
             assert {one["5gli_li5g_xid"] for one in read} == {str(FIRST)}
             assert [one["rtp"]["rtp_rtp_version"] for one in read[-20:]] == ["2"] * 20
