@@ -165,12 +165,5 @@ def _from_tag(head: bytes) -> bytes:
 
 
 def _closes(head: bytes) -> bool:
-    """A BYE, or a final refusal of the INVITE: mediation tells the call's end by it."""
-    if head.startswith(b"BYE "):
-        return True
-    status = _STATUS.match(head)
-    if status is None or int(status[1]) < 300:
-        return False
-    return any(
-        line.lower().startswith(b"cseq") and line.rstrip().upper().endswith(b"INVITE") for line in head.split(b"\r\n")
-    )
+    """A BYE: mediation tells the call's end by its answer. Who refuses one leg of a call may not have ended it."""
+    return head.startswith(b"BYE ")

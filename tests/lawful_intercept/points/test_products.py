@@ -147,9 +147,9 @@ def test_an_end_that_no_message_tells_is_told() -> None:
     assert json.loads(last.payload)["call_id"] == "c1"
 
 
-def test_a_refusal_is_an_end_that_messages_tell() -> None:
+def test_a_refusal_may_be_of_one_leg_and_the_end_is_told_too() -> None:
     refused = [call()[0], call()[1], sip(EventKind.MESSAGE, answer(486)), sip(EventKind.SESSION_END, code=486)]
-    assert [pdu.form.name for pdu in told(products(), refused)] == ["SIP", "SIP"]
+    assert [pdu.form.name for pdu in told(products(), refused)] == ["SIP", "SIP", "PROPRIETARY"]
 
 
 def test_a_call_that_was_up_begins_with_who_calls_whom() -> None:
