@@ -16,6 +16,7 @@ from lawful_intercept.lemf.process import archive_of
 from lawful_intercept.lemf.settings import LemfSettings
 from tests.lawful_intercept.proof.local import LocalSite
 
+_PATIENCE_S = 60.0
 Packets = Counter[tuple[int, int]]
 """SSRC and sequence number of RTP -> how often."""
 
@@ -40,7 +41,8 @@ async def connect(caller: Phone, called: Phone, count: int) -> list[Conversation
     for _ in range(count):
         call = await caller.call(called.user)
         call.media.source = None
-        other = await called.incoming()
+        async with asyncio.timeout(_PATIENCE_S):
+            other = await called.incoming()
         other.media.source = None
         await other.answer()
         await call.answered()

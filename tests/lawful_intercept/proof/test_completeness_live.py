@@ -34,10 +34,10 @@ def site(
     require_root()
     require_programs("kamailio", "rtpengine")
     folder = tmp_path_factory.mktemp("p")
-    subscriber = {"user": "alice", "domain": DOMAIN, "calls": 1000}
+    subscribers = [{"user": user, "domain": DOMAIN, "calls": 1000} for user in ("alice", "bob")]
     parts = {"media_servers": [], "services": [], "trunks": [], "plan": [], "emergency": None}
     with (
-        core(folder, subscribers=[subscriber], **parts) as (proxy, _, _),
+        core(folder, subscribers=subscribers, **parts) as (proxy, _, _),
         interception(folder / "li", proxy.paths.run, PROXY) as made,
     ):
         yield made
