@@ -24,7 +24,7 @@ MAGIC: Final = b"NFSPOOL1"
 TAG: Final = 16
 RECORD_LIMIT: Final = 1 << 20
 """Octets of one record."""
-FRAME_TARGET: Final = 1 << 18
+FRAME_TARGET: Final = 1 << 16
 """A frame is closed when it holds this many octets of records, so that a reader's memory is bounded."""
 FRAME_LIMIT: Final = 5 * FRAME_TARGET + RECORD_LIMIT + 64
 """More than any frame has: an empty record counts as one octet, its length takes four."""

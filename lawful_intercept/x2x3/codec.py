@@ -198,10 +198,10 @@ class Decoder:
         if self._failed is not None:
             raise CodecError(self._failed.message)
         if self._held:
-            self._held += octets
-            if len(self._held) < self._need:
+            if len(self._held) + len(octets) < self._need:
+                self._held += octets
                 return []
-            octets = bytes(self._held)
+            octets = b"".join((self._held, octets))
             self._held.clear()
         pdus: list[Pdu] = []
         try:

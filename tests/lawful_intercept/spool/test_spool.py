@@ -405,6 +405,63 @@ def test_any_life_of_a_spool(acts: list[str]) -> None:
         asyncio.run(scenario(Path(folder) / "spool"))
 
 
+async def lived(spool: Spool, act: str, unsynced: set[int]) -> None:
+    if act in {"append", "many"}:
+        records = [b"%d" % (spool.next + one) for one in range(1 if act == "append" else 5)]
+        first = spool.append_many(records)
+        unsynced.update(range(first, first + len(records)))
+    elif act == "sync":
+        await spool.sync()
+        unsynced.clear()
+    elif act == "confirm" and spool.waiting:
+        spool.confirm((spool.first_unconfirmed + spool.next) // 2)
+    elif act == "drop":
+        spool.drop_oldest()
+
+
+@settings(max_examples=60)
+@given(
+    acts=st.lists(st.sampled_from(["append", "many", "sync", "confirm", "drop"]), min_size=1, max_size=30),
+    all_written=st.booleans(),
+)
+def test_power_is_lost_and_the_position_is_an_old_one(*, acts: list[str], all_written: bool) -> None:
+    """The position is written without a sync: the last one that was synced is there, and perhaps no other."""
+    durable: dict[str, bytes] = {}
+    real = os.fdatasync
+
+    def noting(descriptor: int) -> None:
+        real(descriptor)
+        path = Path(f"/proc/self/fd/{descriptor}").resolve()
+        if path.exists():
+            durable[path.name] = path.read_bytes()
+
+    async def scenario(directory: Path) -> None:
+        spool = spool_in(directory, segment=300)
+        unsynced: set[int] = set()
+        for act in acts:
+            await lived(spool, act, unsynced)
+        wanted = set(range(spool.first_unconfirmed, spool.next)) - (set() if all_written else unsynced)
+        left = directory.parent / "left"
+        shutil.copytree(directory, left)
+        (left / "position").write_bytes(durable["position"])
+        for path in [] if all_written else segments(left):
+            if path.name in durable:
+                path.write_bytes(durable[path.name])
+            else:
+                path.unlink()
+        spool.close()
+        again = spool_in(left, segment=300)
+        assert again.recovery.damaged == again.recovery.foreign == ()
+        found = everything(again.reader())
+        assert wanted <= found.keys()
+        assert all(record == b"%d" % number for number, record in found.items())
+        again.close()
+
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fdatasync", noting)
+        asyncio.run(scenario(Path(folder) / "spool"))
+
+
 KILLED = """
 import asyncio, sys
 from pathlib import Path
