@@ -228,8 +228,8 @@ class _Connection:
             "query_string": query,
             "root_path": "",
             "headers": [(name.lower(), value) for name, value in request.headers],
-            "client": self._writer.get_extra_info("peername")[:2],
-            "server": self._writer.get_extra_info("sockname")[:2],
+            "client": self._end("peername"),
+            "server": self._end("sockname"),
             _PEER: certificate,
         }
         try:
@@ -241,13 +241,20 @@ class _Connection:
             await self._linger()
         except _GoneError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever an application raises must not show
+        except Exception as error:
+            if isinstance(error, ExceptionGroup) and error.split(_GoneError)[1] is None:
+                raise _GoneError from error  # Starlette streams in a task group
             if self._server.failed is not None:
                 self._server.failed(error)
             await self._error(500)
         else:
             if self._http.our_state not in {h11.DONE, h11.MUST_CLOSE}:
                 await self._error(500)
+
+    def _end(self, which: str) -> tuple[str, int] | None:
+        """None where the peer was gone before its address was asked for."""
+        address = self._writer.get_extra_info(which)
+        return (address[0], address[1]) if address else None
 
     async def _receive(self) -> Message:
         try:
@@ -313,6 +320,8 @@ class _Connection:
 
     async def _write(self, octets: bytes | None) -> None:
         if octets:
+            if self._writer.is_closing():
+                raise _GoneError
             self._writer.write(octets)
             try:
                 async with asyncio.timeout(self._limits.write_s):

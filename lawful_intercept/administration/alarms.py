@@ -31,7 +31,7 @@ REMEDIES: Final = {
     Code.REFUSES: "see the X1 error; it is tried again by itself",
     Code.NOT_TASKED: "its agency, elements or their abilities have changed: nf-li element list",
     Code.STORE: "free space on the disk of the ADMF's state directory; what was due is done all the same",
-    Code.DELIVERY: "see the agency's receiver and the way to it: nf-li element check",
+    Code.DELIVERY: "see the receiver and the way to it; numbers of agencies: nf-li agency list",
     Code.UNKNOWN_TASK: "find out who gave it: the element held a task or destination that is not of this ADMF",
     Code.LOST_TASK: "see why the element lost it; it was given again",
     Code.TASK: "see the element",
@@ -41,7 +41,8 @@ REMEDIES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """`object`: "element/NAME", "warrant/NUMBER", "clock" or "store". `count`: how often, since it was raised."""
+    """`object`: "element/NAME", "warrant/NUMBER", "clock", "store", or what an element reports of a warrant or agency:
+    "warrant/NUMBER/ELEMENT", "agency/NUMBER/ELEMENT". `count`: how often, since it was raised."""
 
     number: UUID
     code: Code

@@ -15,7 +15,7 @@ from lawful_intercept.administration.elements import ElementSettings
 from lawful_intercept.administration.links import Links, wait
 from lawful_intercept.administration.office import Office
 from lawful_intercept.administration.tasking import Wanted, plan, tasks_of
-from lawful_intercept.administration.warrants import Act, State, Warrant
+from lawful_intercept.administration.warrants import ENDED, Act, State, Warrant
 from nf.errors import NfError, RefusedError
 
 LOOK_S: Final = 1.0
@@ -44,17 +44,28 @@ class Engine:
         """For ever; cancel it."""
         office = self._office
         told: tuple[Mapping[str, Wanted], Mapping[str, ElementSettings]] | None = None
+        boundary = office.now
         while True:
+            changed = office.changed.is_set()
             office.changed.clear()
             await self.due()
-            wanted = plan(office.warrants.values(), office.site, office.now, self._linger)
-            settings = {name: one.settings for name, one in office.elements.items()}
-            if (wanted, settings) != told:
-                await self._links.want(wanted)
-                told = wanted, settings
-            await self._complain()
+            if changed or office.changed.is_set() or office.now >= boundary:
+                office.changed.clear()
+                boundary = self._boundary(office.now)
+                wanted = plan(office.warrants.values(), office.site, office.now, self._linger)
+                settings = {name: one.settings for name, one in office.elements.items()}
+                if (wanted, settings) != told:
+                    await self._links.want(wanted)
+                    told = wanted, settings
+                await self._complain()
             await office.flush()
-            await wait(office.changed, office.clock, self._next())
+            await wait(office.changed, office.clock, self._next(boundary))
+
+    def _boundary(self, now: datetime) -> datetime:
+        """When elements have to hold something else next, without anybody doing anything."""
+        ends = [one.content.stop for one in self._office.warrants.values() if one.state is State.ACTIVE]
+        ends += [one.stopped_at + self._linger for one in self._office.warrants.values() if one.was_active]
+        return min((at for at in ends if at > now), default=now + timedelta(days=1))
 
     async def due(self) -> None:
         """What the clock asks for now."""
@@ -99,7 +110,7 @@ class Engine:
         return state
 
     async def _complain(self) -> None:
-        """Of warrants that stand and cannot be tasked."""
+        """Of warrants that stand and cannot be tasked; what was told of those that have ended is over."""
         office = self._office
         for warrant in tuple(office.warrants.values()):
             thing = f"warrant/{warrant.number}"
@@ -114,10 +125,15 @@ class Engine:
             else:
                 await office.clear_alarm(Code.NOT_TASKED, thing)
 
-    def _next(self) -> float:
+        ended = {str(one.number) for one in office.warrants.values() if one.state in ENDED}
+        for code, thing in tuple(office.alarms):
+            if code is Code.TASK and thing.startswith("warrant/") and thing.split("/")[1] in ended:
+                await office.clear_alarm(code, thing)
+
+    def _next(self, boundary: datetime) -> float:
         """Seconds until the next change, at most `LOOK_S`."""
         office = self._office
         now = office.now
         changes = [at for one in office.warrants.values() if (at := warrants.next_change(one)) is not None and at > now]
-        least = min(changes, default=now + timedelta(seconds=LOOK_S)) - now
-        return min(LOOK_S, max(0.001, least.total_seconds()))
+        least = min((*changes, boundary, now + timedelta(seconds=LOOK_S))) - now
+        return max(0.001, least.total_seconds())

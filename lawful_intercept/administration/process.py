@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -34,7 +35,7 @@ from lawful_intercept.timesync import TimeSync
 from lawful_intercept.x1.server import X1Server
 from lawful_intercept.x1.services import AdministrationService
 from nf.clock import Clock
-from nf.errors import IdentityError, NfError, NotFoundError
+from nf.errors import BusyError, IdentityError, NfError, NotFoundError
 from nf.store.audit import AuditHead
 from nf.trust.files import write_private
 
@@ -114,6 +115,24 @@ async def run(
     ready: Callable[[Ports], None] = lambda _: None,
 ) -> None:
     """Until it is cancelled. Raises IntegrityError (the audit is broken: nothing is served), and what servers raise."""
+    with _alone(state_directory(settings.state)):
+        await _serve(settings, clock, timesync, ready)
+
+
+@contextlib.contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Two of them would task elements against one another. Raises BusyError."""
+    with (state / "lock").open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError("another ADMF runs on this state", where=str(state), remedy="end that one first") from None
+        yield
+
+
+async def _serve(
+    settings: AdministrationSettings, clock: Clock, timesync: Synchronised | None, ready: Callable[[Ports], None]
+) -> None:
     opened = await open_office(settings, clock)
     office = opened.office
     try:

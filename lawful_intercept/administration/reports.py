@@ -33,22 +33,24 @@ class Reports:
 
     async def task_issue(self, element: str, report: ReportTaskIssue) -> None:
         number = next((one.number for one in self._office.warrants.values() if one.xid == report.xid), None)
-        thing = f"element/{element}" if number is None else f"warrant/{number}"
+        thing = f"element/{element}" if number is None else f"warrant/{number}/{element}"
         await self._told(element, "x1.ReportTaskIssue", thing, report.report.value, report.code)
         if report.report in _OVER:
             await self._office.clear_alarm(Code.TASK, thing)
         else:
-            await self._office.raise_alarm(Code.TASK, thing, f"{element}: {_words(report.report.value, report.code)}")
+            await self._office.raise_alarm(Code.TASK, thing, _words(report.report.value, report.code))
         if report.report in _ENDED or number is None:
             self._links.doubt(element)
 
     async def destination_issue(self, element: str, report: ReportDestinationIssue) -> None:
-        thing = f"element/{element}"
+        """A destination of mediation is an agency; one of points is mediation, and the alarm is the point's."""
+        number = next((one.number for one in self._office.agencies.values() if one.did == report.did), None)
+        thing = f"element/{element}" if number is None else f"agency/{number}/{element}"
         await self._told(element, "x1.ReportDestinationIssue", thing, report.report.value, report.code)
         if report.report in _OVER:
             await self._office.clear_alarm(Code.DELIVERY, thing)
         else:
-            text = f"it cannot deliver: {_words(report.report.value, report.code)}"
+            text = f"it cannot be delivered to: {_words(report.report.value, report.code)}"
             await self._office.raise_alarm(Code.DELIVERY, thing, text)
 
     async def element_issue(self, element: str, report: ReportNEIssue) -> None:

@@ -86,10 +86,15 @@ async def agency_add(office: Office, caller: Caller, arguments: JsonObject) -> J
 
 
 async def agency_list(office: Office, caller: Caller, arguments: JsonObject) -> Json:  # noqa: ARG001
-    """-> names, and where each is delivered to."""
+    """-> names, the numbers that alarms and audit know them by, and where each is delivered to."""
     await office.store.read(caller.deed("agency.list", "agency"))
     return [
-        {"name": name, "address": str(one.settings.address), "port": one.settings.port}
+        {
+            "name": name,
+            "number": str(one.number),
+            "address": str(one.settings.address),
+            "port": one.settings.port,
+        }
         for name, one in sorted(office.agencies.items())
     ]
 

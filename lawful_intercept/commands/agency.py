@@ -47,15 +47,15 @@ def add(
 @app.command("list")
 def list_(*, json: JsonOption = False) -> None:
     """Agencies, and where each is delivered to."""
-    from lawful_intercept.commands.output import print_json, shown, table
+    from lawful_intercept.commands.output import print_json, short, shown, table
 
     answer = ask("agency.list")
     if json:
         print_json(answer)
         return
-    grid = table("AGENCY", "DELIVERY")
+    grid = table("AGENCY", "NUMBER", "DELIVERY")
     for one in answer:
-        grid.add_row(one["name"], f"{one['address']} port {one['port']}")
+        grid.add_row(one["name"], short(one["number"]), f"{one['address']} port {one['port']}")
     shown(grid, "no agencies")
 
 

@@ -62,7 +62,8 @@ def alarms(
         return
     grid = table("NUMBER", "SINCE", "CODE", "OBJECT", "TEXT", "DO")
     for one in answer:
-        kind, _, name = one["object"].partition("/")
-        thing = f"{kind}/{short(name)}" if kind == "warrant" else one["object"]
+        kind, *names = one["object"].split("/")
+        numbered = kind in ("warrant", "agency")
+        thing = "/".join([kind, *(short(name) if numbered and n == 0 else name for n, name in enumerate(names))])
         grid.add_row(short(one["number"]), brief(one["raised_at"]), one["code"], thing, one["text"], one["remedy"])
     shown(grid, "no alarms")

@@ -1,14 +1,15 @@
 """Sequence numbers of X2 and X3 (TS 103 221-2, attribute 8): each of a task, kind and point has one life.
 
 They go on where they were after a restart, so that mediation takes nothing for a duplicate. Numbers are reserved ahead
-in blocks, in a file that is sealed by the store's key: after a crash they leap, which mediation tells as a gap, and
-after a crash something may indeed be missing.
+in a file that is sealed by the store's key, for two seconds at the pace of each series: after a crash they leap by as
+much, which mediation tells as a gap, and after a crash something may indeed be missing.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from lawful_intercept.x2x3.codec import PduType
-from nf.errors import IntegrityError, NotFoundError
+from nf.clock import Clock
+from nf.errors import IntegrityError, NotFoundError, StorageError
 from nf.trust.files import read_private, write_private
 
-BLOCKS: Final = {PduType.X2: 1 << 10, PduType.X3: 1 << 18}
-"""How many are reserved at once: some seconds of the busiest task."""
+LEAST: Final = {PduType.X2: 8, PduType.X3: 64}
+"""That are reserved at once, however slow a series is."""
+AHEAD_S: Final = 2.0
+MOST_AHEAD: Final = 1 << 20
 MOST: Final = 20_000
 """Series that are remembered; the longest unused go first."""
 _WRAP: Final = 1 << 32
@@ -31,37 +35,70 @@ Series = tuple[str, str, str]
 """XID, "2" or "3", point."""
 
 
+@dataclass(slots=True)
+class _Count:
+    """`used`: since the last reservation."""
+
+    next: int
+    reserved: int
+    used: int = 0
+    least: int = 1
+
+
 class Numbers:
     """Raises StorageError where the disk does not take a reservation, IntegrityError for a file that is not its own."""
 
-    def __init__(self, path: Path, aead: AESGCM) -> None:
-        self._path, self._aead = path, aead
-        self._next: dict[Series, int] = {}
-        self._reserved: dict[Series, int] = {}
-        for series, number in self._read().items():
-            self._next[series] = self._reserved[series] = number
+    def __init__(self, path: Path, aead: AESGCM, clock: Clock) -> None:
+        self._path, self._aead, self._clock = path, aead, clock
+        self._counts = {series: _Count(number, number) for series, number in self._read().items()}
+        self._written_at = clock.monotonic()
 
-    def take(self, series: Series, block: int) -> int:
-        number = self._next.get(series, 0)
-        if number >= self._reserved.get(series, 0):
-            self._reserved.pop(series, None)  # what was used last stands last
-            self._reserved[series] = number + block
-            self._write(self._reserved)
-        self._next[series] = number + 1
+    def take(self, series: Series, least: int) -> int:
+        """`least`: how many are reserved at once, if it is not taken from more quickly."""
+        count = self._counts.get(series)
+        if count is None:
+            count = self._counts[series] = _Count(0, 0)
+        if count.next >= count.reserved:
+            count.least = least
+            self._counts[series] = self._counts.pop(series)  # what was used last stands last
+            self._reserve(count)
+        number = count.next
+        count.next += 1
+        count.used += 1
         return number % _WRAP
+
+    def _reserve(self, wanting: _Count) -> None:
+        """For all that are in use at once, so that the file is written once in a while however many they are."""
+        now = self._clock.monotonic()
+        elapsed_s = max(now - self._written_at, 0.001)
+        before = {series: count.reserved for series, count in self._counts.items()}
+        for count in self._counts.values():
+            if count.used or count is wanting:
+                ahead = max(count.least, int(count.used * AHEAD_S / elapsed_s) if count.used > count.least // 2 else 0)
+                count.reserved = max(count.reserved, count.next + min(ahead, MOST_AHEAD))
+        try:
+            self._write()
+        except StorageError:
+            for series, reserved in before.items():
+                self._counts[series].reserved = reserved
+            raise
+        self._written_at = now
+        for count in self._counts.values():
+            count.used = 0
 
     def close(self) -> None:
         """In order: the next life goes on without a leap. Raises StorageError."""
-        self._reserved = {series: self._next.get(series, number) for series, number in self._reserved.items()}
-        self._write(self._reserved)
+        for count in self._counts.values():
+            count.reserved = count.next
+        self._write()
 
-    def _write(self, numbers: dict[Series, int]) -> None:
-        for series in list(numbers)[: max(0, len(numbers) - MOST)]:
-            del numbers[series]
-            self._next.pop(series, None)
-        text = json.dumps([[*series, number] for series, number in numbers.items()], separators=(",", ":"))
+    def _write(self) -> None:
+        for series in list(self._counts)[: max(0, len(self._counts) - MOST)]:
+            del self._counts[series]
+        numbers = [[*series, count.reserved] for series, count in self._counts.items()]
         nonce = secrets.token_bytes(_NONCE)
-        write_private(self._path, _MAGIC + nonce + self._aead.encrypt(nonce, text.encode(), _MAGIC))
+        text = json.dumps(numbers, separators=(",", ":")).encode()
+        write_private(self._path, _MAGIC + nonce + self._aead.encrypt(nonce, text, _MAGIC))
 
     def _read(self) -> dict[Series, int]:
         try:

@@ -24,7 +24,7 @@ from lawful_intercept.points.destinations import MediationLinks
 from lawful_intercept.points.engine import Engine
 from lawful_intercept.points.identities import DEFAULTS
 from lawful_intercept.points.losses import Losses
-from lawful_intercept.points.numbers import BLOCKS, Numbers
+from lawful_intercept.points.numbers import LEAST, Numbers
 from lawful_intercept.points.products import Place
 from lawful_intercept.points.settings import PointsSettings
 from lawful_intercept.points.watching import Watch
@@ -69,7 +69,7 @@ async def run(
         raise IdentityError("the certificate is of another name", where="tls", remedy=f"issue element {settings.name}")
     _warm()
     with await asyncio.to_thread(store_key, settings.store_key, state) as secret:
-        numbers = Numbers(state / "numbers", secret.aead())
+        numbers = Numbers(state / "numbers", secret.aead(), clock)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(numbers.close)
             losses = Losses()
@@ -148,7 +148,7 @@ def _place(settings: PointsSettings, name: str) -> Place:
 
 
 def _take(numbers: Numbers, xid: UUID, point: str, kind: PduType) -> int:
-    return numbers.take((str(xid), str(int(kind)), point), BLOCKS[kind])
+    return numbers.take((str(xid), str(int(kind)), point), LEAST[kind])
 
 
 def _watch(name: str, connect: PointFactory, settings: PointsSettings, engine: Engine, clock: Clock) -> Watch:

@@ -26,7 +26,7 @@ from lawful_intercept.x1.messages import (
     TaskRecord,
     time_text,
 )
-from lawful_intercept.x1.xml import Reader, put, syntax, text_of, value_of
+from lawful_intercept.x1.xml import Reader, optional, put, syntax, text_of, value_of
 from nf.errors import InputError
 
 T = TypeVar("T")
@@ -179,7 +179,7 @@ def _read_task_report(reader: Reader) -> e.ReportTaskIssue:
     return e.ReportTaskIssue(
         value_of(reader.one("xId"), d.uuid),
         value_of(reader.one("taskReportType"), ReportType, exact=True),
-        _maybe(reader, "taskIssueErrorCode", xml.integer),
+        optional(reader, "taskIssueErrorCode", xml.integer),
         _text(reader, "taskIssueDetails"),
         d.read_extensions(reader, "taskIssueExtensions"),
     )
@@ -189,7 +189,7 @@ def _read_destination_report(reader: Reader) -> e.ReportDestinationIssue:
     return e.ReportDestinationIssue(
         value_of(reader.one("dId"), d.uuid),
         value_of(reader.one("destinationReportType"), ReportType, exact=True),
-        _maybe(reader, "destinationIssueErrorCode", xml.integer),
+        optional(reader, "destinationIssueErrorCode", xml.integer),
         _text(reader, "destinationIssueDetails"),
     )
 
@@ -198,7 +198,7 @@ def _read_element_report(reader: Reader) -> e.ReportNEIssue:
     return e.ReportNEIssue(
         value_of(reader.one("typeOfNeIssueMessage"), IssueType, exact=True),
         text_of(reader.one("description")),
-        _maybe(reader, "issueCode", xml.integer),
+        optional(reader, "issueCode", xml.integer),
         d.read_extensions(reader, "nEIssueExtensions"),
     )
 
@@ -385,11 +385,6 @@ _ANSWERS: Final[dict[str, Callable[[Reader], e.ResponseBody]]] = {
     ),
     "ListAllDetails": _read_identifiers,
 }
-
-
-def _maybe(reader: Reader, name: str, read: Callable[[str], T]) -> T | None:
-    node = reader.maybe(name)
-    return None if node is None else value_of(node, read)
 
 
 def _text(reader: Reader, name: str) -> str | None:

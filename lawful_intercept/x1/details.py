@@ -6,7 +6,7 @@ What would narrow or widen an interception and is not known here is refused, nev
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
@@ -21,11 +21,11 @@ from lawful_intercept.x1.faults import Code, X1Fault
 from lawful_intercept.x1.xml import (
     COMMON,
     Reader,
-    T,
     boolean,
     canonical,
     integer,
     natural,
+    optional,
     put,
     put_canonical,
     syntax,
@@ -99,9 +99,9 @@ def read_task(node: etree._Element) -> m.TaskDetails:
         inner = Reader(listed)
         mediation = tuple(_read_mediation(each) for each in inner.every("mediationDetails"))
         inner.end()
-    correlation = _maybe(reader, "correlationID", natural)
-    implicit = _maybe(reader, "implicitDeactivationAllowed", boolean)
-    product = _maybe(reader, "productID", uuid)
+    correlation = optional(reader, "correlationID", natural)
+    implicit = optional(reader, "implicitDeactivationAllowed", boolean)
+    product = optional(reader, "productID", uuid)
     services: tuple[m.ServiceType, ...] = ()
     if (listed := reader.maybe("listOfServiceTypes")) is not None:
         inner = Reader(listed)
@@ -266,11 +266,6 @@ def write_element_status(parent: etree._Element, status: m.ElementStatus) -> Non
     _write_faults(node, status.faults)
 
 
-def _maybe(reader: Reader, name: str, read: Callable[[str], T]) -> T | None:
-    node = reader.maybe(name)
-    return None if node is None else value_of(node, read)
-
-
 def _read_targets(node: etree._Element) -> tuple[TargetIdentifier, ...]:
     reader = Reader(node)
     found = tuple(_read_target(each) for each in reader.every("targetIdentifier"))
@@ -295,8 +290,8 @@ def _read_mediation(node: etree._Element) -> m.MediationDetails:
     reader = Reader(node)
     liid = value_of(reader.one("LIID"), str, exact=True)
     delivery = value_of(reader.one("deliveryType"), m.HandoverType, exact=True)
-    start = _maybe(reader, "StartTime", time)
-    end = _maybe(reader, "EndTime", time)
+    start = optional(reader, "StartTime", time)
+    end = optional(reader, "EndTime", time)
     listed = reader.maybe("listOfDIDs")
     destinations = () if listed is None else read_dids(listed)
     extensions = read_extensions(reader, "mediationDetailsExtensions")
@@ -360,11 +355,11 @@ def _read_task_status(node: etree._Element) -> m.TaskStatus:
     status = m.TaskStatus(
         provisioning=value_of(reader.one("provisioningStatus"), m.Provisioning, exact=True),
         faults=_read_faults(reader.one("listOfFaults")),
-        last_intercept=_maybe(reader, "timeOfLastIntercept", time),
-        x2_octets=_maybe(reader, "amountOfX2Data", integer),
-        x3_octets=_maybe(reader, "amountOfX3Data", integer),
-        last_modified=_maybe(reader, "timeOfLastModification", time),
-        modifications=_maybe(reader, "numberOfModifications", integer),
+        last_intercept=optional(reader, "timeOfLastIntercept", time),
+        x2_octets=optional(reader, "amountOfX2Data", integer),
+        x3_octets=optional(reader, "amountOfX3Data", integer),
+        last_modified=optional(reader, "timeOfLastModification", time),
+        modifications=optional(reader, "numberOfModifications", integer),
         extensions=read_extensions(reader, "taskStatusExtensions"),
     )
     reader.end()

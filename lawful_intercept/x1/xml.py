@@ -158,6 +158,12 @@ def value_of(node: etree._Element, read: Callable[[str], T], *, exact: bool = Fa
         raise syntax(f"{local(node)} is not one") from None
 
 
+def optional(reader: Reader, name: str, read: Callable[[str], T]) -> T | None:
+    """`value_of` the next element if that is its name, else None."""
+    node = reader.maybe(name)
+    return None if node is None else value_of(node, read)
+
+
 def natural(text: str) -> int:
     """A number from 0, at most 20 digits. Raises ValueError."""
     if re.fullmatch(r"[0-9]{1,20}", text) is None:

@@ -26,7 +26,7 @@ from lawful_intercept.administration.officers import OFFICER, Officer, Role
 from lawful_intercept.administration.reports import Reports
 from lawful_intercept.administration.store import Store
 from lawful_intercept.administration.warrants import CONTENT, Act, State
-from lawful_intercept.x1.exchange import ReportNEIssue, ReportTaskIssue
+from lawful_intercept.x1.exchange import ReportDestinationIssue, ReportNEIssue, ReportTaskIssue
 from lawful_intercept.x1.faults import X1Fault, X1NoAnswer
 from lawful_intercept.x1.messages import IssueType, ReportType
 from nf.clock import VirtualClock
@@ -307,7 +307,7 @@ async def test_reports_become_alarms_without_their_words(bench: Bench) -> None:
     xid = bench.office.warrants[number].xid
     await reports.task_issue("pop1", ReportTaskIssue(xid, ReportType.WARNING, 9010, "sip:alice@voice.example is there"))
     (alarm,) = bench.office.alarms.values()
-    assert (alarm.object, alarm.text) == (f"warrant/{number}", "pop1: Warning, 9010 warning")
+    assert (alarm.object, alarm.text) == (f"warrant/{number}/pop1", "Warning, 9010 warning")
     await reports.task_issue("pop1", ReportTaskIssue(xid, ReportType.ALL_CLEAR))
     assert not bench.alarms()
     await reports.element_issue("pop1", ReportNEIssue(IssueType.WARNING, "alice", 9010))
@@ -315,6 +315,27 @@ async def test_reports_become_alarms_without_their_words(bench: Bench) -> None:
     assert not bench.alarms()
     for record in await bench.office.store.records(100):
         assert "alice" not in record.detail_json
+
+
+async def test_what_was_told_of_a_warrant_is_over_with_it(bench: Bench) -> None:
+    number = await bench.warrant()
+    await bench.until(NOON.timestamp() + 1)
+    report = ReportTaskIssue(bench.office.warrants[number].xid, ReportType.WARNING, 9010)
+    for element in ("pop1", "mdf1"):
+        await Reports(bench.office, bench.links).task_issue(element, report)
+    assert len(bench.alarms()) == 2
+    await warrant_desk.revoke(bench.office, bench.caller("bob"), {"number": str(number)})
+    await bench.settle()
+    await bench.eventually(lambda: not bench.alarms())
+
+
+async def test_each_agency_has_its_own_alarm(bench: Bench) -> None:
+    reports = Reports(bench.office, bench.links)
+    away = {name: ReportDestinationIssue(one.did, ReportType.WARNING) for name, one in bench.office.agencies.items()}
+    for report in away.values():
+        await reports.destination_issue("mdf1", report)
+    await reports.destination_issue("mdf1", replace(away["police"], report=ReportType.ALL_CLEAR))
+    assert bench.alarms() == {(Code.DELIVERY, f"agency/{bench.office.agencies['customs'].number}/mdf1")}
 
 
 async def test_keepalives_go_on(bench: Bench) -> None:

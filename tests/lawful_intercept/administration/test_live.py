@@ -268,9 +268,7 @@ async def test_a_warrant_from_its_form_to_its_end(there: Site) -> None:
     for name in ("pop1", "mdf1"):
         await there.sinks[name].until(0)
     (ended,) = there.sinks["pop1"].ended.values()
-    late = ended - datetime.fromisoformat(stop).timestamp()
-    sys.stderr.write(f"the task at the point ended {late * 1000:.0f} ms after the warrant's stop\n")
-    assert late >= 0
+    assert ended >= datetime.fromisoformat(stop).timestamp()
     assert "expired" in await there.good("warrant", "list", "--all", who="bob")
 
 
@@ -298,23 +296,7 @@ async def test_who_may_not_does_not_and_it_is_on_record(there: Site) -> None:
     assert not [secret for secret in SECRETS if secret in text]
 
 
-async def test_a_revocation_and_an_import(there: Site) -> None:
-    number = await there.submitted(there.form(3600))
-    await there.good("warrant", "approve", number, "--yes", who="bob")
-    await there.sinks["pop1"].until(1)
-    assert "is revoked" in await there.good("warrant", "revoke", number, who="anna")
-    await there.sinks["pop1"].until(0)
-
-    xml = there.folder / "out.xml"
-    await there.good("warrant", "export", number, "--country", "NZ", "--receiver", "lea", "-o", str(xml), who="anna")
-    code, text = await there.nf_li("warrant", "import", str(xml), "--agency", "police", who="anna")
-    assert (code, "LIID was given" in text) == (3, True)
-    xml.write_text(xml.read_text().replace("NZ-0001", "NZ-0003"))
-    answer = json.loads(await there.good("warrant", "import", str(xml), "--agency", "police", "--json", who="anna"))
-    assert [one["state"] for one in answer] == ["submitted"]
-
-
-async def test_an_element_that_reports_it_lost_everything_is_tasked_again(there: Site) -> None:
+async def test_an_element_that_moved_and_lost_everything_a_revocation_and_an_import(there: Site) -> None:
     number = await there.submitted(there.form(3600))
     await there.good("warrant", "approve", number, "--yes", who="bob")
     await there.sinks["pop1"].until(1)
@@ -325,10 +307,25 @@ async def test_an_element_that_reports_it_lost_everything_is_tasked_again(there:
         await there.sinks["pop1"].until(1)
         await there.report("pop1", ReportNEIssue(IssueType.ALERT, "database is cleared", 10000))
         assert "x1.ReportNEIssue" in await there.good("audit", "list", who="dora")
+        assert "is revoked" in await there.good("warrant", "revoke", number, who="anna")
+        await there.sinks["pop1"].until(0)
+
+    xml = there.folder / "out.xml"
+    await there.good("warrant", "export", number, "--country", "NZ", "--receiver", "lea", "-o", str(xml), who="anna")
+    code, text = await there.nf_li("warrant", "import", str(xml), "--agency", "police", who="anna")
+    assert (code, "LIID was given" in text) == (3, True)
+    xml.write_text(xml.read_text().replace("NZ-0001", "NZ-0003"))
+    answer = json.loads(await there.good("warrant", "import", str(xml), "--agency", "police", "--json", who="anna"))
+    assert [one["state"] for one in answer] == ["submitted"]
 
 
-async def test_the_audit_from_outside_and_a_store_that_was_touched(there: Site) -> None:
-    await there.submitted(there.form(3600))
+async def test_the_audit_from_outside_a_store_that_was_touched_and_what_can_be_seen(there: Site) -> None:
+    number = await there.submitted(there.form(3600))
+    await there.good("warrant", "approve", number, "--yes", who="bob")
+    await there.sinks["pop1"].until(1)
+    assert there.process is not None
+    with (Path("/proc") / str(there.process.pid) / "cmdline").open("rb") as command:
+        assert command.read().rstrip(b"\0") == b"nf-process"
     state = there.folder / "state"
     assert "intact" in await there.good("audit", "verify", who="dora")
     export = there.folder / "export.jsonl"
@@ -343,6 +340,8 @@ async def test_the_audit_from_outside_and_a_store_that_was_touched(there: Site) 
     assert "intact" in await there.good("audit", "verify", str(copy / "administration.db"), *heads)
     await there.start()  # what kill -9 left is whole
     assert await there.stop() == 0
+    assert there.spoken == b""
+    shows_nothing(state)
 
     store = state / "administration.db"
     octets = bytearray(store.read_bytes())
@@ -355,21 +354,11 @@ async def test_the_audit_from_outside_and_a_store_that_was_touched(there: Site) 
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, errors = await process.communicate()
     assert (process.returncode, b"audit record " in errors) == (9, True)
-    there.spoken += errors
 
 
-async def test_nothing_outside_of_the_sealed_store_shows_a_target(there: Site) -> None:
-    number = await there.submitted(there.form(3600))
-    await there.good("warrant", "approve", number, "--yes", who="bob")
-    await there.sinks["pop1"].until(1)
-    code, text = await there.nf_li("warrant", "show", "ffffffff", who="bob")
-    assert (code, "no such warrant" in text) == (7, True)
-    assert there.process is not None
-    with (Path("/proc") / str(there.process.pid) / "cmdline").open("rb") as command:
-        assert command.read().rstrip(b"\0") == b"nf-process"
-    assert await there.stop() == 0
-    assert there.spoken == b""
-    files = [path for path in (there.folder / "state").rglob("*") if path.is_file()]
+def shows_nothing(state: Path) -> None:
+    """Nothing but the sealed entries knows a target, LIID or agency."""
+    files = [path for path in state.rglob("*") if path.is_file()]
     assert files
     for path in files:
         octets = path.read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ from uuid import UUID
 import pytest
 
 from lawful_intercept.identifiers import TargetIdentifier
+from lawful_intercept.x1.client import supervise
 from lawful_intercept.x1.faults import Code, X1Fault
 from lawful_intercept.x2x3.attributes import read_target
 from lawful_intercept.x2x3.codec import Pdu, PduType, encode
+from nf.clock import RealClock
 from tests.core5g.observation import test_live as upf
 from tests.core5g.observation.world import OTHER_IP, TARGET_IP, udp, ue_info
 from tests.lawful_intercept.points.judges import tshark, xiri
@@ -155,8 +158,14 @@ async def test_without_keepalives_all_tasks_end(core: upf.Net, tmp_path: Path) -
         await until(lambda: any(report.code == Code.KEEPALIVES_MISSING for report in net.admf.reports))
         assert not (await net.admf.client.list_all_details()).xids
         count = len(net.mediation.of(X3))
-        core.uplink(udp(TARGET_IP, "192.0.2.9", b"after"))
-        await net.activate(OTHER_SUPI, SECOND)
-        core.uplink(udp(OTHER_IP, "192.0.2.9", b"other"))
-        await until(lambda: datagrams(net, SECOND))
-        assert len(net.mediation.of(X3, FIRST)) == count
+        living = asyncio.create_task(supervise(net.admf.client, RealClock(), every_s=0.5, told=lambda _: None))
+        try:
+            core.uplink(udp(TARGET_IP, "192.0.2.9", b"after"))
+            await net.admf.client.keepalive()
+            await net.activate(OTHER_SUPI, SECOND)
+            core.uplink(udp(OTHER_IP, "192.0.2.9", b"other"))
+            await until(lambda: datagrams(net, SECOND))
+            assert len(net.mediation.of(X3, FIRST)) == count
+        finally:
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lawful_intercept.points.losses import AWAY, CUT, SPOOL, Losses
-from lawful_intercept.points.numbers import Numbers
+from lawful_intercept.points.numbers import Numbers, Series
 from lawful_intercept.x1.exchange import ReportTaskIssue
-from nf.errors import IntegrityError
+from nf.clock import Clock, VirtualClock
+from nf.errors import IntegrityError, StorageError
 
 XID = UUID(int=1)
 
@@ -73,11 +74,12 @@ def test_every_count_is_told_once(steps: list[tuple[int, int, int | None, float]
     assert found == sum(events + (copies or 0) for _, events, copies, _ in steps)
 
 
-SERIES = ("x", "2", "sip")
+SERIES: Series = ("x", "2", "sip")
+OTHER: Series = ("y", "3", "sip")
 
 
-def numbers(folder: Path, key: bytes = bytes(32)) -> Numbers:
-    return Numbers(folder / "numbers", AESGCM(key))
+def numbers(folder: Path, key: bytes = bytes(32), clock: Clock | None = None) -> Numbers:
+    return Numbers(folder / "numbers", AESGCM(key), clock or VirtualClock())
 
 
 def test_numbers_go_on_after_an_orderly_end(tmp_path: Path) -> None:
@@ -89,14 +91,47 @@ def test_numbers_go_on_after_an_orderly_end(tmp_path: Path) -> None:
 
 
 @settings(max_examples=25)
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=5))
-def test_no_number_repeats_whenever_the_process_is_killed(lives: list[int]) -> None:
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=5))
+def test_no_number_repeats_whenever_the_process_is_killed(lives: list[tuple[int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        taken: list[int] = []
+        taken: dict[Series, list[int]] = {SERIES: [], OTHER: []}
         for life in lives:
             one = numbers(Path(folder))
-            taken += [one.take(SERIES, 4) for _ in range(life)]
-        assert taken == sorted(set(taken))
+            for series, count in zip((SERIES, OTHER), life, strict=True):
+                taken[series] += [one.take(series, 4) for _ in range(count)]
+        for found in taken.values():
+            assert found == sorted(set(found))
+
+
+async def test_a_leap_is_as_long_as_two_seconds_of_the_series(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    one = numbers(tmp_path, clock=clock)
+    writes = 0
+    for _ in range(1000):  # a hundred a second, for ten
+        before = (tmp_path / "numbers").stat().st_mtime_ns if (tmp_path / "numbers").exists() else 0
+        last = one.take(SERIES, 64)
+        writes += (tmp_path / "numbers").stat().st_mtime_ns != before
+        one.take(OTHER, 8) if last % 100 == 0 else None
+        await clock.advance(0.01)
+    assert writes < 12
+    again = numbers(tmp_path, clock=clock)
+    assert last < again.take(SERIES, 64) <= last + 300
+    assert 10 <= again.take(OTHER, 8) <= 30
+
+
+def test_numbers_wrap_and_a_full_disk_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = numbers(tmp_path)
+    one.take(SERIES, 4)
+    one._counts[SERIES].next = (1 << 32) - 1
+    assert [one.take(SERIES, 4), one.take(SERIES, 4)] == [(1 << 32) - 1, 0]
+
+    def full(*_: object) -> None:
+        raise StorageError("full")
+
+    monkeypatch.setattr("lawful_intercept.points.numbers.write_private", full)
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            one.take(OTHER, 4)
 
 
 def test_the_file_shows_nothing_and_is_not_believed_when_it_is_another(tmp_path: Path) -> None:
