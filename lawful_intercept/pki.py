@@ -1,4 +1,4 @@
-"""The certificates of lawful intercept: an authority of its own, which no other part of the product knows.
+"""Certificates and keys of lawful intercept: an authority of its own, which no other part of the product knows.
 
 Every link may have its own (X1, X2 and X3, each agency): make one for each in a directory of its own.
 """
@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
+from lawful_intercept.keys import rewrap, write_key
 from nf.clock import Clock, RealClock
 from nf.errors import InputError, NotFoundError, RefusedError
 from nf.trust.authority import Authority
@@ -138,3 +139,27 @@ def _bundle(
 ) -> None:
     """Write several authorities into one file, so that one can follow another."""
     trust_bundle(authorities, into)
+
+
+@app.command("key")
+def _key(
+    path: Annotated[Path, typer.Argument(help="the file that is written, mode 0600: `file:PATH` in settings")],
+) -> None:
+    """Make a key that stores are encrypted under."""
+    write_key(path)
+    typer.echo(f"file:{path}")
+
+
+@app.command("rewrap")
+def _rewrap(
+    state: Annotated[Path, typer.Argument(help="a process's state directory")],
+    before: Annotated[str, typer.Option(help="what `store_key` is now")],
+    after: Annotated[str, typer.Option(help="what `store_key` will be")],
+) -> None:
+    """Wrap the keys of all stores in a state directory by another key; the stores stay as they are."""
+    found = sorted(state.glob("*.key"))
+    if not found:
+        raise NotFoundError("no wrapped key is here", where=str(state), remedy="name the process's state directory")
+    for path in found:
+        rewrap(before, after, state, path.stem)
+        typer.echo(path.name)

@@ -25,7 +25,7 @@ from lawful_intercept.points.xiri import active_session, xiri
 from lawful_intercept.x2x3.attributes import address_attributes, target_attributes
 from lawful_intercept.x2x3.codec import Attribute, Attributes, PayloadDirection, PayloadFormat
 from nf.contracts.interception import Event, EventKind
-from nf.contracts.json import Json, JsonObject
+from nf.contracts.json import Json
 
 PROPRIETARY: Final = b"StreamVerse"
 """Attribute 4 of JSON payloads: {"event": kind, ...details}."""
@@ -174,11 +174,3 @@ def _closes(head: bytes) -> bool:
     return any(
         line.lower().startswith(b"cseq") and line.rstrip().upper().endswith(b"INVITE") for line in head.split(b"\r\n")
     )
-
-
-def details_of(payload: bytes) -> JsonObject:
-    """Of a proprietary payload. Raises ValueError."""
-    found = json.loads(payload)
-    if not isinstance(found, dict):
-        raise ValueError("no object")  # noqa: TRY004 - bad data
-    return found

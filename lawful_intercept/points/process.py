@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import ssl
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from lawful_intercept import isolation, tls
-from lawful_intercept.configuration import load, state_directory
+from lawful_intercept import tls
+from lawful_intercept.configuration import state_directory
 from lawful_intercept.isolation import place_of
 from lawful_intercept.keys import store_key
 from lawful_intercept.points.destinations import MediationLinks
@@ -38,7 +36,7 @@ from lawful_intercept.x1.reporter import Reporter
 from lawful_intercept.x1.server import X1Server
 from lawful_intercept.x1.services import ElementService
 from lawful_intercept.x2x3.codec import PduType
-from nf.clock import Clock, RealClock
+from nf.clock import Clock
 from nf.contracts.interception import GROUP, PointFactory
 from nf.errors import IdentityError, NfError, NotFoundError
 
@@ -118,28 +116,6 @@ async def run(
                     group.create_task(element.watch())
                     group.create_task(_tell_losses(losses, reporter, clock))
                     group.create_task(_renew(settings, (server_tls, client_tls), clock))
-
-
-def main(config: Path) -> int:
-    """Until SIGTERM or SIGINT: 0; 1 when it failed. Raises NfError for what is wrong with its files."""
-    settings = load(config, PointsSettings)
-    isolation.unseen(settings.user)
-    try:
-        isolation.run(lambda: _until_told(settings))
-    except NfError:
-        raise
-    except Exception:  # noqa: BLE001 - a traceback may name somebody
-        return 1
-    return 0
-
-
-async def _until_told(settings: PointsSettings) -> None:
-    running = asyncio.ensure_future(run(settings, RealClock()))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
 
 
 def _place(settings: PointsSettings, name: str) -> Place:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from lawful_intercept.keys import SecretKey, keeper, new_key, read_key, rewrap, store_key, write_key
+from lawful_intercept.pki import app
 from nf.errors import DeniedError, InputError, IntegrityError, NfError, NotFoundError, RefusedError, UnavailableError
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
@@ -110,6 +112,23 @@ def test_another_wrapping_key_leaves_the_store_as_it_is(tmp_path: Path, referenc
     assert octets(store_key(following, tmp_path)) == before
     with pytest.raises(IntegrityError):
         store_key(reference, tmp_path)
+
+
+def test_commands_make_a_key_and_take_another(tmp_path: Path) -> None:
+    run, state = CliRunner(), tmp_path / "state"
+    references = []
+    for name in ("one", "two"):
+        made = run.invoke(app, ["key", str(tmp_path / name)])
+        assert made.exit_code == 0
+        references.append(made.output.strip())
+    before = [octets(store_key(references[0], state, name)) for name in ("store", "audit")]
+    words = ["rewrap", str(state), "--before", references[0], "--after", references[1]]
+    told = run.invoke(app, words)
+    assert told.output.split() == ["audit.key", "store.key"]
+    assert [octets(store_key(references[1], state, name)) for name in ("store", "audit")] == before
+    assert isinstance(run.invoke(app, words).exception, IntegrityError)
+    words[1] = str(tmp_path)
+    assert isinstance(run.invoke(app, words).exception, NotFoundError)
 
 
 @given(damage=st.binary(max_size=100))

@@ -29,9 +29,25 @@ from nf.clock import RealClock
 
 DID = UUID(int=100)
 LIMIT_S = 90.0
-_MAIN = (
-    "import sys; from pathlib import Path; from lawful_intercept.points.process import main; main(Path(sys.argv[1]))"
-)
+MAIN = """
+import asyncio, contextlib, signal, sys
+from pathlib import Path
+from lawful_intercept import configuration, isolation
+from lawful_intercept.points.process import run
+from lawful_intercept.points.settings import PointsSettings
+from nf.clock import RealClock
+
+async def serve():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asyncio.current_task().cancel)
+    await run(settings, RealClock())
+
+settings = configuration.load(Path(sys.argv[1]), PointsSettings)
+isolation.unseen(settings.user)
+with contextlib.suppress(asyncio.CancelledError):
+    isolation.run(serve)
+"""
+"""What `nf-li run points --config FILE` does."""
 
 
 async def until(true: Callable[[], Any], what: Callable[[], Any] = lambda: "") -> None:
@@ -120,7 +136,7 @@ class Process:
         self.running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        argv = [*self._under, sys.executable, "-c", _MAIN, str(self._config)]
+        argv = [*self._under, sys.executable, "-c", MAIN, str(self._config)]
         with self._log.open("ab") as log:
             self.running = subprocess.Popen(argv, stdout=log, stderr=log, cwd=Path.cwd())
 

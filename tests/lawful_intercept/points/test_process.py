@@ -20,7 +20,7 @@ from lawful_intercept.x1.client import X1Client
 from lawful_intercept.x1.faults import Code, X1Fault
 from nf.clock import RealClock
 from nf.errors import DocumentError, IdentityError, NotFoundError
-from tests.lawful_intercept.points.live import certificates
+from tests.lawful_intercept.points.live import MAIN, certificates
 from tests.lawful_intercept.points.world import ALICE, destination, task
 
 ROOT = Path(__file__).parents[3]
@@ -114,24 +114,17 @@ async def test_nothing_is_activated_by_a_clock_that_may_be_wrong(tmp_path: Path)
         await asyncio.gather(running, return_exceptions=True)
 
 
-CODE = """
-import sys
-from pathlib import Path
-from lawful_intercept.points.process import main
-from nf.errors import NfError
-try:
-    main(Path(sys.argv[1]))
-except NfError as error:
-    print(error)
-    raise
-"""
-
-
-def test_a_process_that_cannot_start_says_why_and_leaves_no_traceback(tmp_path: Path) -> None:
+def test_a_process_that_cannot_start_leaves_no_traceback(tmp_path: Path) -> None:
     certificates(tmp_path)
     path = written(tmp_path)
     (tmp_path / "poi1.key").unlink()
-    argv = [sys.executable, "-c", CODE, str(path)]
+    argv = [sys.executable, "-c", MAIN, str(path)]
     ran = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
-    assert (ran.returncode, ran.stderr) == (1, "")
-    assert "a private key is not there" in ran.stdout
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", "")
+
+
+async def test_a_key_that_is_not_there_is_said(tmp_path: Path) -> None:
+    certificates(tmp_path)
+    (tmp_path / "poi1.key").unlink()
+    with pytest.raises(NotFoundError, match="a private key is not there"):
+        await run(load(written(tmp_path), PointsSettings), RealClock())
