@@ -18,6 +18,7 @@ class Code(Enum):
     REFUSES = "element-refuses"
     NOT_TASKED = "warrant-not-tasked"
     STORE = "store-not-written"
+    REPLICA = "replica-not-written"
     DELIVERY = "delivery-fault"
     UNKNOWN_TASK = "unknown-task-removed"
     LOST_TASK = "task-was-lost"
@@ -31,6 +32,7 @@ REMEDIES: Final = {
     Code.REFUSES: "see the X1 error; it is tried again by itself",
     Code.NOT_TASKED: "its agency, elements or their abilities have changed: nf-li element list",
     Code.STORE: "free space on the disk of the ADMF's state directory; what was due is done all the same",
+    Code.REPLICA: "see the disk and the way to the second place (`replica` in the ADMF's configuration)",
     Code.DELIVERY: "see the receiver and the way to it; numbers of agencies: nf-li agency list",
     Code.UNKNOWN_TASK: "find out who gave it: the element held a task or destination that is not of this ADMF",
     Code.LOST_TASK: "see why the element lost it; it was given again",

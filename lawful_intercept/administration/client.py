@@ -99,6 +99,8 @@ class Client:
             return data
         if isinstance(data, dict) and isinstance(told := data.get("error"), dict):
             raise error_of(told)
+        if answer.status == 413:
+            raise InputError("it is larger than the ADMF takes", where="ADMF", remedy="split it")
         raise UnavailableError("the ADMF failed", where="ADMF", remedy="see its alarms and its process")
 
     async def __aenter__(self) -> Self:

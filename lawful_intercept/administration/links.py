@@ -194,9 +194,16 @@ class Link:
 
 
 class Links:
-    """`connect` makes the asker of an element."""
+    """`connect` makes the asker of an element; `failed` is told of what nobody foresaw, and the link begins anew."""
 
-    def __init__(self, office: Office, connect: Callable[[ElementSettings], Asker], pace: Pace) -> None:
+    def __init__(
+        self,
+        office: Office,
+        connect: Callable[[ElementSettings], Asker],
+        pace: Pace,
+        failed: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
+        self._failed = failed
         self._office = office
         self._connect = connect
         self._pace = pace
@@ -266,7 +273,16 @@ class Links:
             if name not in self._links:
                 asker = self._connect(element.settings)
                 link = Link(element.settings, asker, self._office, self._pace)
-                self._links[name] = link, asyncio.create_task(link.run()), asker
+                self._links[name] = link, asyncio.create_task(self._keep(link)), asker
+
+    async def _keep(self, link: Link) -> None:
+        while True:
+            try:
+                await link.run()
+            except Exception as error:  # noqa: BLE001 - one element's trouble is not another's
+                self._failed(error)
+                link.doubt()
+            await self._office.clock.sleep(LAST_RETRY_S)
 
     async def _end(self, name: str) -> None:
         _, task, asker = self._links.pop(name)

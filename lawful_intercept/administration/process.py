@@ -23,10 +23,11 @@ from lawful_intercept.administration.engine import Engine, Synchronised
 from lawful_intercept.administration.hi1 import Party
 from lawful_intercept.administration.links import Links, Pace
 from lawful_intercept.administration.office import Office
+from lawful_intercept.administration.replica import replicate
 from lawful_intercept.administration.reports import Reports
 from lawful_intercept.administration.service import Service
 from lawful_intercept.administration.settings import AdministrationSettings
-from lawful_intercept.administration.store import PUBLIC_KEY_FILE, STORE_FILE, Store
+from lawful_intercept.administration.store import AUDIT_KEY_FILE, PUBLIC_KEY_FILE, STORE_FILE, Store
 from lawful_intercept.configuration import TlsFiles, state_directory
 from lawful_intercept.https import HttpsServer
 from lawful_intercept.isolation import place_of
@@ -85,7 +86,7 @@ async def open_office(settings: AdministrationSettings, clock: Clock) -> Opened:
 
 def _audit_key(settings: AdministrationSettings, state: Path) -> Ed25519PrivateKey:
     """Wrapped under the same key as the store's. A new one never takes the place of one that was lost."""
-    if (state / STORE_FILE).exists() and not (state / "audit.key").exists():
+    if (state / STORE_FILE).exists() and not (state / AUDIT_KEY_FILE).exists():
         raise NotFoundError("the key of the audit is not there", where=str(state), remedy="restore it from a backup")
     with store_key(settings.store_key, state, "audit") as secret, secret.opened() as octets:
         key = Ed25519PrivateKey.from_private_bytes(bytes(octets))
@@ -138,10 +139,10 @@ async def _serve(
     try:
         await office.note("administration.start", "administration", {})
         contexts = Contexts(settings, clock)
-        links = Links(office, contexts.connect, Pace(settings.reconcile_s, settings.keepalive_s))
+        failures = Failures(office)
+        links = Links(office, contexts.connect, Pace(settings.reconcile_s, settings.keepalive_s), failures)
         steer = timesync or TimeSync(assumed=settings.clock.assumed, limit_s=settings.clock.limit_ms / 1000)
         engine = Engine(office, links, steer, timedelta(seconds=settings.linger_s))
-        failures = Failures(office)
         service = Service(office, links, opened.path, opened.audit_key.public_key())
         listen = settings.officers.listen
         officers = HttpsServer(
@@ -167,6 +168,8 @@ async def _serve(
                 group.create_task(engine.run())
                 group.create_task(failures.run())
                 group.create_task(contexts.renew())
+                if settings.replica is not None:
+                    group.create_task(replicate(office, settings.state, settings.replica))
                 if settings.heads is not None:
                     group.create_task(_export_heads(opened, settings.heads, clock))
     finally:

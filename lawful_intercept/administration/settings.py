@@ -31,6 +31,7 @@ class AdministrationSettings(ProcessSettings):
     """officers     where officers call
     x1           where elements report; its certificate is also shown to elements
     heads        a file that gets the signed head of the audit every hour, for the auditor: best on another machine
+    replica      a directory in a second place, which gets a copy of the state within half a minute of each change
     linger_s     how long mediation keeps the task of a warrant that has ended, for what is on the way
     reconcile_s  how often an element is asked what it holds
     keepalive_s  how often it is told that the ADMF lives
@@ -40,6 +41,7 @@ class AdministrationSettings(ProcessSettings):
     x1: Server
     hi1: Hi1
     heads: Path | None = None
+    replica: Path | None = None
     linger_s: Annotated[Whole, Field(ge=0, le=30 * 86_400)] = 3600
     reconcile_s: Annotated[Whole, Field(ge=1, le=86_400)] = 60
     keepalive_s: Annotated[Whole, Field(ge=1, le=3600)] = 10

@@ -131,7 +131,7 @@ class Agencies:
             await self._stop(label)
             outbox = self._journal.close(label)
             token = self._tokens.pop(label, None)
-            self._dirty[f"spool/{label}"] = None
+            self._dirty |= {f"spool/{label}": None, f"void/{label}": None}
             if outbox is not None and token is not None:
                 outbox.spool.close()
                 await asyncio.to_thread(shutil.rmtree, self._directory / token, ignore_errors=True)

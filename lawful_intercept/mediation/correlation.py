@@ -11,28 +11,31 @@ import json
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from lawful_intercept.mediation.iri_rules import Phase, Session
 from lawful_intercept.mediation.state import State
 from nf.errors import IntegrityError
+
+C = TypeVar("C", bound="Counter")
 
 _U32: Final = 0xFFFFFFFF
 _HALF: Final = 1 << 31
 
 
 class Counter:
-    """A number that outlives the process. Its text shows nothing."""
+    """A number that outlives the process, and another beside it. Its text shows nothing."""
 
-    __slots__ = ("slot", "value")
+    __slots__ = ("extra", "slot", "value")
 
-    def __init__(self, slot: int, value: int) -> None:
+    def __init__(self, slot: int, value: int = 0, extra: int = 0) -> None:
         self.slot = slot
         self.value = value
+        self.extra = extra
 
 
 class Counters:
-    """Those of one state. Whoever changes a counter's value adds it to `changed`."""
+    """Those of one state. Whoever changes a counter adds it to `changed`."""
 
     def __init__(self, state: State, used: Iterable[int]) -> None:
         """`used`: slots that rows name."""
@@ -42,21 +45,26 @@ class Counters:
         self._next = max(kept, default=0) + 1
         self.changed: set[Counter] = set()
 
-    def new(self, value: int = 0) -> Counter:
-        counter = Counter(self._next, value)
+    def new(self) -> Counter:
+        return self._added(Counter(self._next))
+
+    def new_source(self) -> Source:
+        return self._added(Source(self._next))
+
+    def _added(self, counter: C) -> C:
         self._next += 1
         self.changed.add(counter)
         return counter
 
-    def known(self, slot: int) -> Counter:
+    def known(self, slot: int, kind: type[C]) -> C:
         """Raises IntegrityError."""
         if slot not in self._state.counters:
             raise IntegrityError("a counter is missing", where="state", remedy="restore the directory from a backup")
-        return Counter(slot, self._state.counters[slot])
+        return kind(slot, *self._state.counters[slot])
 
-    def take(self) -> list[tuple[int, int]]:
-        """What changed since the last time, for the next commit."""
-        found = [(counter.slot, counter.value) for counter in self.changed]
+    def take(self) -> list[int]:
+        """What changed since the last time, as the next commit takes it."""
+        found = [number for one in self.changed for number in (one.slot, one.value, one.extra)]
         self.changed.clear()
         return found
 
@@ -72,40 +80,35 @@ _FRESH: Final = Verdict(fresh=True)
 _KNOWN: Final = Verdict(fresh=False)
 
 
-class Source:
+class Source(Counter):
     """What one point numbers: one task's X2 or X3 (TS 103 221-2 attribute 8).
+
+    value  one above the number that is next; 0: none came yet
+    extra  when the latest happened, in nanoseconds since the epoch
 
     What is behind the last number was delivered before, unless it happened later than all that was: then the point has
     begun to count anew.
     """
 
-    __slots__ = ("expected", "latest")
-
-    def __init__(self, expected: Counter, latest: Counter) -> None:
-        """`expected`: one above the next number, 0 = none came yet. `latest`: nanoseconds since the epoch."""
-        self.expected = expected
-        self.latest = latest
+    __slots__ = ()
 
     def take(self, sequence: int | None, at_ns: int, changed: set[Counter]) -> Verdict:
         if sequence is None:
             return _FRESH
-        expected, latest = self.expected, self.latest
         verdict = _FRESH
-        if expected.value == 0:
+        if self.value == 0:
             verdict = Verdict(fresh=True, missing=sequence) if sequence > 1 else _FRESH
-        elif sequence != expected.value - 1:
-            ahead = (sequence - (expected.value - 1)) & _U32
+        elif sequence != self.value - 1:
+            ahead = (sequence - (self.value - 1)) & _U32
             if ahead < _HALF:
                 verdict = Verdict(fresh=True, missing=ahead)
-            elif at_ns <= latest.value:
+            elif at_ns <= self.extra:
                 return _KNOWN
             else:
                 verdict = Verdict(fresh=True, missing=None)
-        expected.value = ((sequence + 1) & _U32) + 1
-        changed.add(expected)
-        if at_ns > latest.value:
-            latest.value = at_ns
-            changed.add(latest)
+        self.value = ((sequence + 1) & _U32) + 1
+        self.extra = max(self.extra, at_ns)
+        changed.add(self)
         return verdict
 
 
@@ -116,8 +119,7 @@ class Sources:
         self._counters = counters
         self._known: dict[str, Source] = {}
         for name, value in state.rows("source"):
-            expected, latest = json.loads(value)
-            self._known[name] = Source(counters.known(expected), counters.known(latest))
+            self._known[name] = counters.known(json.loads(value)[0], Source)
         self._dirty: dict[str, bytes | None] = {}
 
     def collect(self) -> dict[str, bytes | None]:
@@ -129,8 +131,8 @@ class Sources:
         name = f"{xid.hex()}/{kind}/{point}"
         found = self._known.get(name)
         if found is None:
-            found = self._known[name] = Source(self._counters.new(), self._counters.new())
-            self._dirty[f"source/{name}"] = json.dumps([found.expected.slot, found.latest.slot]).encode()
+            found = self._known[name] = self._counters.new_source()
+            self._dirty[f"source/{name}"] = json.dumps([found.slot]).encode()
         return found
 
     def forget(self, xid: bytes) -> None:
@@ -171,6 +173,7 @@ class Correlated:
                 "phase": self.rules.phase.value,
                 "invite": self.rules.invite,
                 "dialogs": self.rules.dialogs,
+                "ringing": self.rules.ringing,
                 "kind": self.kind,
                 "addresses": self.addresses,
                 "media": self.media,
@@ -195,13 +198,15 @@ class Sessions:
                 xid=bytes.fromhex(xid),
                 correlation=int(correlation, 16),
                 cin=read["cin"],
-                rules=Session(Phase(read["phase"]), read["invite"], tuple(read["dialogs"])),
+                rules=Session(Phase(read["phase"]), read["invite"], tuple(read["dialogs"]), tuple(read["ringing"])),
                 kind=read["kind"],
                 addresses=(read["addresses"][0], read["addresses"][1]),
                 media=read["media"],
                 heard=now,
             )
-            session.numbers = {(liid, did, kind): counters.known(slot) for liid, did, kind, slot in read["numbers"]}
+            session.numbers = {
+                (liid, did, kind): counters.known(slot, Counter) for liid, did, kind, slot in read["numbers"]
+            }
             self._sessions[session.xid, session.correlation] = session
             self._cins.add(session.cin)
 
@@ -243,11 +248,12 @@ class Sessions:
         for key in [key for key in self._sessions if key[0] == xid]:
             self._drop(key)
 
-    def retire(self, wanted: Callable[[Correlated], bool]) -> None:
-        """Sessions that have ended, or of which nothing but content ever came, and are not `wanted` any more."""
-        for key, session in list(self._sessions.items()):
-            if key[1] and not session.rules.open and not wanted(session):
-                self._drop(key)
+    def retire(self, wanted: Callable[[Correlated], bool]) -> list[Correlated]:
+        """Forgets sessions that have ended, or of which only content ever came, and are not `wanted` any more."""
+        found = [one for key, one in self._sessions.items() if key[1] and not one.rules.open and not wanted(one)]
+        for session in found:
+            self._drop((session.xid, session.correlation))
+        return found
 
     def _drop(self, key: tuple[bytes, int]) -> None:
         session = self._sessions.pop(key, None)
@@ -274,7 +280,7 @@ class Numbers:
 
     def __init__(self, state: State, counters: Counters) -> None:
         self._counters = counters
-        self._known = {name: counters.known(json.loads(value)[0]) for name, value in state.rows("number")}
+        self._known = {name: counters.known(json.loads(value)[0], Counter) for name, value in state.rows("number")}
         self._dirty: dict[str, bytes | None] = {}
 
     def collect(self) -> dict[str, bytes | None]:

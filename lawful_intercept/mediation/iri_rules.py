@@ -10,8 +10,8 @@ that; what comes first when interception began in the middle is its Begin. What 
                     FAILING --ACK, the point's word, or nothing in time----+
 
 A refusal is no End by itself: a proxy rings other branches beside it or after it. What tells the call's end is the ACK
-of the refusal, or the point. Neither is the answer to a CANCEL, which may cross with the call's answer: the 487 that
-follows it is a refusal. A BYE ends one dialog, and the session with its last.
+of the refusal, the point, or that no branch rings soon. Neither is the answer to a CANCEL, which may cross with the
+call's answer: the 487 that follows it is a refusal. A BYE ends one dialog, and the session with its last.
 """
 
 from __future__ import annotations
@@ -165,11 +165,13 @@ class Session:
 
     invite   the highest CSeq of an INVITE that began it: another, later one begins another session when this has ended
     dialogs  those that were answered and have not ended, as digests of their tags
+    ringing  those that ring, likewise
     """
 
     phase: Phase = Phase.NEW
     invite: int = 0
     dialogs: tuple[str, ...] = ()
+    ringing: tuple[str, ...] = ()
 
     @property
     def open(self) -> bool:
@@ -201,7 +203,9 @@ def step(session: Session, signal: Signal) -> tuple[IriType, Session]:
     if signal is Signal.OPENED and session.phase is Phase.ENDED:
         session = Session()
     kind, phase = TABLE[session.phase][signal]
-    return kind, replace(session, phase=phase, dialogs=() if phase is Phase.ENDED else session.dialogs)
+    if phase is Phase.ENDED:
+        return kind, replace(session, phase=phase, dialogs=(), ringing=())
+    return kind, replace(session, phase=phase)
 
 
 def begins_anew(session: Session, message: SipMessage) -> bool:
@@ -225,19 +229,29 @@ def sip_step(session: Session, message: SipMessage) -> tuple[IriType, Session]:
         session = Session()
     if signal is Signal.ALONE and session.open and message.to_tag and message.method not in _NEVER_WITHIN:
         signal = Signal.WITHIN
-    dialog = _dialog(message)
-    dialogs = session.dialogs
-    if session.phase is not Phase.ENDED:
-        if signal is Signal.ANSWER and dialog not in dialogs and len(dialogs) < _DIALOGS:
-            dialogs = (*dialogs, dialog)
-        elif signal is Signal.GOODBYE:
-            dialogs = tuple(one for one in dialogs if one != dialog)
-            if dialogs:
-                signal = Signal.BYE_REFUSED  # another dialog of the same call goes on
+    signal, dialogs, ringing = _branches(session, message, signal)
     kind, after = step(session, signal)
     if signal is Signal.INVITE and not message.to_tag:
         after = replace(after, invite=max(after.invite, message.number))
-    return kind, replace(after, dialogs=() if after.phase is Phase.ENDED else dialogs)
+    return kind, after if after.phase is Phase.ENDED else replace(after, dialogs=dialogs, ringing=ringing)
+
+
+def _branches(session: Session, message: SipMessage, signal: Signal) -> tuple[Signal, tuple[str, ...], tuple[str, ...]]:
+    """What a message means beside other branches of the call, and which of them ring or are answered after it."""
+    dialog, dialogs, ringing = _dialog(message), session.dialogs, session.ringing
+    if signal is Signal.RINGING and message.to_tag and dialog not in ringing and len(ringing) < _DIALOGS:
+        ringing = (*ringing, dialog)
+    elif signal in {Signal.ANSWER, Signal.REFUSAL}:
+        ringing = tuple(one for one in ringing if one != dialog)
+        if signal is Signal.REFUSAL and ringing and session.phase is Phase.CALLING:
+            signal = Signal.RINGING  # another branch does
+        elif signal is Signal.ANSWER and dialog not in dialogs and len(dialogs) < _DIALOGS:
+            dialogs = (*dialogs, dialog)
+    elif signal is Signal.GOODBYE:
+        dialogs = tuple(one for one in dialogs if one != dialog)
+        if dialogs:
+            signal = Signal.BYE_REFUSED  # another dialog of the same call goes on
+    return signal, dialogs, ringing
 
 
 EVENTS: Final[Mapping[IriType, Signal]] = {
@@ -266,21 +280,25 @@ class Patience:
     """How long a session may be silent before it is told as ended, in seconds.
 
     final_s    after a BYE: RFC 3261's 64 x T1, in which its answer must have come
-    calling_s  while it is not answered, or was refused by one branch: timer C with some room
+    refused_s  after a refusal, while nothing rings: the next branch is tried at once
+    calling_s  while it is not answered: timer C with some room
     media_s    of a call whose content came, and comes no more
     silent_s   of everything else; a session timer (RFC 4028) makes a call speak more often
     """
 
     final_s: float = 32.0
+    refused_s: float = 10.0
     calling_s: float = 300.0
-    media_s: float = 300.0
+    media_s: float = 1800.0
     silent_s: float = 43_200.0
 
     def of(self, session: Session, *, media: bool) -> float | None:
         """None: there is no end to wait for."""
         if session.phase is Phase.CLOSING:
             return self.final_s
-        if session.phase in {Phase.CALLING, Phase.FAILING}:
+        if session.phase is Phase.FAILING:
+            return self.refused_s
+        if session.phase is Phase.CALLING:
             return self.calling_s
         if session.phase is Phase.UP:
             return self.media_s if media else self.silent_s

@@ -50,15 +50,13 @@ class Outbox:
             void.append((committed.value, spool.next))
         committed.value = spool.next
         self.visible = committed.value
-        self._next = spool.next
         self.staged: list[bytes] = []
+        """For the next group."""
         self.arrived = asyncio.Event()
 
     def stage(self, octets: bytes) -> int:
         self.staged.append(octets)
-        number = self._next
-        self._next += 1
-        return number
+        return self.committed.value + len(self.staged) - 1
 
     def publish(self, up_to: int) -> None:
         self.visible = up_to
@@ -144,10 +142,8 @@ class Journal:
     def close(self, label: str) -> Outbox | None:
         return self.outboxes.pop(label, None)
 
-    def stage(self, label: str, octets: bytes) -> int:
-        """A PS-PDU for the spool of that label; its number there."""
-        self._kick.set()
-        return self.outboxes[label].stage(octets)
+    def stage_of(self, label: str) -> Outbox:
+        return self.outboxes[label]
 
     def soon(self) -> None:
         """Whatever has changed is written, though nobody waits for it."""
@@ -200,9 +196,9 @@ class Journal:
         holds, changed = self.holds(), self._counters.changed
         for outbox in self.outboxes.values():
             if outbox.staged:
-                batches.append((outbox, outbox.staged))
+                batches.append((outbox, outbox.staged[:]))
                 outbox.committed.value += len(outbox.staged)
-                outbox.staged = []
+                outbox.staged.clear()
                 changed.add(outbox.committed)
             held = min(holds.get(outbox.label, outbox.committed.value), outbox.committed.value)
             if held != outbox.held.value:
@@ -245,7 +241,7 @@ class Journal:
             self.dropped(outbox.label, count)
         return count
 
-    async def _commit(self, rows: Mapping[str, bytes | None], counters: list[tuple[int, int]]) -> None:
+    async def _commit(self, rows: Mapping[str, bytes | None], counters: list[int]) -> None:
         while True:
             try:
                 await asyncio.to_thread(self._state.commit, rows, counters)

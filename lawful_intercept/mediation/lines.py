@@ -6,9 +6,8 @@ or CC) of it, and puts integrity checks behind what they cover.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from lawful_intercept.handover.encryption import KEY_OCTETS, Algorithm, PayloadCipher
 from lawful_intercept.handover.integrity import HashAlgorithm, IntegrityStream, KeySigner, Rhythm, Signer
 from lawful_intercept.handover.ps_pdu import CcKind, CcTemplate, IriTemplate
-from lawful_intercept.handover.values import DataType, Header, Qualifier
+from lawful_intercept.handover.values import Header, Qualifier
 from lawful_intercept.keys import read_key
 from lawful_intercept.mediation.correlation import Correlated, Counter, Sessions
 from lawful_intercept.mediation.products import Product
@@ -39,6 +38,17 @@ _HASHES: Final = {
 }
 HASH, SIGNATURE, SIGNED = 10, 20, 30
 """Added to a data type: counters of integrity checks, and of the first hash that is not signed yet."""
+
+
+class Staging(Protocol):
+    """Where PS-PDUs of one spool wait for the next group (`journal.Outbox`)."""
+
+    @property
+    def staged(self) -> list[bytes]:
+        """For ever the same list."""
+
+    def stage(self, octets: bytes) -> int:
+        """Adds one; its number in the spool."""
 
 
 class Secrets:
@@ -108,6 +118,16 @@ class Outlet:
             unsigned=[number & _U32 for number in range(unsigned or 1, hashed or 1)],
         )
 
+    def unsigned(self, session: Correlated) -> bool:
+        """Whether there are hashes of it that no signature covers."""
+        liid, did, kind = self.product.stream
+        hashed, signed = (session.numbers.get((liid, did, kind + extra)) for extra in (HASH, SIGNED))
+        return (
+            self.secrets.signer is not None
+            and hashed is not None
+            and hashed.value > (signed.value or 1 if signed else 1)
+        )
+
     def number(self, session: Correlated, sessions: Sessions, extra: int = 0) -> Counter:
         liid, did, kind = self.product.stream
         return sessions.number(session, liid, did, kind + extra)
@@ -122,9 +142,9 @@ class Line:
         session: Correlated,
         sessions: Sessions,
         changed: set[Counter],
-        stage: Callable[[str, bytes], int],
+        staging: Staging,
     ) -> None:
-        """`stage`: takes a PS-PDU for the spool of that label, and returns its number there."""
+        """`staging`: of the product's spool."""
         self.product = outlet.product
         self.cin = session.cin
         self.label = f"{self.product.did}/{int(self.product.kind)}"
@@ -132,11 +152,13 @@ class Line:
         """The first record of the spool that no integrity check covers yet."""
         self._outlet = outlet
         self._changed = changed
-        self._stage = stage
-        self._counter = outlet.number(session, sessions)
+        self._staging = staging
+        self.counter = outlet.number(session, sessions)
         self._cc: dict[tuple[CcKind, Qualifier], CcTemplate] = {}
         self._iri: IriTemplate | None = None
         self._integrity = outlet.integrity(session, sessions)
+        self.append = staging.staged.append if self._integrity is None else None
+        """Takes a PDU as `put` does, whose number the caller counts: for what no integrity check follows."""
         if self._integrity is not None:
             self._hashed, self._signed, self._unsigned = (
                 outlet.number(session, sessions, extra) for extra in (HASH, SIGNATURE, SIGNED)
@@ -159,19 +181,18 @@ class Line:
     @property
     def sequence(self) -> int:
         """Of what is put next."""
-        return self._counter.value & _U32
+        return self.counter.value & _U32
 
     def put(self, pdu: bytes, now_ns: int) -> None:
         """A PDU that was encoded with `sequence`."""
-        counter = self._counter
-        sequence = counter.value & _U32
+        counter = self.counter
         counter.value += 1
         self._changed.add(counter)
-        number = self._stage(self.label, pdu)
+        number = self._staging.stage(pdu)
         if self._integrity is not None:
             if self.unhashed is None:
                 self.unhashed = number
-            self._check(self._integrity.add(sequence, pdu, now_ns))
+            self._check(self._integrity.add((counter.value - 1) & _U32, pdu, now_ns))
 
     def again(self, sequence: int, pdu: bytes, number: int, now_ns: int) -> None:
         """A PDU of before a restart that no check covers: it is in the spool already."""
@@ -198,7 +219,7 @@ class Line:
         if not pdus or self._integrity is None:
             return
         for pdu in pdus:
-            self._stage(self.label, pdu)
+            self._staging.stage(pdu)
         hashed, signed = self._integrity.next_hash, self._integrity.next_signature
         if hashed != self._hashed.value:
             self.unhashed = None
@@ -206,10 +227,3 @@ class Line:
             self._unsigned.value = hashed
         self._hashed.value, self._signed.value = hashed, signed
         self._changed |= {self._hashed, self._signed, self._unsigned}
-
-
-def iri_and_cc(products: tuple[Product, ...]) -> tuple[tuple[Product, ...], tuple[Product, ...]]:
-    return (
-        tuple(one for one in products if one.kind is DataType.IRI),
-        tuple(one for one in products if one.kind is DataType.CC),
-    )

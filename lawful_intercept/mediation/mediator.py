@@ -5,55 +5,80 @@ Whatever cannot be handed over is counted and told (`notices`). Nothing is dropp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from lawful_intercept.handover import threegpp
-from lawful_intercept.handover.ps_pdu import CcKind, CcTemplate
+from lawful_intercept.handover.ps_pdu import CcKind
 from lawful_intercept.handover.reading import PduError
 from lawful_intercept.handover.values import DataType, Direction, IriType, Qualifier
+from lawful_intercept.isolation import place_of
 from lawful_intercept.mediation import iri_rules, sip, told
 from lawful_intercept.mediation.alarms import Alarms
-from lawful_intercept.mediation.correlation import Correlated, Counters, Numbers, Sessions, Sources
+from lawful_intercept.mediation.correlation import Correlated, Counters, Numbers, Sessions, Source, Sources
 from lawful_intercept.mediation.iri_rules import Patience, Signal
-from lawful_intercept.mediation.lines import Line, Outlet
+from lawful_intercept.mediation.lines import Line, Staging
 from lawful_intercept.mediation.notices import Notices
 from lawful_intercept.mediation.products import Product
-from lawful_intercept.x2x3.codec import Attribute, PayloadDirection, PayloadFormat, Pdu, PduType
+from lawful_intercept.mediation.streams import Streams
+from lawful_intercept.x2x3.codec import Attribute, Attributes, PayloadFormat, Pdu, PduType
 from nf.clock import Clock
 
 NS: Final = 1_000_000_000
-_DIRECTIONS: Final = {
-    PayloadDirection.UNKNOWN: Direction.INDETERMINATE,
-    PayloadDirection.TO_TARGET: Direction.TO_TARGET,
-    PayloadDirection.FROM_TARGET: Direction.FROM_TARGET,
-    PayloadDirection.SEVERAL: Direction.COMBINED,
-    PayloadDirection.NOT_APPLICABLE: Direction.NOT_APPLICABLE,
-}
+_DIRECTIONS: Final = (
+    Direction.NOT_APPLICABLE,
+    Direction.INDETERMINATE,
+    Direction.TO_TARGET,
+    Direction.FROM_TARGET,
+    Direction.COMBINED,
+    Direction.NOT_APPLICABLE,
+)
+"""By payloadDirection of X2 and X3."""
 _PACKETS: Final = frozenset(
     {PayloadFormat.IPV4, PayloadFormat.IPV6, PayloadFormat.ETHERNET, PayloadFormat.GTP_U, PayloadFormat.UNSTRUCTURED}
 )
 _IP: Final = frozenset({PayloadFormat.IPV4, PayloadFormat.IPV6})
-_ENDED_KEPT_S: Final = 7 * 86_400.0
+_ENDED_KEPT_S: Final = 86_400.0
 """For which the CIN of a session that has ended is not given to another, and what comes late is still known as its."""
-_FEW: Final = 4096
+_FLOWS: Final = 65_536
+_SWEEP_S: Final = 5.0
+_U32: Final = 0xFFFFFFFF
 _NOBODY: Final = "0.0.0.0"  # noqa: S104 - an address that is not known
 
 
 @dataclass(slots=True, repr=False)
 class Amount:
-    """Of one task, since this process began. `last_s`: seconds since the epoch, 0 = none."""
+    """Of one task, since this process began. `last_ns`: when something of it came last, since the epoch."""
 
     x2_octets: int = 0
     x3_octets: int = 0
-    last_s: float = 0.0
+    last_ns: int = 0
 
 
-class _Route(NamedTuple):
+class _Stream(NamedTuple):
+    """One product of a flow. `append`: takes its PS-PDUs where no integrity checks follow them."""
+
+    line: Line
+    encode: Callable[[int, int, int, bytes], bytes]
+    append: Callable[[bytes], None] | None
+    start_ns: int
+    end_ns: int
+
+
+class _Flow(NamedTuple):
+    """What one point delivers of one session in one form, and where it goes.
+
+    others  attributes that stay the same; its decoder gives the same object as long as they do
+    """
+
+    others: Attributes
+    form: PayloadFormat
+    source: Source
     session: Correlated
-    lines: tuple[tuple[Line, CcTemplate, int, int], ...]
+    amount: Amount
+    streams: tuple[_Stream, ...]
 
 
 @dataclass(slots=True)
@@ -77,13 +102,13 @@ class Rules:
 
 
 class Mediator:
-    """`products`: of an XID. `stage`: takes a PS-PDU for the spool of a label, and returns its number there."""
+    """`products`: of an XID. `stage_of`: what takes PS-PDUs for the spool of a label."""
 
     def __init__(
         self,
         products: Callable[[bytes], tuple[Product, ...]],
         tables: Tables,
-        stage: Callable[[str, bytes], int],
+        stage_of: Callable[[str], Staging],
         *,
         alarms: Alarms,
         clock: Clock,
@@ -91,33 +116,21 @@ class Mediator:
     ) -> None:
         self._products = products
         self._tables = tables
-        self._stage = stage
         self._clock = clock
         self._rules = rules or Rules()
-        self._outlets: dict[Product, Outlet] = {}
-        self._lines: dict[tuple[int, Product], Line] = {}
-        self._checked: set[Line] = set()
-        self._routes: dict[tuple[bytes, int, PayloadFormat, bool], _Route] = {}
-        self._points: dict[tuple[bytes, int, str, tuple[tuple[int, bytes], ...]], str] = {}
-        self.notices = Notices(tables.numbers, tables.counters, stage, alarms)
+        self.streams = Streams(tables.sessions, tables.counters, stage_of)
+        self._flows: dict[tuple[bytes, int, int], _Flow] = {}
+        self._swept = clock.monotonic()
+        self.notices = Notices(tables.numbers, tables.counters, stage_of, alarms)
         self.counted = self.notices.counted
         self.amounts: dict[bytes, Amount] = {}
 
     # -- what is tasked ---------------------------------------------------------------------------------------------
 
-    def equip(self, outlets: Iterable[Outlet]) -> None:
-        """Of a task's products, before any of it is taken."""
-        self._outlets |= {outlet.product: outlet for outlet in outlets}
-
     def strip(self, xid: UUID, *, forget: bool) -> None:
         """A task's outlets are others now, or none: what was delivered is checked. `forget`: its sessions too."""
-        now_ns = self._now_ns()
-        for key in [key for key in self._lines if key[1].xid == xid]:
-            line = self._lines.pop(key)
-            line.close(now_ns)
-            self._checked.discard(line)
-        self._outlets = {product: one for product, one in self._outlets.items() if product.xid != xid}
-        self._routes.clear()
+        self.streams.strip(xid, self._now_ns())
+        self._flows.clear()
         if forget:
             tables = self._tables
             tables.sessions.forget(xid.bytes)
@@ -126,75 +139,117 @@ class Mediator:
 
     # -- what is delivered ------------------------------------------------------------------------------------------
 
-    def take(self, peer: str, pdus: Sequence[Pdu]) -> None:
+    def take(self, peer: str, pdus: Sequence[Pdu]) -> None:  # noqa: C901 - nothing is called that need not be
         """Of one point, in its order. What it makes is staged when this returns."""
-        now, now_ns = self._clock.monotonic(), self._now_ns()
-        counted, changed = self.counted, self._tables.counters.changed
+        now_ns = self._now_ns()
+        now = self._clock.monotonic()
+        counted, flows, late_ns = self.counted, self._flows, self._late_ns
+        changed = self._tables.counters.changed
+        add = changed.add
         for pdu in pdus:
-            products = self._products(pdu.xid)
-            if not products:
-                self.notices.unknown()
+            kind, xid, correlation, form, direction, octets, sequence, stamp_ns, others, _ = pdu
+            flow = flows.get((xid, correlation, id(others)))
+            if flow is None or stamp_ns is None or sequence is None:
+                self._take(peer, pdu, now, now_ns)
                 continue
-            stamp_ns = pdu.timestamp_ns
-            at_ns = now_ns if stamp_ns is None else stamp_ns
-            source = self._tables.sources.of(products[0].xid.bytes, pdu.kind, self._point(peer, pdu))
-            verdict = source.take(pdu.sequence, at_ns, changed)
-            if not verdict.fresh:
-                counted.duplicates += 1
+            same, same_form, source, session, amount, streams = flow
+            if same is not others or same_form is not form:
+                self._take(peer, pdu, now, now_ns)
                 continue
-            counted.taken += 1
-            if verdict.missing != 0:
-                self.notices.missing(pdu.kind, products, verdict.missing, now_ns)
-            if pdu.kind is PduType.X3:
-                self._content(pdu, products, at_ns, now, now_ns, timed=stamp_ns is not None)
+            if source.value == sequence + 1 and sequence != _U32:  # the next one, as almost all are
+                source.value = sequence + 2
+                if stamp_ns > source.extra:  # noqa: PLR1730 - no call in this path
+                    source.extra = stamp_ns
+                add(source)
             else:
-                self._signalling(pdu, products, at_ns, now, now_ns, timed=stamp_ns is not None)
+                verdict = source.take(sequence, stamp_ns, changed)
+                if not verdict.fresh:
+                    counted.duplicates += 1
+                    continue
+                if verdict.missing != 0:
+                    self.notices.missing(kind, self._products(xid), verdict.missing, now_ns)
+            counted.taken += 1
+            way = _DIRECTIONS[direction]
+            for line, encode, append, start_ns, end_ns in streams:
+                if not start_ns <= stamp_ns < end_ns or now_ns - end_ns > late_ns:
+                    self.notices.outside(line.product)
+                    continue
+                counter = line.counter
+                made = encode(counter.value & _U32, stamp_ns, way, octets)
+                if append is None:
+                    line.put(made, now_ns)
+                    self.streams.check(line)
+                else:
+                    counter.value += 1
+                    add(counter)
+                    append(made)
+            session.heard = now
+            amount.x3_octets += len(octets)
+            amount.last_ns = now_ns
+
+    def _take(self, peer: str, pdu: Pdu, now: float, now_ns: int) -> None:
+        """One of which nothing is known yet, or that is no content."""
+        products = self._products(pdu.xid)
+        if not products:
+            self.notices.unknown()
+            return
+        at_ns = now_ns if pdu.timestamp_ns is None else pdu.timestamp_ns
+        point = f"{peer}/{(pdu.attribute(6) or b'').hex()}/{(pdu.attribute(7) or b'').hex()}"
+        source = self._tables.sources.of(products[0].xid.bytes, pdu.kind, point)
+        verdict = source.take(pdu.sequence, at_ns, self._tables.counters.changed)
+        if not verdict.fresh:
+            self.counted.duplicates += 1
+            return
+        self.counted.taken += 1
+        if verdict.missing != 0:
+            self.notices.missing(pdu.kind, products, verdict.missing, now_ns)
+        try:
+            if pdu.kind is PduType.X3:
+                self._content(pdu, products, (at_ns, now_ns), now, source)
+            else:
+                self._signalling(pdu, products, (at_ns, now_ns), now)
+        except Exception as error:  # noqa: BLE001 - it counts as taken: that it is lost has to be told
+            self.notices.unreadable(pdu.kind, products, f"what failed here: {place_of(error)}", now_ns)
 
     def _content(
-        self, pdu: Pdu, products: tuple[Product, ...], at_ns: int, now: float, now_ns: int, *, timed: bool
+        self, pdu: Pdu, products: tuple[Product, ...], times: tuple[int, int], now: float, source: Source
     ) -> None:
-        route = self._routes.get((pdu.xid, pdu.correlation, pdu.form, timed))
-        if route is None:
-            found = self._route(pdu, products, now, timed=timed)
-            if found is None:
-                return
-            route = found
-        session = route.session
-        session.heard = now
-        if not session.media:
-            session.media = True
-            self._tables.sessions.changed(session)
-        octets, direction = pdu.payload, _DIRECTIONS[pdu.direction]
-        for line, template, start_ns, end_ns in route.lines:
-            if not start_ns <= at_ns < end_ns or now_ns - end_ns > self._late_ns:
-                self.notices.outside(line.product)
-                continue
-            line.put(template.encode(line.sequence, at_ns, direction, octets), now_ns)
-            if line.unhashed is not None:
-                self._checked.add(line)
-        self._amount(products[0].xid).x3_octets += len(octets)
-
-    def _route(self, pdu: Pdu, products: tuple[Product, ...], now: float, *, timed: bool) -> _Route | None:
+        at_ns, now_ns = times
         session = self._tables.sessions.of(products[0].xid.bytes, pdu.correlation, now)
         if pdu.form is PayloadFormat.RTP:
             kind = CcKind.RTP
         elif pdu.form in _PACKETS:
             kind = CcKind.IP if session.kind == "sip" and pdu.form in _IP else CcKind.UPF
         else:
-            self.notices.unreadable(pdu.kind, products, "content of a form that has no place in HI3", self._now_ns())
-            return None
-        qualifier = Qualifier.INTERCEPTION if timed else Qualifier.MEDIATION
-        lines = [self._line(product, session) for product in products if product.kind is DataType.CC]
-        route = _Route(
-            session,
-            tuple((one, one.content(kind, qualifier), one.product.start_ns, one.product.end_ns) for one in lines),
-        )
-        self._routes[pdu.xid, pdu.correlation, pdu.form, timed] = route
-        return route
+            self.notices.unreadable(pdu.kind, products, "content of a form that has no place in HI3", now_ns)
+            return
+        session.heard = now
+        if not session.media:
+            session.media = True
+            self._tables.sessions.changed(session)
+        qualifier = _qualifier(pdu)
+        streams = []
+        for product in products:
+            if product.kind is not DataType.CC:
+                continue
+            line = self.streams.line(product, session)
+            encode = line.content(kind, qualifier).encode
+            streams.append(_Stream(line, encode, line.append, product.start_ns, product.end_ns))
+            if not product.covers(at_ns) or now_ns - product.end_ns > self._late_ns:
+                self.notices.outside(product)
+                continue
+            line.put(encode(line.sequence, at_ns, _DIRECTIONS[pdu.direction], pdu.payload), now_ns)
+            self.streams.check(line)
+        amount = self._amount(products[0].xid, now_ns)
+        amount.x3_octets += len(pdu.payload)
+        if pdu.timestamp_ns is not None:
+            if len(self._flows) >= _FLOWS:
+                self._flows.clear()
+            key = (pdu.xid, pdu.correlation, id(pdu.others))
+            self._flows[key] = _Flow(pdu.others, pdu.form, source, session, amount, tuple(streams))
 
-    def _signalling(
-        self, pdu: Pdu, products: tuple[Product, ...], at_ns: int, now: float, now_ns: int, *, timed: bool
-    ) -> None:
+    def _signalling(self, pdu: Pdu, products: tuple[Product, ...], times: tuple[int, int], now: float) -> None:
+        now_ns = times[1]
         session = self._tables.sessions.of(products[0].xid.bytes, pdu.correlation, now)
         xiri, message = b"", pdu.payload
         if pdu.form is PayloadFormat.SIP:
@@ -220,9 +275,8 @@ class Mediator:
             return
         session.heard = now
         self._tables.sessions.changed(session)
-        qualifier = Qualifier.INTERCEPTION if timed else Qualifier.MEDIATION
-        self._iri(session, products, kind, (at_ns, now_ns), qualifier, message=message, xiri=xiri)
-        self._amount(products[0].xid).x2_octets += len(pdu.payload)
+        self._iri(session, products, kind, times, _qualifier(pdu), message=message, xiri=xiri)
+        self._amount(products[0].xid, now_ns).x2_octets += len(pdu.payload)
 
     def _sip(self, session: Correlated, pdu: Pdu, now: float) -> tuple[Correlated, IriType]:
         addresses = pdu.addresses
@@ -252,17 +306,14 @@ class Mediator:
 
     def _anew(self, session: Correlated, now: float) -> Correlated:
         """Under the number of one that has ended."""
-        self._drop_lines(session)
+        self._drop(session)
         return self._tables.sessions.anew(session.xid, session.correlation, now)
 
-    def _drop_lines(self, session: Correlated) -> None:
-        now_ns = self._now_ns()
-        for key in [key for key in self._lines if key[0] == session.cin]:
-            line = self._lines.pop(key)
-            line.close(now_ns)
-            self._checked.discard(line)
-        for route in [key for key, one in self._routes.items() if one.session is session]:
-            del self._routes[route]
+    def _drop(self, *sessions: Correlated) -> None:
+        gone = {id(session) for session in sessions}
+        for session in sessions:
+            self.streams.drop(session, self._now_ns())
+        self._flows = {key: flow for key, flow in self._flows.items() if id(flow.session) not in gone}
 
     def _iri(
         self,
@@ -283,7 +334,7 @@ class Mediator:
             if not product.covers(at_ns) or now_ns - product.end_ns > self._late_ns:
                 self.notices.outside(product)
                 continue
-            line = self._line(product, session)
+            line = self.streams.line(product, session)
             template = line.signalling()
             if xiri:
                 payload = threegpp.iri_from_xiri(xiri, product.targets)
@@ -294,48 +345,26 @@ class Mediator:
                     line.sequence, at_ns, kind, source, destination, octets, product.iri_only, qualifier=qualifier
                 )
             line.put(pdu, now_ns)
-            if line.unhashed is not None:
-                self._checked.add(line)
-
-    def _line(self, product: Product, session: Correlated) -> Line:
-        found = self._lines.get((session.cin, product))
-        if found is None:
-            tables = self._tables
-            found = self._lines[session.cin, product] = Line(
-                self._outlets[product], session, tables.sessions, tables.counters.changed, self._stage
-            )
-        return found
-
-    def line_of(self, product: Product, cin: int) -> Line | None:
-        """Of a session that is known: for PDUs of before a restart that no check covers."""
-        session = next((one for one in self._tables.sessions.all() if one.cin == cin), None)
-        return None if session is None else self._line(product, session)
-
-    def covered_again(self, line: Line) -> None:
-        if line.unhashed is not None:
-            self._checked.add(line)
+            self.streams.check(line)
 
     # -- what time brings -------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Integrity checks that are due, and sessions that have fallen silent; to be called about twice a second."""
         now_ns, now = self._now_ns(), self._clock.monotonic()
-        for line in [line for line in self._checked if (line.next_due_ns or now_ns + 1) <= now_ns]:
-            line.due(now_ns)
-        self._checked = {line for line in self._checked if line.next_due_ns is not None}
+        self.streams.due(now_ns)
+        if now - self._swept >= _SWEEP_S:
+            self._swept = now
+            self._sweep(now, now_ns)
+
+    def _sweep(self, now: float, now_ns: int) -> None:
         for session in self._tables.sessions.all():
             patience = self._rules.patience.of(session.rules, media=session.media) if session.kind == "sip" else None
             if patience is not None and now - session.heard >= patience:
                 self._fell_silent(session, now_ns)
-        self._tables.sessions.retire(lambda one: now - one.heard < _ENDED_KEPT_S)
-
-    def holds(self) -> Mapping[str, int]:
-        """By label: the first record of a spool that no integrity check covers yet."""
-        found: dict[str, int] = {}
-        for line in self._checked:
-            if line.unhashed is not None:
-                found[line.label] = min(line.unhashed, found.get(line.label, line.unhashed))
-        return found
+        retired = self._tables.sessions.retire(lambda one: now - one.heard < _ENDED_KEPT_S)
+        if retired:
+            self._drop(*retired)
 
     def _fell_silent(self, session: Correlated, now_ns: int) -> None:
         """No BYE, no media, no answer: it is told as ended, by an End that holds no message."""
@@ -345,23 +374,11 @@ class Mediator:
 
     # -- within -----------------------------------------------------------------------------------------------------
 
-    def _amount(self, xid: UUID) -> Amount:
+    def _amount(self, xid: UUID, now_ns: int) -> Amount:
         found = self.amounts.get(xid.bytes)
         if found is None:
             found = self.amounts[xid.bytes] = Amount()
-        found.last_s = self._clock.now()
-        return found
-
-    def _point(self, peer: str, pdu: Pdu) -> str:
-        """Who numbers this PDU: the element and, where it says so, its function and point."""
-        key = (pdu.xid, pdu.kind, peer, pdu.others)
-        found = self._points.get(key)
-        if found is None:
-            parts = (pdu.attribute(6) or b"", pdu.attribute(7) or b"")
-            found = "/".join((peer, *(part.hex() for part in parts)))
-            if len(self._points) >= _FEW:
-                self._points.clear()
-            self._points[key] = found
+        found.last_ns = now_ns
         return found
 
     def _now_ns(self) -> int:
@@ -370,3 +387,7 @@ class Mediator:
     @property
     def _late_ns(self) -> int:
         return int(self._rules.late_s * NS)
+
+
+def _qualifier(pdu: Pdu) -> Qualifier:
+    return Qualifier.MEDIATION if pdu.timestamp_ns is None else Qualifier.INTERCEPTION

@@ -9,6 +9,7 @@ from lawful_intercept.handover import tri
 from lawful_intercept.handover.values import DataType
 from lawful_intercept.mediation.alarms import Alarms, Code
 from lawful_intercept.mediation.correlation import Counters, Numbers
+from lawful_intercept.mediation.lines import Staging
 from lawful_intercept.mediation.products import Product
 from lawful_intercept.x2x3.codec import PduType
 
@@ -28,14 +29,14 @@ class Counted:
 
 
 class Notices:
-    """`stage`: takes a PS-PDU for the spool of a label, and returns its number there."""
+    """`stage_of`: what takes PS-PDUs for the spool of a label."""
 
     def __init__(
-        self, numbers: Numbers, counters: Counters, stage: Callable[[str, bytes], int], alarms: Alarms
+        self, numbers: Numbers, counters: Counters, stage_of: Callable[[str], Staging], alarms: Alarms
     ) -> None:
         self._numbers = numbers
         self._counters = counters
-        self._stage = stage
+        self._stage_of = stage_of
         self._alarms = alarms
         self.counted = Counted()
 
@@ -84,7 +85,7 @@ class Notices:
         octets = tri.operator_message(product.header(), None, number.value & _U32, now_ns, priority, message=text)
         number.value += 1
         self._counters.changed.add(number)
-        self._stage(f"{product.did}/{int(product.kind)}", octets)
+        self._stage_of(f"{product.did}/{int(product.kind)}").stage(octets)
 
     def outside(self, product: Product) -> None:
         self.counted.outside += 1

@@ -107,7 +107,7 @@ class Mediation:
         self.mediator = Mediator(
             products.of,
             tables,
-            self.journal.stage,
+            self.journal.stage_of,
             alarms=self.alarms,
             clock=clock,
             rules=Rules(patience, said.late_product_s),
@@ -136,7 +136,7 @@ class Mediation:
             clock=clock,
         )
         self.journal.holds, self.journal.dropped, self.agencies.lost = (
-            self.mediator.holds,
+            self.mediator.streams.holds,
             tasking.dropped,
             tasking.dropped,
         )
@@ -156,6 +156,7 @@ class Mediation:
         tasking.restoring = False
         for outbox in self.journal.outboxes.values():
             self._check_again(outbox, products)
+        self.mediator.streams.resume(products.of)
         self._spawn(element.watch())
         self._spawn(self._tick())
         self._spawn(self._watch_clock())
@@ -246,10 +247,7 @@ class Mediation:
                         product = known.get(pdu.liid)
                         if product is None or pdu.cin is None or pdu.tri is not None:
                             continue
-                        line = self.mediator.line_of(product, pdu.cin)
-                        if line is not None:
-                            line.again(pdu.sequence, octets, number, now_ns)
-                            self.mediator.covered_again(line)
+                        self.mediator.streams.again(product, pdu.cin, (pdu.sequence, octets), number, now_ns)
         finally:
             reader.close()
 

@@ -70,7 +70,7 @@ class RuleSettings(DocumentModel):
     """
 
     late_product_s: Annotated[Whole, Field(ge=0, le=86_400)] = 300
-    media_lost_s: Annotated[Whole, Field(ge=10, le=86_400)] = 300
+    media_lost_s: Annotated[Whole, Field(ge=10, le=86_400)] = 1800
     silent_call_s: Annotated[Whole, Field(ge=60, le=604_800)] = 43_200
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ CREATE TABLE deltas (number INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE epoch (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL) STRICT;
 INSERT INTO epoch VALUES (1, 0);
 """
-_SLOT: Final = struct.Struct("!IQ")
+_SLOT: Final = struct.Struct("<QQQ")
 _FOLDED: Final = "counters"
 _FOLD_AFTER: Final = 512
 
@@ -42,8 +42,8 @@ class State:
             self._names = blake2b(b"names", key=bytes(octets), digest_size=32).digest()
         self._aead: AESGCM = key.aead()
         self._rows: dict[str, bytes] = {}
-        self.counters: dict[int, int] = {}
-        """Slot -> value, as they were when the state was opened; each below 2^64."""
+        self.counters: dict[int, tuple[int, int]] = {}
+        """Slot -> two values, each below 2^64."""
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             path.chmod(0o600)
@@ -78,17 +78,19 @@ class State:
             self._deltas = number
 
     def _fold(self, packed: bytes) -> None:
-        self.counters.update(_SLOT.iter_unpack(packed))
+        self.counters.update((slot, (value, extra)) for slot, value, extra in _SLOT.iter_unpack(packed))
 
     def rows(self, kind: str) -> Iterator[tuple[str, bytes]]:
         """Names that begin with `kind/`, without it, and values, as they were when the state was opened."""
         start = f"{kind}/"
         return ((name[len(start) :], value) for name, value in self._rows.items() if name.startswith(start))
 
-    def commit(self, rows: Mapping[str, bytes | None], counters: Iterable[tuple[int, int]] = ()) -> None:
-        """All of it or nothing; None removes a row. Raises StorageError: nothing was written."""
-        changed = dict(counters)
-        packed = b"".join(_SLOT.pack(slot, value) for slot, value in changed.items())
+    def commit(self, rows: Mapping[str, bytes | None], counters: Sequence[int] = ()) -> None:
+        """All of it or nothing; None removes a row. `counters`: slot, value, value, slot, ... one after another.
+
+        Raises StorageError: nothing was written.
+        """
+        self.counters.update(zip(counters[::3], zip(counters[1::3], counters[2::3], strict=True), strict=True))
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for name, value in rows.items():
@@ -97,14 +99,13 @@ class State:
                     self._db.execute("DELETE FROM rows WHERE id = ?", (identity,))
                 else:
                     self._put(identity, name, value)
-            if packed:
+            if counters:
                 self._deltas += 1
-                sealed = self._seal(struct.pack("!Q", self._deltas), "", packed)
+                sealed = self._seal(struct.pack("!Q", self._deltas), "", _packed(counters))
                 self._db.execute("INSERT INTO deltas VALUES (?, ?)", (self._deltas, sealed))
-            self.counters.update(changed)
             if self._deltas >= _FOLD_AFTER:
-                whole = b"".join(_SLOT.pack(slot, value) for slot, value in self.counters.items())
-                self._put(self._identity(_FOLDED), _FOLDED, whole)
+                whole = [number for slot, values in self.counters.items() for number in (slot, *values)]
+                self._put(self._identity(_FOLDED), _FOLDED, _packed(whole))
                 self._db.execute("DELETE FROM deltas")
                 self._deltas = 0
             self._db.execute("COMMIT")
@@ -142,6 +143,10 @@ class State:
             raise IntegrityError("the state does not open with this key", where=self._where, remedy=remedy) from None
         end = 2 + int.from_bytes(plain[:2], "big")
         return plain[2:end].decode(), plain[end:]
+
+
+def _packed(numbers: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(numbers)}Q", *numbers)
 
 
 def _storage(error: sqlite3.Error, where: str) -> StorageError:

@@ -142,7 +142,7 @@ class Tasking:
         faults = _faults(one.text for one in self._alarms.standing(about=str(xid)))
         if amount is None:
             return TaskStatus(faults=faults)
-        last = datetime.fromtimestamp(amount.last_s, UTC)
+        last = datetime.fromtimestamp(amount.last_ns / NS, UTC)
         return TaskStatus(faults=faults, last_intercept=last, x2_octets=amount.x2_octets, x3_octets=amount.x3_octets)
 
     def destination_status(self, did: UUID) -> DestinationStatus:
@@ -199,7 +199,7 @@ class Tasking:
                 one.close()
             raise
         self._mediator.strip(task.xid, forget=False)
-        self._mediator.equip(outlets)
+        self._mediator.streams.equip(outlets)
         self._wipe(task.xid)
         self._secrets[task.xid] = secrets
 

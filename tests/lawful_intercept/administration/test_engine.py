@@ -338,6 +338,19 @@ async def test_each_agency_has_its_own_alarm(bench: Bench) -> None:
     assert bench.alarms() == {(Code.DELIVERY, f"agency/{bench.office.agencies['customs'].number}/mdf1")}
 
 
+async def test_a_link_that_failed_begins_anew(bench: Bench) -> None:
+    told: list[Exception] = []
+    bench.links._failed = told.append
+    bench.elements["pop1"].failure = ZeroDivisionError("sip:alice@voice.example")
+    await bench.warrant()
+    await bench.until(NOON.timestamp() + 2)
+    await bench.eventually(lambda: bench.elements["pop2"].xids)
+    bench.elements["pop1"].failure = None
+    await bench.until(NOON.timestamp() + 20)
+    await bench.eventually(lambda: bench.elements["pop1"].xids)
+    assert {type(error) for error in told} == {ZeroDivisionError}
+
+
 async def test_keepalives_go_on(bench: Bench) -> None:
     await bench.until(START + 65)
     asked = bench.elements["pop1"].asked

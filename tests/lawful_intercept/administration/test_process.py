@@ -130,3 +130,30 @@ async def test_a_certificate_of_another_name(settings: AdministrationSettings) -
     wrong = settings.model_copy(update={"name": "admf2"})
     with pytest.raises(NfError, match="another name"):
         await run(wrong, RealClock())
+
+
+async def test_a_copy_in_a_second_place_is_an_admf(settings: AdministrationSettings, tmp_path: Path) -> None:
+    await appoint(settings)
+    settings = settings.model_copy(update={"replica": tmp_path / "replica"})
+    async with running(settings):
+        for _ in range(1000):  # a thread writes it, and tells nobody
+            if await asyncio.to_thread((tmp_path / "replica" / "administration.db").exists):
+                break
+            await asyncio.sleep(0.01)
+    restored = settings.model_copy(update={"state": tmp_path / "replica", "replica": None, "heads": None})
+    async with running(restored) as ports, Client(profile(restored, ports.officers)) as admf:
+        assert [one["name"] for one in await admf.call("officer.list")] == ["chris"]
+
+
+async def test_a_second_place_that_cannot_be_written_is_an_alarm(
+    settings: AdministrationSettings, tmp_path: Path
+) -> None:
+    await appoint(settings)
+    (tmp_path / "file").touch()
+    settings = settings.model_copy(update={"replica": tmp_path / "file" / "below"})
+    async with running(settings) as ports, Client(profile(settings, ports.officers)) as admf:
+        for _ in range(1000):
+            if alarms := await admf.call("alarms"):
+                break
+            await asyncio.sleep(0.01)
+        assert [one["code"] for one in alarms] == ["replica-not-written"]

@@ -55,13 +55,16 @@ class Agency:
 
     async def stop(self) -> None:
         """Without a word, as when it is killed: what was not read is lost."""
-        if self._server is not None:
-            self._server.close()
-        for writer in self._writers.values():
-            writer.transport.abort()
-        for task in list(self._writers):
-            task.cancel()
-        await asyncio.gather(*self._writers, return_exceptions=True)
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        while self._writers or server._active_count:  # type: ignore[attr-defined]
+            # Those whose handshake is under way become connections first.
+            for task, writer in list(self._writers.items()):
+                writer.transport.abort()
+                task.cancel()
+            await asyncio.sleep(0.005)
 
     async def until(self, good: Callable[[], bool]) -> None:
         async with asyncio.timeout(30), self._changed:

@@ -96,6 +96,17 @@ def test_calls(name: str) -> None:
     assert found == expected
 
 
+def test_who_still_rings_is_waited_for() -> None:
+    session = Session()
+    for message in ("INVITE1:a", "180-INVITE1:ab", "180-INVITE1:ac", "486-INVITE1:ab"):
+        kind, session = sip_step(session, m(message))
+    assert (kind, session.phase) == (C, Phase.CALLING)
+    _, session = sip_step(session, m("480-INVITE1:ac"))
+    assert session.phase is Phase.FAILING
+    _, session = sip_step(session, m("180-INVITE1:ad"))  # forwarded
+    assert session.phase is Phase.CALLING
+
+
 def test_a_call_id_that_is_used_again_is_another_session() -> None:
     session = Session()
     for message in map(m, ("INVITE5:a", "486-INVITE5:ab", "ACK5:ab")):
@@ -111,7 +122,8 @@ def test_a_call_that_falls_silent() -> None:
     assert patience.of(up, media=True) == patience.media_s
     assert patience.of(up, media=False) == patience.silent_s
     assert patience.of(Session(Phase.CLOSING), media=False) == 32.0
-    assert {patience.of(Session(one), media=True) for one in (Phase.CALLING, Phase.FAILING)} == {patience.calling_s}
+    assert patience.of(Session(Phase.CALLING), media=True) == patience.calling_s
+    assert patience.of(Session(Phase.FAILING), media=True) == patience.refused_s
     assert patience.of(Session(), media=False) is None
     assert patience.of(Session(Phase.ENDED), media=True) is None
     assert step(up, Signal.GONE) == (E, Session(Phase.ENDED, 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -153,6 +153,15 @@ def pdus(*octets: bytes) -> list[Pdu]:
     return Decoder().feed(b"".join(octets))
 
 
+@dataclass
+class Staged:
+    staged: list[bytes]
+
+    def stage(self, octets: bytes) -> int:
+        self.staged.append(octets)
+        return len(self.staged) - 1
+
+
 class Bench:
     """A mediator over a state on disk; what it stages is read back, by label."""
 
@@ -177,12 +186,11 @@ class Bench:
         )
         self.alarms = Alarms(self.state, self.clock)
         self.mediator = Mediator(
-            self.products.of, self.tables, self._stage, alarms=self.alarms, clock=self.clock, rules=self.rules
+            self.products.of, self.tables, self._stage_of, alarms=self.alarms, clock=self.clock, rules=self.rules
         )
 
-    def _stage(self, label: str, octets: bytes) -> int:
-        self.staged[label].append(octets)
-        return len(self.staged[label]) - 1
+    def _stage_of(self, label: str) -> Staged:
+        return Staged(self.staged[label])
 
     def commit(self) -> None:
         rows: dict[str, bytes | None] = {}
@@ -204,7 +212,7 @@ class Bench:
         products = products_of(details, self.known)
         self.products.put(details, products)
         self.mediator.strip(details.xid, forget=False)
-        self.mediator.equip(Outlet(product, Secrets(product.settings, START)) for product in products)
+        self.mediator.streams.equip(Outlet(product, Secrets(product.settings, START)) for product in products)
 
     def take(self, *octets: bytes, peer: str = "pop1") -> None:
         self.mediator.take(peer, pdus(*octets))
