@@ -18,21 +18,19 @@ from typing import Final
 
 from nf.contracts.driver import Checkpoint, Context
 from nf.contracts.json import Json, JsonObject
-from nf.errors import CancelledError, DeadlineError, InputError, NfError, NotFoundError, RefusedError, UnavailableError
+from nf.errors import DeadlineError, InputError, NfError, NotFoundError, RefusedError, UnavailableError
+from sip.emptying import Few, flag, limit_of, number, until_of, wait_until
 from sip.freeswitch.errors import CommandRefused
 from sip.freeswitch.live import Asks, read_calls, read_channels, rooms_of
 from sip.freeswitch.places import Places
 from sip.naming import DRAIN
 
 LIVE: Final = "voice-media"
-WAIT_S: Final = 600.0
 HOLD_S: Final = 600.0
 RESTART_S: Final = 90.0
 MOST_ROWS: Final = 5_000
 
-_LONGEST_S: Final = 86_400.0
 _POLL_S: Final = 1.0
-_BEFORE, _UNTIL = "before", "until"
 _UUID: Final = re.compile(r"[0-9a-fA-F-]{1,64}")
 
 Talk = Callable[[], AbstractAsyncContextManager[Asks]]
@@ -62,24 +60,25 @@ class Drain:
         name, stays = self._find_server()
         if not name:
             raise RefusedError("no media server is on this appliance", where=DRAIN, remedy="see nf lineup show")
-        if _flag(arguments, "end"):
+        if flag(arguments, "end", DRAIN):
             await self._open_again(stays=stays)
             told = "stays drained: the fleet's document says so" if stays else "takes new calls"
             return {"text": f"{name} {told}", "calls": await self._calls()}
-        again = _flag(arguments, "restart")
-        limit, hold_s = int(_number(arguments, "limit", 0.0)), _number(arguments, "hold_s", HOLD_S)
-        now, found = context.clock.now(), checkpoint.data.get(_UNTIL)
-        until = float(found) if isinstance(found, int | float) else now + _number(arguments, "wait_s", WAIT_S)
+        again = flag(arguments, "restart", DRAIN)
+        limit, hold_s = limit_of(arguments, DRAIN), number(arguments, "hold_s", HOLD_S, DRAIN)
+        now = context.clock.now()
+        until = until_of(arguments, checkpoint, now, DRAIN)
         hold(self._places, max(now, until) + hold_s)
         await self._pause()
         drained = False
         try:
-            result = await self._wait(name, 0 if again else limit, until, checkpoint, context)
+            few = Few(0 if again else limit, until, name, ", or restart it and drop them")
+            left, before = await wait_until(few, self._calls, checkpoint, context)
             if again:
                 await self._restart(name, until, context)
-                result["text"] = f"{name} was started again without a call"
             drained = True
-            return result
+            text = f"{name} was started again without a call" if again else f"{name} is drained: {left:,} calls left"
+            return {"text": text, "calls": left, "before": before}
         finally:
             if not drained:
                 with contextlib.suppress(NfError):
@@ -107,27 +106,7 @@ class Drain:
                 raise DeadlineError("it did not come back", where=name, remedy="read the log of the unit freeswitch")
             await context.clock.sleep(_POLL_S)
 
-    async def _wait(self, name: str, limit: int, until: float, checkpoint: Checkpoint, context: Context) -> JsonObject:
-        left = await self._calls()
-        found = checkpoint.data.get(_BEFORE)
-        before = found if isinstance(found, int) else left
-        checkpoint.save({_BEFORE: before, _UNTIL: until})
-        while left > limit:
-            if context.cancel.is_set():
-                raise CancelledError(f"cancelled with {left:,} calls left", where=name)
-            if context.clock.now() >= until:
-                raise DeadlineError(
-                    f"{left:,} of {before:,} calls are left, more than {limit:,}",
-                    where=name,
-                    remedy="wait longer (wait_s), allow more (limit), or restart it and drop them",
-                )
-            context.progress(_fraction(before, left, limit), f"{left:,} calls left on {name}")
-            await context.clock.sleep(_POLL_S)
-            left = await self._calls()
-        context.progress(1.0, f"{left:,} calls left on {name}")
-        return {"text": f"{name} is drained: {left:,} calls left", "calls": left, "before": before}
-
-    async def _calls(self) -> int:
+    async def _calls(self, _known: int = 0) -> int:
         async with self._talk() as esl:
             return await read_calls(esl)
 
@@ -188,22 +167,3 @@ def held(places: Places, now: float) -> bool:
         return now < float(places.hold.read_text())
     except (OSError, ValueError):
         return False
-
-
-def _fraction(before: int, left: int, limit: int) -> float:
-    whole = before - limit
-    return min(1.0, max(0.0, (before - left) / whole)) if whole > 0 else 1.0
-
-
-def _number(arguments: JsonObject, name: str, default: float) -> float:
-    value: Json = arguments.get(name, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _LONGEST_S:
-        raise InputError(f"`{name}` is a number from 0 to {_LONGEST_S:,.0f}", where=DRAIN, remedy="leave it out")
-    return float(value)
-
-
-def _flag(arguments: JsonObject, name: str) -> bool:
-    value = arguments.get(name, False)
-    if not isinstance(value, bool):
-        raise InputError(f"`{name}` is true or false", where=DRAIN, remedy="leave it out, or write true")
-    return value

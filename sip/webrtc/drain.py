@@ -9,29 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 from nf.contracts.driver import Checkpoint, Context
 from nf.contracts.json import JsonObject
-from nf.errors import CancelledError, DeadlineError, NfError, RefusedError
-from sip.kamailio.drain import WAIT_S, flag, fraction, number
+from nf.errors import NfError, RefusedError
+from sip.emptying import Few, flag, limit_of, until_of, wait_until
 from sip.naming import DRAIN
 from sip.webrtc.daemon import Daemon
 from sip.webrtc.documents import EdgeSection
 from sip.webrtc.places import DRAINED_FILE, Resolve
 
-_POLL_S: Final = 1.0
-_BEFORE, _UNTIL = "before", "until"
-
 S = TypeVar("S", bound=EdgeSection)
-
-
-@dataclass(frozen=True, slots=True)
-class _Goal(Generic[S]):
-    section: S
-    limit: int
-    until: float
 
 
 class Drain(Generic[S]):
@@ -49,21 +39,21 @@ class Drain(Generic[S]):
         if section is None:
             raise RefusedError(f"no {noun} is on this appliance", where=DRAIN, remedy="see nf lineup show")
         name, resolve = section.id, context.resolve_secret or self._secrets
-        if flag(arguments, "end"):
+        if flag(arguments, "end", DRAIN):
             if section.drained:
                 remedy = "write drained: false there, and commit"
                 raise RefusedError(f"{name} is drained by the fleet's document", where=DRAIN, remedy=remedy)
             await self._set(section, resolve, drained=False)
             return {"text": f"{name} takes new {self._daemon.words[1]}s", "left": await self._daemon.load(section)}
-        limit, wait_s = int(number(arguments, "limit", 0.0)), number(arguments, "wait_s", WAIT_S)
-        found, keep = checkpoint.data.get(_UNTIL), flag(arguments, "keep")
-        until = float(found) if isinstance(found, int | float) else context.clock.now() + wait_s
+        keep, limit = flag(arguments, "keep", DRAIN), limit_of(arguments, DRAIN)
+        until = until_of(arguments, checkpoint, context.clock.now(), DRAIN)
         await self._set(section, resolve, drained=True)
         done = False
         try:
-            result = await self._wait(_Goal(section, limit, until), checkpoint, context)
+            few = Few(limit, until, name, "", f"{self._daemon.words[1]}s")
+            left, before = await wait_until(few, partial(self._load, section), checkpoint, context)
             done = True
-            return result
+            return {"text": f"{name} is drained: {left:,} {few.noun} left", "left": left, "before": before}
         finally:
             if not done and not keep:
                 await self._set(section, resolve, drained=section.drained)
@@ -75,26 +65,6 @@ class Drain(Generic[S]):
         else:
             (self._daemon.places.config / DRAINED_FILE).unlink(missing_ok=True)
         await self._daemon.tell(section, resolve, drained=drained)
-
-    async def _wait(self, goal: _Goal[S], checkpoint: Checkpoint, context: Context) -> JsonObject:
-        section, limit, until = goal.section, goal.limit, goal.until
-        name = section.id
-        noun = f"{self._daemon.words[1]}s"
-        left = await self._load(section, 0)
-        found = checkpoint.data.get(_BEFORE)
-        before = found if isinstance(found, int) else left
-        checkpoint.save({_BEFORE: before, _UNTIL: until})
-        while left > limit:
-            if context.cancel.is_set():
-                raise CancelledError(f"cancelled with {left:,} {noun} left", where=name)
-            if context.clock.now() >= until:
-                text = f"{left:,} of {before:,} {noun} are left, more than {limit:,}"
-                raise DeadlineError(text, where=name, remedy="wait longer (wait_s), or allow more (limit)")
-            context.progress(fraction(before, left, limit), f"{left:,} {noun} left on {name}")
-            await context.clock.sleep(_POLL_S)
-            left = await self._load(section, left)
-        context.progress(1.0, f"{left:,} {noun} left on {name}")
-        return {"text": f"{name} is drained: {left:,} {noun} left", "left": left, "before": before}
 
     async def _load(self, section: S, known: int) -> int:
         """As much as before while it does not answer."""

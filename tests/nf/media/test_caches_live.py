@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -317,6 +318,15 @@ def test_counters_become_samples_of_the_channel(node: Node, base: None, shield: 
     node.call(play)
 
 
+async def rolled(logs: Path) -> None:
+    """Until there is a rolled file. One that alone is above what logs may have, as behind a slow disk, goes at once."""
+    for _ in range(20):
+        if any(name.endswith(".old") for name in os.listdir(logs)):  # noqa: PTH208 - in a coroutine
+            return
+        await many("/ch1/told.m4s?" + "x" * 6000, 1500)
+    pytest.fail("nothing is rolled")
+
+
 def test_the_access_log_is_json_that_is_rolled_and_whose_size_is_bounded(
     node: Node, base: None, edge: EdgeDriver
 ) -> None:
@@ -353,13 +363,7 @@ def test_the_access_log_is_json_that_is_rolled_and_whose_size_is_bounded(
                     return False
 
             await until(bounded)
-            # A rolled file that alone is above what logs may have, as behind a slow disk, has gone already.
-            for _ in range(20):
-                if any(path.name.endswith(".old") for path in logs.iterdir()):
-                    break
-                await many("/ch1/told.m4s?" + "x" * 6000, 1500)
-            else:
-                pytest.fail("nothing is rolled")
+            await rolled(logs)
             await until(bounded)
             assert lines()
 

@@ -216,7 +216,8 @@ class Endpoint:
         """RFC 3261 section 17.1.1.3: of the transaction, so with the branch of the INVITE."""
         via = response.header("Via")
         branch = re.search(r"branch=([^;\s]+)", via)
-        assert branch
+        if branch is None:  # of RFC 2543
+            return
         uri = self._uris.get((response.call_id, response.cseq[0]), "sip:nobody")
         number = response.cseq[0]
         text = self.message(

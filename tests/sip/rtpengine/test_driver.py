@@ -156,7 +156,7 @@ def test_waiting_until_it_is_empty(bench: Bench, net: dict[str, Node]) -> None:
         return await waits.run({"wait_s": wait_s}, Checkpoint({}, saved.append), progress)
 
     async def waits_for_one() -> bool:
-        return "1 calls left" in told
+        return "1 calls left on the relay" in told
 
     async def hold() -> None:
         one, two = parties()

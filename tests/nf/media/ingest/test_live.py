@@ -136,9 +136,10 @@ def section(**options: object) -> IngestSection:
 
 
 def decoded(path: Path, listener: Listener) -> str:
-    """What ffmpeg says against it, decoding every picture."""
+    """What ffmpeg says against it, decoding every picture at its own time: a switch comes within a picture's length."""
     path.write_bytes(b"".join(datagram for _, datagram in listener.got))
-    argv = ["ffmpeg", "-nostdin", "-loglevel", "warning", "-i", str(path), "-f", "null", "-"]
+    argv = ["ffmpeg", "-nostdin", "-loglevel", "warning", "-i", str(path)]
+    argv += ["-fps_mode", "passthrough", "-enc_time_base:v", "1/90000", "-f", "null", "-"]
     return subprocess.run(argv, capture_output=True, check=True, text=True).stderr
 
 
