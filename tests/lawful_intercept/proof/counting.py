@@ -87,14 +87,14 @@ class Product:
         return found
 
 
-def product(site: LocalSite, agency: Agency) -> Product:
-    """All that the agency's receiver has under its LIID."""
+def product(site: LocalSite, agency: Agency, liid: str) -> Product:
+    """All that the agency's receiver has under the LIID."""
     settings = load(Path(site.home(agency.node)) / "lemf.yaml", LemfSettings)
     packets: dict[str, Packets] = {}
     totals = {kind: [0, 0, 0, 0] for kind in (DataType.IRI, DataType.CC)}
     ended = 0
     with archive_of(settings) as archive:
-        for session in archive.sessions(1000, 0):
+        for session in [one for one in archive.sessions(1000, 0) if one.liid_text == liid]:
             ended += session.ended
             for stream in session.streams:
                 row = (stream.received, stream.missing_count, stream.again, stream.conflicts)
