@@ -103,7 +103,8 @@ class Logs:
 
     def files(self) -> list[Path]:
         nodes = [name for name in self._lab.nodes() if name not in OWN]
-        return [path for name in nodes for path in sorted(self._lab.folder(name).rglob("*.log")) if path.is_file()]
+        found = [path for name in nodes for path in sorted(self._lab.folder(name).rglob("*.log")) if path.is_file()]
+        return [path for path in found if path.parent.name == "log" or path.name in {"cmd.log", "exec.log"}]
 
     def mark(self) -> None:
         self._ends = {path: path.stat().st_size for path in self.files()}
