@@ -152,6 +152,7 @@ async def _killed(site: LocalSite, agency: Agency, kind: str) -> None:
     missing = sum(expected(conversations).values()) - sum(own.values())
     alarms = (await asyncio.to_thread(staff.nf_li, site, "alarms", "--json", officer=CHIEF)).stdout
     print(f"    {kind} killed, back after {away_s:.1f} s: {missing} packets missing, {found.cc}, {found.iri}")
+    print(f"    {alarms[-600:]}")
     assert set(own.values()) == {1}, "each packet once"
     if kind == "points":
         assert 0 <= missing <= 4 * 50 * (away_s + 1.0)
