@@ -221,7 +221,7 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         ("c1:eth5", "ue2:eth1"),
         ("inet:eth3", "c1:eth6"),
     }
-    appliances = [n for n in topology.linux() if n.name not in ("noc", "inet", *outside)]
+    appliances = [n for n in topology.linux() if n.name not in {"noc", "inet", *outside, *unmanaged}]
     assert all("nf supervisor run" in " ".join(n.cmd) for n in appliances)
     assert all(f"SV-{n.name.upper()}-0001" in " ".join(n.exec[0]) for n in appliances)
     assert {(str(end), str(end.ipv4)) for end in topology.ends() if end.ipv4} == {
@@ -239,6 +239,12 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         ("inet:eth1", "10.6.1.1/30"),
         ("inet:eth2", "10.1.0.30/24"),
         ("inet:eth3", "10.6.2.1/30"),
+        ("li:li0", "10.7.0.10/24"),
+        ("agency1:li0", "10.7.0.21/24"),
+        ("agency2:li0", "10.7.0.22/24"),
+        ("c1:li0", "10.7.0.1/24"),
+        ("pop1:li0", "10.7.0.3/24"),
+        ("pop2:li0", "10.7.0.4/24"),
     }
 
 
