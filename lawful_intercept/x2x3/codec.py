@@ -60,7 +60,7 @@ _HEADER: Final = struct.Struct("!HHIIHH16sQ")
 _LENGTHS: Final = struct.Struct("!HHII")
 _ATTRIBUTE: Final = struct.Struct("!HH")
 _IDENTITY: Final = struct.Struct("!I16sQ")
-_COMMON: Final = struct.Struct("!8sI32sIIII")  # up to the timestamp, as a Template orders attributes
+_COMMON: Final = struct.Struct("!QI32sIIII")  # up to the timestamp, as a Template orders attributes
 _COMMON_END: Final = 60
 _REMEMBERED_OCTETS: Final = 320
 _TEMPLATE: Final = struct.Struct("!8sII28sIIII")
@@ -161,8 +161,12 @@ def keepalive(sequence: int, kind: PduType = PduType.KEEPALIVE) -> bytes:
 
 
 class _Known(NamedTuple):
-    """What all PDUs of a Template have in common. `octets`: its attributes, as they stand behind the timestamp."""
+    """What PDUs of a Template have in common, by its format, direction, XID and correlation.
 
+    `start`: from the version to the header's length. `octets`: its attributes, as they stand behind the timestamp.
+    """
+
+    start: int
     header: int
     octets: bytes
     kind: PduType
@@ -220,25 +224,27 @@ class Decoder:
         known, limit, add, new = self._known, self._payload_limit, pdus.append, tuple.__new__
         while size - at >= _COMMON_END:
             start, length, rest, sequence, tag, seconds, nanoseconds = _COMMON.unpack_from(data, at)
-            same = known.get(start + rest)
-            if same is None or length > limit or tag != _TIMESTAMP_TAG or nanoseconds >= NANOSECONDS:
-                at, whole = self._any(data, at, size, pdus)
-                if not whole:
-                    return at
-                continue
-            header, octets, kind, xid, correlation, form, direction, others = same
-            middle = at + header
-            end = middle + length
-            if end > size:
-                self._need = header + length
+            found = known.get(rest)
+            if found is not None:
+                same, header, octets, kind, xid, correlation, form, direction, others = found
+                middle = at + header
+                end = middle + length
+                if (
+                    start == same
+                    and tag == _TIMESTAMP_TAG
+                    and end <= size
+                    and data[at + _COMMON_END : middle] == octets
+                    and length <= limit
+                    and nanoseconds < NANOSECONDS
+                ):
+                    at_ns = seconds * NANOSECONDS + nanoseconds
+                    payload = data[middle:end]
+                    add(new(Pdu, (kind, xid, correlation, form, direction, payload, sequence, at_ns, others, True)))
+                    at = end
+                    continue
+            at, whole = self._any(data, at, size, pdus)
+            if not whole:
                 return at
-            if data[at + _COMMON_END : middle] != octets:
-                at, _ = self._any(data, at, size, pdus)
-                continue
-            at_ns = seconds * NANOSECONDS + nanoseconds
-            payload = data[middle:end]
-            add(new(Pdu, (kind, xid, correlation, form, direction, payload, sequence, at_ns, others, True)))
-            at = end
         whole = True
         while whole and size - at >= _LENGTHS.size:
             at, whole = self._any(data, at, size, pdus)
@@ -267,8 +273,9 @@ class Decoder:
             if len(self._known) >= self._REMEMBERED:
                 self._known.clear()
             octets = data[at + _COMMON_END : middle]
-            key = data[at : at + 8] + data[at + 12 : at + 44]
-            self._known[key] = _Known(header, octets, kind, xid, correlation, form, direction, attributes[2:])
+            start = int.from_bytes(data[at : at + 8], "big")
+            rest = data[at + 12 : at + 44]
+            self._known[rest] = _Known(start, header, octets, kind, xid, correlation, form, direction, attributes[2:])
         return end, True
 
 
