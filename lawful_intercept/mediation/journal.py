@@ -50,6 +50,7 @@ class Outbox:
             void.append((committed.value, spool.next))
         committed.value = spool.next
         self.visible = committed.value
+        self._held = 0
         self.staged: list[bytes] = []
         """For the next group."""
         self.arrived = asyncio.Event()
@@ -58,9 +59,12 @@ class Outbox:
         self.staged.append(octets)
         return self.committed.value + len(self.staged) - 1
 
-    def publish(self, up_to: int) -> None:
-        self.visible = up_to
-        self.arrived.set()
+    def settle(self) -> None:
+        """The group is durable: what it staged is delivered, and what it checked may be confirmed."""
+        self._held = self.held.value
+        if self.visible != self.committed.value:
+            self.visible = self.committed.value
+            self.arrived.set()
 
     @property
     def waiting(self) -> int:
@@ -94,7 +98,7 @@ class Outbox:
 
     def confirm(self, number: int) -> None:
         """The agency has all up to this one."""
-        number = min(number, self.held.value - 1)
+        number = min(number, self._held - 1)
         if number >= self.spool.first_unconfirmed:
             self.spool.confirm(number)
             self.void[:] = [one for one in self.void if one[1] > number]
@@ -121,6 +125,8 @@ class Journal:
         self.dropped: Callable[[str, int], None] = lambda _label, _count: None
         """Told of what a spool gave up at its bound: label, and how many."""
         self.outboxes: dict[str, Outbox] = {}
+        self.resuming = False
+        """What no integrity check covers is being looked for: what is held stays held."""
         self._kick = asyncio.Event()
         self._group = asyncio.Event()
         self._failed: StorageError | None = None
@@ -131,6 +137,7 @@ class Journal:
         before = len(ranges)
         outbox = Outbox(label, spool, numbers.of(f"committed/{label}"), numbers.of(f"held/{label}"), ranges)
         outbox.held.value = min(outbox.held.value, outbox.committed.value)
+        outbox.settle()
         self.outboxes[label] = outbox
         if len(ranges) != before or spool.next:
             self._counters.changed |= {outbox.committed, outbox.held}
@@ -186,8 +193,8 @@ class Journal:
                 await self._append(outbox, records)
             await asyncio.gather(*(outbox.spool.sync() for outbox, _ in batches))
             await self._commit(rows, counters)
-            for outbox, _ in batches:
-                outbox.publish(outbox.committed.value)
+            for outbox in self.outboxes.values():
+                outbox.settle()
         group.set()
 
     def _staged(self) -> list[tuple[Outbox, list[bytes]]]:
@@ -201,7 +208,7 @@ class Journal:
                 outbox.staged.clear()
                 changed.add(outbox.committed)
             held = min(holds.get(outbox.label, outbox.committed.value), outbox.committed.value)
-            if held != outbox.held.value:
+            if held != outbox.held.value and not self.resuming:
                 outbox.held.value = held
                 changed.add(outbox.held)
         return batches

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Final, Self
 
 from lawful_intercept import isolation, tls
 from lawful_intercept.configuration import TlsFiles, state_directory
-from lawful_intercept.handover.decoder import decode
+from lawful_intercept.handover.decoder import Tri, decode
+from lawful_intercept.handover.integrity import CheckType, read_check
 from lawful_intercept.handover.reading import PduError
 from lawful_intercept.keys import SecretKey, store_key
 from lawful_intercept.mediation.agencies import Agencies
@@ -140,9 +141,9 @@ class Mediation:
             tasking.dropped,
             tasking.dropped,
         )
+        stack.push_async_callback(self.agencies.close)  # after the journal has written its last group
         stack.push_async_callback(self._stop_tasks)
         self._spawn(self.journal.run())
-        stack.push_async_callback(self.agencies.close)
         reporter = self._reporter(stack)
         element = Element(
             tasking,
@@ -152,11 +153,13 @@ class Mediation:
             shelf=SealedFile(directory / "tasks", key),
             keepalive_s=settings.keepalive_s or None,
         )
+        self.journal.resuming = True
         await element.start()
         tasking.restoring = False
         for outbox in self.journal.outboxes.values():
             self._check_again(outbox, products)
         self.mediator.streams.resume(products.of)
+        self.journal.resuming = False
         self._spawn(element.watch())
         self._spawn(self._tick())
         self._spawn(self._watch_clock())
@@ -229,8 +232,27 @@ class Mediation:
 
     def _check_again(self, outbox: Outbox, products: Products) -> None:
         """PS-PDUs of before a restart that no integrity check covers yet."""
-        now_ns = int(self._clock.now() * NS)
         known = {product.header().liid: product for product in products.at(outbox.label)}
+        left: dict[tuple[bytes, int], dict[int, tuple[bytes, int]]] = {}
+        for number, octets in self._records(outbox):
+            with contextlib.suppress(PduError):
+                pdu = decode(octets)
+                if pdu.cin is None:
+                    continue
+                stream = left.setdefault((pdu.liid, pdu.cin), {})
+                if pdu.tri is None:
+                    stream[pdu.sequence] = (octets, number)
+                elif pdu.tri is Tri.INTEGRITY_CHECK and (check := read_check(pdu)).check_type is CheckType.HASH:
+                    for covered in check.numbers:
+                        stream.pop(covered, None)
+        now_ns = int(self._clock.now() * NS)
+        for (liid, cin), stream in left.items():
+            if liid in known:
+                for sequence, (octets, number) in stream.items():
+                    self.mediator.streams.again(known[liid], cin, (sequence, octets), number, now_ns)
+
+    def _records(self, outbox: Outbox) -> Iterator[tuple[int, bytes]]:
+        """Those that may be uncovered: (number, PS-PDU)."""
         reader = outbox.spool.reader(max(outbox.held.value, outbox.spool.first_unconfirmed))
         try:
             while True:
@@ -241,13 +263,7 @@ class Mediation:
                     continue
                 if batch is None:
                     return
-                for number, octets in enumerate(batch.records, batch.first):
-                    with contextlib.suppress(PduError):
-                        pdu = decode(octets)
-                        product = known.get(pdu.liid)
-                        if product is None or pdu.cin is None or pdu.tri is not None:
-                            continue
-                        self.mediator.streams.again(product, pdu.cin, (pdu.sequence, octets), number, now_ns)
+                yield from enumerate(batch.records, batch.first)
         finally:
             reader.close()
 

@@ -85,7 +85,7 @@ class Sink:
             self.changed.notify_all()
 
     async def until(self, tasks: int) -> None:
-        async with asyncio.timeout(20), self.changed:
+        async with asyncio.timeout(60), self.changed:
             await self.changed.wait_for(lambda: len(self.tasks) == tasks)
 
 
@@ -156,7 +156,7 @@ class Site:
         self.process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={**os.environ}
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while (await self.nf_li("status", who="chris"))[0] == 5:
                 assert self.process.returncode is None
                 await asyncio.sleep(0.1)  # another process: nothing tells when it listens
@@ -249,7 +249,10 @@ async def there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> AsyncIter
 
 
 async def test_a_warrant_from_its_form_to_its_end(there: Site) -> None:
-    number = await there.submitted(there.form(4))
+    began = time.monotonic()
+    await there.good("status", who="chris")
+    seconds = 3 + 12 * (time.monotonic() - began)  # a machine that is busy needs longer for the calls before its end
+    number = await there.submitted(there.form(seconds))
     stop = json.loads(await there.good("warrant", "show", number, "--json", who="anna"))["content"]["stop"]
 
     code, text = await there.nf_li("warrant", "approve", number, "--yes", who="anna")
@@ -259,11 +262,6 @@ async def test_a_warrant_from_its_form_to_its_end(there: Site) -> None:
         await there.sinks[name].until(1)
     (task,) = there.sinks["pop1"].tasks.values()
     assert {target.value for target in task.targets} == {"sip:alice@voice.example", "491700000001"}
-    assert "held" in await there.good("warrant", "show", number, who="bob")
-    assert "NZ-0001" in await there.good("warrant", "list", who="bob")
-    assert "nothing" in await there.good("element", "check", "pop1", who="chris")
-    status = json.loads(await there.good("status", "--json", who="chris"))
-    assert (status["warrants"], status["elements_answering"], status["alarms"]) == ({"active": 1}, 2, 0)
 
     for name in ("pop1", "mdf1"):
         await there.sinks[name].until(0)
@@ -299,7 +297,15 @@ async def test_who_may_not_does_not_and_it_is_on_record(there: Site) -> None:
 async def test_an_element_that_moved_and_lost_everything_a_revocation_and_an_import(there: Site) -> None:
     number = await there.submitted(there.form(3600))
     await there.good("warrant", "approve", number, "--yes", who="bob")
-    await there.sinks["pop1"].until(1)
+    for name in ("pop1", "mdf1"):
+        await there.sinks[name].until(1)
+    assert "NZ-0001" in await there.good("warrant", "list", who="bob")
+    assert "nothing" in await there.good("element", "check", "pop1", who="chris")
+    status = json.loads(await there.good("status", "--json", who="chris"))
+    assert (status["warrants"], status["elements_answering"], status["alarms"]) == ({"active": 1}, 2, 0)
+    shown = json.loads(await there.good("warrant", "show", number, "--json", who="bob"))
+    assert {one["element"]: one["task"] for one in shown["elements"]} == {"mdf1": "held", "pop1": "held"}
+
     async with AsyncExitStack() as stack:
         await there.serve(stack, "pop1", mediation=False)
         url = f"https://127.0.0.1:{there.ports['pop1']}/X1/NE"

@@ -251,6 +251,32 @@ async def test_a_bound_is_hit(house: House, lemf: Agency) -> None:
     assert sequences(lemf, "iri") == list(range(8))
 
 
+async def test_a_changed_octet_of_a_spool_is_found(house: House, lemf: Agency) -> None:
+    """What it was in is lost, and told; the rest is delivered."""
+    lost: list[int] = []
+    house.agencies.lost = lambda _label, count: lost.append(count)
+    there = destination(port=lemf.port)
+    await lemf.stop()
+    await house.agencies.put(there)
+    for start in range(0, 300, 100):
+        house.put(there, *range(start, start + 100))
+        await house.journal.durable()
+    (segment,) = [
+        path for path in (house.path / "spools").rglob("*") if path.is_file() and path.stat().st_size > 60_000
+    ]
+    with segment.open("r+b") as file:
+        file.seek(segment.stat().st_size // 2)
+        (octet,) = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([octet ^ 1]))
+    await lemf.start()
+    await lemf.has(200)
+    assert sequences(lemf) == [*range(100), *range(200, 300)]
+    assert lost == [100]
+    assert Code.SPOOL in {one.code for one in house.alarms.all()}
+    await house.until(lambda: not house.waiting(there))
+
+
 async def test_after_a_restart_the_rest_is_delivered(house: House, lemf: Agency) -> None:
     there = destination(port=lemf.port)
     await house.agencies.put(there)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from lawful_intercept.handover.decoder import Content, Tri, decrypt
+from lawful_intercept.handover.integrity import read_check
+from lawful_intercept.handover.values import DataType
 from lawful_intercept.mediation.delivery import Pace
 from lawful_intercept.timesync import ClockState, TimeSync
 from lawful_intercept.x1 import exchange as x1
@@ -192,6 +194,7 @@ async def test_killed_again_and_again(site: Site) -> None:
         await site.launch()
     await point.deliver(*map(point.x2, CALL[4:]))
     await point.delivered()
+    await kept.until(lambda: kept.covered == sent)
     for one, liid in ((agency, b"LIID-1"), (kept, b"LIID-2")):
         await one.until(lambda one=one: len({o for o in one.pdus}) == sent + 9)  # type: ignore[misc] # noqa: C416
         assert octets_of(one, liid, "iri") == [*CALL[:4], *[CALL[3]] * 3, *CALL[4:]]
@@ -199,6 +202,12 @@ async def test_killed_again_and_again(site: Site) -> None:
         assert len({pdu.cin for connection in one.connections for pdu in connection if pdu.iri or pdu.cc}) == 1
         numbers = {(p.cin, bool(p.iri), p.sequence) for c in one.connections for p in c if p.iri or p.cc}
         assert len(numbers) == len({*one.pdus})  # whatever came twice was the same, octet by octet
+    whole = [pdu for connection in kept.connections for pdu in connection]
+    product = {pdu.sequence: pdu.octets for pdu in whole if pdu.cc}
+    checks = {pdu.octets: read_check(pdu) for pdu in whole if pdu.tri is Tri.INTEGRITY_CHECK}
+    covered = [check for check in checks.values() if check.data_type is DataType.CC]
+    assert all(check.is_hash_of([product[number] for number in check.numbers]) for check in covered)
+    assert sorted(number for check in covered for number in check.numbers) == list(range(sent))
     types = [pdu.iri[0].iri_type for c in agency.connections for pdu in c if pdu.iri]
     assert types[0] == 1
     assert types.count(2) >= 1

@@ -4,12 +4,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lawful_intercept.handover.decoder import Content, Tri, decrypt
 from lawful_intercept.handover.integrity import read_check
 from lawful_intercept.handover.tri import read_operator_message
 from lawful_intercept.mediation.alarms import Code
 from lawful_intercept.mediation.mediator import Rules
+from lawful_intercept.points.xiri import active_session
 from lawful_intercept.x1.extensions import (
     Encryption,
     EncryptionAlgorithm,
@@ -246,3 +249,39 @@ def test_nobodys(bench: Bench) -> None:
     assert bench.staged == {}
     assert bench.mediator.counted.unknown == 1
     assert [one.code for one in bench.alarms.all()] == [Code.UNKNOWN_TASK]
+
+
+def test_a_call_that_was_up_when_its_order_came(bench: Bench) -> None:
+    there = destination()
+    details = task(warrant("LIID-1", there.did))
+    bench.reach(there)
+    bench.equip(details)
+    point = Point(details.xid)
+    octets = active_session({"caller": "sip:alice@example.net", "called": "sip:bob@example.net", "state": "answered"})
+    say = {"form": PayloadFormat.TS_33_128, "direction": PayloadDirection.NOT_APPLICABLE}
+    bench.take(point.x2(octets, **say), point.x3(rtp(0)))  # type: ignore[arg-type]
+    bench.take(*[point.x2(message) for message in CALL[4:]])
+    assert kinds(bench.iri(there.did)) == "BCE"
+    assert bench.iri(there.did)[0].iri[0].content is Content.THREEGPP
+    assert {pdu.cin for pdu in bench.iri(there.did)} == {pdu.cin for pdu in bench.cc(there.did)}
+
+
+_FORMS = [PayloadFormat.SIP, PayloadFormat.TS_33_128, PayloadFormat.PROPRIETARY, PayloadFormat.MIME, PayloadFormat.IPV4]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(_FORMS), st.binary(max_size=80), st.integers(0, 3)), max_size=8))
+def test_whatever_a_point_says_is_handed_over_or_told(
+    tmp_path_factory: pytest.TempPathFactory, said: list[tuple[PayloadFormat, bytes, int]]
+) -> None:
+    bench = Bench(tmp_path_factory.mktemp("bench"))
+    there = destination()
+    details = task(warrant("LIID-1", there.did))
+    bench.reach(there)
+    bench.equip(details)
+    point = Point(details.xid)
+    bench.take(*[point.x2(octets, form=form, correlation=correlation) for form, octets, correlation in said])
+    handed = [pdu for pdu in bench.iri(there.did) if pdu.iri]
+    told = [pdu for pdu in bench.iri(there.did) if pdu.tri is Tri.OPERATOR_MESSAGE]
+    assert len(handed) + len(told) == len(said) == bench.mediator.counted.taken
+    bench.state.close()
