@@ -22,11 +22,12 @@ _MEDIA: Final = "udp and (port 5060 or portrange 16384-65535)"
 
 
 def calling(console: Console, seconds: float = TALK_S) -> tuple[voice.Caller, voice.Caller]:
-    """Alice behind pop1 calls Bob behind pop2; both talk when this returns."""
-    callee = voice.phone(console, voice.TWO, "bob", "answer", "--seconds", "0", tone=700, port=CALLED.sip)
+    """Alice's phone behind pop1 calls Bob's browser behind pop2; both talk when this returns."""
+    callee = voice.browser(console, "bob", "answer", "--packets", "50", "--stay")
     callee.wait("registered")
     caller = voice.phone(console, voice.ONE, "alice", "call", "bob", "--seconds", f"{seconds:.0f}", port=CALLER.sip)
     caller.wait("answered")
+    callee.wait("connected")
     return caller, callee
 
 
@@ -43,7 +44,8 @@ def run(console: Console) -> Evidence:
             evidence.add("answers:the internet", [mobile.told_by_stranger(console, mobile.STRANGER)])
         look_meanwhile(console, evidence)
         over = caller.wait("over")
-        evidence.add("answers:end of the call", [str(over["status"]), str(callee.wait("over")["status"])])
+        callee.wait("over")
+        evidence.add("answers:end of the call", [f"{over['by']} {over['status']}"])
         console.wait("the call's record", lambda: _recorded(console, over), 30.0)
         look_afterwards(console, evidence)
     found: list[Packet] = []
@@ -61,4 +63,4 @@ def _file(node: str) -> Path:
 
 
 def _recorded(console: Console, over: dict[str, Any]) -> bool:
-    return over["call"] in console.nf("sip", "cdr", "--json").text()
+    return over["call"] in console.nf("sip", "cdr", "--limit", "100", "--json").text()

@@ -40,12 +40,13 @@ def submit(  # noqa: PLR0917 - as the form has them
     services: Sequence[str],
     seconds: float,
     scope: str = "iri-and-cc",
+    liid: str = "",
 ) -> Warrant:
-    """The clerk's: from three seconds on from now, for so many seconds."""
+    """The clerk's: from three seconds on from now, for so many seconds. `liid`: another than the agency's first one."""
     start = float(round(time.time()) + 3)
     stop = start + round(seconds)
     form = {
-        "liid": agency.liid,
+        "liid": liid or agency.liid,
         "reference": f"HC 2026/{agency.node}",
         "agency": agency.node,
         "targets": [*map(dict, targets)],

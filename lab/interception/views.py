@@ -85,7 +85,7 @@ def _as_nobody(console: Console, node: str, *argv: str) -> list[str]:
 
 def _support_bundle(console: Console) -> Iterator[tuple[str, str]]:
     console.must(console.sh("noc", "rm", "-f", _BUNDLE))
-    console.must(console.nf("support-bundle", _BUNDLE, *(word for name in OBSERVED for word in ("--appliance", name))))
+    console.must(console.nf("support-bundle", _BUNDLE, "--appliance", "pop1"))
     data = (Lab.find(console.lab).root("noc") / _BUNDLE.lstrip("/")).read_bytes()
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive.getmembers():
@@ -103,7 +103,8 @@ class Logs:
 
     def files(self) -> list[Path]:
         nodes = [name for name in self._lab.nodes() if name not in OWN]
-        return [path for name in nodes for path in sorted(self._lab.folder(name).rglob("*.log")) if path.is_file()]
+        found = [path for name in nodes for path in sorted(self._lab.folder(name).rglob("*.log")) if path.is_file()]
+        return [path for path in found if path.parent.name == "log" or path.name in {"cmd.log", "exec.log"}]
 
     def mark(self) -> None:
         self._ends = {path: path.stat().st_size for path in self.files()}

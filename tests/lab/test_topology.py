@@ -187,13 +187,16 @@ DEVICES = {"enc1": "encoder", "mux1": "mux", "mod1": "modem", "rx1": "receiver",
 
 def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
     topology = load_topology(REFERENCE)
-    addresses = {n.name: n.management for n in topology.linux()}
+    unmanaged = {"li", "agency1", "agency2"}
+    assert unmanaged == {n.name for n in topology.linux() if n.management is None}
+    addresses = {n.name: n.management for n in topology.linux() if n.name not in unmanaged}
     outside = ("studio", "origin", *DEVICES)
     order = ("noc", "headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", *outside, "ue1", "inet", "ue2")
     assert addresses == {name: IPv4Address(f"172.20.20.{10 + index}") for index, name in enumerate(order)}
     assert {(str(link.a), str(link.b)) for link in topology.links} == {
         ("headend:eth1", "br-hl:hl-headend"),
         ("c1:eth1", "br-hl:hl-c1"),
+        *((f"{node}:li0", f"br-li:li-{node}") for node in ("li", "agency1", "agency2", "c1", "pop1", "pop2")),
         ("c2:eth1", "br-hl:hl-c2"),
         ("origin:eth1", "br-hl:hl-origin"),
         ("studio:eth1", "headend:eth2"),
@@ -218,7 +221,7 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         ("c1:eth5", "ue2:eth1"),
         ("inet:eth3", "c1:eth6"),
     }
-    appliances = [n for n in topology.linux() if n.name not in ("noc", "inet", *outside)]
+    appliances = [n for n in topology.linux() if n.name not in {"noc", "inet", *outside, *unmanaged}]
     assert all("nf supervisor run" in " ".join(n.cmd) for n in appliances)
     assert all(f"SV-{n.name.upper()}-0001" in " ".join(n.exec[0]) for n in appliances)
     assert {(str(end), str(end.ipv4)) for end in topology.ends() if end.ipv4} == {
@@ -236,6 +239,12 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         ("inet:eth1", "10.6.1.1/30"),
         ("inet:eth2", "10.1.0.30/24"),
         ("inet:eth3", "10.6.2.1/30"),
+        ("li:li0", "10.7.0.10/24"),
+        ("agency1:li0", "10.7.0.21/24"),
+        ("agency2:li0", "10.7.0.22/24"),
+        ("c1:li0", "10.7.0.1/24"),
+        ("pop1:li0", "10.7.0.3/24"),
+        ("pop2:li0", "10.7.0.4/24"),
     }
 
 

@@ -16,6 +16,7 @@ from lawful_intercept.lemf.process import archive_of
 from lawful_intercept.lemf.settings import LemfSettings
 from tests.lawful_intercept.proof.local import LocalSite
 
+_PATIENCE_S = 60.0
 Packets = Counter[tuple[int, int]]
 """SSRC and sequence number of RTP -> how often."""
 
@@ -40,7 +41,8 @@ async def connect(caller: Phone, called: Phone, count: int) -> list[Conversation
     for _ in range(count):
         call = await caller.call(called.user)
         call.media.source = None
-        other = await called.incoming()
+        async with asyncio.timeout(_PATIENCE_S):
+            other = await called.incoming()
         other.media.source = None
         await other.answer()
         await call.answered()
@@ -85,14 +87,14 @@ class Product:
         return found
 
 
-def product(site: LocalSite, agency: Agency) -> Product:
-    """All that the agency's receiver has under its LIID."""
+def product(site: LocalSite, agency: Agency, liid: str) -> Product:
+    """All that the agency's receiver has under the LIID."""
     settings = load(Path(site.home(agency.node)) / "lemf.yaml", LemfSettings)
     packets: dict[str, Packets] = {}
     totals = {kind: [0, 0, 0, 0] for kind in (DataType.IRI, DataType.CC)}
     ended = 0
     with archive_of(settings) as archive:
-        for session in archive.sessions(1000, 0):
+        for session in [one for one in archive.sessions(1000, 0) if one.liid_text == liid]:
             ended += session.ended
             for stream in session.streams:
                 row = (stream.received, stream.missing_count, stream.again, stream.conflicts)
