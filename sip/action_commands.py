@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _LONGEST_S = 280
 """The NOC waits for 300 s for one appliance."""
 _LONGEST_TRACE_S = 240
+_LONGEST_TTL_S = 86_400
 _RED = 9
 """Exit code: the answer came, and it is bad."""
 _WIDTH = 110
@@ -45,6 +46,13 @@ def names_of_tests(incomplete: str) -> list[str]:
     return [one for one in CLIENT.get().operation_objects(TEST_CALL) if one.startswith(incomplete)]
 
 
+def turn_servers(incomplete: str) -> list[str]:
+    """Completion."""
+    from sip.operations import TURN_CREDENTIALS
+
+    return [one for one in CLIENT.get().operation_objects(TURN_CREDENTIALS) if one.startswith(incomplete)]
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; errors too, on stderr.")]
 Profile = Annotated[Path | None, typer.Option("--profile", help="Operator profile.", show_default=False)]
 CallId = Annotated[str, typer.Argument(metavar="CALL-ID", help="As nf sip calls lists it.", show_default=False)]
@@ -66,6 +74,7 @@ def register(app: typer.Typer) -> None:
     app.command()(drain)
     app.command()(undrain)
     app.command("test-call")(place_test_call)
+    app.command("turn-credentials")(make_turn_credentials)
 
 
 def trace(
@@ -235,3 +244,41 @@ def place_test_call(
         client.say(f"{'up' if result.get('up') else 'NOT UP'}: {result.get('text')}")
     if not result.get("up"):
         raise typer.Exit(_RED)
+
+
+def make_turn_credentials(
+    server: Annotated[
+        str,
+        typer.Argument(metavar="TURN", help="A TURN server.", autocompletion=turn_servers, show_default=False),
+    ],
+    *,
+    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Whose, as its log tells it.")] = "nf",
+    ttl: Annotated[
+        int, typer.Option("--ttl", min=1, max=_LONGEST_TTL_S, metavar="SECONDS", help="For which they are good.")
+    ] = 3600,
+    json: AsJson = False,
+    profile: Profile = None,
+) -> None:
+    """Credentials of a TURN server for a browser. They expire by themselves; allocations that exist then go on."""
+    from sip.answers import faults, when
+    from sip.operations import TURN_CREDENTIALS
+
+    client = CLIENT.get()
+    asked: JsonObject = {"user": user, "ttl_s": ttl}
+    outcome = client.run_operation(TURN_CREDENTIALS, server, asked, past_failures=False, profile=profile, watch=False)
+    if not outcome.complete:
+        raise DriverError("; ".join(faults(outcome.nodes)), where=server, remedy="see nf alarms")
+    (node,) = outcome.nodes
+    result = {name: node.result.get(name) for name in ("iceServers", "until")}
+    if json:
+        client.print_json(result)
+        return
+    for one in _servers(result["iceServers"]):
+        client.say(f"urls        {', '.join(map(str, one['urls']))}")
+        client.say(f"username    {one['username']}")
+        client.say(f"credential  {one['credential']}")
+    client.say(f"good until  {when(result['until'])}")
+
+
+def _servers(found: Json) -> list[dict[str, Any]]:
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

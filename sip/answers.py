@@ -18,6 +18,7 @@ CALL_COLUMNS: Final = ("CALL-ID", "FROM", "TO", "STATE", "SINCE", "SECONDS", "PR
 REGISTRATION_COLUMNS: Final = ("ACCOUNT", "CONTACT", "RECEIVED FROM", "EXPIRES IN", "USER AGENT", "PROXY")
 NODE_COLUMNS: Final = ("NODE", "KIND", "STATE", "CALLS", "REGION", "DETAIL", "TOLD BY")
 RECORD_COLUMNS: Final = ("BEGAN", "CALLER", "DIALLED", "SECONDS", "CODE", "RESULT", "RELAY", "PROXY")
+FINDING_COLUMNS: Final = ("AT", "CALL-ID", "FOUND", "DONE", "BY")
 WAY_COLUMNS: Final = ("WAY", "MEASURED", "SENT", "LOST %", "LATE %", "JITTER MS", "DELAY MS", "R", "MOS")
 
 
@@ -73,6 +74,20 @@ def registration_row(row: Mapping[str, Json]) -> tuple[str, ...]:
     received = _text(row, "received").partition("sip:")[2] or "-"
     names = (_text(row, "account"), _text(row, "contact"), received, f"{row.get('expires_s')} s")
     return (*names, _text(row, "agent"), _text(row, "proxy"))
+
+
+def findings_of(nodes: Iterable[NodeOutcome]) -> list[JsonObject]:
+    """Of `voice-relay-report`, the newest first."""
+    found: list[JsonObject] = []
+    for node in nodes:
+        listed = node.result.get("rows")
+        by = str(node.result.get("node") or node.appliance)
+        found += [{**row, "by": by} for row in (listed if isinstance(listed, list) else ()) if isinstance(row, dict)]
+    return sorted(found, key=lambda one: (-_real(one.get("at")), _text(one, "call")))
+
+
+def finding_row(row: Mapping[str, Json]) -> tuple[str, ...]:
+    return (when(row.get("at")), *(_text(row, name) for name in ("call", "found", "done", "by")))
 
 
 def record_row(row: Mapping[str, Json]) -> tuple[str, ...]:

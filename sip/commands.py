@@ -34,6 +34,14 @@ def proxy_names(incomplete: str) -> list[str]:
     return [name for name in CLIENT.get().operation_objects(CALLS) if name != EVERY and name.startswith(incomplete)]
 
 
+def reporting_names(incomplete: str) -> list[str]:
+    """Completion."""
+    from sip.operations import EVERY, RELAY_REPORT
+
+    found = CLIENT.get().operation_objects(RELAY_REPORT)
+    return [name for name in found if name != EVERY and name.startswith(incomplete)]
+
+
 def state_names(incomplete: str) -> list[str]:
     """Completion."""
     return [name for name in ("calling", "ringing", "answered", "talking") if name.startswith(incomplete)]
@@ -206,6 +214,39 @@ def nodes(*, json: AsJson = False, profile: Profile = None) -> None:
     else:
         client.print_table(NODE_COLUMNS, tuple(map(node_row, made)))
     require_all((*found, *relays, *servers), "nf sip nodes")
+
+
+@app.command("relay-report")
+def relay_report(
+    node: Annotated[
+        str,
+        typer.Argument(
+            metavar="[NODE]", help="A relay or proxy; else all.", autocompletion=reporting_names, show_default=False
+        ),
+    ] = "",
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=_MOST, help="Findings of each node.")] = 200,
+    json: AsJson = False,
+    profile: Profile = None,
+) -> None:
+    """Calls that a relay has and no proxy, or a proxy and no relay, and what was done about them; newest first."""
+    from sip.answers import FINDING_COLUMNS, finding_row, findings_of, require_all, when
+    from sip.operations import EVERY, RELAY_REPORT
+
+    client = CLIENT.get()
+    found = client.run_operation(
+        RELAY_REPORT, node or EVERY, {"limit": limit}, past_failures=True, profile=profile, watch=False
+    ).nodes
+    rows = findings_of(found)
+    checked = {str(one.result.get("node") or one.appliance): one.result.get("checked") for one in found if one.result}
+    if json:
+        listed: list[Json] = [*rows]
+        client.print_json({"rows": listed, "checked": checked})
+    else:
+        client.print_table(FINDING_COLUMNS, tuple(map(finding_row, rows)))
+        for name, at in sorted(checked.items()):
+            client.say(f"{name}: calls compared {when(at) if at is not None else 'not yet'}")
+    require_all(found, "nf sip relay-report")
 
 
 def _number(value: Json) -> float:

@@ -71,3 +71,5 @@ DRAIN: Final = "voice-drain"
 
 RPC_PORT: Final = 8090
 CONTROL_LOOPBACK: Final = "127.0.0.1"
+MEDIA_SERVER_PORTS: Final = (10_000, 19_999)
+"""UDP, of a media server's RTP: first and last."""

@@ -22,8 +22,10 @@ __all__ = (
     "NODES",
     "RECORDS",
     "REGISTRATIONS",
+    "RELAY_REPORT",
     "TEST_CALL",
     "TRACE",
+    "TURN_CREDENTIALS",
     "WAIT_EMPTY",
 )
 
@@ -35,11 +37,15 @@ RECORDS: Final = "voice-records"
 """Call records (CDR)."""
 TRACE: Final = "voice-trace"
 HOLD_RELAYS: Final = "voice-hold-relays"
+RELAY_REPORT: Final = "voice-relay-report"
+"""What only a relay has, and what only a proxy: of relays and of proxies."""
 WAIT_EMPTY: Final = "wait-empty"
 """Of relays: until they have no call any more."""
 MEDIA: Final = "voice-media"
 """Of media servers: their legs and conferences."""
 TEST_CALL: Final = "voice-test-call"
+TURN_CREDENTIALS: Final = "voice-turn-credentials"
+"""Of TURN servers."""
 
 EVERY: Final = "*"
 """In place of an id: all of them. Nothing can be called so."""

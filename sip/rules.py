@@ -14,7 +14,7 @@ from nf.documents.rules import unique, unknown
 from nf.errors import Problem
 from sip import numbers
 from sip.documents import EQUIPMENT, Voice
-from sip.naming import CONTROL_LOOPBACK, RPC_PORT
+from sip.naming import CONTROL_LOOPBACK, MEDIA_SERVER_PORTS, RPC_PORT
 
 KEY: Final = f"spec.equipment.{EQUIPMENT}"
 
@@ -82,14 +82,16 @@ def addresses(appliance: Appliance) -> dict[IPv4Address, str]:
 
 
 def place_problems(voice: Voice, fleet: Fleet) -> Iterator[Problem]:
-    """Unknown appliances, and addresses that the appliance has not."""
+    """Unknown appliances, and addresses that the appliance has not. That of a relay with a partner moves between two:
+    the planner of relays tells what is wrong with it."""
     known = {appliance.id: appliance for appliance in fleet.spec.appliances}
+    moving = {one.id for one in voice.relays if one.partner is not None}
     for one in nodes(voice):
         if one.appliance not in known:
             yield unknown("appliance in the fleet", f"{one.key}.appliance", one.appliance, known)
             continue
         has = addresses(known[one.appliance])
-        if one.address not in has:
+        if one.address not in has and not (one.kind == "relay" and one.id in moving):
             owned = ", ".join(f"{address} ({name})" for address, name in has.items())
             remedy = f"it has {owned}" if owned else f"give {one.appliance} an interface or a loopback"
             rule = f"{one.appliance} does not have this address"
@@ -129,7 +131,8 @@ def _listening(voice: Voice) -> Iterator[Ports]:
         node = by_key[f"{KEY}.media_servers[{number}]"]
         for protocol in ("udp", "tcp"):
             yield Ports(node, f"{node.key}.port", server.address, protocol, server.port, server.port, "SIP")
-        yield Ports(node, f"{node.key}.control", server.address, "tcp", server.control, server.control, "control")
+        yield Ports(node, f"{node.key}.control", loopback, "tcp", server.control, server.control, "control")
+        yield Ports(node, f"{node.key}.address", server.address, "udp", *MEDIA_SERVER_PORTS, "media")
     for number, gateway in enumerate(voice.gateways):
         node = by_key[f"{KEY}.gateways[{number}]"]
         yield Ports(node, f"{node.key}.port", gateway.address, "tcp", gateway.port, gateway.port, "its API")

@@ -31,6 +31,8 @@ LEVEL, PRESENT = 0.2, 0.05
 """Of full scale: of a tone that is sent, and from which one counts as heard."""
 FREQUENCIES: Final = (350, 440, 500, 600, 700, 850, 1000, 1200)
 _KEPT_S: Final = 1.0
+TEMPORARY: Final = "Q.850;cause=41"
+"""Of a Reason: a temporary failure (ITU-T Q.850), so that calling again is worth it."""
 
 
 class Count:
@@ -194,6 +196,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for verb in (verbs.add_parser("call"), verbs.add_parser("answer")):
         if verb.prog.endswith("call"):
             verb.add_argument("target")
+            verb.add_argument("--redial", action="store_true", help="once, when a temporary failure has ended the call")
         verb.add_argument("--packets", type=int, default=150, help="that come, and that go, before we measure")
         verb.add_argument("--stay", action="store_true", help="until the other side hangs up")
     return parser.parse_args(arguments)
@@ -214,49 +217,54 @@ async def run(chosen: argparse.Namespace) -> int:
             tell("registered")
             if chosen.verb == "register":
                 return 0
-            media = Media(chosen.tone, ice, relayed=bool(chosen.turn))
-            try:
-                return await _talk(agent, media, chosen)
-            finally:
-                await media.close()
+            again = getattr(chosen, "redial", False)
+            while await _talk(agent, ice, chosen, stay=again or chosen.stay) and again:
+                again = False
+                tell("redialling")
         except RefusedError as error:
             tell("refused", status=error.status, reason=error.reason)
             return 1
+        return 0
 
 
-async def _talk(agent: WebSocketAgent, media: Media, chosen: argparse.Namespace) -> int:
-    if chosen.verb == "call":
-        offer = await media.offer()
-        tell("offered", sdp=offer.decode())
-        call = await agent.invite(chosen.target, offer)
-        await media.answered(call.answer)
-        tell("answered", sdp=call.answer.decode())
-    else:
-        call = await agent.incoming.get()
-        tell("ringing", sdp=call.offer.decode())
-        answer = await media.answer(call.offer)
-        await call.accept(answer)
-        tell("answered", sdp=answer.decode())
-    await media.connected()
-    tell("connected")
-    await _measure(call, media, chosen)
-    await call.hangup()
-    tell("over")
-    return 0
+async def _talk(agent: WebSocketAgent, ice: Sequence[RTCIceServer], chosen: argparse.Namespace, *, stay: bool) -> bool:
+    """One call, with a connection of its own. Whether a temporary failure has ended it."""
+    media = Media(chosen.tone, ice, relayed=bool(chosen.turn))
+    try:
+        if chosen.verb == "call":
+            offer = await media.offer()
+            tell("offered", sdp=offer.decode())
+            call = await agent.invite(chosen.target, offer)
+            await media.answered(call.answer)
+            tell("answered", sdp=call.answer.decode(), call=call.call_id)
+        else:
+            call = await agent.incoming.get()
+            tell("ringing", sdp=call.offer.decode())
+            answer = await media.answer(call.offer)
+            await call.accept(answer)
+            tell("answered", sdp=answer.decode(), call=call.call_id)
+        await media.connected()
+        tell("connected")
+        await _measure(call, media, chosen.packets, chosen.tone)
+        if stay:
+            await call.ended.wait()
+            tell("ended", media=await media.stats(), reason=call.reason)
+        await call.hangup()
+        tell("over")
+        return TEMPORARY in call.reason
+    finally:
+        await media.close()
 
 
-async def _measure(call: WebSocketCall, media: Media, chosen: argparse.Namespace) -> None:
-    """Told once so many packets have come; `stay` waits until the other side has heard enough, too."""
-    both = (media.listener.count.reach(chosen.packets), media.tone.count.reach(chosen.packets + 5))
+async def _measure(call: WebSocketCall, media: Media, packets: int, tone: int) -> None:
+    """Told once so many packets have come, and gone."""
+    both = (media.listener.count.reach(packets), media.tone.count.reach(packets + 5))
     heard = asyncio.gather(*both)
     ended = asyncio.ensure_future(call.ended.wait())
     await asyncio.wait((heard, ended), timeout=60, return_when=asyncio.FIRST_COMPLETED)
     heard.cancel()
     ended.cancel()
-    tell("measured", media=await media.stats(), hears=media.listener.hears(sorted({*FREQUENCIES, chosen.tone})))
-    if chosen.stay:
-        await call.ended.wait()
-        tell("ended", media=await media.stats())
+    tell("measured", media=await media.stats(), hears=media.listener.hears(sorted({*FREQUENCIES, tone})))
 
 
 def main() -> None:

@@ -36,7 +36,8 @@ class RefusedError(Exception):
 
 
 class WebSocketCall:
-    """A dialog. `offer`: what came with it, of one that came in; `answer`: what the other side said to ours."""
+    """A dialog. `offer`: what came with it, of one that came in; `answer`: what the other side said to ours; `reason`:
+    the header of the BYE that ended it (RFC 3326)."""
 
     def __init__(self, agent: WebSocketAgent, call_id: str, local: NameAddress, remote: NameAddress) -> None:
         self._agent, self.call_id, self.local, self.remote = agent, call_id, local, remote
@@ -44,6 +45,7 @@ class WebSocketCall:
         self.routes: list[str] = []
         self.invite: Message | None = None
         self.offer = self.answer = b""
+        self.reason = ""
         self.ended = asyncio.Event()
         self._number = secrets.randbelow(10_000) + 1
         self._tag = local.tag
@@ -220,6 +222,7 @@ class WebSocketAgent:
         if message.method == "INVITE" and call is None:
             await self._rings(message)
         elif message.method == "BYE" and call is not None:
+            call.reason = message.get("reason")
             await self.send(response_to(message, 200))
             call.ended.set()
         elif message.method == "OPTIONS":

@@ -30,6 +30,7 @@ from sip.operations import (
     NODES,
     RECORDS,
     REGISTRATIONS,
+    RELAY_REPORT,
     TEST_CALL,
     TRACE,
     WAIT_EMPTY,
@@ -269,7 +270,18 @@ def operations(voice: Voice, fleet: Fleet) -> Iterator[FleetOperation]:
         yield FleetOperation(name, EVERY, (tuple((appliance, driver) for _, appliance in proxies),))
     for test in sorted(voice.tests, key=lambda one: one.id):
         yield FleetOperation(TEST_CALL, test.id, (((test.appliance, SECTION),),))
+    yield from _reports(voice)
     yield from _drains(voice, fleet)
+
+
+def _reports(voice: Voice) -> Iterator[FleetOperation]:
+    """Relays and proxies tell of the same calls from either side."""
+    found = sorted((one.id, one.appliance, PROXY_DRIVER) for one in voice.proxies)
+    found += sorted((one.id, one.appliance, RELAY_DRIVER) for one in voice.relays)
+    for name in sorted({name for name, _, _ in found}):
+        nodes = tuple((appliance, driver) for one, appliance, driver in found if one == name)
+        yield FleetOperation(RELAY_REPORT, name, (nodes,))
+    yield FleetOperation(RELAY_REPORT, EVERY, (tuple((appliance, driver) for _, appliance, driver in found),))
 
 
 def _drains(voice: Voice, fleet: Fleet) -> Iterator[FleetOperation]:

@@ -9,11 +9,11 @@ from typing import Final
 
 from sip.freeswitch.dialplan import BOXES, PROFILE, ROOMS, SERVICES, menu_name, where
 from sip.freeswitch.documents import FreeswitchSection
-from sip.naming import CONTROL_LOOPBACK
+from sip.naming import CONTROL_LOOPBACK, MEDIA_SERVER_PORTS
 
 PROXIES: Final = "proxies"
 """The access list of those who may call."""
-MEDIA_PORTS: Final = (10_000, 19_999)
+MEDIA_PORTS: Final = MEDIA_SERVER_PORTS
 """RTP and RTCP of calls: two ports each. Relays and gateways have theirs from 20000 on."""
 CALLS_AT_MOST: Final = (MEDIA_PORTS[1] - MEDIA_PORTS[0] + 1) // 2
 

@@ -39,6 +39,7 @@ class Sibling(DocumentModel):
 class KamailioSection(DocumentModel):
     """All that a proxy knows: itself, and of the rest of the voice core what calls need.
 
+    askers    addresses from which relays may ask whether a dialog is here
     virtual   addresses that it listens at too, whether or not it has them at the moment (VRRP)
     requires  ordering facts that hold before it starts; `provides`: those that hold while it runs with this
     """
@@ -60,6 +61,7 @@ class KamailioSection(DocumentModel):
     nat: bool = True
     stir: Stir | None = None
     siblings: tuple[Sibling, ...] = ()
+    askers: tuple[Address, ...] = ()
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from nf.contracts.units import UnitState, UnitStatus
 from nf.documents.model import DocumentModel
 from nf.errors import DeadlineError, InputError, NfError, RefusedError, UnavailableError
 from nf.trust.secrets import SECRETS_DIR, SecretFiles
+from sip.findings import Findings, Report
 from sip.kamailio import installing, live, pushing, queries, records
 from sip.kamailio.check import check_candidate
 from sip.kamailio.documents import SECTION, KamailioSection
@@ -45,9 +47,10 @@ from sip.kamailio.plan import (
 )
 from sip.kamailio.rpc import RpcClient
 from sip.kamailio.telemetry import POLL_S, ProxyWatch, read_proxy
+from sip.kamailio.unheard import Unheard
 from sip.kamailio.units import generation, keeper_spec, program_problem, proxy_spec, running_generation
 from sip.naming import DRAIN, KEEPER_UNIT, PROXY_UNIT, RPC_PORT, rpc_socket
-from sip.operations import HOLD_RELAYS
+from sip.operations import HOLD_RELAYS, RELAY_REPORT
 
 SETTLE_S: Final = 8.0
 """For which a restart waits at most until calls that are being set up have been answered or given up."""
@@ -68,6 +71,7 @@ class KamailioDriver:
         self.places = Places(context.run_dir, context.state_dir, rpc_port)
         self._rpc: RpcClient | None = None
         self._looked = Looked()
+        self.findings = Findings()
         self.owns = Ownership(
             paths=frozenset(
                 {
@@ -84,6 +88,7 @@ class KamailioDriver:
         self.operations: Mapping[str, Operation] = {
             DRAIN: Drain(self.rpc, self.places, self._proxy),
             HOLD_RELAYS: HoldRelays(self.rpc, self.places, self._section),
+            RELAY_REPORT: Report(self.findings, self._proxy),
             **queries.operations(self.rpc, self._section, self.places.cdr),
         }
 
@@ -283,14 +288,20 @@ class KamailioDriver:
     # -- events -----------------------------------------------------------------------------------------------------
 
     async def events(self) -> AsyncIterator[Event]:
-        """Samples `sip.*` and alarms as they change; see `sip.kamailio.telemetry`."""
-        watch = ProxyWatch(self._appliance)
-        while True:
-            section = installing.standing(self.places)
-            reading = await read_proxy(self.rpc(), self.places) if section is not None else None
-            for event in watch.take(section, reading, self._clock.now()):
-                yield event
-            await self._clock.sleep(POLL_S)
+        """Samples `sip.*`, and alarms as they change: `sip.kamailio.telemetry`. Calls' relays are asked beside it."""
+        watch, unheard = ProxyWatch(self._appliance), Unheard(self._clock, self.rpc, self.findings)
+        try:
+            while True:
+                section = installing.standing(self.places)
+                reading = await read_proxy(self.rpc(), self.places) if section is not None else None
+                if section is not None and reading is not None:
+                    unheard.turn(section)
+                    reading = replace(reading, heard=unheard.heard)
+                for event in watch.take(section, reading, self._clock.now()):
+                    yield event
+                await self._clock.sleep(POLL_S)
+        finally:
+            await unheard.close()
 
 
 def create(context: DriverContext) -> KamailioDriver:

@@ -12,6 +12,7 @@ from nf.documents.model import DocumentModel
 from sip.documents import EQUIPMENT, Proxy, Trunk, Voice
 from sip.kamailio.documents import SECTION, VOICE_ADDRESS, Instance, KamailioSection, Sibling, VoiceAddressSection
 from sip.naming import DRAIN, interface_fact, proxy_fact
+from sip.placement import asking_address, plain_listener
 from sip.rules import addresses, problems, warnings
 
 
@@ -74,6 +75,7 @@ def kamailio_section(voice: Voice, proxy: Proxy, fleet: Fleet) -> KamailioSectio
         nat=voice.nat,
         stir=voice.stir,
         siblings=_siblings(voice, proxy),
+        askers=tuple(sorted({asking_address(voice, fleet, one) for one in voice.relays})),
         requires=_requires(proxy, fleet),
         provides=(proxy_fact(proxy.appliance),),
     )
@@ -83,9 +85,8 @@ def _siblings(voice: Voice, proxy: Proxy) -> tuple[Sibling, ...]:
     """Not those that take calls by TLS or WebSocket alone: nothing that is encrypted goes between proxies."""
     found = []
     for one in sorted(voice.proxies, key=lambda one: one.address):
-        plain = [listener for listener in one.listeners if listener.transport in {"udp", "tcp"}]
-        if one.id != proxy.id and plain:
-            first = min(plain, key=lambda listener: (listener.transport != "udp", listener.port))
+        first = plain_listener(one)
+        if one.id != proxy.id and first is not None:
             found.append(Sibling.model_validate({**first.model_dump(), "address": one.address}))
     return tuple(found)
 

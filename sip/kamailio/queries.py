@@ -19,13 +19,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from nf.contracts.driver import Checkpoint, Context, Operation
 from nf.contracts.json import Json, JsonObject
 from nf.errors import DeadlineError, InputError, NotFoundError, RefusedError
-from sip.calling.messages import SipSyntaxError, Uri
 from sip.documents import MediaServer, Proxy, Relay
+from sip.kamailio.dialogs import STATES, Rpc, call_row, dialogs, emergency_number, end, plain, whole
 from sip.kamailio.documents import KamailioSection
 from sip.kamailio.jsonrpc import RpcRefused
 from sip.kamailio.records import FIELDS
@@ -36,21 +36,11 @@ MAX_ROWS: Final = 1000
 """Of one answer; more are had page by page."""
 _DEFAULT_ROWS: Final = 50
 _MOST: Final = 10_000_000
-_ENDED: Final = 5
-_STATES: Final[Mapping[int, str]] = {1: "calling", 2: "ringing", 3: "answered", 4: "talking"}
-"""Of dialogs (module dialog, dlg_hash.h): 3 is confirmed without ACK, 5 has ended."""
-_UNSET: Final = frozenset({"[not set]", "<null>", ""})
 _DESTINATIONS: Final[Mapping[str, str]] = {"A": "active", "T": "trying", "I": "inactive", "D": "drained"}
 """First letter of dispatcher's FLAGS."""
 _MOST_RECORDS: Final = 500_000
 _HANGUP_S: Final = 10.0
 _POLL_S: Final = 0.1
-
-
-class Rpc(Protocol):
-    """`sip.kamailio.rpc.RpcClient`. Raises RpcRefused for what Kamailio does not do."""
-
-    async def call(self, method: str, *parameters: str | float) -> Json: ...
 
 
 Ask = Callable[[], Rpc]
@@ -80,8 +70,8 @@ class Calls:
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002 - the contract's
         """Newest first. Raises InputError."""
         call, user, state = (_text(arguments, name) for name in ("call", "user", "state"))
-        if state and state not in _STATES.values():
-            raise InputError(f"no state {state!r}", where=CALLS, remedy=f"one of: {', '.join(_STATES.values())}")
+        if state and state not in STATES.values():
+            raise InputError(f"no state {state!r}", where=CALLS, remedy=f"one of: {', '.join(STATES.values())}")
         limit, offset = _page(arguments)
         found = [row for one in await dialogs(self.rpc(), call) if (row := call_row(one)) is not None]
         kept = [one for one in found if _about(user, one, "from", "to") and state in {"", one["state"]}]
@@ -89,42 +79,6 @@ class Calls:
         rows: list[Json] = [*kept[offset : offset + limit]]
         text = _shown(rows, len(kept), "call")
         return {"proxy": _name(self.know), "rows": rows, "total": len(kept), "calls": len(found), "text": text}
-
-
-async def dialogs(rpc: Rpc, call: str = "") -> tuple[Mapping[str, Any], ...]:
-    """As Kamailio lists them; `call`: of this Call-ID only."""
-    try:
-        listed = await (rpc.call("dlg.dlg_list", call) if call else rpc.call("dlg.list"))
-    except RpcRefused as refused:
-        if refused.code in {404, 500} and call:
-            return ()  # there is none
-        raise
-    return tuple(one for one in (listed if isinstance(listed, list) else [listed]) if isinstance(one, dict))
-
-
-def call_row(dialog: Mapping[str, Any]) -> JsonObject | None:
-    """None: it has ended, or is none."""
-    state = dialog.get("state")
-    call = dialog.get("call-id")
-    if not isinstance(state, int) or state not in _STATES or not isinstance(call, str):
-        return None
-    start, begun = _whole(dialog.get("start_ts")), _whole(dialog.get("init_ts"))
-    return {
-        "call": call,
-        "from": _plain(dialog.get("from_uri")),
-        "to": _plain(dialog.get("to_uri")),
-        "state": _STATES[state],
-        "since": start or begun,
-        "seconds": _whole(dialog.get("duration")),
-        "caller": _party(dialog.get("caller")),
-        "called": _party(dialog.get("callee")),
-    }
-
-
-def _party(found: Any) -> str:
-    """Where it is reached."""
-    contact = found.get("contact", "") if isinstance(found, dict) else ""
-    return _plain(contact)
 
 
 # -- registrations ----------------------------------------------------------------------------------------------------
@@ -153,15 +107,15 @@ def registrations(dump: Json) -> Iterator[JsonObject]:
     """Of `ul.dump`: each contact."""
     for table in _under(dump, "Domains", "Domain"):
         for record in _under(table, "AoRs", "Info"):
-            account = _plain(record.get("AoR"))
+            account = plain(record.get("AoR"))
             for contact in _under(record, "Contacts", "Contact"):
                 yield {
                     "account": account,
-                    "contact": _plain(contact.get("Address")),
-                    "received": _plain(contact.get("Received")),
+                    "contact": plain(contact.get("Address")),
+                    "received": plain(contact.get("Received")),
                     "expires_s": contact["Expires"] if isinstance(contact.get("Expires"), int) else 0,
-                    "agent": _plain(contact.get("User-Agent")),
-                    "socket": _plain(contact.get("Socket")),
+                    "agent": plain(contact.get("User-Agent")),
+                    "socket": plain(contact.get("Socket")),
                 }
 
 
@@ -202,11 +156,11 @@ class Nodes:
 
     async def _proxy(self, section: KamailioSection) -> JsonObject:
         counted = await self.rpc().call("dlg.stats_active")
-        calls = _whole(counted.get("all")) if isinstance(counted, dict) else 0
+        calls = whole(counted.get("all")) if isinstance(counted, dict) else 0
         uptime = await self._asked("core.uptime")
         control = await self._asked("htable.get", "ctl", DRAIN)
         state = {DRAINED: "drained", STARTING: "starting"}.get(_control(control), "open")
-        seconds = _whole(uptime.get("uptime")) if isinstance(uptime, dict) else 0
+        seconds = whole(uptime.get("uptime")) if isinstance(uptime, dict) else 0
         return _node(section.proxy, "proxy", state, section.proxy.region, calls=calls, detail=f"up {seconds} s")
 
 
@@ -303,7 +257,7 @@ def _record(line: bytes) -> JsonObject | None:
         return None
     if not isinstance(found, dict):
         return None
-    return {name: found.get(name) if not isinstance(found.get(name), str) else _plain(found[name]) for name in FIELDS}
+    return {name: found.get(name) if not isinstance(found.get(name), str) else plain(found[name]) for name in FIELDS}
 
 
 def backwards(path: Path, chunk: int = 65_536) -> Iterator[bytes]:
@@ -341,15 +295,13 @@ class Hangup:
         found = [one for one in await dialogs(self.rpc(), call) if call_row(one) is not None]
         if not found:
             raise NotFoundError("no such call here", where=call, remedy="see nf sip calls")
-        section = self.know()
-        numbers = frozenset(section.emergency.numbers) if section and section.emergency else frozenset[str]()
         for one in found:
-            number = _user(_plain(one.get("to_uri")))
-            if number in numbers:
+            number = emergency_number(one, self.know())
+            if number:
                 remedy = "let it end by itself: emergency calls are never cut off from here"
                 raise RefusedError(f"a call to {number} is an emergency call", where=call, remedy=remedy)
         for one in found:
-            await self._end(one)
+            await end(self.rpc(), one)
         until = context.clock.monotonic() + min(_HANGUP_S, context.remaining())
         while any(call_row(one) is not None for one in await dialogs(self.rpc(), call)):
             if context.clock.monotonic() >= until:
@@ -358,19 +310,6 @@ class Hangup:
                 )
             await context.clock.sleep(_POLL_S)
         return {"ended": len(found), "text": f"{call} has ended"}
-
-    async def _end(self, dialog: Mapping[str, Any]) -> None:
-        caller, called = dialog.get("caller"), dialog.get("callee")
-        tags = [str(one.get("tag", "")) if isinstance(one, dict) else "" for one in (caller, called)]
-        try:
-            if _whole(dialog.get("state")) < 3:
-                number = str(caller.get("cseq", "")) if isinstance(caller, dict) else ""
-                await self.rpc().call("tm.cancel", str(dialog["call-id"]), number)
-            else:
-                await self.rpc().call("dlg.terminate_dlg", str(dialog["call-id"]), *tags)
-        except RpcRefused as refused:
-            if refused.code != 404:
-                raise
 
 
 # -- common -----------------------------------------------------------------------------------------------------------
@@ -398,23 +337,6 @@ def _page(arguments: JsonObject) -> tuple[int, int]:
 
 def _about(user: str, row: Mapping[str, Json], *names: str) -> bool:
     return not user or any(user.lower() in str(row[name]).lower() for name in names)
-
-
-def _user(uri: str) -> str:
-    try:
-        return Uri.parse(uri).user
-    except SipSyntaxError:
-        return ""
-
-
-def _plain(value: Any) -> str:
-    """As it may be shown: strangers wrote it."""
-    text = value if isinstance(value, str) else ""
-    return "" if text in _UNSET else "".join(one if one.isprintable() else "?" for one in text)[:300]
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _shown(rows: Iterable[Json], total: int, what: str) -> str:

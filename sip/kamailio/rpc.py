@@ -50,6 +50,8 @@ _READS: Final = frozenset({"list", "dump", "show", "get", "lookup", "stats", "in
 _WHERE: Final = "kamailio"
 _FULL: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 _PAUSE_S: Final = 0.02
+_STARTING_CODE, _STARTING = 500, "Initializing"
+"""What module rtpengine answers until it has read its relays."""
 
 
 def reads(method: str) -> bool:
@@ -106,6 +108,8 @@ class RpcClient:
         return self._result(method, found)
 
     def _result(self, method: str, found: Answer) -> Json:
+        if found.code == _STARTING_CODE and found.message.startswith(_STARTING):
+            raise UnavailableError(f"{method}: it is just starting", where=_WHERE)
         if found.code:
             raise RpcRefused(method, found.code, found.message)
         return found.result if self.whole else rpc_filter.cut(method, found.result)

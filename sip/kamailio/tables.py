@@ -35,7 +35,9 @@ SOURCES: Final = "src"
 """Address -> `t|TRUNK|CALLS|PERMITTED`, PERMITTED an expression or empty; `m|MEDIA SERVER`; or `p`: a sibling."""
 SIBLING: Final = "p"
 RELAYS: Final = "rel"
-"""Relay, as it stands in a set -> `SET|RELAY`, SET the number of the set that has it alone."""
+"""Relay, as it stands in a set -> `SET|RELAY`, SET the number of the set that has it alone; and an address from which
+relays may ask whether a dialog is here -> `asks`."""
+ASKS: Final = "asks"
 CONTROL: Final = "ctl"
 """What is asked at each call: drain calls own rate seconds ban failures mark."""
 
@@ -80,7 +82,8 @@ def tables(section: KamailioSection, accounts: str) -> Tables:
             | {one.number: f"s|{one.kind}" for one in section.services},
             DOMAINS: dict.fromkeys((*section.domains, *map(str, section.virtual), str(section.proxy.address)), 1),
             SOURCES: _sources(section),
-            RELAYS: {_url(one): f"{relay_set(one.id)}|{one.id}" for one in section.relays},
+            RELAYS: {_url(one): f"{relay_set(one.id)}|{one.id}" for one in section.relays}
+            | dict.fromkeys(map(str, section.askers), ASKS),
             CONTROL: {
                 "calls": limits.calls,
                 "own": limits.calls_per_subscriber,

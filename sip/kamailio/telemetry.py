@@ -1,7 +1,8 @@
 """What a proxy says of itself, as samples and alarms. Numbers only: no subscriber and no call is in them.
 
 Samples: `sip.proxy` (calls, calls_unanswered, calls_failed, registered_users, registrations, registrations_rejected,
-refused, memory_used, memory_free: shared memory in bytes; drained), `sip.relay` and `sip.peer` (up, drained) for each
+refused, memory_used, memory_free: shared memory in bytes; drained; unheard: calls that their relay does not know, and
+unheard_ended: those that were ended for it since the agent runs), `sip.relay` and `sip.peer` (up, drained) for each
 relay, and for each media server and gateway of a trunk, as the proxy sees them.
 """
 
@@ -22,10 +23,13 @@ from sip.kamailio.live import Calls, Peer, RelayNode, read_calls, read_peers, re
 from sip.kamailio.places import Places
 from sip.kamailio.rpc import RpcClient
 from sip.kamailio.tables import DRAINED, STARTING
+from sip.kamailio.unheard import NOTHING, Heard
 
 POLL_S: Final = 5.0
 SILENT, CLOSED, DRAINED_ALARM = "voice-proxy-silent", "voice-proxy-not-told", "voice-proxy-drained"
+UNHEARD: Final = "voice-calls-unheard"
 NO_MEMORY, RELAY_DOWN, PEER_DOWN = "voice-proxy-memory", "voice-relay-down", "voice-peer-down"
+QUIET_S: Final = 300.0
 LOW: Final = 0.1
 """Of the shared memory: less is an alarm."""
 
@@ -50,6 +54,7 @@ class Reading:
     statistics: Mapping[str, float]
     peers: tuple[Peer, ...] = ()
     relays: tuple[RelayNode, ...] = ()
+    heard: Heard = NOTHING
 
 
 async def read_proxy(rpc: RpcClient, places: Places) -> Reading | None:  # noqa: ARG001 - where it is, is the client's
@@ -104,6 +109,11 @@ class ProxyWatch:
             text = f"proxy {name} has {free / (free + used):.0%} of its shared memory left"
             remedy = "drain it and restart it; look for calls and registrations that do not end"
             yield AlarmEvent(NO_MEMORY, place, Severity.MAJOR, at, text, remedy)
+        heard = reading.heard
+        if heard.unheard or at - heard.ended_at < QUIET_S:
+            text = f"calls of proxy {name} are unknown to their relay: {heard.unheard:,} are up, {heard.ended:,} ended"
+            remedy = "see which: nf sip relay-report; and whether relays were restarted or have died: nf alarms"
+            yield AlarmEvent(UNHEARD, place, Severity.MAJOR, at, text, remedy)
         yield from self._neighbours(section, reading, at)
 
     def _neighbours(self, section: KamailioSection, reading: Reading, at: float) -> Iterator[AlarmEvent]:
@@ -147,6 +157,7 @@ def _samples(section: KamailioSection, reading: Reading, at: float) -> Iterator[
     values |= {name: reading.statistics[key] for name, key in _STATISTICS.items() if key in reading.statistics}
     values["refused"] = sum(reading.statistics.get(key, 0.0) for key in _REFUSED)
     values["drained"] = float(reading.drain != 0)
+    values |= {"unheard": float(reading.heard.unheard), "unheard_ended": float(reading.heard.ended)}
     yield Sample("sip.proxy", at, labels, values)
     names = _relay_names(section)
     for url, one in sorted({one.url: one for one in reading.relays}.items()):

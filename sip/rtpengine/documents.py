@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nf.documents.model import Address, DocumentModel, InterfaceAddress, InterfaceName, Name
+from typing import Literal
+
+from nf.documents.model import Address, DocumentModel, InterfaceAddress, InterfaceName, Name, Port
 from nf.documents.registry import Extension
 from sip.documents import Relay
 
@@ -25,16 +27,29 @@ class Pair(DocumentModel):
     other: Address
 
 
+class AskedProxy(DocumentModel):
+    """A proxy that may have the dialog of a call. `transport` None: it takes nothing that is not encrypted."""
+
+    id: Name
+    address: Address
+    port: Port = 5060
+    transport: Literal["udp", "tcp"] | None = "udp"
+
+
 class RtpengineSection(DocumentModel):
     """The relay of this appliance.
 
     peers     who alone may speak the ng protocol with it, which asks for no password; loopback always may
+    proxies   all of the voice core: a call that none of them knows is over
+    source    address of this appliance by which they know that it may ask
     requires  ordering facts that hold before it starts; `provides`: those that hold while it runs with this
     """
 
     relay: Relay
     pair: Pair | None = None
     peers: tuple[Address, ...] = ()
+    proxies: tuple[AskedProxy, ...] = ()
+    source: Address | None = None
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,11 @@ from nf.contracts.json import JsonObject
 from nf.contracts.units import UnitState, UnitStatus, bring_up
 from nf.documents.model import DocumentModel
 from nf.errors import DriverError, InputError, NfError, RefusedError
+from sip.findings import Findings, Report
+from sip.operations import RELAY_REPORT
 from sip.rtpengine import guard, http
 from sip.rtpengine.documents import SECTION, RtpengineSection
+from sip.rtpengine.leaks import UPTIME, Leaks
 from sip.rtpengine.naming import (
     MOVER_UNIT,
     STORE_UNIT,
@@ -42,8 +46,8 @@ from sip.rtpengine.plan import (
     plan,
     standing,
 )
+from sip.rtpengine.reconcile import OLDER_THAN_S
 from sip.rtpengine.render import alive_script, from_text, hold_script, mover_conf, program, rtpengine_conf, store_conf
-from sip.rtpengine.takeover import STRANDED, Stranded
 from sip.rtpengine.telemetry import POLL_S, RelayWatch, read_relay
 from sip.rtpengine.units import program_problems, relay_unit, units_of
 from sip.rtpengine.waiting import WAIT_EMPTY, WaitEmpty
@@ -56,12 +60,15 @@ _NONLOCAL: Final = Path("/proc/sys/net/ipv4/ip_nonlocal_bind")
 class RtpengineDriver:
     name = "rtpengine"
     section = SECTION
+    older_than_s = OLDER_THAN_S
+    """Of calls: younger ones are not asked for at the proxies."""
 
     def __init__(self, context: DriverContext) -> None:
         self._appliance = context.appliance
         self._state_dir, self._run_dir = context.state_dir, context.run_dir
         self._units = context.units
         self._clock = context.clock
+        self.findings = Findings()
         self.owns = Ownership(
             nft_tables=frozenset({f"{guard.FAMILY} {guard.TABLE}"}),
             paths=frozenset({config_path(self._state_dir).parent, pid_folder(self._run_dir), _NONLOCAL}),
@@ -69,10 +76,15 @@ class RtpengineDriver:
         )
         self.operations: Mapping[str, Operation] = {
             WAIT_EMPTY: WaitEmpty(self._calls),
-            STRANDED: Stranded(self.standing),
+            RELAY_REPORT: Report(self.findings, self._relay),
         }
 
     # -- reading ----------------------------------------------------------------------------------------------------
+
+    def _relay(self) -> str:
+        text = _read(config_path(self._state_dir))
+        section = from_text(text) if text is not None else None
+        return section.relay.id if section is not None else ""
 
     async def standing(self) -> RtpengineSection | None:
         """What the relay's file says; None: it has none, or somebody changed it."""
@@ -265,18 +277,23 @@ class RtpengineDriver:
     # -- events -----------------------------------------------------------------------------------------------------
 
     async def events(self) -> AsyncIterator[Event]:
-        """Samples `voice.relay` and alarms as they change; see `sip.rtpengine.telemetry`."""
-        watch = RelayWatch(self._appliance)
-        while True:
-            try:
-                state = await self.observe()
-                section = standing(state.value)
-            except NfError:
-                section = None  # no supervisor, or no nft: its own alarm says so
-            if section is not None:
-                for event in watch.take(section, await read_relay(section), self._clock.now()):
-                    yield event
-            await self._clock.sleep(POLL_S)
+        """Samples `voice.relay`, and alarms as they change: `sip.rtpengine.telemetry`. It reconciles calls, too."""
+        watch, leaks = RelayWatch(self._appliance), Leaks(self._clock, self.findings, self.older_than_s)
+        try:
+            while True:
+                try:
+                    section = standing((await self.observe()).value)
+                except NfError:
+                    section = None  # no supervisor, or no nft: its own alarm says so
+                if section is not None:
+                    reading = await read_relay(section)
+                    if reading.metrics is not None:
+                        await leaks.turn(section, reading.metrics.get(UPTIME, 0.0))
+                    for event in watch.take(section, replace(reading, leaks=leaks.tally), self._clock.now()):
+                        yield event
+                await self._clock.sleep(POLL_S)
+        finally:
+            await leaks.close()
 
 
 def create(context: DriverContext) -> RtpengineDriver:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from nf.contracts.planner import Contribution, FleetOperation
-from nf.documents.fleet import Appliance, Fleet, Interface
+from nf.documents.fleet import Appliance, Fleet
 from nf.documents.lineup import LineUp
 from nf.documents.model import DocumentModel
 from nf.errors import Problem
 from sip.documents import EQUIPMENT, Relay, Voice
 from sip.naming import interface_fact, relay_fact
-from sip.rtpengine.documents import SECTION, Pair, RtpengineSection
+from sip.placement import asking_address, plain_listener, segment
+from sip.rtpengine.documents import SECTION, AskedProxy, Pair, RtpengineSection
 from sip.rtpengine.naming import HTTP_PORT, STORE_PORT, VRRP_IDS
 from sip.rtpengine.waiting import WAIT_EMPTY
 
@@ -51,13 +52,15 @@ def _section(voice: Voice, fleet: Fleet, relay: Relay) -> RtpengineSection:
         relay=relay.model_copy(update={"drained": False, "weight": Relay.model_fields["weight"].default}),
         pair=pair,
         peers=_peers(voice, fleet),
+        proxies=_proxies(voice),
+        source=asking_address(voice, fleet, relay),
         requires=(interface_fact(relay.appliance, name),) if name is not None else (),
         provides=(relay_fact(relay.appliance),),
     )
 
 
 def _pair(fleet: Fleet, relay: Relay, partner: Relay) -> Pair | None:
-    here, there = (_segment(fleet.appliance(one.appliance), relay.address) for one in (relay, partner))
+    here, there = (segment(fleet.appliance(one.appliance), relay.address) for one in (relay, partner))
     if here is None or there is None:
         return None
     return Pair(
@@ -68,6 +71,15 @@ def _pair(fleet: Fleet, relay: Relay, partner: Relay) -> Pair | None:
         own=here.address,
         other=there.address.ip,
     )
+
+
+def _proxies(voice: Voice) -> tuple[AskedProxy, ...]:
+    found = []
+    for one in sorted(voice.proxies, key=lambda one: one.id):
+        first = plain_listener(one)
+        more = {"port": first.port, "transport": first.transport} if first is not None else {"transport": None}
+        found.append(AskedProxy.model_validate({"id": one.id, "address": one.address, **more}))
+    return tuple(found)
 
 
 def _peers(voice: Voice, fleet: Fleet) -> tuple[IPv4Address, ...]:
@@ -82,11 +94,6 @@ def _peers(voice: Voice, fleet: Fleet) -> tuple[IPv4Address, ...]:
 def _names(appliance: Appliance) -> dict[IPv4Address, str]:
     found = {interface.address.ip: interface.name for interface in appliance.interfaces}
     return {appliance.loopback: "lo", **found} if appliance.loopback is not None else found
-
-
-def _segment(appliance: Appliance, address: IPv4Address) -> Interface | None:
-    """The interface in whose subnet the address is."""
-    return next((one for one in appliance.interfaces if address in one.address.network), None)
 
 
 def _problems(voice: Voice, fleet: Fleet) -> Iterator[Problem]:
@@ -143,7 +150,7 @@ def _pair_problems(voice: Voice, fleet: Fleet, relay: Relay, key: str) -> Iterat
         if relay.address in _names(appliance):
             rule = f"a relay with a partner has an address that moves, and this is {appliance.id}'s own"
             yield Problem(rule, "write a free one of the same subnet", key=f"{key}.address", value=str(relay.address))
-        elif _segment(appliance, relay.address) is None:
+        elif segment(appliance, relay.address) is None:
             rule = f"{appliance.id} has no interface in the subnet of this address, which moves between partners"
             remedy = "write one of the segment that both share"
             yield Problem(rule, remedy, key=f"{key}.address", value=str(relay.address))

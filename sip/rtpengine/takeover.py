@@ -1,27 +1,23 @@
-"""Calls that a takeover or a restart leaves without media: those with DTLS-SRTP, whose keys no store has.
+"""What a takeover or a restart leaves without media: calls with DTLS-SRTP, whose keys no store has. RTP and SDES go on.
 
-RTP and SDES go on. Which are stranded is told by their Call-IDs, so that the proxies can send them a re-INVITE.
+Nothing that a proxy could send brings such a call back: a browser keeps the association that it has, whatever a
+re-INVITE says of its certificate, unless the page makes the connection anew. So the relay lets it go, its proxy ends it
+with a Reason (RFC 3326), and whoever reads that calls again.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, Final
+import time
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from socket import AF_INET
+from typing import Any
 
-from nf.contracts.driver import Checkpoint, Context
-from nf.contracts.json import JsonObject
-from nf.errors import InputError, NotFoundError, RefusedError
-from sip.rtpengine import http
-from sip.rtpengine.documents import RtpengineSection
-from sip.rtpengine.messages import Members, call_ids, list_calls, query
-from sip.rtpengine.telemetry import is_here
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
-STRANDED: Final = "stranded"
-MANY: Final = 100_000
-_AT_ONCE: Final = 16
-
-FindSection = Callable[[], Awaitable[RtpengineSection | None]]
+from nf.errors import DriverError
 
 
 def medias(call: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -46,48 +42,40 @@ def local_addresses(call: Mapping[str, Any]) -> frozenset[str]:
     )
 
 
-def is_stranded(call: Mapping[str, Any], started: float, moved: str = "", since: float | None = None) -> bool:
-    """Its keys were agreed on before this process began (`started`, seconds since the epoch), or elsewhere: the call's
-    media has the address `moved`, the partner's, and nobody has signalled it `since`."""
-    signalled = call.get("last signal", call.get("created"))
-    if not isinstance(signalled, int) or not has_dtls(call):
-        return False
-    elsewhere = moved in local_addresses(call) and (since is None or signalled < since)
-    return signalled < started - 1 or elsewhere
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """From when on this process knows keys. Times are seconds since the epoch.
+
+    started  of the process; `own`: whether its own media address is here
+    moved    its partner's address while that is here, and `since` when; `paired`: whether it has a partner at all
+    """
+
+    started: float
+    own: str = ""
+    moved: str = ""
+    since: float = 0.0
+    paired: bool = False
+
+    def serves(self, addresses: AbstractSet[str]) -> bool:
+        """Whether a call with these addresses is served here now, and not just held ready for its own relay."""
+        return not self.paired or bool(addresses & {self.own, self.moved} - {""})
+
+    def without_keys(self, signalled: float, addresses: AbstractSet[str]) -> bool:
+        """Of a call with DTLS: its keys were agreed on before, or with another process."""
+        since = self.since if self.moved in addresses else self.started
+        return signalled < max(self.started, since) - 1
 
 
-async def stranded(section: RtpengineSection, started: float, since: float | None = None) -> tuple[str, ...]:
-    """Call-IDs, sorted. Raises UnavailableError when the relay does not answer."""
-    moved = str(section.pair.address) if section.pair is not None and is_here(str(section.pair.address)) else ""
-    ids = call_ids(await http.ask(list_calls(MANY)))
-    gate = asyncio.Semaphore(_AT_ONCE)
-
-    async def look(call_id: str) -> Members:
-        async with gate:
-            try:
-                return await http.ask(query(call_id))
-            except NotFoundError:
-                return {}
-
-    calls = await asyncio.gather(*map(look, ids))
-    return tuple(sorted(one for one, call in zip(ids, calls, strict=True) if is_stranded(call, started, moved, since)))
-
-
-class Stranded:
-    """Operation `stranded`. Argument `since` (seconds since the epoch): of the calls taken over, leave out those that
-    were signalled after it, and so invited anew. Result: `calls`, their Call-IDs, and `count`."""
-
-    def __init__(self, find: FindSection) -> None:
-        self._find = find
-
-    async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:  # noqa: ARG002
-        section = await self._find()
-        if section is None:
-            raise RefusedError("no relay of ours is here", where=STRANDED, remedy="see nf lineup show")
-        since = arguments.get("since")
-        if since is not None and (isinstance(since, bool) or not isinstance(since, int | float)):
-            raise InputError("`since` is a time in seconds since 1970", where=STRANDED, remedy="leave it out")
-        uptime = (await http.metrics()).get("rtpengine_uptime_seconds", 0.0)
-        found = await stranded(section, context.clock.now() - uptime, since)
-        text = f"{len(found):,} calls with DTLS have no media until they are invited anew"
-        return {"text": text, "count": len(found), "calls": [*found]}
+async def here_since(wanted: AbstractSet[str]) -> dict[str, float]:
+    """Of these addresses those that are here, and since when, in seconds since the epoch. Raises DriverError."""
+    booted = time.time() - time.monotonic()
+    found: dict[str, float] = {}
+    try:
+        async with AsyncIPRoute() as route:
+            async for one in await route.get_addr(family=AF_INET):
+                address, told = one.get_attr("IFA_LOCAL"), one.get_attr("IFA_CACHEINFO")
+                if address in wanted:
+                    found[address] = booted + (told["cstamp"] / 100 if told is not None else 0.0)
+    except (NetlinkError, OSError) as error:
+        raise DriverError(f"addresses cannot be read: {error}", where="netlink") from error
+    return found

@@ -2,7 +2,8 @@
 
 Values: sessions, foreign (the partner's calls that are held ready), packets and bytes (since it started), packets_s,
 errors, ports_used_share, transcoded, refused (packets that strangers sent to its control port), and, when RTCP told
-any since the last sample, mos (1 to 5). rtpengine gives no jitter but in a call's own answer to `query`.
+any since the last sample, mos (1 to 5). rtpengine gives no jitter but in a call's own answer to `query`. Of its calls
+at the last look (`sip.rtpengine.leaks`): without_dialog, untold; since the agent runs: leaks_deleted, without_keys.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
 from sip.rtpengine import guard, http
 from sip.rtpengine.documents import RtpengineSection
+from sip.rtpengine.leaks import NO_LEAKS, Tally
 from sip.rtpengine.naming import PORTS_PER_CALL
 
 POLL_S: Final = 5.0
@@ -39,6 +41,7 @@ class Reading:
     refused: int = 0
     own_here: bool = True
     partner_here: bool = False
+    leaks: Tally = NO_LEAKS
 
 
 def is_here(address: str) -> bool:
@@ -110,6 +113,10 @@ class RelayWatch:
             "transcoded": metrics.get("rtpengine_transcoded_media", 0.0),
             "ports_used_share": own * PORTS_PER_CALL / (last - first + 1),
             "refused": float(reading.refused),
+            "without_dialog": float(reading.leaks.without_dialog),
+            "untold": float(reading.leaks.untold),
+            "leaks_deleted": float(reading.leaks.deleted),
+            "without_keys": float(reading.leaks.without_keys),
         }
         if before is None or before[0] >= at:
             return values
@@ -142,11 +149,13 @@ class RelayWatch:
             remedy = "look for loss and jitter between the relay and its callers"
             yield alarm(POOR, Severity.MINOR, f"callers of relay {name} report a MOS below {POOR_MOS}", remedy)
         if pair is not None and reading.partner_here:
-            remedy = f"see why {pair.partner} does not answer; nf op run stranded lists calls to be invited anew"
+            remedy = f"see why {pair.partner} does not answer; nf sip relay-report lists calls that it cost"
             yield alarm(TAKEN, Severity.MAJOR, f"relay {name} serves the calls of {pair.partner} too", remedy)
         if pair is not None and not reading.own_here:
             remedy = "read the logs of the units rtpengine and rtpengine-vrrp"
             yield alarm(AWAY, Severity.MAJOR, f"the address of relay {name} is not here", remedy)
+        for one in reading.leaks.alarms(name, place, at):
+            yield one.cause, one
         if reading.refused > self._refused:
             self._refused_at = at
         self._refused = reading.refused

@@ -21,10 +21,12 @@ from nf.documents.model import DocumentModel
 from nf.errors import DeadlineError, InputError, NfError, RefusedError, UnavailableError
 from nf.trust.secrets import SECRETS_DIR, SecretFiles
 from sip.naming import DRAIN
+from sip.operations import TURN_CREDENTIALS
 from sip.webrtc.coturn.server import TurnServer
 from sip.webrtc.daemon import Daemon
 from sip.webrtc.documents import EdgeSection, JanusSection, TurnSection
 from sip.webrtc.drain import Drain
+from sip.webrtc.issuing import Issue
 from sip.webrtc.janus.gateway import JanusGateway
 from sip.webrtc.places import (
     DRAINED_FILE,
@@ -259,7 +261,9 @@ def create_janus(context: DriverContext) -> WebrtcDriver[JanusSection]:
 
 def create_turn(context: DriverContext) -> WebrtcDriver[TurnSection]:
     """Entry point `turn` of the group `nf.drivers`."""
-    return WebrtcDriver(context, TurnServer(context))
+    driver = WebrtcDriver(context, TurnServer(context))
+    driver.operations = {**driver.operations, TURN_CREDENTIALS: Issue(driver.standing, SecretFiles())}
+    return driver
 
 
 def _digest(key: bytes, text: str) -> bytes:

@@ -13,6 +13,7 @@ from nf.documents.model import DocumentModel
 from nf.errors import Problem
 from sip.documents import EQUIPMENT, Turn, Voice, WebrtcGateway
 from sip.naming import DRAIN, interface_fact, turn_fact, webrtc_fact
+from sip.operations import TURN_CREDENTIALS
 from sip.rules import KEY, addresses, problems
 from sip.webrtc.documents import JANUS, TURN, JanusSection, TurnSection
 
@@ -29,17 +30,18 @@ class WebrtcPlanner:
         if not isinstance(voice, Voice) or problems(voice, fleet):
             return Contribution()
         sections: dict[str, dict[str, DocumentModel]] = defaultdict(dict)
-        drains = []
+        made = []
         for gateway in voice.gateways:
             sections[gateway.appliance][JANUS] = janus_section(gateway, fleet)
-            drains.append(FleetOperation(DRAIN, gateway.id, (((gateway.appliance, JANUS),),)))
+            made.append(FleetOperation(DRAIN, gateway.id, (((gateway.appliance, JANUS),),)))
         for turn in voice.turns:
             sections[turn.appliance][TURN] = turn_section(voice, turn, fleet)
-            drains.append(FleetOperation(DRAIN, turn.id, (((turn.appliance, TURN),),)))
+            made.append(FleetOperation(DRAIN, turn.id, (((turn.appliance, TURN),),)))
+            made.append(FleetOperation(TURN_CREDENTIALS, turn.id, (((turn.appliance, TURN),),)))
         return Contribution(
             sections=dict(sections),
             warnings=tuple(_warnings(voice)),
-            operations=tuple(sorted(drains, key=lambda one: one.object)),
+            operations=tuple(sorted(made, key=lambda one: (one.object, one.name))),
         )
 
 

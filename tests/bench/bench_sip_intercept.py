@@ -21,12 +21,12 @@ from typing import Final
 from nf.contracts.interception import Identity, IdentityKind, Loss, Order
 from sip.interception.client import connect
 from sip.interception.documents import InterceptionSection
-from tests.bench.bench_sip_calls import OURS, PEER, PHONES, RELAY, SCENARIOS, Load, _bound, _fields, cpu_s, load
+from tests.bench.bench_sip_calls import OURS, PEER, PHONES, RELAY, SCENARIOS, Load, _bound, _fields, load, used_ms
 from tests.bench.harness import Benchmark
 from tests.sip.interception.world import Point
 from tests.sip.kamailio.daemon import DOMAIN, Proxy, Relay, section, until
 
-ROUNDS, CALLS, PER_SECOND = 12, 400, 100
+ROUNDS, CALLS, PER_SECOND = 10, 200, 100
 _FRAGMENT: Final = re.compile(r"\n# ---- interception\.cfg\n.*?(?=\n# ---- )", re.DOTALL)
 _HOOK: Final = re.compile(r'^.*(route\(OBSERVE\w*\)|t_on_reply\("GOODBYE"\)|\$var\((what|its)\) = ).*\n', re.MULTILINE)
 
@@ -125,10 +125,8 @@ def _ratio(name: str, users: tuple[str, ...], fields: str, *, told: bool) -> flo
             sides = [(ours, OURS), (peer, PEER)]
             for turn in range(ROUNDS + 1):
                 used: dict[str, float] = {}
-                for number, (proxy, address) in enumerate(sides if turn % 2 else sides[::-1]):
-                    before = cpu_s(proxy.pid)
-                    load(folder, address, what, 6600 + 2 * turn + number)
-                    used[address] = (cpu_s(proxy.pid) - before) / CALLS * 1e3
+                for proxy, address in sides if turn % 2 else sides[::-1]:
+                    used[address] = used_ms(folder, proxy, address, what)
                 if turn:  # the first one warms both
                     ratios.append(used[OURS] / used[PEER])
                     each.append((used[OURS], used[PEER]))

@@ -191,7 +191,7 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
     assert unmanaged == {n.name for n in topology.linux() if n.management is None}
     addresses = {n.name: n.management for n in topology.linux() if n.name not in unmanaged}
     outside = ("studio", "origin", *DEVICES)
-    order = ("noc", "headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", *outside, "ue1", "inet", "ue2")
+    order = ("noc", "headend", "c1", "c2", "pop1", "pop2", "r1", "r2", "r3", *outside, "ue1", "inet", "ue2", "rescue")
     assert addresses == {name: IPv4Address(f"172.20.20.{10 + index}") for index, name in enumerate(order)}
     assert {(str(link.a), str(link.b)) for link in topology.links} == {
         ("headend:eth1", "br-hl:hl-headend"),
@@ -199,6 +199,7 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         *((f"{node}:li0", f"br-li:li-{node}") for node in ("li", "agency1", "agency2", "c1", "pop1", "pop2")),
         ("c2:eth1", "br-hl:hl-c2"),
         ("origin:eth1", "br-hl:hl-origin"),
+        ("rescue:eth1", "br-hl:hl-rescue"),
         ("studio:eth1", "headend:eth2"),
         ("c1:eth2", "c2:eth2"),
         ("c1:eth3", "pop1:eth1"),
@@ -221,13 +222,14 @@ def test_the_reference_topology_has_the_fixed_names_and_addresses() -> None:
         ("c1:eth5", "ue2:eth1"),
         ("inet:eth3", "c1:eth6"),
     }
-    appliances = [n for n in topology.linux() if n.name not in {"noc", "inet", *outside, *unmanaged}]
+    appliances = [n for n in topology.linux() if n.name not in {"noc", "inet", "rescue", *outside, *unmanaged}]
     assert all("nf supervisor run" in " ".join(n.cmd) for n in appliances)
     assert all(f"SV-{n.name.upper()}-0001" in " ".join(n.exec[0]) for n in appliances)
     assert {(str(end), str(end.ipv4)) for end in topology.ends() if end.ipv4} == {
         ("studio:eth1", "10.9.0.1/30"),
         ("studio:eth2", "10.1.1.9/24"),
         ("origin:eth1", "10.1.0.20/24"),
+        ("rescue:eth1", "10.1.0.40/24"),
         ("enc1:eth1", "10.1.1.31/24"),
         ("mux1:eth1", "10.1.1.32/24"),
         ("mod1:eth1", "10.1.1.33/24"),

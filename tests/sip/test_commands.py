@@ -374,3 +374,45 @@ def test_completion(core: Noc) -> None:
     assert action_commands.node_names("") == ["m1", "p1", "r1", "r2"]
     assert action_commands.site_names("e") == ["east"]
     assert action_commands.names_of_tests("e") == ["edge"]
+
+
+def test_what_relays_and_proxies_found_is_one_list_newest_first(noc: Noc) -> None:
+    relay: JsonObject = {"call": "c1", "found": "no dialog", "done": "deleted", "at": 1_796_054_772.0}
+    proxy: JsonObject = {"call": "c2", "found": "no relay", "done": "ended", "at": 1_796_054_780.0}
+    noc.answers["voice-relay-report"] = [
+        node({"node": "r1", "checked": 1_796_054_790.0, "rows": [relay]}),
+        node({"node": "p1", "checked": None, "rows": [proxy]}),
+    ]
+    assert run("relay-report", "--limit", "5").exit_code == 0
+    assert noc.asked == [("voice-relay-report", "*", {"limit": 5})]
+    assert noc.tables == [
+        (
+            ("2026-11-30 16:06:20Z", "c2", "no relay", "ended", "p1"),
+            ("2026-11-30 16:06:12Z", "c1", "no dialog", "deleted", "r1"),
+        )
+    ]
+    assert noc.said == ["p1: calls compared not yet", "r1: calls compared 2026-11-30 16:06:30Z"]
+    assert run("relay-report", "r1", "--json").exit_code == 0
+    assert noc.asked[-1] == ("voice-relay-report", "r1", {"limit": 200})
+    assert noc.said[-1] == {
+        "rows": [{**proxy, "by": "p1"}, {**relay, "by": "r1"}],
+        "checked": {"r1": 1_796_054_790.0, "p1": None},
+    }
+
+
+def test_credentials_of_a_turn_server_are_made_where_its_secret_is(noc: Noc) -> None:
+    server: JsonObject = {"urls": ["turn:10.0.1.1:3478"], "username": "1:nf", "credential": "c="}
+    noc.answers["voice-turn-credentials"] = [node({"iceServers": [server], "until": 1_796_054_772, "text": "good"})]
+    assert run("turn-credentials", "t1", "--ttl", "600", "--user", "web").exit_code == 0
+    assert noc.asked == [("voice-turn-credentials", "t1", {"user": "web", "ttl_s": 600})]
+    assert noc.said == [
+        "urls        turn:10.0.1.1:3478",
+        "username    1:nf",
+        "credential  c=",
+        "good until  2026-11-30 16:06:12Z",
+    ]
+    assert run("turn-credentials", "t1", "--json").exit_code == 0
+    assert noc.said[-1] == {"iceServers": [server], "until": 1_796_054_772}
+    assert run("turn-credentials", "t1", "--ttl", "0").exit_code == 2
+    noc.answers["voice-turn-credentials"] = [node({}, state="failed", text="no secret")]
+    assert isinstance(run("turn-credentials", "t1").exception, DriverError)

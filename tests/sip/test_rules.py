@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
+from nf.contracts.planner import Planner
+from sip.freeswitch.planner import FreeswitchPlanner
+from sip.kamailio.documents import KamailioSection
+from sip.kamailio.planner import KamailioPlanner
+from sip.rtpengine.documents import RtpengineSection
+from sip.rtpengine.planner import RtpenginePlanner
 from sip.rules import KEY, problems, warnings
-from tests.sip.kamailio.fleets import DOMAIN, fleet, voice
+from sip.webrtc.planner import WebrtcPlanner
+from tests.sip.kamailio.fleets import DOMAIN, fleet, lineup, voice
 
 R1 = {"id": "r1", "appliance": "core1", "address": "10.0.0.1"}
 R2 = {"id": "r2", "appliance": "core2", "address": "10.0.0.2"}
@@ -20,6 +27,27 @@ VIP = {"id": "vip", "address": "10.0.0.9/24", "interface": "eth1", "proxies": ["
 def test_a_core_in_order_has_none() -> None:
     assert problems(voice(), fleet(voice())) == ()
     assert warnings(voice()) == ()
+
+
+@pytest.mark.parametrize("planner", [KamailioPlanner(), RtpenginePlanner(), FreeswitchPlanner(), WebrtcPlanner()])
+def test_every_planner_takes_relays_whose_addresses_move(planner: Planner) -> None:
+    made = planner.plan(lineup(), fleet(voice()))
+    assert made.problems == ()
+
+
+def test_relays_may_ask_from_where_proxies_know_them() -> None:
+    made = fleet(voice())
+    proxies = KamailioPlanner().plan(lineup(), made).sections
+    relays = RtpenginePlanner().plan(lineup(), made).sections
+    for appliance in ("core1", "core2"):
+        proxy, relay = proxies[appliance]["kamailio"], relays[appliance]["rtpengine"]
+        assert isinstance(proxy, KamailioSection)
+        assert isinstance(relay, RtpengineSection)
+        assert relay.source in proxy.askers
+        assert [(one.id, str(one.address), one.transport) for one in relay.proxies] == [
+            ("p1", "10.0.0.1", "udp"),
+            ("p2", "10.0.0.2", "udp"),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +80,13 @@ def test_a_core_in_order_has_none() -> None:
             "other ports for media",
         ),
         ({"media_servers": []}, "services", "9001", "the fleet has none"),
-        ({"media_servers": [{**M1, "port": 8021}]}, "media_servers[0].control", "8021", "tcp ports"),
+        ({"media_servers": [{**M1, "control": 8090}]}, "media_servers[0].control", "8090", "tcp ports of 127.0.0.1"),
+        (
+            {"relays": [{**R1, "address": "10.1.0.1", "ports": [19000, 29999]}, R2]},
+            "media_servers[0].address",
+            "[10000, 19999]",
+            "ports of 10.1.0.1 among these",
+        ),
         ({"domains": [DOMAIN, DOMAIN]}, "domains[1]", DOMAIN, "stands here already"),
         ({"domains": ["other.test"]}, "subscribers[0].domain", DOMAIN, "no such domain"),
         (

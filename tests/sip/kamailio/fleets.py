@@ -20,8 +20,8 @@ def voice(**changed: Any) -> Voice:
             {"id": "p2", "appliance": "core2", "address": "10.0.0.2"},
         ],
         "relays": [
-            {"id": "r1", "appliance": "core1", "address": "10.0.0.1", "partner": "r2"},
-            {"id": "r2", "appliance": "core2", "address": "10.0.0.2", "partner": "r1"},
+            {"id": "r1", "appliance": "core1", "address": "10.0.0.11", "partner": "r2"},
+            {"id": "r2", "appliance": "core2", "address": "10.0.0.12", "partner": "r1"},
         ],
         "media_servers": [{"id": "m1", "appliance": "core1", "address": "10.1.0.1", "password": "secret:esl"}],
         "services": [{"number": "9001", "kind": "echo"}],

@@ -16,9 +16,10 @@ from nf.clock import RealClock, VirtualClock
 from nf.contracts.driver import Checkpoint, Context
 from nf.contracts.json import Json, JsonObject
 from nf.errors import DeadlineError, InputError, NotFoundError, RefusedError
+from sip.kamailio.dialogs import call_row
 from sip.kamailio.documents import KamailioSection
 from sip.kamailio.jsonrpc import RpcRefused
-from sip.kamailio.queries import backwards, call_row, operations, registrations
+from sip.kamailio.queries import backwards, operations, registrations
 from sip.operations import CALLS, HANGUP, NODES, RECORDS, REGISTRATIONS
 
 

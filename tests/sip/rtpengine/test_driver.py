@@ -17,7 +17,6 @@ from sip.rtpengine import guard, http
 from sip.rtpengine.client import NgClient
 from sip.rtpengine.messages import call_ids, delete, list_calls, ping
 from sip.rtpengine.naming import config_path
-from sip.rtpengine.reconcile import Dialog, reconcile
 from tests.headend.multicast.tree.network import Node, until
 from tests.sip.rtpengine.live import FIXED, Bench, context, parties, section, segment, set_up
 from tests.sip.rtpengine.media import heard
@@ -171,36 +170,6 @@ def test_waiting_until_it_is_empty(bench: Bench, net: dict[str, Node]) -> None:
 
     net["e"].call(hold)
     assert saved
-
-
-def test_leaked_calls_are_found_and_only_old_ones_without_a_dialog_deleted(bench: Bench, net: dict[str, Node]) -> None:
-    bench.commit(section("a"))
-
-    class Proxy:
-        async def dialogs(self) -> tuple[Dialog, ...]:
-            return (Dialog("kept", 400.0), Dialog("lost", 400.0))
-
-    class Here:
-        ask = staticmethod(http.ask)
-
-    async def make() -> None:
-        one, two = parties()
-        async with NgClient(FIXED["a"], 2223) as ng:
-            for call_id in ("kept", "leaked-1", "leaked-2"):
-                await set_up(ng, call_id, one, two)
-
-    async def look(ahead_s: float) -> object:
-        now = bench.driver._clock.now() + ahead_s
-        return await reconcile(Proxy(), Here(), now)
-
-    net["e"].call(make)
-    young = bench.call(look, 0.0)
-    assert (young.deleted, young.young) == ((), ("leaked-1", "leaked-2"))
-    old = bench.call(look, 400.0)
-    assert old.failed == {}, old
-    assert not old.failed, old
-    assert (old.both, old.only_at_proxy, old.deleted) == (("kept",), ("lost",), ("leaked-1", "leaked-2"))
-    assert bench.call(look, 400.0).only_at_relay == ()
 
 
 def test_more_calls_than_a_datagram_can_list_are_listed(bench: Bench, net: dict[str, Node]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,10 +19,11 @@ from sip.rtpengine.documents import RtpengineSection
 from sip.rtpengine.flags import Kind, Side, answer_flags, offer_flags
 from sip.rtpengine.guard import rules_of, text_of
 from sip.rtpengine.http import parse_metrics
+from sip.rtpengine.leaks import KEYS_LOST, LEAKED, UNTOLD, Tally
 from sip.rtpengine.plan import SESSIONS, differences, plan
 from sip.rtpengine.planner import RtpenginePlanner
 from sip.rtpengine.render import from_text, rtpengine_conf
-from sip.rtpengine.takeover import has_dtls, is_stranded
+from sip.rtpengine.takeover import Lost
 from sip.rtpengine.telemetry import AWAY, REFUSED, SILENT, TAKEN, Reading, RelayWatch
 from tests.sip.rtpengine.live import section
 
@@ -166,23 +168,34 @@ def test_codecs_that_are_none_are_refused(codecs: tuple[str, ...]) -> None:
         Side(codecs=codecs)
 
 
-def test_which_calls_are_stranded() -> None:
-    def call(protocol: str, address: str = "10.77.0.1") -> dict[str, Any]:
-        media = {"protocol": protocol, "streams": [{"local address": address}]}
-        return {"created": 1000, "tags": {"a": {"medias": [media]}}}
+def test_which_calls_have_lost_their_keys() -> None:
+    own, moved = frozenset({"10.77.0.11"}), frozenset({"10.77.0.12"})
+    alone = Lost(2000.0, own="10.77.0.11")
+    assert alone.without_keys(1000.0, own)
+    assert not alone.without_keys(2500.0, own)
+    assert alone.serves(moved)
+    both = Lost(500.0, own="10.77.0.11", moved="10.77.0.12", since=4000.0, paired=True)
+    assert both.without_keys(3000.0, moved)
+    assert not both.without_keys(4500.0, moved)
+    assert not both.without_keys(3000.0, own)
+    assert both.serves(moved)
+    assert not Lost(500.0, own="10.77.0.11", paired=True).serves(moved)
+    assert not Lost(500.0, paired=True).serves(own)
 
-    browser = call("UDP/TLS/RTP/SAVPF")
-    assert has_dtls(browser)
-    assert not has_dtls(call("RTP/SAVP"))
-    assert is_stranded(browser, started=2000.0)
-    assert not is_stranded(browser, started=500.0)
-    assert is_stranded(call("UDP/TLS/RTP/SAVPF", "10.77.0.12"), started=500.0, moved="10.77.0.12")
-    again = browser | {"last signal": 3000}
-    assert not is_stranded(again, started=2000.0)
-    assert is_stranded(again, started=500.0, moved="10.77.0.1", since=4000.0)
-    assert not is_stranded(again, started=500.0, moved="10.77.0.1", since=2900.0)
-    assert not is_stranded(call("RTP/AVP", "10.77.0.12"), started=2000.0, moved="10.77.0.12")
-    assert not has_dtls({})
+
+def test_what_leaks_is_an_alarm_for_a_while() -> None:
+    watch, relay = RelayWatch("a"), section("a")
+    metrics = parse_metrics('rtpengine_sessions{type="own"} 3\n')
+    tally = Tally(without_dialog=2, untold=1, deleted=4, without_keys=5, deleted_at=100.0, without_keys_at=100.0)
+    sample, *alarms = watch.take(relay, Reading(metrics, leaks=tally), 101.0)
+    assert isinstance(sample, Sample)
+    wanted = {"without_dialog": 2.0, "untold": 1.0, "leaks_deleted": 4.0, "without_keys": 5.0}
+    assert wanted.items() <= sample.values.items()
+    assert {one.cause for one in alarms if isinstance(one, AlarmEvent)} == {LEAKED, KEYS_LOST, UNTOLD}
+    assert all("nf sip relay-report" in one.remedy for one in alarms if isinstance(one, AlarmEvent))
+    later = [*watch.take(relay, Reading(metrics, leaks=replace(tally, untold=0)), 500.0)]
+    assert {one.severity for one in later if isinstance(one, AlarmEvent)} == {Severity.CLEARED}
+    assert len(later) == 4
 
 
 def test_samples_and_alarms_are_said_once_and_taken_back() -> None:

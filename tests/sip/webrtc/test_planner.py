@@ -44,7 +44,11 @@ def test_each_has_its_own() -> None:
     assert [*map(str, server.peers)] == ["10.0.0.1", "10.0.0.2"]
     assert server.own == ()
     assert (server.requires, server.provides) == (("core2.interface.eth1",), ("core2.voice.turn",))
-    assert [(one.name, one.object) for one in found.operations] == [("voice-drain", "g1"), ("voice-drain", "t1")]
+    assert [(one.name, one.object) for one in found.operations] == [
+        ("voice-drain", "g1"),
+        ("voice-drain", "t1"),
+        ("voice-turn-credentials", "t1"),
+    ]
     assert [one.key for one in found.warnings] == ["spec.equipment.voice.gateways[0].certificate"]
 
 
