@@ -150,6 +150,8 @@ class Correlated:
     addresses  of its last SIP message
     heard      when anything of it came, on the monotonic clock
     numbers    by (LIID, destination, IRI or CC)
+    giver      whose media are handed over, where several points see the call; `given_ns`: when the latest happened
+    withheld   how many of another's came since then, at `withheld_ns`
     """
 
     xid: bytes
@@ -161,6 +163,10 @@ class Correlated:
     media: bool = False
     heard: float = 0.0
     numbers: dict[tuple[str, str, int], Counter] = field(default_factory=dict)
+    giver: Source | None = None
+    given_ns: int = 0
+    withheld: int = 0
+    withheld_ns: int = 0
 
     @property
     def name(self) -> str:

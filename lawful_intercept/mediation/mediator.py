@@ -43,6 +43,8 @@ _IP: Final = frozenset({PayloadFormat.IPV4, PayloadFormat.IPV6})
 _ENDED_KEPT_S: Final = 86_400.0
 """For which the CIN of a session that has ended is not given to another, and what comes late is still known as its."""
 _FLOWS: Final = 65_536
+_AWAY_NS: Final = 2 * NS
+"""Without media for so long, a point is no longer the one whose media are handed over."""
 _SWEEP_S: Final = 5.0
 _U32: Final = 0xFFFFFFFF
 _NOBODY: Final = "0.0.0.0"  # noqa: S104 - an address that is not known
@@ -139,7 +141,7 @@ class Mediator:
 
     # -- what is delivered ------------------------------------------------------------------------------------------
 
-    def take(self, peer: str, pdus: Sequence[Pdu]) -> None:  # noqa: C901 - nothing is called that need not be
+    def take(self, peer: str, pdus: Sequence[Pdu]) -> None:  # noqa: C901, PLR0912 - nothing is called that need not be
         """Of one point, in its order. What it makes is staged when this returns."""
         now_ns = self._now_ns()
         now = self._clock.monotonic()
@@ -166,9 +168,12 @@ class Mediator:
                 if not verdict.fresh:
                     counted.duplicates += 1
                     continue
-                if verdict.missing != 0:
+                if verdict.missing != 0 and session.giver is source:
                     self.notices.missing(kind, self._products(xid), verdict.missing, now_ns)
             counted.taken += 1
+            if session.giver is not source and self._elsewhere(session, source, form, stamp_ns, now_ns):
+                continue
+            session.given_ns = stamp_ns
             way = _DIRECTIONS[direction]
             for line, encode, append, start_ns, end_ns in streams:
                 if not start_ns <= stamp_ns < end_ns or now_ns - end_ns > late_ns:
@@ -227,19 +232,16 @@ class Mediator:
         if not session.media:
             session.media = True
             self._tables.sessions.changed(session)
-        qualifier = _qualifier(pdu)
         streams = []
         for product in products:
-            if product.kind is not DataType.CC:
-                continue
-            line = self.streams.line(product, session)
-            encode = line.content(kind, qualifier).encode
-            streams.append(_Stream(line, encode, line.append, product.start_ns, product.end_ns))
-            if not product.covers(at_ns) or now_ns - product.end_ns > self._late_ns:
-                self.notices.outside(product)
-                continue
-            line.put(encode(line.sequence, at_ns, _DIRECTIONS[pdu.direction], pdu.payload), now_ns)
-            self.streams.check(line)
+            if product.kind is DataType.CC:
+                line = self.streams.line(product, session)
+                encode = line.content(kind, _qualifier(pdu)).encode
+                streams.append(_Stream(line, encode, line.append, product.start_ns, product.end_ns))
+        if session.giver is source or not self._elsewhere(session, source, pdu.form, at_ns, now_ns):
+            session.given_ns = at_ns
+            for stream in streams:
+                self._hand_over(stream, pdu, times)
         amount = self._amount(products[0].xid, now_ns)
         amount.x3_octets += len(pdu.payload)
         if pdu.timestamp_ns is not None:
@@ -247,6 +249,28 @@ class Mediator:
                 self._flows.clear()
             key = (pdu.xid, pdu.correlation, id(pdu.others))
             self._flows[key] = _Flow(pdu.others, pdu.form, source, session, amount, tuple(streams))
+
+    def _hand_over(self, stream: _Stream, pdu: Pdu, times: tuple[int, int]) -> None:
+        (at_ns, now_ns), line = times, stream.line
+        if not line.product.covers(at_ns) or now_ns - line.product.end_ns > self._late_ns:
+            self.notices.outside(line.product)
+            return
+        line.put(stream.encode(line.sequence, at_ns, _DIRECTIONS[pdu.direction], pdu.payload), now_ns)
+        self.streams.check(line)
+
+    def _elsewhere(self, session: Correlated, source: Source, form: PayloadFormat, at_ns: int, now_ns: int) -> bool:
+        """Whether these media are handed over already, as another point sees the same call: each relay that it passes
+        copies all of it. When that one falls silent this one follows, and what was withheld since then is told."""
+        if session.giver is not None and form is PayloadFormat.RTP and at_ns - session.given_ns < _AWAY_NS:
+            if session.withheld_ns != session.given_ns:
+                session.withheld, session.withheld_ns = 0, session.given_ns
+            session.withheld += 1
+            self.counted.elsewhere += 1
+            return True
+        if session.withheld and session.withheld_ns == session.given_ns:
+            self.notices.missing(PduType.X3, self._products(session.xid), session.withheld, now_ns)
+        session.giver, session.withheld = source, 0
+        return False
 
     def _signalling(self, pdu: Pdu, products: tuple[Product, ...], times: tuple[int, int], now: float) -> None:
         now_ns = times[1]

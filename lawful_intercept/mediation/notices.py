@@ -18,10 +18,11 @@ _U32 = 0xFFFFFFFF
 
 @dataclass(slots=True)
 class Counted:
-    """Since this process began; for LI officers."""
+    """Since this process began; for LI officers. `elsewhere`: media that another point has delivered, too."""
 
     taken: int = 0
     duplicates: int = 0
+    elsewhere: int = 0
     unknown: int = 0
     outside: int = 0
     missing: int = 0

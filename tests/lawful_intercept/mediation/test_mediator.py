@@ -20,6 +20,7 @@ from lawful_intercept.x1.extensions import (
     TimeForm,
 )
 from lawful_intercept.x1.messages import HandoverType
+from lawful_intercept.x2x3.attributes import point_attributes
 from lawful_intercept.x2x3.codec import PayloadDirection, PayloadFormat
 from nf.clock import VirtualClock
 from tests.lawful_intercept.mediation.world import (
@@ -109,8 +110,42 @@ def test_what_came_before_is_dropped_and_what_is_missing_is_told(bench: Bench) -
     anew = Point(details.xid, at=START + 60.0)
     bench.take(anew.x3(rtp(9)))  # the point has lost its numbers
     assert len(bench.cc(there.did)) == 5
-    bench.take(Point(details.xid, at=START + 1).x3(rtp(1)), peer="pop2")  # another point has its own
+    bench.take(Point(details.xid, at=START + 63).x3(rtp(1)), peer="pop2")  # another point has its own numbers
     assert len(bench.cc(there.did)) == 6
+
+
+def test_a_call_that_two_points_see_is_handed_over_once(bench: Bench) -> None:
+    there = destination()
+    details = task(warrant("LIID-1", there.did))
+    bench.reach(there)
+    bench.equip(details)
+    near, far = Point(details.xid), Point(details.xid, attributes=point_attributes("svc-2", "sip"))
+    for number in range(4):
+        bench.take(near.x3(rtp(number)), peer="pop1")
+        bench.take(far.x3(rtp(number)), peer="pop2")
+    assert [pdu.cc[0].octets for pdu in bench.cc(there.did)] == [rtp(number) for number in range(4)]
+    assert bench.mediator.counted.elsewhere == 4
+    bench.take(far.x3(rtp(4)), peer="pop2")  # the near one is gone; nobody knows yet
+    far.at_ms += 2_000
+    bench.take(far.x3(rtp(5)), far.x3(rtp(6)), peer="pop2")
+    assert [pdu.cc[0].octets for pdu in bench.cc(there.did)][4:] == [rtp(5), rtp(6)]
+    (message,) = [pdu for pdu in bench.iri(there.did) if pdu.tri is Tri.OPERATOR_MESSAGE]
+    assert read_operator_message(message) == (1, "up to 2 CC units were lost before mediation")
+    near.at_ms = far.at_ms
+    bench.take(near.x3(rtp(7)), peer="pop1")  # it is back, and one is enough
+    assert len(bench.cc(there.did)) == 6
+
+
+def test_two_points_of_a_data_session_have_each_their_own(bench: Bench) -> None:
+    there = destination()
+    details = task(warrant("LIID-1", there.did))
+    bench.reach(there)
+    bench.equip(details)
+    packet = b"\x45" + bytes(27)
+    for name in ("svc-1", "svc-2"):
+        point = Point(details.xid, attributes=point_attributes(name, "core5g"))
+        bench.take(point.x3(packet, form=PayloadFormat.IPV4), peer=name)
+    assert len(bench.cc(there.did)) == 2
 
 
 def test_a_warrants_time(tmp_path: Path) -> None:
@@ -121,7 +156,7 @@ def test_a_warrants_time(tmp_path: Path) -> None:
     bench.reach(there)
     bench.equip(details)
     early, point = Point(details.xid, at=START - 1.0), Point(details.xid, at=START - 0.001)
-    bench.take(early.x3(rtp(0)), peer="pop2")
+    bench.take(early.x3(rtp(0), correlation=8), peer="pop2")
     bench.take(point.x3(rtp(0)))
     point.at_ms = START * 1000 + 59_998
     bench.take(point.x3(rtp(1)), point.x3(rtp(2)), point.x3(rtp(3)), point.x2(CALL[0]))
