@@ -61,19 +61,39 @@ class Endpoint:
 
     async def open(self) -> None:
         """Raises OSError. Port 0 is whichever is free."""
+        udp, tcp = self._bound()
+        self.port = udp.getsockname()[1]
         loop = asyncio.get_running_loop()
-        sock = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET, socket.SOCK_DGRAM)
+        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
+        if tcp is not None:
+            self._server = await asyncio.start_server(self._serve, sock=tcp)
+
+    def _bound(self) -> tuple[socket.socket, socket.socket | None]:
+        """One port for both: that it is free for one of them says nothing of the other."""
+        while True:
+            udp = self._socket(socket.SOCK_DGRAM, self.port)
+            if not self._tcp:
+                return udp, None
+            try:
+                return udp, self._socket(socket.SOCK_STREAM, udp.getsockname()[1])
+            except OSError:
+                udp.close()
+                if self.port:
+                    raise
+
+    def _socket(self, kind: socket.SocketKind, port: int) -> socket.socket:
+        sock = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET, kind)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-            sock.bind((self.address, self.port))
+            if kind is socket.SOCK_DGRAM:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+            else:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((self.address, port))
         except OSError:
             sock.close()
             raise
-        self.port = sock.getsockname()[1]
-        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=sock)
-        if self._tcp:
-            self._server = await asyncio.start_server(self._serve, self.address, self.port)
+        return sock
 
     async def close(self) -> None:
         if self._udp is not None:

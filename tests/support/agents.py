@@ -13,7 +13,8 @@ from pysnmp.entity.engine import SnmpEngine
 from pysnmp.entity.rfc3413 import cmdrsp, context
 
 from headend.snmp.target import Credentials, Target
-from tests.support.snmp import AUTH_KEY, PRIVACY_KEY, free_port
+from tests.support.ports import free_port
+from tests.support.snmp import AUTH_KEY, PRIVACY_KEY
 
 
 class SettableEngine:

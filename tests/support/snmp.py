@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from headend.snmp.header import discovery_request
 from headend.snmp.target import AuthProtocol, Community, Credentials, PrivacyProtocol, Target, Usm
+from tests.support.ports import free_port, free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("NF_SHARED", REPOSITORY.parent / "shared"))
@@ -41,18 +42,6 @@ def usm(user: str = "nf", *, context: str = "", auth_key: str = AUTH_KEY, privac
         SecretStr(privacy_key),
         context,
     )
-
-
-def free_ports(count: int) -> tuple[int, ...]:
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return tuple(int(probe.getsockname()[1]) for probe in probes)
-
-
-def free_port() -> int:
-    return free_ports(1)[0]
 
 
 def wait_for_agent(port: int, process: subprocess.Popen[bytes]) -> None:

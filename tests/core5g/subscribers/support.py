@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pymongo import MongoClient
 from core5g.documents import Core5g
 from core5g.subscribers.keys import opc_of
 from core5g.subscribers.scope import Scope
+from tests.support.ports import free_port
 
 CORE_DATA: dict[str, Any] = {
     "plmn": {"mcc": "999", "mnc": "70"},
@@ -66,12 +66,6 @@ def fleet_file(path: Path, database: str | None = None) -> Path:
     }
     path.write_text(json.dumps(fleet))
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

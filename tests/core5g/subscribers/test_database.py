@@ -26,7 +26,8 @@ from nf.errors import (
     UnavailableError,
 )
 from tests.core5g.subscribers.conftest import Open
-from tests.core5g.subscribers.support import CORE, MVNO, OPC, OURS, K, Server, free_port, imsi
+from tests.core5g.subscribers.support import CORE, MVNO, OPC, OURS, K, Server, imsi
+from tests.support.ports import free_port
 
 KEYS = Keys(K, OPC)
 

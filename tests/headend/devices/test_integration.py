@@ -12,8 +12,9 @@ from nf.cli.main import main
 from nf.cli.profile import given
 from tests.headend.devices.conftest import OWN
 from tests.headend.devices.test_learn import MIB, WALK
-from tests.lab.devices.conftest import StartDevice, free_port, start_device
+from tests.lab.devices.conftest import StartDevice, start_device
 from tests.lab.devices.samples import receiver
+from tests.support.ports import free_port
 from tests.support.snmp import CAPTURED
 
 __all__ = ["start_device"]

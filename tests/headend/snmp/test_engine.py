@@ -15,7 +15,8 @@ from headend.snmp.values import Quality
 from nf.clock import RealClock, VirtualClock
 from nf.telemetry.alarms import AlarmEvent, AlarmTable, Severity
 from tests.support.agents import SettableEngine
-from tests.support.snmp import Snmpd, free_port, rogue, usm
+from tests.support.ports import free_port
+from tests.support.snmp import Snmpd, rogue, usm
 
 ENGINE = EngineTime(bytes.fromhex("8000000001020304"), 7, 1000, authentic=True)
 

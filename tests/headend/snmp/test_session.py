@@ -14,7 +14,8 @@ from headend.snmp.target import Community, Target
 from headend.snmp.values import Quality, Reading, Syntax, Varbind
 from nf.clock import RealClock
 from nf.errors import InputError
-from tests.support.snmp import CAPTURED, Simulator, Snmpd, free_port, rogue, usm
+from tests.support.ports import free_port
+from tests.support.snmp import CAPTURED, Simulator, Snmpd, rogue, usm
 
 ARC = "1.3.6.1.4.1.8072.9999.9999"
 SYS_DESCR, SYS_UP_TIME = "1.3.6.1.2.1.1.1.0", "1.3.6.1.2.1.1.3.0"

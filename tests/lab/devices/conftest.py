@@ -19,21 +19,11 @@ import pytest
 from lab.devices.control import Control, DeviceFault, Fade, Order
 from lab.devices.ts import PACKET
 from tests.lab.devices.conformance import Subject, oid
+from tests.support.ports import free_port
 
 _used: set[int] = set()
 LOOPBACK = "127.0.0.1"
 PROGRAMS = ("snmpget", "snmpset", "snmpbulkwalk", "smidump")
-
-
-def free_port() -> int:
-    """A UDP port that nothing has, not given twice."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((LOOPBACK, 0))
-            port = int(probe.getsockname()[1])
-        if port not in _used and port >= 1024:
-            _used.add(port)
-            return port
 
 
 def await_true(condition: Callable[[], bool], seconds: float = 30.0) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.lab.devices.conftest import LOOPBACK, free_port
+from tests.lab.devices.conftest import LOOPBACK
+from tests.support.ports import free_port
 
 Sample = dict[str, Any]
 

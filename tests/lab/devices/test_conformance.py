@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.devices.conformance import CHECKS, Subject
-from tests.lab.devices.conftest import StartDevice, free_port
+from tests.lab.devices.conftest import StartDevice
 from tests.lab.devices.samples import SAMPLES
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.daemon
 REAL = os.environ.get("NF_DEVICE_ADDRESS", "")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+
+from tests.support.ports import free_ports
 
 PROGRAM = Path(__file__).resolve().parents[3] / "lab/voice/bin/freeswitch"
 
@@ -92,25 +93,6 @@ DIRECTORY = """<include><domain name="voice.test">
       <param name="esl-password" value="eve-5"/><param name="esl-allowed-events" value="HEARTBEAT"/></params></user>
   </users></group></groups></domain></include>
 """
-
-
-def free_ports(count: int) -> list[int]:
-    """Free a moment ago, for TCP and UDP."""
-    found: list[tuple[int, list[socket.socket]]] = []
-    while len(found) < count:
-        tcp = socket.create_server(("127.0.0.1", 0))
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            udp.bind(tcp.getsockname())
-        except OSError:
-            tcp.close()
-            udp.close()
-            continue
-        found.append((tcp.getsockname()[1], [tcp, udp]))
-    for _, sockets in found:
-        for one in sockets:
-            one.close()
-    return [port for port, _ in found]
 
 
 class Esl:

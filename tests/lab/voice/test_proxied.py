@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lab.voice.phone import CallError, Phone
-from tests.lab.voice.conftest import Model, Start, free_ports
+from tests.lab.voice.conftest import Model, Start
+from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.daemon
 

@@ -17,7 +17,8 @@ from scapy.sendrecv import AsyncSniffer
 from lab.voice.g711 import PCMA, decode, encode
 from lab.voice.phone import Phone
 from lab.voice.tones import heard, tone
-from tests.lab.voice.conftest import Start, free_ports
+from tests.lab.voice.conftest import Start
+from tests.support.ports import free_ports
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 pytestmark = [pytest.mark.root, pytest.mark.daemon]

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -37,6 +36,7 @@ from lawful_intercept.x1.server import X1Server
 from lawful_intercept.x1.services import ElementService
 from nf.clock import RealClock
 from tests.support.administration import SECRETS
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("capsys")
 
@@ -87,12 +87,6 @@ class Sink:
     async def until(self, tasks: int) -> None:
         async with asyncio.timeout(60), self.changed:
             await self.changed.wait_for(lambda: len(self.tasks) == tasks)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

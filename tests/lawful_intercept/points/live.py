@@ -26,6 +26,7 @@ from lawful_intercept.x1.server import X1Server
 from lawful_intercept.x1.services import AdministrationService
 from lawful_intercept.x2x3.codec import Decoder, Pdu, PduType, keepalive
 from nf.clock import RealClock
+from tests.support.ports import free_port
 
 DID = UUID(int=100)
 LIMIT_S = 90.0
@@ -186,14 +187,6 @@ class Network:
     async def end(self, *xids: UUID) -> None:
         for xid in xids:
             await self.admf.client.deactivate_task(xid)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def certificates(folder: Path) -> dict[str, pki.Issued]:

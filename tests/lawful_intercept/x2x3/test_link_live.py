@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from lawful_intercept.x2x3.delivery import Timing
 from lawful_intercept.x2x3.server import Limits
 from nf.errors import StorageError
 from tests.lawful_intercept.x2x3.world import World, numbered
+from tests.support.ports import free_port
 
 X2, X3 = PduType.X2, PduType.X3
 LONG_S = 60
@@ -43,12 +43,6 @@ async def soon(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LONG_S):
         while not condition():  # noqa: ASYNC110 - counters have no events
             await asyncio.sleep(0.005)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_in_order_and_confirmed(world: World) -> None:

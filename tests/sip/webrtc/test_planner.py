@@ -41,7 +41,7 @@ def test_each_has_its_own() -> None:
     server = found.sections["core2"]["turn"]
     assert isinstance(server, TurnSection)
     assert server.realm == "voice.streamverse.test"
-    assert [*map(str, server.peers)] == ["10.0.0.1", "10.0.0.2"]
+    assert [*map(str, server.peers)] == ["10.0.0.1", "10.0.0.11", "10.0.0.12"]
     assert server.own == ()
     assert (server.requires, server.provides) == (("core2.interface.eth1",), ("core2.voice.turn",))
     assert [(one.name, one.object) for one in found.operations] == [

@@ -15,8 +15,9 @@ from headend.snmp.target import Target
 from nf.clock import RealClock
 from nf.contracts.driver import Context, DriverContext
 from tests.headend.devices.driver.sections import AUTH_KEY, PRIVACY_KEY, credentials
-from tests.lab.devices.conftest import PROGRAMS, Running, devices, free_port
+from tests.lab.devices.conftest import PROGRAMS, Running, devices
 from tests.lab.devices.samples import mux, receiver
+from tests.support.ports import free_port
 
 
 @dataclass(frozen=True)

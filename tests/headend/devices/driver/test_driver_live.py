@@ -12,7 +12,7 @@ from nf.contracts.driver import Context
 from nf.errors import RefusedError
 from tests.headend.devices.driver.conftest import Lab, Make
 from tests.headend.devices.driver.sections import commit, device, section
-from tests.lab.devices.conftest import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.daemon
 Within = Callable[[float], Context]

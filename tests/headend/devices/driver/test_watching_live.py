@@ -14,7 +14,8 @@ from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Quality, Sample
 from tests.headend.devices.driver.conftest import Lab, Make
 from tests.headend.devices.driver.sections import Seen, commit, device, operate, running, section
-from tests.lab.devices.conftest import await_true, free_port
+from tests.lab.devices.conftest import await_true
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.daemon
 ENGINE_BOOTS = ".1.3.6.1.6.3.10.2.1.2.0"
