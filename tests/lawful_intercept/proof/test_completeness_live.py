@@ -46,8 +46,8 @@ def site(
 @asynccontextmanager
 async def parties() -> AsyncIterator[tuple[Phone, Phone]]:
     async with (
-        Phone(PHONES, 6000, "alice", DOMAIN, PASSWORD, f"{PROXY}:5060", ports=(20000, 21998)) as alice,
-        Phone(PHONES, 6001, "bob", DOMAIN, PASSWORD, f"{PROXY}:5060", ports=(22000, 23998)) as bob,
+        Phone(PHONES, 6100, "alice", DOMAIN, PASSWORD, f"{PROXY}:5060", ports=(20000, 21998)) as alice,
+        Phone(PHONES, 6101, "bob", DOMAIN, PASSWORD, f"{PROXY}:5060", ports=(22000, 23998)) as bob,
     ):
         await alice.register()
         await bob.register()

@@ -17,7 +17,8 @@ from tests.sip.interception.seen import Seen, spoken
 from tests.sip.interception.world import core
 from tests.sip.kamailio.daemon import USERS
 
-pytestmark = [pytest.mark.root, pytest.mark.daemon]
+# A comparison of what a machine does wants one that does nothing else.
+pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.soak]
 
 ROUNDS = 5
 PORTS = (20000 + 200 * USERS.index("bob"), 20198 + 200 * USERS.index("bob"))
@@ -79,7 +80,6 @@ def test_what_is_planted_is_found(seen: Seen) -> None:
         assert any(f"under way to {party}" in one.source for one in verdict.differences), verdict.text()
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(1800, func_only=True)
 def test_nobody_can_tell_in_many_calls(seen: Seen) -> None:
     verdict = judged(replace(seen, calls=4, heard=150), rounds=40)

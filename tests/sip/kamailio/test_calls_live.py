@@ -155,17 +155,17 @@ def test_hold_by_a_second_invite_stays_at_the_relay(proxy: Proxy, relay: Relay, 
 
 def test_a_transfer_leaves_the_new_call_alone(proxy: Proxy, relay: Relay, alice: Endpoint, bob: Endpoint) -> None:
     """Blind, RFC 5589 section 6: who is referred calls the third party, then the first call is ended."""
-    with Endpoint("127.0.0.1", 6013) as carol:
-        assert carol.register("carol", DOMAIN, PASSWORD).code == 200
+    with Endpoint("127.0.0.1", 6013) as erin:
+        assert erin.register("erin", DOMAIN, PASSWORD).code == 200
         made = call(alice, "bob")
         assert made.code == 200
-        to = f"<sip:carol@{DOMAIN}>"
+        to = f"<sip:erin@{DOMAIN}>"
         assert made.request("REFER", headers=[f"Refer-To: {to}", f"Referred-By: <sip:{ALICE}>"]).code == 200
         heard = bob.wait(lambda one: one.method == "REFER")
         assert heard.header("Refer-To") == to
         second = bob.invite(BOB, heard.header("Refer-To").strip("<>"), PASSWORD)
         assert second.code == 200
-        assert carol.wait(lambda one: one.method == "INVITE")
+        assert erin.wait(lambda one: one.method == "INVITE")
         assert proxy.calls() == 2
         assert made.bye().code == 200
         until(lambda: [proxy.calls(), relay.sessions()] == [1, [second.call_id]])
