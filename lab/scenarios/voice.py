@@ -18,6 +18,8 @@ from lab.scenarios.verdicts import Verdicts
 
 UNVERIFIED = "UNVERIFIED ON REAL FREESWITCH"
 ROOM, ECHO, MENU = "9001", "9002", "9003"
+TOGETHER_S = "16"
+"""They do not come at once: who came first waits so long for the last, and stays so long for what it hears."""
 MEDIA_SERVER = "ms1"
 NODES = ("proxy1", "relay1", "proxy2", "relay2", MEDIA_SERVER)
 LOSS, GAP_MS = 0.01, 500
@@ -141,7 +143,7 @@ def chapter_services(console: Console, verdicts: Verdicts) -> None:
     users = ("alice", "bob", "carol", "dave", "erin")
     places = (ONE, TWO, ONE, TWO, ONE)
     callers = [
-        phone(console, place, user, "call", ROOM, "--seconds", "12", tone=tone)
+        phone(console, place, user, "call", ROOM, "--seconds", TOGETHER_S, "--stay", TOGETHER_S, tone=tone)
         for place, user, tone in zip(places, users, tones, strict=True)
     ]
     for caller in callers:

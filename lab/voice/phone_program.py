@@ -45,7 +45,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     answer.add_argument("--after", type=float, default=0, help="seconds of ringing")
     answer.add_argument("--refuse", type=int, help="with that status, instead")
     for one in (call, answer):
-        one.add_argument("--seconds", type=float, default=5, help="until we hang up; 0: never")
+        one.add_argument("--seconds", type=float, default=5, help="until it is measured, and we hang up; 0: never")
+        one.add_argument("--stay", type=float, default=0, help="seconds more until we hang up")
     return parser.parse_args(arguments)
 
 
@@ -75,6 +76,8 @@ async def _talk(call: Call, chosen: argparse.Namespace) -> None:
         tell("resumed", call=call.call_id)
     await asyncio.wait([ended], timeout=chosen.seconds or None)
     tell("measured", **_measured(call, chosen))
+    if chosen.stay:
+        await asyncio.wait([ended], timeout=chosen.stay)
     if getattr(chosen, "transfer", None) and call.over is None:
         tell("transferred", call=call.call_id, status=await call.transfer(chosen.transfer))
     if call.over is None:
