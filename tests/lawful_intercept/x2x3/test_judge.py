@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import subprocess
 from collections.abc import Callable
@@ -72,14 +71,14 @@ def alone(folder: Path, pdus: list[bytes]) -> list[str]:
 
 @pytest.mark.daemon
 @pytest.mark.parametrize("way", [over_tcp, alone])
-def test_wireshark_reads_our_pdus(way: Callable[[Path, list[bytes]], list[str]], tmp_path: Path) -> None:
-    program = shutil.which("tshark")
-    if program is None:
-        pytest.skip("needs Debian's tshark")
+def test_wireshark_reads_our_pdus(
+    way: Callable[[Path, list[bytes]], list[str]], tmp_path: Path, require_programs: Callable[..., None]
+) -> None:
+    require_programs("tshark")
     shape = ["-Y", "5gli", "-T", "fields", "-E", "separator=|", "-E", "occurrence=f"]
     fields = [part for field in FIELDS for part in ("-e", field)]
     done = subprocess.run(
-        [program, *way(tmp_path, sent()), *shape, *fields],
+        ["tshark", *way(tmp_path, sent()), *shape, *fields],
         capture_output=True,
         text=True,
         timeout=60,
