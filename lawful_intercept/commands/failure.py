@@ -5,68 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from lawful_intercept.commands.output import err
 from nf.contracts.json import Json, JsonObject
-from nf.errors import (
-    BusyError,
-    CancelledError,
-    ConflictError,
-    DeadlineError,
-    DeniedError,
-    IdentityError,
-    InputError,
-    IntegrityError,
-    NfError,
-    NotFoundError,
-    Problem,
-    RefusedError,
-    StorageError,
-    UnavailableError,
-)
+from nf.errors import NfError, Problem
+from nf.exit_codes import ExitCode, exit_code
 
 if TYPE_CHECKING:
     from rich.text import Text
-
-
-class ExitCode(IntEnum):
-    """As those of `nf` (docs/exit-codes.md)."""
-
-    OK = 0
-    FAILED = 1
-    INPUT = 2
-    REFUSED = 3
-    UNAVAILABLE = 5
-    DENIED = 6
-    NOT_FOUND = 7
-    BUSY = 8
-    RED = 9
-    STORAGE = 10
-    INTERRUPTED = 130
-    BROKEN_PIPE = 141
-
-
-_CODES: tuple[tuple[type[NfError], ExitCode], ...] = (
-    (InputError, ExitCode.INPUT),
-    (RefusedError, ExitCode.REFUSED),
-    (UnavailableError, ExitCode.UNAVAILABLE),
-    (DeadlineError, ExitCode.UNAVAILABLE),
-    (IdentityError, ExitCode.DENIED),
-    (DeniedError, ExitCode.DENIED),
-    (NotFoundError, ExitCode.NOT_FOUND),
-    (BusyError, ExitCode.BUSY),
-    (ConflictError, ExitCode.BUSY),
-    (IntegrityError, ExitCode.RED),
-    (StorageError, ExitCode.STORAGE),
-    (CancelledError, ExitCode.INTERRUPTED),
-)
-
-
-def exit_code(error: NfError) -> ExitCode:
-    """The code of an error's class; what is not listed is a failure."""
-    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
 
 
 def show_error(error: NfError, *, as_json: bool) -> ExitCode:

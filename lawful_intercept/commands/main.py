@@ -16,8 +16,9 @@ import typer
 from typer.core import TyperGroup
 
 from lawful_intercept.commands import client
-from lawful_intercept.commands.failure import ExitCode, show_crash, show_error
+from lawful_intercept.commands.failure import show_crash, show_error
 from nf.errors import DeniedError, InputError, NfError, StorageError
+from nf.exit_codes import ExitCode
 
 _COMPLETION = "_NF_LI_COMPLETE"  # set by the shell when it asks what could come next
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nf.cli.exit_codes import ExitCode
+from nf.exit_codes import ExitCode
 
 
 def main() -> int:

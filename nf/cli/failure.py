@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nf.cli.exit_codes import ExitCode, exit_code
 from nf.cli.output import err
 from nf.contracts.json import JsonObject
 from nf.errors import NfError, Problem
+from nf.exit_codes import ExitCode, exit_code
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -14,11 +14,11 @@ import typer
 from typer.core import TyperGroup
 
 from nf.cli import profile as profiles
-from nf.cli.exit_codes import Ended, ExitCode
 from nf.cli.operations import FleetClient
 from nf.cli.plugins import LazyCommand, RootGroup
 from nf.contracts.noc_client import CLIENT
 from nf.errors import DeniedError, InputError, NfError, StorageError
+from nf.exit_codes import Ended, ExitCode
 
 _COMPLETION = "_NF_COMPLETE"  # set by the shell when it asks what could come next
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nf.cli.exit_codes import Ended, ExitCode
 from nf.cli.output import print_json, say
 from nf.errors import CommitRefused, NfError, UnavailableError
+from nf.exit_codes import Ended, ExitCode
 
 if TYPE_CHECKING:
     from nf.control.v1.noc_pb2 import CommitEvent

@@ -41,12 +41,12 @@ def show(
 def verify(*, json: JsonOption = False, profile: ProfileOption = None) -> None:
     """Check the whole chain and the signature of its head; exit code 9 when it is broken."""
     from nf.cli.client import ask
-    from nf.cli.exit_codes import Ended, ExitCode
     from nf.cli.output import print_json, say
     from nf.cli.text import plural
     from nf.cli.wire import to_json
     from nf.control.v1.noc_pb2 import VerifyAuditRequest
     from nf.errors import IntegrityError
+    from nf.exit_codes import Ended, ExitCode
 
     answer = ask(profile, lambda noc: noc.VerifyAudit, VerifyAuditRequest(), timeout_s=120.0)
     if json:

@@ -80,7 +80,7 @@ def show(
 
 
 def _judge(channel: ChannelState) -> None:
-    from nf.cli.exit_codes import ExitCode
+    from nf.exit_codes import ExitCode
 
     if not channel.up:
         raise typer.Exit(ExitCode.RED)

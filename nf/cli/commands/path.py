@@ -51,10 +51,10 @@ def show(
     channel: ChannelArgument, *, site: SiteOption = "", json: JsonOption = False, profile: ProfileOption = None
 ) -> None:
     """The paths of a channel at each site, the one that is taken first; exit code 9 when none can be used."""
-    from nf.cli.exit_codes import ExitCode
     from nf.cli.output import out, print_json, say, table
     from nf.cli.text import when, word
     from nf.cli.wire import to_json
+    from nf.exit_codes import ExitCode
 
     found = _listed(profile, channel, site)
     if json:

@@ -244,10 +244,10 @@ def remove(
 def _follow(profile: Any, upgrade: str, *, as_json: bool) -> None:
     """Its progress until it has ended or is paused; the exit code says which."""
     from nf.cli.client import run
-    from nf.cli.exit_codes import Ended, ExitCode
     from nf.cli.output import note
     from nf.cli.upgrading import watch
     from nf.errors import RefusedError
+    from nf.exit_codes import Ended, ExitCode
 
     try:
         last = run(watch(profile, upgrade))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from nf import errors
 from nf.cli import main as main_module
-from nf.cli.exit_codes import ExitCode, exit_code
 from nf.errors import CommitRefused, DocumentError, NfError, Problem
+from nf.exit_codes import ExitCode, exit_code
 from tests.nf.cli.conftest import FakeNoc, Nf
 
 DOCS = Path(__file__).parents[3] / "docs" / "exit-codes.md"

@@ -1,4 +1,4 @@
-"""The exit codes of `nf` (docs/exit-codes.md): what a script may rely on."""
+"""The exit codes of `nf` and `nf-li` (docs/exit-codes.md): what a script may rely on."""
 
 from __future__ import annotations
 
