@@ -29,7 +29,6 @@ AGAIN_S: Final = 5.0
 YOUNG_S: Final = 15
 REASON: Final = 'Reason: Q.850;cause=41;text="media relay has lost the call"\r\n'
 """ITU-T Q.850: temporary failure. Whoever reads it may call again at once."""
-_AT_ONCE: Final = 16
 
 Dialog = Mapping[str, Any]
 
@@ -140,20 +139,19 @@ class _Relays:
 
     async def missing(self, found: Sequence[Dialog]) -> tuple[list[Dialog], list[Dialog]]:
         """Those that their relay does not know, and those of which it says nothing."""
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def known(dialog: Dialog) -> bool | None:
-            client = self._clients.get(variable(dialog, "relay").partition("|")[2])
-            async with gate:
-                try:
-                    if client is not None:
-                        await client.ask(query(str(dialog["call-id"])))
-                        return True
-                except NotFoundError:
-                    return False
-                except NfError:
-                    return None
-            return None
-
-        answers = [*zip(found, await asyncio.gather(*map(known, found)), strict=True)]
-        return [one for one, has in answers if has is False], [one for one, has in answers if has is None]
+        by_relay: dict[str, list[Dialog]] = {}
+        for dialog in found:
+            by_relay.setdefault(variable(dialog, "relay").partition("|")[2], []).append(dialog)
+        lost, silent = [], []
+        for name, its in by_relay.items():
+            client = self._clients.get(name)
+            if client is None:
+                silent += its
+                continue
+            answers = await client.ask_many(query(str(dialog["call-id"])) for dialog in its)
+            for dialog, answer in zip(its, answers, strict=True):
+                if isinstance(answer, NotFoundError):
+                    lost.append(dialog)
+                elif isinstance(answer, NfError):
+                    silent.append(dialog)
+        return lost, silent

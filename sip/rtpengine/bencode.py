@@ -6,6 +6,8 @@ may be anything; octets that are no UTF-8 are kept as surrogates (PEP 383).
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from nf.errors import InputError
@@ -16,7 +18,9 @@ MAX_OCTETS: Final = 1 << 24
 MAX_DEPTH: Final = 32
 MAX_VALUES: Final = 1 << 20
 _MAX_DIGITS: Final = 20
-_MINUS, _COLON, _ZERO, _NINE, _D, _E, _I, _L = b"-:09deil"
+_D, _E, _I, _L = b"deil"
+_LENGTH: Final = re.compile(rb"(0|[1-9][0-9]{0,19}):").match
+_INTEGER: Final = re.compile(rb"i(0|-?[1-9][0-9]{0,19})e").match
 
 
 class BencodeError(InputError):
@@ -49,8 +53,7 @@ def _encode(value: Value, out: list[bytes], depth: int) -> None:
     elif isinstance(value, dict):
         out.append(b"d")
         for key, member in value.items():
-            data = key.encode(errors="surrogateescape")
-            out.append(b"%d:%b" % (len(data), data))
+            out.append(_key(key))
             _encode(member, out, depth + 1)
         out.append(b"e")
     elif isinstance(value, list):
@@ -62,83 +65,85 @@ def _encode(value: Value, out: list[bytes], depth: int) -> None:
         raise InputError(f"a {type(value).__name__} cannot be bencoded", remedy="use int, str, list and dict")
 
 
+@lru_cache(maxsize=256)
+def _key(text: str) -> bytes:
+    """Keys are few, and always the same."""
+    data = text.encode(errors="surrogateescape")
+    return b"%d:%b" % (len(data), data)
+
+
 def decode(data: bytes) -> Value:
     """Of one value and nothing behind it. Raises BencodeError."""
     if len(data) > MAX_OCTETS:
         raise BencodeError(f"more than {MAX_OCTETS:,} octets", MAX_OCTETS)
     reader = _Reader(data)
-    value = reader.value(0)
-    if reader.at != len(data):
-        raise BencodeError(f"{len(data) - reader.at:,} octets behind the value", reader.at)
+    value, at = reader.value(0, 0)
+    if at != len(data):
+        raise BencodeError(f"{len(data) - at:,} octets behind the value", at)
     return value
 
 
 class _Reader:
+    """Each method is given where to read and gives (what stands there, where it ends)."""
+
+    __slots__ = ("data", "values")
+
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.at = 0
         self.values = 0
 
-    def value(self, depth: int) -> Value:
-        kind = self._peek()
-        if _ZERO <= kind <= _NINE:
-            return self.string()
-        self._count()
+    def value(self, at: int, depth: int) -> tuple[Value, int]:
+        data = self.data
+        kind = data[at] if at < len(data) else self._ended(at)
+        if kind in (_D, _L):
+            if depth >= MAX_DEPTH:
+                raise BencodeError(f"nested more than {MAX_DEPTH} deep", at)
+            self._count(at)
+            return self._members(at + 1, depth + 1) if kind == _D else self._items(at + 1, depth + 1)
         if kind == _I:
-            return self._integer()
-        if kind not in (_D, _L):
-            raise BencodeError("no value begins like this", self.at)
-        if depth >= MAX_DEPTH:
-            raise BencodeError(f"nested more than {MAX_DEPTH} deep", self.at)
-        self.at += 1
-        return self._members(depth + 1) if kind == _D else self._items(depth + 1)
+            self._count(at)
+            found = _INTEGER(data, at)
+            if found is None:
+                raise BencodeError("an integer is i, digits without leading zeros, e", at)
+            return int(found[1]), found.end()
+        if kind - 48 not in range(10):
+            raise BencodeError("no value begins like this", at)
+        return self.string(at)
 
-    def string(self) -> str:
-        self._count()
-        start = self.at
-        end = self.data.find(b":", start, start + _MAX_DIGITS + 1)
-        digits = self.data[start:end] if end >= 0 else b""
-        if not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):
-            raise BencodeError("a string begins with its length and a colon", start)
-        self.at = end + 1 + int(digits)
-        if self.at > len(self.data):
-            raise BencodeError("a string is longer than what is left", start)
-        return self.data[end + 1 : self.at].decode(errors="surrogateescape")
+    def string(self, at: int) -> tuple[str, int]:
+        self._count(at)
+        data = self.data
+        found = _LENGTH(data, at)
+        if found is None:
+            raise BencodeError("a string begins with its length and a colon", at)
+        start = found.end()
+        end = start + int(found[1])
+        if end > len(data):
+            raise BencodeError("a string is longer than what is left", at)
+        return data[start:end].decode(errors="surrogateescape"), end
 
-    def _integer(self) -> int:
-        start = self.at
-        end = self.data.find(b"e", start, start + _MAX_DIGITS + 3)
-        text = self.data[start + 1 : end] if end >= 0 else b""
-        digits = text[1:] if text[:1] == b"-" else text
-        if not digits.isdigit() or len(digits) > _MAX_DIGITS or (digits[0] == _ZERO and text != b"0"):
-            raise BencodeError("an integer is i, digits without leading zeros, e", start)
-        self.at = end + 1
-        return int(text)
-
-    def _items(self, depth: int) -> list[Value]:
+    def _items(self, at: int, depth: int) -> tuple[list[Value], int]:
+        data, size = self.data, len(self.data)
         items: list[Value] = []
-        while self._peek() != _E:
-            items.append(self.value(depth))
-        self.at += 1
-        return items
+        while (data[at] if at < size else self._ended(at)) != _E:
+            item, at = self.value(at, depth)
+            items.append(item)
+        return items, at + 1
 
-    def _members(self, depth: int) -> dict[str, Value]:
+    def _members(self, at: int, depth: int) -> tuple[dict[str, Value], int]:
+        data, size = self.data, len(self.data)
         members: dict[str, Value] = {}
-        while self._peek() != _E:
-            start = self.at
-            key = self.string()
+        while (data[at] if at < size else self._ended(at)) != _E:
+            key, behind = self.string(at)
             if key in members:
-                raise BencodeError("a key comes twice", start)
-            members[key] = self.value(depth)
-        self.at += 1
-        return members
+                raise BencodeError("a key comes twice", at)
+            members[key], at = self.value(behind, depth)
+        return members, at + 1
 
-    def _peek(self) -> int:
-        if self.at >= len(self.data):
-            raise BencodeError("it ends too early", self.at)
-        return self.data[self.at]
+    def _ended(self, at: int) -> int:
+        raise BencodeError("it ends too early", at)
 
-    def _count(self) -> None:
+    def _count(self, at: int) -> None:
         self.values += 1
         if self.values > MAX_VALUES:
-            raise BencodeError(f"more than {MAX_VALUES:,} values", self.at)
+            raise BencodeError(f"more than {MAX_VALUES:,} values", at)

@@ -6,12 +6,13 @@ A request is sent again with the same cookie, so that rtpengine, which keeps its
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import socket
 from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from typing import Final, Self
 
 from nf.errors import BusyError, InputError, NfError, UnavailableError
@@ -25,15 +26,34 @@ WINDOW: Final = 128
 _BUFFER: Final = 65_536
 _ROOM: Final = 4 << 20
 _AT_ONCE: Final = 64
+_PORTION: Final = 2048
+"""Of `ask_many`: others find room beside them."""
+_suppressed: Final = suppress(OSError)
+
+
+Answer = bytes | NfError
+"""What came, not yet decoded, or why nothing did."""
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """Requests that are waited for together: a future and a task for each of thousands would cost more than they do."""
+
+    over: asyncio.Future[None]
+    answers: list[Answer | None]
+    left: int
 
 
 @dataclass(slots=True, eq=False)
 class _Request:
+    cookie: bytes
     datagram: bytes
-    answer: asyncio.Future[bytes]
+    batch: _Batch
+    place: int
     due: float = 0.0
     sent: int = 0
     under_way: bool = False
+    over: bool = False
 
 
 class NgClient:
@@ -71,22 +91,46 @@ class NgClient:
 
     async def ask(self, members: Members) -> Members:
         """Raises UnavailableError when no answer comes in time, BusyError, and what `messages.read` raises."""
+        (found,) = await self._answers((members,))
+        if isinstance(found, NfError):
+            raise found
+        return read(found, self._where)
+
+    async def ask_many(self, asked: Iterable[Members]) -> list[Members | NfError]:
+        """As `ask`, each in its place; what that would raise stands there as a value. Any number of them: so many are
+        under way at once as the relay's socket takes."""
+        found: list[Members | NfError] = []
+        listed = iter(asked)
+        while portion := tuple(islice(listed, _PORTION)):
+            for one in await self._answers(portion):
+                try:
+                    found.append(one if isinstance(one, NfError) else read(one, self._where))
+                except NfError as error:
+                    found.append(error)
+        return found
+
+    async def _answers(self, asked: Sequence[Members]) -> Sequence[Answer]:
+        """Raises BusyError, InputError."""
         loop = self._open()
-        if len(self._waiting) >= MAX_IN_FLIGHT:
+        if len(self._waiting) + len(asked) > MAX_IN_FLIGHT:
             raise BusyError(f"{MAX_IN_FLIGHT:,} requests are in flight", where=self._where, remedy="ask less at once")
-        cookie = b"%b_%d" % (self._prefix, next(self._numbers))
-        request = _Request(pack(cookie, members), loop.create_future())
-        if len(request.datagram) > 65_507:
-            raise InputError("a request does not fit a datagram", where=self._where, remedy="shorten the SDP")
-        self._waiting[cookie] = request
+        batch = _Batch(loop.create_future(), [None] * len(asked), len(asked))
+        requests = []
+        for place, members in enumerate(asked):
+            cookie = b"%b_%d" % (self._prefix, next(self._numbers))
+            request = _Request(cookie, pack(cookie, members), batch, place)
+            if len(request.datagram) > 65_507:
+                raise InputError("a request does not fit a datagram", where=self._where, remedy="shorten the SDP")
+            requests.append(request)
         try:
-            self._begin(request, loop)
-            body = await request.answer
+            for request in requests:
+                self._waiting[request.cookie] = request
+                self._begin(request, loop)
+            await batch.over
         finally:
-            self._waiting.pop(cookie, None)
-            request.answer.cancel()
-            self._settled(request)
-        return read(body, self._where)
+            for request in requests if batch.left else ():
+                self._settle(request, UnavailableError("nobody waits for it", where=self._where))
+        return [one for one in batch.answers if one is not None]
 
     def close(self) -> None:
         """What is in flight fails with UnavailableError."""
@@ -97,10 +141,10 @@ class NgClient:
             self._loop.remove_reader(self._socket)
             self._socket.close()
             self._socket = None
-        for request in self._waiting.values():
-            self._fail(request, "the connection was closed")
         for queue in (self._backlog, *self._queues):
             queue.clear()
+        for request in tuple(self._waiting.values()):
+            self._fail(request, "the connection was closed")
 
     def _open(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
@@ -132,22 +176,29 @@ class NgClient:
         request.due = loop.time() + sum(self._resend_s)
         self._backlog.append(request)
 
-    def _settled(self, request: _Request) -> None:
-        """Its place is free for the next that waits."""
-        if not request.under_way:
+    def _settle(self, request: _Request, answer: Answer) -> None:
+        """It is over, and its place is free for the next that waits."""
+        if request.over:
             return
-        request.under_way = False
-        self._under_way -= 1
-        while self._backlog and self._loop is not None:
-            following = self._backlog.popleft()
-            if not following.answer.done():
-                self._begin(following, self._loop)
-                return
+        request.over = True
+        del self._waiting[request.cookie]
+        batch = request.batch
+        batch.answers[request.place] = answer
+        batch.left -= 1
+        if not batch.left and not batch.over.done():
+            batch.over.set_result(None)
+        if request.under_way:
+            self._under_way -= 1
+            while self._backlog and self._loop is not None:
+                following = self._backlog.popleft()
+                if not following.over:
+                    self._begin(following, self._loop)
+                    return
 
     def _send(self, request: _Request, loop: asyncio.AbstractEventLoop) -> None:
         if self._socket is not None:
             # A full socket, or nobody there now: it is sent again when it is due.
-            with contextlib.suppress(OSError):
+            with _suppressed:
                 self._socket.send(request.datagram)
         request.due = loop.time() + self._resend_s[request.sent]
         self._queues[request.sent].append(request)
@@ -162,16 +213,16 @@ class NgClient:
             return
         now = loop.time()
         for queue in self._queues:
-            while queue and (queue[0].answer.done() or queue[0].due <= now):
+            while queue and (queue[0].over or queue[0].due <= now):
                 request = queue.popleft()
-                if request.answer.done():
+                if request.over:
                     continue
                 if request.sent < len(self._resend_s):
                     self.resent += 1
                     self._send(request, loop)
                 else:
                     self._fail(request, f"no answer to {request.sent} times the same request")
-        while self._backlog and (self._backlog[0].answer.done() or self._backlog[0].due <= now):
+        while self._backlog and (self._backlog[0].over or self._backlog[0].due <= now):
             self._fail(self._backlog.popleft(), "it answers nothing that was asked before")
         due = [queue[0].due for queue in (self._backlog, *self._queues) if queue]
         if due:
@@ -180,9 +231,7 @@ class NgClient:
             self._timer = loop.call_at(min(due), self._overdue)
 
     def _fail(self, request: _Request, text: str) -> None:
-        if not request.answer.done():
-            error: NfError = UnavailableError(text, where=self._where, remedy="see whether the unit rtpengine runs")
-            request.answer.set_exception(error)
+        self._settle(request, UnavailableError(text, where=self._where, remedy="see whether the unit rtpengine runs"))
 
     # -- receiving --------------------------------------------------------------------------------------------------
 
@@ -203,8 +252,7 @@ class NgClient:
                 self.strays += 1
                 continue
             request = self._waiting.get(cookie)
-            if request is None or request.answer.done():
+            if request is None:
                 self.strays += 1  # a second answer, to what was sent again
             else:
-                request.answer.set_result(body)
-                self._settled(request)
+                self._settle(request, body)

@@ -87,6 +87,26 @@ async def test_many_are_in_flight_and_each_gets_its_own_answer() -> None:
         assert client.in_flight == 0
 
 
+async def test_many_are_asked_together_and_what_fails_is_told_in_its_place() -> None:
+    def reply(cookie: bytes, body: bytes, times: int) -> bytes | None:
+        if b"silent" in body:
+            return None
+        refused = {"result": "error", "error-reason": "Unknown call-id"}
+        return cookie + b" " + encode(refused if b"gone" in body else {"result": "ok", "echo": body.decode()})
+
+    names = [f"call-{number}" for number in range(5000)]
+    names[17], names[4000] = "gone", "silent"
+    async with relay(reply, resend_s=(0.2, 0.4)) as (_, client):
+        found = await client.ask_many(query(name) for name in names)
+        assert (client.in_flight, client._under_way) == (0, 0)
+    assert isinstance(found[17], UnknownCallError)
+    assert isinstance(found[4000], UnavailableError)
+    for name, one in zip(names, found, strict=True):
+        if name.startswith("call"):
+            assert isinstance(one, dict)
+            assert f"{name}e" in str(one["echo"])
+
+
 async def test_what_is_lost_is_sent_again_with_the_same_cookie() -> None:
     async with relay(lambda cookie, _, times: cookie + b" " + PONG if times == 3 else None, resend_s=(0.02,) * 6) as (
         made,
