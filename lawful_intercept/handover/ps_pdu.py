@@ -46,6 +46,36 @@ __all__ = [
 LAYOUTS_KEPT: Final = 4096
 """Of one template: as many lengths of packets times widths of numbers."""
 _FRAMES: Final = {CcKind.RTP: ipmm.FrameType.RTP, CcKind.IP: ipmm.FrameType.IP}
+_US_IN_S: Final = 1_000_000
+_WIDE_US: Final = 0x8000
+"""Microseconds from here on have three octets: almost all of them."""
+
+
+class _Tail:
+    """What streams that look alike have in common behind their numbers. They share it, so that it stays in the
+    processor's cache however many they are; `now` is replaced as a whole, for threads that do so too.
+
+    now  microseconds since 1970 at which a second began, and the octets from the number to that second's microseconds
+    """
+
+    __slots__ = ("_before_microseconds", "_before_seconds", "_wide_s", "end", "now", "packet")
+
+    def __init__(self, layout: _Layout, wide_s: int) -> None:
+        _, self._before_seconds, self._before_microseconds, self.packet, self.end = layout
+        self._wide_s = wide_s
+        self.now = (-_US_IN_S, b"")
+
+    def turn(self, at_us: int) -> tuple[int, bytes]:
+        """To the second of this time. (`at_us`, b"") where it is written in another width: lengths are others then."""
+        second = at_us // _US_IN_S
+        if second.bit_length() // 8 + 1 != self._wide_s:
+            return at_us, b""
+        octets = self._before_seconds + second.to_bytes(self._wide_s, "big") + self._before_microseconds
+        self.now = second * _US_IN_S, octets
+        return self.now
+
+
+_tails: dict[tuple[bytes, ...], _Tail] = {}
 _Layout = tuple[bytes, bytes, bytes, bytes, bytes]
 
 
@@ -87,19 +117,46 @@ class CcTemplate:
         self._session = _Session(header, check_cin(cin), DataType.CC, cipher)
         self._hot = header.time_form == "microseconds" and cipher is None
         self._layouts: dict[tuple[int, int, int, int, int, bytes], _Layout] = {}
+        self._near: dict[object, tuple[bytes, _Tail]] = {}
 
     def encode(self, sequence: int, at_ns: int, direction: int, octets: bytes, stream: bytes = b"") -> bytes:
         """One packet. `at_ns`: UTC since 1970; `stream`: which of a call's media, left out when empty.
 
         `sequence` is the caller's to keep within 32 bits; a negative number or time raises OverflowError.
         """
+        wide = sequence.bit_length() // 8 + 1  # of a minimal INTEGER: a zero octet more where the top bit is set
+        key: object = len(octets) << 8 | wide << 4 | direction
+        if stream:
+            key = key, stream
+        near = self._near.get(key)
+        if near is None:
+            return self._exactly(sequence, at_ns, direction, octets, stream)
+        head, tail = near
+        at_us = at_ns // 1000
+        begun_us, before = tail.now
+        if not begun_us <= at_us < begun_us + _US_IN_S:
+            begun_us, before = tail.turn(at_us)
+        microseconds = at_us - begun_us
+        if microseconds < _WIDE_US:
+            return self._exactly(sequence, at_ns, direction, octets, stream)
+        return b"".join(
+            (
+                head,
+                sequence.to_bytes(wide, "big"),
+                before,
+                microseconds.to_bytes(3, "big"),
+                tail.packet,
+                octets,
+                tail.end,
+            )
+        )
+
+    def _exactly(self, sequence: int, at_ns: int, direction: int, octets: bytes, stream: bytes) -> bytes:
+        """Whatever the widths are."""
         if not self._hot:
             return self._whole(sequence, at_ns, direction, octets, stream)
-        seconds, microseconds = divmod(at_ns // 1000, 1_000_000)
-        # Widths of minimal INTEGERs: a zero octet more where the top bit is set.
-        wide = sequence.bit_length() // 8 + 1
-        wide_s = seconds.bit_length() // 8 + 1
-        wide_us = microseconds.bit_length() // 8 + 1
+        seconds, microseconds = divmod(at_ns // 1000, _US_IN_S)
+        wide, wide_s, wide_us = (value.bit_length() // 8 + 1 for value in (sequence, seconds, microseconds))
         layout = self._layouts.get((len(octets), direction, wide, wide_s, wide_us, stream))
         if layout is None:
             layout = self._lay_out(sequence, at_ns, direction, octets, stream)
@@ -153,8 +210,22 @@ class CcTemplate:
         )
         if len(self._layouts) >= LAYOUTS_KEPT:
             self._layouts.clear()
+            self._near.clear()
         self._layouts[len(octets), direction, wide, wide_s, wide_us, stream] = layout
+        if wide_us == 3:
+            self._shorten(layout, wide_s, len(octets) << 8 | wide << 4 | direction, stream)
         return layout
+
+    def _shorten(self, layout: _Layout, wide_s: int, key: int, stream: bytes) -> None:
+        """The short way, for times of this second's width. Both directions share what stands before their numbers."""
+        alike = (*layout[1:], bytes((wide_s,)))
+        tail = _tails.get(alike)
+        if tail is None:
+            if len(_tails) >= LAYOUTS_KEPT:
+                _tails.clear()
+            tail = _tails[alike] = _Tail(layout, wide_s)
+        head = next((known for known, _ in self._near.values() if known == layout[0]), layout[0])
+        self._near[(key, stream) if stream else key] = head, tail
 
 
 class IriTemplate:

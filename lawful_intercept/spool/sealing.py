@@ -12,7 +12,9 @@ sealed for a segment, is never used twice with a key, whatever a crash took away
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -100,14 +102,13 @@ def read_head(octets: bytes) -> Frame | None:
 
 
 def portions(records: Sequence[bytes]) -> list[Sequence[bytes]]:
-    """As many records as go into one frame each, in order."""
-    if sum(map(len, records)) + len(records) <= FRAME_TARGET:
+    """As many records as go into one frame each, in order; an empty one counts as one octet."""
+    ends = list(accumulate([len(record) or 1 for record in records]))
+    if ends[-1] <= FRAME_TARGET:
         return [records]
-    size = 0
-    cuts = [0]
-    for index, record in enumerate(records):
-        if size >= FRAME_TARGET:
-            cuts.append(index)
-            size = 0
-        size += len(record) or 1
-    return [records[start:end] for start, end in zip(cuts, [*cuts[1:], len(records)], strict=True)]
+    found, start, before = [], 0, 0
+    while start < len(records):
+        end = min(bisect_left(ends, before + FRAME_TARGET) + 1, len(records))
+        found.append(records[start:end])
+        start, before = end, ends[end - 1]
+    return found

@@ -34,7 +34,7 @@ from tests.bench.harness import Benchmark
 
 CC_S = 100_000
 FEW, MANY = 100, 1000
-FIRST, PACKETS = 3, 100
+FIRST, PACKETS = 3, 200
 """Packets of each direction of a call: when it begins; in one measurement."""
 BEFORE = 1000
 """Sequence numbers are of a call under way."""
@@ -86,11 +86,10 @@ class Mediation:
 
     async def take(self, _: str, pdus: Sequence[Pdu]) -> None:
         made = []
-        for pdu in pdus:
-            session = self.sessions[pdu.xid, pdu.correlation]
-            at_ns = pdu.timestamp_ns
+        for _, xid, correlation, _, direction, payload, _, at_ns, _, _ in pdus:
+            session = self.sessions[xid, correlation]
             assert at_ns is not None
-            made.append(session.encode(session.sequence, at_ns, WAYS[pdu.direction], pdu.payload))
+            made.append(session.encode(session.sequence, at_ns, WAYS[direction], payload))
             session.sequence += 1
         self.spool.append_many(made)
         await self.spool.sync()

@@ -21,7 +21,19 @@ from typing import Final
 from nf.contracts.interception import Identity, IdentityKind, Loss, Order
 from sip.interception.client import connect
 from sip.interception.documents import InterceptionSection
-from tests.bench.bench_sip_calls import OURS, PEER, PHONES, RELAY, SCENARIOS, Load, _bound, _fields, load, used_ms
+from tests.bench.bench_sip_calls import (
+    OURS,
+    PEER,
+    PHONES,
+    RELAY,
+    SCENARIOS,
+    Load,
+    _bound,
+    _fields,
+    _serves,
+    load,
+    used_ms,
+)
 from tests.bench.harness import Benchmark
 from tests.sip.interception.world import Point
 from tests.sip.kamailio.daemon import DOMAIN, Proxy, Relay, section, until
@@ -113,6 +125,7 @@ def _both() -> Iterator[tuple[Path, Proxy, Proxy, Point]]:
         until(lambda: _bound(7000))
         for target in (OURS, PEER):
             load(folder, target, Load("register.xml", _fields("bob", "7000"), 1, 10), 6500)
+            until(lambda target=target: _serves(folder, target), what="no call comes through")
         yield folder, made[0], made[1], point
 
 
