@@ -55,12 +55,14 @@ class _Tail:
     """What streams that look alike have in common behind their numbers. They share it, so that it stays in the
     processor's cache however many they are; `now` is replaced as a whole, for threads that do so too.
 
+    key  `_key` of the packets that it is for
     now  microseconds since 1970 at which a second began, and the octets from the number to that second's microseconds
     """
 
-    __slots__ = ("_before_microseconds", "_before_seconds", "_wide_s", "end", "now", "packet")
+    __slots__ = ("_before_microseconds", "_before_seconds", "_wide_s", "end", "key", "now", "packet")
 
-    def __init__(self, layout: _Layout, wide_s: int) -> None:
+    def __init__(self, key: int, layout: _Layout, wide_s: int) -> None:
+        self.key = key
         _, self._before_seconds, self._before_microseconds, self.packet, self.end = layout
         self._wide_s = wide_s
         self.now = (-_US_IN_S, b"")
@@ -75,8 +77,9 @@ class _Tail:
         return self.now
 
 
-_tails: dict[tuple[bytes, ...], _Tail] = {}
 _Layout = tuple[bytes, bytes, bytes, bytes, bytes]
+_tails: dict[tuple[int, _Layout, int], _Tail] = {}
+_NONE: Final = _Tail(-1, (b"",) * 5, 0)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -103,6 +106,8 @@ class CcTemplate:
     `qualifier`: what the given times are times of. With `cipher` the payload is encrypted (clause 7.3).
     """
 
+    __slots__ = ("_head", "_header", "_hot", "_kind", "_layouts", "_other", "_qualifier", "_session", "_tail")
+
     def __init__(
         self,
         header: Header,
@@ -116,8 +121,9 @@ class CcTemplate:
         self._header, self._kind, self._qualifier = header, kind, qualifier
         self._session = _Session(header, check_cin(cin), DataType.CC, cipher)
         self._hot = header.time_form == "microseconds" and cipher is None
-        self._layouts: dict[tuple[int, int, int, int, int, bytes], _Layout] = {}
-        self._near: dict[object, tuple[bytes, _Tail]] = {}
+        self._layouts: dict[tuple[int, int, int, int, int, bytes], tuple[_Layout, _Tail]] = {}
+        # The last layout, and one of the same head: that of the other direction.
+        self._head, self._tail, self._other = b"", _NONE, _NONE
 
     def encode(self, sequence: int, at_ns: int, direction: int, octets: bytes, stream: bytes = b"") -> bytes:
         """One packet. `at_ns`: UTC since 1970; `stream`: which of a call's media, left out when empty.
@@ -125,23 +131,20 @@ class CcTemplate:
         `sequence` is the caller's to keep within 32 bits; a negative number or time raises OverflowError.
         """
         wide = sequence.bit_length() // 8 + 1  # of a minimal INTEGER: a zero octet more where the top bit is set
-        key: object = len(octets) << 8 | wide << 4 | direction
-        if stream:
-            key = key, stream
-        near = self._near.get(key)
-        if near is None:
-            return self._exactly(sequence, at_ns, direction, octets, stream)
-        head, tail = near
+        key = len(octets) << 8 | wide << 4 | direction
+        tail = self._tail
+        if tail.key != key:
+            tail = self._other
         at_us = at_ns // 1000
         begun_us, before = tail.now
         if not begun_us <= at_us < begun_us + _US_IN_S:
             begun_us, before = tail.turn(at_us)
         microseconds = at_us - begun_us
-        if microseconds < _WIDE_US:
+        if tail.key != key or microseconds < _WIDE_US or not before or stream:
             return self._exactly(sequence, at_ns, direction, octets, stream)
         return b"".join(
             (
-                head,
+                self._head,
                 sequence.to_bytes(wide, "big"),
                 before,
                 microseconds.to_bytes(3, "big"),
@@ -157,9 +160,13 @@ class CcTemplate:
             return self._whole(sequence, at_ns, direction, octets, stream)
         seconds, microseconds = divmod(at_ns // 1000, _US_IN_S)
         wide, wide_s, wide_us = (value.bit_length() // 8 + 1 for value in (sequence, seconds, microseconds))
-        layout = self._layouts.get((len(octets), direction, wide, wide_s, wide_us, stream))
-        if layout is None:
-            layout = self._lay_out(sequence, at_ns, direction, octets, stream)
+        found = self._layouts.get((len(octets), direction, wide, wide_s, wide_us, stream))
+        if found is None:
+            found = self._lay_out(sequence, at_ns, direction, octets, stream)
+        layout, tail = found
+        if tail is not _NONE:
+            self._other = self._tail if self._head == layout[0] else _NONE
+            self._head, self._tail = layout[0] if self._other is _NONE else self._head, tail
         head, before_seconds, before_microseconds, before_packet, end = layout
         return b"".join(
             (
@@ -188,7 +195,9 @@ class CcTemplate:
         part = 7 if self._kind is CcKind.UPF else 5
         return self._session.pdu(sequence, at_ns, payload, part, self._qualifier)
 
-    def _lay_out(self, sequence: int, at_ns: int, direction: int, octets: bytes, stream: bytes) -> _Layout:
+    def _lay_out(
+        self, sequence: int, at_ns: int, direction: int, octets: bytes, stream: bytes
+    ) -> tuple[_Layout, _Tail]:
         """From a PDU that was written the long way, cut where the changing fields stand."""
         pdu = self._whole(sequence, at_ns, direction, octets, stream)
         after = len(self._payload(direction, octets, stream))
@@ -210,22 +219,21 @@ class CcTemplate:
         )
         if len(self._layouts) >= LAYOUTS_KEPT:
             self._layouts.clear()
-            self._near.clear()
-        self._layouts[len(octets), direction, wide, wide_s, wide_us, stream] = layout
-        if wide_us == 3:
-            self._shorten(layout, wide_s, len(octets) << 8 | wide << 4 | direction, stream)
-        return layout
+        tail = _NONE
+        if wide_us == 3 and not stream:
+            tail = _shared(len(octets) << 8 | wide << 4 | direction, layout, wide_s)
+        self._layouts[len(octets), direction, wide, wide_s, wide_us, stream] = layout, tail
+        return layout, tail
 
-    def _shorten(self, layout: _Layout, wide_s: int, key: int, stream: bytes) -> None:
-        """The short way, for times of this second's width. Both directions share what stands before their numbers."""
-        alike = (*layout[1:], bytes((wide_s,)))
-        tail = _tails.get(alike)
-        if tail is None:
-            if len(_tails) >= LAYOUTS_KEPT:
-                _tails.clear()
-            tail = _tails[alike] = _Tail(layout, wide_s)
-        head = next((known for known, _ in self._near.values() if known == layout[0]), layout[0])
-        self._near[(key, stream) if stream else key] = head, tail
+
+def _shared(key: int, layout: _Layout, wide_s: int) -> _Tail:
+    alike = key, (b"", *layout[1:]), wide_s
+    tail = _tails.get(alike)
+    if tail is None:
+        if len(_tails) >= LAYOUTS_KEPT:
+            _tails.clear()
+        tail = _tails[alike] = _Tail(key, layout, wide_s)
+    return tail
 
 
 class IriTemplate:

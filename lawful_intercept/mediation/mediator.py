@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from lawful_intercept.handover import threegpp
-from lawful_intercept.handover.ps_pdu import CcKind
+from lawful_intercept.handover.ps_pdu import CcKind, CcTemplate
 from lawful_intercept.handover.reading import PduError
 from lawful_intercept.handover.values import DataType, Direction, IriType, Qualifier
 from lawful_intercept.isolation import place_of
@@ -23,7 +23,7 @@ from lawful_intercept.mediation.lines import Line, Staging
 from lawful_intercept.mediation.notices import Notices
 from lawful_intercept.mediation.products import Product
 from lawful_intercept.mediation.streams import Streams
-from lawful_intercept.x2x3.codec import Attribute, Attributes, PayloadFormat, Pdu, PduType
+from lawful_intercept.x2x3.codec import Attribute, PayloadFormat, Pdu, PduType
 from nf.clock import Clock
 
 NS: Final = 1_000_000_000
@@ -63,7 +63,7 @@ class _Stream(NamedTuple):
     """One product of a flow. `append`: takes its PS-PDUs where no integrity checks follow them."""
 
     line: Line
-    encode: Callable[[int, int, int, bytes], bytes]
+    template: CcTemplate
     append: Callable[[bytes], None] | None
     start_ns: int
     end_ns: int
@@ -72,10 +72,11 @@ class _Stream(NamedTuple):
 class _Flow(NamedTuple):
     """What one point delivers of one session in one form, and where it goes.
 
-    others  attributes that stay the same; its decoder gives the same object as long as they do
+    xid  the very object: a decoder gives the same one as long as a session's attributes stay the same
     """
 
-    others: Attributes
+    xid: bytes
+    correlation: int
     form: PayloadFormat
     source: Source
     session: Correlated
@@ -121,7 +122,7 @@ class Mediator:
         self._clock = clock
         self._rules = rules or Rules()
         self.streams = Streams(tables.sessions, tables.counters, stage_of)
-        self._flows: dict[tuple[bytes, int, int], _Flow] = {}
+        self._flows: dict[int, _Flow] = {}
         self._swept = clock.monotonic()
         self.notices = Notices(tables.numbers, tables.counters, stage_of, alarms)
         self.counted = self.notices.counted
@@ -149,13 +150,13 @@ class Mediator:
         changed = self._tables.counters.changed
         add = changed.add
         for pdu in pdus:
-            kind, xid, correlation, form, direction, octets, sequence, stamp_ns, others, _ = pdu
-            flow = flows.get((xid, correlation, id(others)))
+            kind, xid, correlation, form, direction, octets, sequence, stamp_ns, _, _ = pdu
+            flow = flows.get(id(xid))
             if flow is None or stamp_ns is None or sequence is None:
                 self._take(peer, pdu, now, now_ns)
                 continue
-            same, same_form, source, session, amount, streams = flow
-            if same is not others or same_form is not form:
+            same, its_correlation, same_form, source, session, amount, streams = flow
+            if same is not xid or its_correlation != correlation or same_form is not form:
                 self._take(peer, pdu, now, now_ns)
                 continue
             if source.value == sequence + 1 and sequence != _U32:  # the next one, as almost all are
@@ -175,12 +176,12 @@ class Mediator:
                 continue
             session.given_ns = stamp_ns
             way = _DIRECTIONS[direction]
-            for line, encode, append, start_ns, end_ns in streams:
+            for line, template, append, start_ns, end_ns in streams:
                 if not start_ns <= stamp_ns < end_ns or now_ns - end_ns > late_ns:
                     self.notices.outside(line.product)
                     continue
                 counter = line.counter
-                made = encode(counter.value & _U32, stamp_ns, way, octets)
+                made = template.encode(counter.value & _U32, stamp_ns, way, octets)
                 if append is None:
                     line.put(made, now_ns)
                     self.streams.check(line)
@@ -236,8 +237,8 @@ class Mediator:
         for product in products:
             if product.kind is DataType.CC:
                 line = self.streams.line(product, session)
-                encode = line.content(kind, _qualifier(pdu)).encode
-                streams.append(_Stream(line, encode, line.append, product.start_ns, product.end_ns))
+                template = line.content(kind, _qualifier(pdu))
+                streams.append(_Stream(line, template, line.append, product.start_ns, product.end_ns))
         if session.giver is source or not self._elsewhere(session, source, pdu.form, at_ns, now_ns):
             session.given_ns = at_ns
             for stream in streams:
@@ -247,15 +248,16 @@ class Mediator:
         if pdu.timestamp_ns is not None:
             if len(self._flows) >= _FLOWS:
                 self._flows.clear()
-            key = (pdu.xid, pdu.correlation, id(pdu.others))
-            self._flows[key] = _Flow(pdu.others, pdu.form, source, session, amount, tuple(streams))
+            self._flows[id(pdu.xid)] = _Flow(
+                pdu.xid, pdu.correlation, pdu.form, source, session, amount, tuple(streams)
+            )
 
     def _hand_over(self, stream: _Stream, pdu: Pdu, times: tuple[int, int]) -> None:
         (at_ns, now_ns), line = times, stream.line
         if not line.product.covers(at_ns) or now_ns - line.product.end_ns > self._late_ns:
             self.notices.outside(line.product)
             return
-        line.put(stream.encode(line.sequence, at_ns, _DIRECTIONS[pdu.direction], pdu.payload), now_ns)
+        line.put(stream.template.encode(line.sequence, at_ns, _DIRECTIONS[pdu.direction], pdu.payload), now_ns)
         self.streams.check(line)
 
     def _elsewhere(self, session: Correlated, source: Source, form: PayloadFormat, at_ns: int, now_ns: int) -> bool:

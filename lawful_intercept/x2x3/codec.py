@@ -60,7 +60,7 @@ _HEADER: Final = struct.Struct("!HHIIHH16sQ")
 _LENGTHS: Final = struct.Struct("!HHII")
 _ATTRIBUTE: Final = struct.Struct("!HH")
 _IDENTITY: Final = struct.Struct("!I16sQ")
-_COMMON: Final = struct.Struct("!QI32sIIII")  # up to the timestamp, as a Template orders attributes
+_COMMON: Final = struct.Struct("!QIHH28sIIII")  # up to the timestamp, as a Template orders attributes
 _COMMON_END: Final = 60
 _REMEMBERED_OCTETS: Final = 320
 _TEMPLATE: Final = struct.Struct("!8sII28sIIII")
@@ -161,7 +161,8 @@ def keepalive(sequence: int, kind: PduType = PduType.KEEPALIVE) -> bytes:
 
 
 class _Known(NamedTuple):
-    """What PDUs of a Template have in common, by its format, direction, XID and correlation.
+    """What PDUs of a session have in common, by its XID and correlation: both directions share it, so that few octets
+    are touched for each PDU however many sessions there are.
 
     `start`: from the version to the header's length. `octets`: its attributes, as they stand behind the timestamp.
     """
@@ -172,9 +173,12 @@ class _Known(NamedTuple):
     kind: PduType
     xid: bytes
     correlation: int
+    number: int
     form: PayloadFormat
-    direction: PayloadDirection
     others: Attributes
+
+
+_DIRECTIONS: Final = tuple(PayloadDirection)
 
 
 class Decoder:
@@ -190,7 +194,7 @@ class Decoder:
         self._held = bytearray()
         self._need = _LENGTHS.size
         self._known: dict[bytes, _Known] = {}
-        self._shared: dict[tuple[bytes, bytes, int], tuple[bytes, bytes, int, Attributes]] = {}
+        self._apart: set[bytes] = set()
         self._failed: CodecError | None = None
 
     @property
@@ -223,23 +227,26 @@ class Decoder:
         """Appends to `pdus`; returns where the first that is not whole begins."""
         at, size = 0, len(data)
         known, limit, add, new = self._known, self._payload_limit, pdus.append, tuple.__new__
+        directions = _DIRECTIONS
         while size - at >= _COMMON_END:
-            start, length, rest, sequence, tag, seconds, nanoseconds = _COMMON.unpack_from(data, at)
-            found = known.get(rest)
+            start, length, number, way, rest, sequence, tag, seconds, nanoseconds = _COMMON.unpack_from(data, at)
+            found = known.get(rest) or known.get(data[at + 12 : at + 44])
             if found is not None:
-                same, header, octets, kind, xid, correlation, form, direction, others = found
+                same, header, octets, kind, xid, correlation, its_number, form, others = found
                 middle = at + header
                 end = middle + length
                 if (
                     start == same
+                    and number == its_number
                     and tag == _TIMESTAMP_TAG
                     and end <= size
                     and data[at + _COMMON_END : middle] == octets
                     and length <= limit
                     and nanoseconds < NANOSECONDS
+                    and 0 < way < 6
                 ):
                     at_ns = seconds * NANOSECONDS + nanoseconds
-                    payload = data[middle:end]
+                    direction, payload = directions[way], data[middle:end]
                     add(new(Pdu, (kind, xid, correlation, form, direction, payload, sequence, at_ns, others, True)))
                     at = end
                     continue
@@ -273,14 +280,21 @@ class Decoder:
         if kind <= PduType.X3 and [one for one, _ in attributes[:2]] == [8, 9] and header <= _REMEMBERED_OCTETS:
             if len(self._known) >= self._REMEMBERED:
                 self._known.clear()
-                self._shared.clear()
-            # Both directions of a session share what they have in common: fewer octets are touched for each PDU.
-            mine = (data[at + _COMMON_END : middle], xid, correlation, attributes[2:])
-            octets, xid, correlation, others = self._shared.setdefault(mine[:3], mine)
+                self._apart.clear()
             start = int.from_bytes(data[at : at + 8], "big")
-            rest = data[at + 12 : at + 44]
-            self._known[rest] = _Known(start, header, octets, kind, xid, correlation, form, direction, others)
+            octets = data[at + _COMMON_END : middle]
+            known = _Known(start, header, octets, kind, xid, correlation, form.value, form, attributes[2:])
+            self._known[self._key(data[at + 12 : at + 44], known)] = known
         return end, True
+
+    def _key(self, whole: bytes, fresh: _Known) -> bytes:
+        """Of a session; of a format and direction of it where these have not everything in common."""
+        shared = whole[4:]
+        before = self._known.get(shared)
+        if before is not None and before[:3] + before[6:8] != fresh[:3] + fresh[6:8]:
+            del self._known[shared]
+            self._apart.add(shared)
+        return whole if shared in self._apart else shared
 
 
 def _attributes(octets: bytes) -> Attributes:

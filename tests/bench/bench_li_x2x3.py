@@ -73,7 +73,7 @@ def produced(streams: Sequence[tuple[Encode, PayloadDirection]], packet: int) ->
 
 @dataclass(slots=True)
 class Session:
-    encode: Callable[[int, int, int, bytes], bytes]
+    template: CcTemplate
     sequence: int = BEFORE
 
 
@@ -82,14 +82,14 @@ class Mediation:
 
     def __init__(self, spool: Spool, calls: int) -> None:
         self.spool = spool
-        self.sessions = {(xid_of(call), call): Session(CcTemplate(HEADER, call + 1).encode) for call in range(calls)}
+        self.sessions = {(xid_of(call), call): Session(CcTemplate(HEADER, call + 1)) for call in range(calls)}
 
     async def take(self, _: str, pdus: Sequence[Pdu]) -> None:
         made = []
         for _, xid, correlation, _, direction, payload, _, at_ns, _, _ in pdus:
             session = self.sessions[xid, correlation]
             assert at_ns is not None
-            made.append(session.encode(session.sequence, at_ns, WAYS[direction], payload))
+            made.append(session.template.encode(session.sequence, at_ns, WAYS[direction], payload))
             session.sequence += 1
         self.spool.append_many(made)
         await self.spool.sync()

@@ -87,6 +87,37 @@ def test_media(module: Any, header: Header, cin: int, kind: CcKind, packets: lis
         assert contents["frameType"] == ("rtpFrame" if kind is CcKind.RTP else "ipFrame")
 
 
+@given(
+    HEADERS,
+    st.integers(1, 3),
+    U32,
+    TIMES,
+    st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.integers(-40_000_000, 700_000_000),
+            st.sampled_from([0, 1]),
+            st.sampled_from([b"", bytes(13), bytes(172), bytes(173)]),
+            st.sampled_from([b"", b"", b"", b"s"]),
+        ),
+        min_size=2,
+        max_size=40,
+    ),
+)
+def test_streams_that_go_on_are_written_as_each_packet_by_itself(
+    header: Header, streams: int, first: int, at_ns: int, packets: list[tuple[int, int, int, bytes, bytes]]
+) -> None:
+    """Whatever is kept from one packet to the next, and by streams that look alike."""
+    templates = [CcTemplate(header, 7 + number) for number in range(streams)]
+    sequence = min(first, 0xFFFF_FFFF - len(packets))
+    for which, later_ns, direction, octets, stream in packets:
+        at_ns = max(0, at_ns + later_ns)
+        sequence += 1
+        cin = which % streams
+        alone = CcTemplate(header, 7 + cin)._whole(sequence, at_ns, direction, octets, stream)
+        assert templates[cin].encode(sequence, at_ns, direction, octets, stream) == alone
+
+
 def head(value: dict[str, Any], header: Header, cin: int | None, sequence: int, at_ns: int) -> None:
     assert value["li-psDomainId"] == (0, 4, 0, 2, 2, 5, 1, header.version)
     assert value["lawfulInterceptionIdentifier"] == header.liid

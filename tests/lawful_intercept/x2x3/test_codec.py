@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -143,6 +144,27 @@ def test_what_stays_the_same_is_remembered_and_what_differs_is_not(monkeypatch: 
             (pdu,) = decoder.feed(octets)
             assert pdu.every(7) == (b"%d" % number,)
     assert len(decoder._known) <= 100
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 1]),
+            st.sampled_from([PayloadFormat.RTP, PayloadFormat.IPV4]),
+            st.sampled_from(list(PayloadDirection)[1:]),
+            st.sampled_from([b"a", b"b", b"longer"]),
+        ),
+        max_size=30,
+    )
+)
+def test_sessions_whose_directions_have_not_everything_in_common(packets: list[Any]) -> None:
+    decoder = Decoder()
+    for number, (correlation, form, direction, name) in enumerate(packets):
+        attributes = ((7, name), (15, direction.to_bytes(2, "big")) if name == b"b" else (7, b"same"))
+        octets = x3_template(XID, correlation, form, attributes).encode(number, AT, direction, RTP)
+        (pdu,) = decoder.feed(octets)
+        assert (pdu.correlation, pdu.form, pdu.direction) == (correlation, form, direction)
+        assert (pdu.sequence, pdu.attributes[2:], pdu.payload) == (number, attributes, RTP)
 
 
 def test_attributes_in_any_order() -> None:
