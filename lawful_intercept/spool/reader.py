@@ -67,6 +67,25 @@ class Reader:
             self._next += len(records)
         return Batch(first, taken) if taken else None
 
+    def take_joined(self, limit_octets: int = 1 << 18) -> bytes | None:
+        """As `take`, the records one behind the other: many times as quick where nothing is to be done with each."""
+        first = self.next
+        if first != self._next:
+            self.seek(first)
+        taken: list[bytes] = []
+        size = 0
+        while self._next < self._spool.next and size < limit_octets:
+            found = self._whole(self._next)
+            if found is None:
+                break
+            octets, self._next = found
+            taken.append(octets)
+            size += len(octets)
+        if taken:
+            return b"".join(taken)
+        batch = self.take(limit_octets)
+        return None if batch is None else b"".join(batch.records)
+
     def skip(self) -> range:
         """Goes on behind a damaged place; the numbers of what cannot be read, which the spool counts as lost."""
         number = self.next
@@ -99,6 +118,22 @@ class Reader:
                 return None
             self._at, self._due = end, behind
         return None
+
+    def _whole(self, number: int) -> tuple[bytes, int] | None:
+        """The records of the frame that begins with this one, and the number behind it; None when none does, or
+        something is not as it should be: `_frame` finds out."""
+        if number == self._searched or number != self._due or self._pages is None:
+            return None
+        pages = self._turned(self._spool.segment_of(number))
+        found = pages.head(self._at) if pages is not None else None
+        if pages is None or found is None or found[0].first != number:
+            return None
+        frame, head = found
+        octets = pages.joined(self._at, head, frame)
+        if octets is None:
+            return None
+        self._at, self._due = self._at + len(head) + frame.length, number + frame.records
+        return octets, self._due
 
     def _turned(self, segment: Segment | None) -> Pages | None:
         """Open at the place reached; None when what was read until now has more in it than its records."""

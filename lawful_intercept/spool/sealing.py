@@ -77,13 +77,20 @@ class SegmentSeal:
         head = FRAME_HEAD.pack(len(plain) + TAG, nonce, first, count)
         return head + self._cipher.encrypt(nonce.to_bytes(12, "big"), plain, head)
 
-    def records(self, head: bytes, sealed: bytes) -> list[bytes] | None:
-        """None when any octet is not as it was written."""
-        _, nonce, _, count = FRAME_HEAD.unpack(head)
+    def joined(self, head: bytes, sealed: bytes) -> bytes | None:
+        """The records' lengths, then the records; None when any octet is not as it was written."""
+        _, nonce, _, _ = FRAME_HEAD.unpack(head)
         try:
-            plain = self._cipher.decrypt(nonce.to_bytes(12, "big"), sealed, head)
+            return self._cipher.decrypt(nonce.to_bytes(12, "big"), sealed, head)
         except InvalidTag:
             return None
+
+    def records(self, head: bytes, sealed: bytes) -> list[bytes] | None:
+        """None when any octet is not as it was written."""
+        plain = self.joined(head, sealed)
+        if plain is None:
+            return None
+        count = FRAME_HEAD.unpack(head)[3]
         found: list[bytes] = []
         at = 4 * count
         for length in struct.unpack_from(f"!{count}I", plain):

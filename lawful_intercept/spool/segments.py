@@ -93,6 +93,12 @@ class Pages:
         sealed = os.pread(self._fd, frame.length, at + FRAME_HEAD.size)
         return self.segment.seal.records(head, sealed) if len(sealed) == frame.length else None
 
+    def joined(self, at: int, head: bytes, frame: Frame) -> bytes | None:
+        """All records of a frame as one, for who wants them one after another."""
+        sealed = os.pread(self._fd, frame.length, at + FRAME_HEAD.size)
+        plain = self.segment.seal.joined(head, sealed) if len(sealed) == frame.length else None
+        return None if plain is None else plain[4 * frame.records :]
+
     def sound(self) -> Iterator[tuple[int, int, Frame]]:
         """(start, end, frame) of each frame that is as it was written and in its order, also behind damaged ones."""
         at, nonce, least = SEGMENT_HEAD, -1, 0

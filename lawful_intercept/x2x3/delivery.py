@@ -90,11 +90,11 @@ class Delivery:
             owner.arrived.clear()
             portion = self._portion()
             if portion is not None:
-                kind, records = portion
+                kind, octets = portion
                 if not self._octets:
                     self._ask_at = min(self._ask_at, self._now() + CONFIRM_S)
-                self._octets += sum(map(len, records))
-                await self._write(b"".join(records))
+                self._octets += len(octets)
+                await self._write(octets)
                 self._sent[kind] = self._readers[kind].next
                 if not owner.answers:
                     owner.confirmed(self._sent)
@@ -106,15 +106,15 @@ class Delivery:
             if self._asked and owner.answers and self._now() > self._asked[0].at + owner.timing.answer:
                 raise EndedError
 
-    def _portion(self) -> tuple[PduType, list[bytes]] | None:
+    def _portion(self) -> tuple[PduType, bytes] | None:
         for kind, reader in self._readers.items():
             try:
-                batch = reader.take(_PORTION)
+                octets = reader.take_joined(_PORTION)
             except SpoolDamagedError:
                 self._owner.lost(kind, len(reader.skip()))
-                return kind, []
-            if batch is not None:
-                return kind, batch.records
+                return kind, b""
+            if octets is not None:
+                return kind, octets
         return None
 
     async def _write(self, octets: bytes) -> None:

@@ -136,20 +136,21 @@ class Server:
 
     async def _take(self, name: str, pdus: Sequence[Pdu], writer: asyncio.StreamWriter) -> None:
         """Answers when all of them are durable, also those that came behind a keepalive."""
-        product = [pdu for pdu in pdus if pdu.kind <= PduType.X3]
+        asked = [pdu for pdu in pdus if pdu[0] > PduType.X3]
+        product = [pdu for pdu in pdus if pdu[0] <= PduType.X3] if asked else pdus
         if product:
             try:
                 await self._handler(name, product)
             except Exception as error:
                 raise _HandlerError(error) from error
             self.counts.pdus += len(product)
-        if len(product) == len(pdus):
+        if not asked:
             return
         answers = []
-        for pdu in pdus:
+        for pdu in asked:
             if pdu.kind is PduType.KEEPALIVE_ACK:
                 raise CodecError("an answer to what was not asked")
-            if pdu.kind is PduType.KEEPALIVE and (sequence := pdu.sequence) is not None:
+            if (sequence := pdu.sequence) is not None:
                 self.counts.keepalives += 1
                 answers.append(keepalive(sequence, PduType.KEEPALIVE_ACK))
         with contextlib.suppress(ConnectionError):

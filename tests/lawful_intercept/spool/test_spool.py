@@ -161,6 +161,43 @@ async def test_large_records_and_many(spool: Spool) -> None:
     assert everything(spool.reader(7)) == dict(list(enumerate([*large, *small, bytes(RECORD_LIMIT)]))[7:])
 
 
+@given(
+    groups=st.lists(st.lists(st.binary(max_size=40) | st.just(bytes(FRAME_TARGET // 2)), max_size=5), max_size=8),
+    start=st.integers(0, 20),
+    limit=st.sampled_from([1, 100, FRAME_TARGET]),
+    damaged=st.booleans(),
+)
+def test_joined_is_what_is_taken_one_by_one(
+    groups: list[list[bytes]], start: int, limit: int, *, damaged: bool
+) -> None:
+    with TemporaryDirectory() as folder:
+        spool = spool_in(Path(folder), segment=2000)
+        for group in groups:
+            spool.append_many(group)
+        records = [record for group in groups for record in group]
+        start = min(start, len(records))
+        if damaged and records:
+            path = segments(Path(folder))[-1]
+            octets = bytearray(path.read_bytes())
+            octets[-1] ^= 1
+            path.write_bytes(octets)
+        one_by_one: list[bytes] = []
+        joined: list[bytes] = []
+        for reader, found in ((spool.reader(start), one_by_one), (spool.reader(start), joined)):
+            try:
+                while True:
+                    octets_ = reader.take_joined(limit) if found is joined else reader.take(limit)
+                    if octets_ is None:
+                        break
+                    found.append(octets_ if isinstance(octets_, bytes) else b"".join(octets_.records))
+            except SpoolDamagedError as error:
+                found.append(str(error.missing).encode())
+            reader.close()
+        spool.close()
+    assert b"".join(one_by_one) == b"".join(joined)
+    assert damaged or b"".join(joined) == b"".join(records[start:])
+
+
 async def test_segments_are_deleted_when_confirmed(tmp_path: Path) -> None:
     spool = spool_in(tmp_path, segment=2000)
     for number in range(60):
