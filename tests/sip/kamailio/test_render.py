@@ -145,10 +145,9 @@ def test_registrations_are_shared_with_who_shares_an_address_and_with_nobody_els
     assert f"listen=tcp:127.0.0.9:{SHARING_PORT}" not in shared
     assert f'"notification_address", "sip:127.0.0.3:{SHARING_PORT};transport=tcp"' in shared
     assert "server_id=1\n" in shared
-    turned: dict[str, Any] = {"proxy": {"id": "p2", "appliance": "pop2", "address": "127.0.0.3"}, "virtual": ["127.0.0.9"]}
-    assert (
-        "server_id=2\n" in render(section(**turned, peers=[{**other, "address": "127.0.0.1"}]), PATHS)["kamailio.cfg"]
-    )
+    second = {"id": "p2", "appliance": "pop2", "address": "127.0.0.3"}
+    turned = section(proxy=second, virtual=["127.0.0.9"], peers=[{**other, "address": "127.0.0.1"}])
+    assert "server_id=2\n" in render(turned, PATHS)["kamailio.cfg"]
     for alone in (section(), section(virtual=["127.0.0.9"]), section(siblings=[other])):
         text = render(alone, PATHS)["kamailio.cfg"]
         assert "#!define WITH_SHARING" not in text

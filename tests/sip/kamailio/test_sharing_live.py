@@ -57,7 +57,7 @@ async def _relay() -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture
-def both(pair: tuple[Side, Side, Node]) -> Iterator[tuple[Side, Side, Node]]:
+def both(pair: tuple[Side, Side, Node]) -> tuple[Side, Side, Node]:
     """The first has the address, both are up, and each takes the other for active."""
     first, second, caller = pair
     for side in (first, second):
