@@ -28,6 +28,7 @@ from sip.webrtc.coturn.asking import TurnAsker, ask
 from sip.webrtc.coturn.server import TurnServer
 from sip.webrtc.credentials import TurnCredentials, turn_credentials
 from sip.webrtc.documents import TurnSection
+from sip.webrtc.driver import create_turn
 from tests.headend.multicast.tree.network import Node
 from tests.sip.webrtc.bench import ADDRESS, ELSEWHERE, OTHER, RELAY, SECRET, Bench, bench, turn
 
@@ -123,10 +124,11 @@ class Client:
 
     def run_operation(self, name: str, target: str, arguments: JsonObject, **_: Any) -> OperationOutcome:
         assert target == "t1"
-        made = self.server.driver.operations[name].run(arguments, Checkpoint({}, lambda _: None), self.server.context())
+        operation = create_turn(self.server.node.context()).operations[name]
+        checkpoint = Checkpoint({}, lambda _: None)
 
         async def run() -> JsonObject:
-            return await made
+            return await operation.run(arguments, checkpoint, self.server.context())
 
         result = self.server.node.call(run)
         return OperationOutcome(True, (NodeOutcome("w", "turn", 0, "done", "", result),), 1.0, {})
