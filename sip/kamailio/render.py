@@ -80,7 +80,7 @@ def _head(section: KamailioSection, paths: Paths) -> str:
         "WITH_EMERGENCY": section.emergency,
         "WITH_STIR": section.stir,
         "WITH_VIRTUAL": section.virtual,
-        "WITH_SHARING": section.virtual and section.peers,
+        "WITH_SHARING": _shares(section),
         "WITH_SIBLINGS": section.siblings,
     }
     listeners = [
@@ -139,20 +139,28 @@ def _words(section: KamailioSection, paths: Paths) -> Mapping[str, str]:
     }
 
 
+def _shares(section: KamailioSection) -> bool:
+    takes = any(one.transport == "udp" for one in section.proxy.listeners)
+    return bool(section.virtual and section.peers and takes)
+
+
 def _server_id(section: KamailioSection) -> int:
     own = section.proxy.address
     return 1 + sorted({own, *(one.address for one in section.peers)}).index(own)
 
 
 def _sharing(section: KamailioSection) -> Mapping[str, str]:
-    if not (section.virtual and section.peers):
+    if not _shares(section):
         return {}
     port = f"{SHARING_PORT};transport=tcp"
     told = [f'modparam("dmq", "notification_address", "sip:{one.address}:{port}")' for one in section.peers]
     virtual = "|".join(_literal(one) for one in section.virtual)
     ports = "|".join(str(one.port) for one in section.proxy.listeners if one.transport == "udp")
+    own = min(one.port for one in section.proxy.listeners if one.transport == "udp")
+    # A branch has the socket of the contact before it, from which nothing can be sent where its address is not.
     branches = [
         f'append_branch("$var(aor)");\n\t\t$(branch(dst_uri)[-1]) = "sip:{one.address}:{one.port}";'
+        f'\n\t\t$(branch(send_socket)[-1]) = "udp:{section.proxy.address}:{own}";'
         for one in section.peers
     ]
     return {
