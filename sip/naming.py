@@ -70,6 +70,9 @@ DRAIN: Final = "voice-drain"
 """Operation of whatever takes calls, by its name."""
 
 RPC_PORT: Final = 8090
+SHARING_PORT: Final = 5059
+"""TCP, at the own address of a proxy that is one of two behind a virtual address: registrations come here, from the
+other alone. By TCP, so that nobody speaks with the other's address from afar, and what it says comes in its order."""
 CONTROL_LOOPBACK: Final = "127.0.0.1"
 MEDIA_SERVER_PORTS: Final = (10_000, 19_999)
 """UDP, of a media server's RTP: first and last."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from itertools import chain, combinations
@@ -14,7 +14,7 @@ from nf.documents.rules import unique, unknown
 from nf.errors import Problem
 from sip import numbers
 from sip.documents import EQUIPMENT, Voice
-from sip.naming import CONTROL_LOOPBACK, MEDIA_SERVER_PORTS, RPC_PORT
+from sip.naming import CONTROL_LOOPBACK, MEDIA_SERVER_PORTS, RPC_PORT, SHARING_PORT
 
 KEY: Final = f"spec.equipment.{EQUIPMENT}"
 
@@ -113,9 +113,9 @@ def twin_problems(voice: Voice) -> Iterator[Problem]:
         )
 
 
-def _listening(voice: Voice) -> Iterator[Ports]:
-    by_key = {one.key: one for one in nodes(voice)}
+def _proxy_ports(voice: Voice, by_key: Mapping[str, Node]) -> Iterator[Ports]:
     loopback = IPv4Address(CONTROL_LOOPBACK)
+    shared = {name for one in voice.virtual_addresses for name in one.proxies}
     for number, proxy in enumerate(voice.proxies):
         node = by_key[f"{KEY}.proxies[{number}]"]
         yield Ports(node, f"{node.key}.appliance", loopback, "tcp", RPC_PORT, RPC_PORT, "Kamailio's RPC")
@@ -123,6 +123,15 @@ def _listening(voice: Voice) -> Iterator[Ports]:
             protocol = "udp" if one.transport == "udp" else "tcp"
             key = f"{node.key}.listeners[{index}].port"
             yield Ports(node, key, proxy.address, protocol, one.port, one.port, f"SIP over {one.transport}")
+        if proxy.id in shared:
+            port, what = SHARING_PORT, "registrations of a virtual address"
+            yield Ports(node, f"{node.key}.address", proxy.address, "tcp", port, port, what)
+
+
+def _listening(voice: Voice) -> Iterator[Ports]:
+    by_key = {one.key: one for one in nodes(voice)}
+    loopback = IPv4Address(CONTROL_LOOPBACK)
+    yield from _proxy_ports(voice, by_key)
     for number, relay in enumerate(voice.relays):
         node = by_key[f"{KEY}.relays[{number}]"]
         yield Ports(node, f"{node.key}.control", relay.address, "udp", relay.control, relay.control, "control")

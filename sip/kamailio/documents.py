@@ -41,11 +41,13 @@ class KamailioSection(DocumentModel):
 
     askers    addresses from which relays may ask whether a dialog is here
     virtual   addresses that it listens at too, whether or not it has them at the moment (VRRP)
+    peers     who has those addresses at other times: it has the same registrations
     requires  ordering facts that hold before it starts; `provides`: those that hold while it runs with this
     """
 
     proxy: Proxy
     virtual: tuple[Address, ...] = ()
+    peers: tuple[Sibling, ...] = ()
     domains: tuple[DomainName, ...]
     accounts: SecretRef
     relays: tuple[Relay, ...]

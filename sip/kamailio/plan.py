@@ -93,6 +93,7 @@ def _changed_settings(before: KamailioSection, want: KamailioSection) -> Iterato
         "listeners": before.proxy.listeners != want.proxy.listeners or before.proxy.address != want.proxy.address,
         "workers": before.proxy.workers != want.proxy.workers,
         "virtual addresses": before.virtual != want.virtual,
+        "proxy behind the same virtual address": before.peers != want.peers,
         "protection": before.protection != want.protection,
         "emergency numbers": before.emergency != want.emergency,
         "trunks of emergency calls": _emergency_trunks(before) != _emergency_trunks(want),

@@ -60,6 +60,7 @@ def kamailio_section(voice: Voice, proxy: Proxy, fleet: Fleet) -> KamailioSectio
             update={"listeners": tuple(sorted(proxy.listeners, key=lambda one: (one.transport, one.port)))}
         ),
         virtual=tuple(sorted(one.address.ip for one in voice.virtual_addresses if proxy.id in one.proxies)),
+        peers=_peers(voice, proxy),
         domains=tuple(sorted(voice.domains)),
         accounts=voice.accounts,
         relays=tuple(sorted(voice.relays, key=lambda one: one.id)),
@@ -88,6 +89,18 @@ def _siblings(voice: Voice, proxy: Proxy) -> tuple[Sibling, ...]:
         first = plain_listener(one)
         if one.id != proxy.id and first is not None:
             found.append(Sibling.model_validate({**first.model_dump(), "address": one.address}))
+    return tuple(found)
+
+
+def _peers(voice: Voice, proxy: Proxy) -> tuple[Sibling, ...]:
+    """Between two that take datagrams: what a phone registered by a connection is reached by that alone."""
+    pairs = [{*one.proxies} for one in voice.virtual_addresses if proxy.id in one.proxies]
+    names = {name for pair in pairs for name in pair} - {proxy.id}
+    found = []
+    for one in sorted(voice.proxies, key=lambda one: one.address):
+        listeners = [plain_listener(each) for each in (proxy, one)]
+        if one.id in names and all(each is not None and each.transport == "udp" for each in listeners):
+            found.append(Sibling(address=one.address, port=listeners[1].port))  # type: ignore[union-attr]
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
+from ipaddress import IPv4Address
 from typing import Final
 
 from nf.documents.model import RuleError
@@ -19,6 +20,7 @@ from sip.kamailio.documents import KamailioSection
 from sip.kamailio.paths import CALLS_DB, CONFIG_FILE, DISPATCHER_FILE, LOCATION_DB, SETTINGS_DB, TLS_FILE, Paths
 from sip.kamailio.rpc_filter import http_pattern
 from sip.kamailio.sets import dispatcher_list, gateway_uri, priorities, route_rules
+from sip.naming import SHARING_PORT
 
 FRAGMENTS: Final = (
     "modules.cfg",
@@ -30,6 +32,7 @@ FRAGMENTS: Final = (
     "emergency.cfg",
     "within.cfg",
     "virtual.cfg",
+    "sharing.cfg",
     "media.cfg",
     "records.cfg",
     "interception.cfg",
@@ -77,6 +80,7 @@ def _head(section: KamailioSection, paths: Paths) -> str:
         "WITH_EMERGENCY": section.emergency,
         "WITH_STIR": section.stir,
         "WITH_VIRTUAL": section.virtual,
+        "WITH_SHARING": _shares(section),
         "WITH_SIBLINGS": section.siblings,
     }
     listeners = [
@@ -84,6 +88,10 @@ def _head(section: KamailioSection, paths: Paths) -> str:
         for address in (section.proxy.address, *section.virtual)
         for listener in section.proxy.listeners
     ]
+    sharing = []
+    if parts["WITH_SHARING"]:
+        # Names of registrations have it: two that start in the same second must not give the same ones.
+        sharing = [f"server_id={_server_id(section)}", f"listen=tcp:{section.proxy.address}:{SHARING_PORT}"]
     return "\n".join(
         (
             _HEAD.rstrip(),
@@ -93,6 +101,7 @@ def _head(section: KamailioSection, paths: Paths) -> str:
             f"children={section.proxy.workers}",
             f"tcp_children={section.proxy.workers}",
             *dict.fromkeys(listeners),
+            *sharing,
             f"listen=tcp:127.0.0.1:{paths.rpc_port}",
             "",
         )
@@ -124,9 +133,53 @@ def _words(section: KamailioSection, paths: Paths) -> Mapping[str, str]:
         "SIBLING_BRANCHES": _branches(section),
         # What a sibling hands on has its own way back, over that sibling.
         "NO_SIBLING": '$sht(src=>$si) != "p" &&' if section.siblings else "",
+        **_sharing(section),
         **_emergency(section),
         **_stir(section, paths),
     }
+
+
+def _shares(section: KamailioSection) -> bool:
+    takes = any(one.transport == "udp" for one in section.proxy.listeners)
+    return bool(section.virtual and section.peers and takes)
+
+
+def _server_id(section: KamailioSection) -> int:
+    own = section.proxy.address
+    return 1 + sorted({own, *(one.address for one in section.peers)}).index(own)
+
+
+def _sharing(section: KamailioSection) -> Mapping[str, str]:
+    if not _shares(section):
+        return {}
+    port = f"{SHARING_PORT};transport=tcp"
+    told = [f'modparam("dmq", "notification_address", "sip:{one.address}:{port}")' for one in section.peers]
+    virtual = "|".join(_literal(one) for one in section.virtual)
+    ports = "|".join(str(one.port) for one in section.proxy.listeners if one.transport == "udp")
+    own = min(one.port for one in section.proxy.listeners if one.transport == "udp")
+    # A branch has the socket of the contact before it, from which nothing can be sent where its address is not.
+    branches = [
+        f'append_branch("$var(aor)");\n\t\t$(branch(dst_uri)[-1]) = "sip:{one.address}:{one.port}";'
+        f'\n\t\t$(branch(send_socket)[-1]) = "udp:{section.proxy.address}:{own}";'
+        for one in section.peers
+    ]
+    return {
+        "SERVER_ID": str(_server_id(section)),
+        "SHARING_ADDRESS": f"sip:{section.proxy.address}:{port}",
+        "SHARING_SOCKET": f"tcp:{section.proxy.address}:{SHARING_PORT}",
+        "SHARING_PORT": str(SHARING_PORT),
+        "SHARING_PEERS": "\n".join(told),
+        "PEER_ADDRESS": "^(" + "|".join(_literal(one.address) for one in section.peers) + ")$",
+        "SHARED_SOCKET": f'\\"sock\\":\\"udp:({virtual}):({ports})\\"',
+        # With two addresses, each at another proxy, the one a call came to says nothing of where its phone registered.
+        "PERHAPS_ELSEWHERE": "1" if len(section.virtual) > 1 else f'$Ri != "{section.virtual[0]}"',
+        "PEER_BRANCHES": "\n\t\t".join(branches),
+    }
+
+
+def _literal(address: IPv4Address) -> str:
+    """In an expression."""
+    return str(address).replace(".", "[.]")
 
 
 def _branches(section: KamailioSection) -> str:

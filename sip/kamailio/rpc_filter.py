@@ -41,6 +41,7 @@ READS: Final = frozenset(
         "dlg.profile_get_size",
         "dlg.profile_list",
         "dlg.stats_active",
+        "dmq.list_nodes",
         "mtree.list",
         "mtree.match",
         "mtree.summary",

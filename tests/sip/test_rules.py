@@ -79,6 +79,12 @@ def test_relays_may_ask_from_where_proxies_know_them() -> None:
             "r2",
             "other ports for media",
         ),
+        (
+            {"proxies": [{**P1, "listeners": [{"transport": "tls", "port": 5059}]}, P2]},
+            "proxies[0].address",
+            "5059",
+            "tcp ports of 10.0.0.1 among these",
+        ),
         ({"media_servers": []}, "services", "9001", "the fleet has none"),
         ({"media_servers": [{**M1, "control": 8090}]}, "media_servers[0].control", "8090", "tcp ports of 127.0.0.1"),
         (

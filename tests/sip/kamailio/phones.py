@@ -148,11 +148,13 @@ class Call:
 class Endpoint:
     """One that is bound to ADDRESS:PORT, until it is closed.
 
+    `shown`: what it believes its own address and port to be, which behind NAT is not where it is.
     `answers(request)` says what it sends back to an INVITE: pairs of (code, with SDP?). All else gets 200.
     """
 
     def __init__(self, address: str, port: int, proxy: tuple[str, int] = ("127.0.0.1", 5060)) -> None:
         self.address, self.port, self.proxy = address, port, proxy
+        self.shown = f"{address}:{port}"
         self.heard: list[Message] = []
         self.answers: Callable[[Message], list[tuple[int, bool]]] = lambda _: [(180, False), (200, True)]
         self.deaf = False
@@ -242,7 +244,7 @@ class Endpoint:
             f"To: {to}",
             f"Call-ID: {request.call_id}",
             f"CSeq: {request.header('CSeq')}",
-            f"Contact: <sip:me@{self.address}:{self.port}>",
+            f"Contact: <sip:me@{self.shown}>",
             *headers,
             *(["Content-Type: application/sdp"] if body else []),
             f"Content-Length: {len(body)}",
@@ -298,7 +300,7 @@ class Endpoint:
     ) -> Message:
         """The final response, to the second REGISTER when there was a challenge."""
         call_id, me, uri = f"r{next(_numbers)}@{self.address}", f"<sip:{user}@{domain}>", f"sip:{domain}"
-        lines = [f"Contact: {contact or f'<sip:{user}@{self.address}:{self.port}>'};expires={expires}", *headers]
+        lines = [f"Contact: {contact or f'<sip:{user}@{self.shown}>'};expires={expires}", *headers]
         for number in (1, 2):
             text = self.message(f"REGISTER {uri}", call_id, f"{me};tag=r", me, (number, "REGISTER"), lines)
             self.send(text)
@@ -322,7 +324,7 @@ class Endpoint:
         """Calls `uri` as `caller` (USER@DOMAIN) and waits for a response of `until` or more; ACKs a 2xx."""
         call_id = f"c{next(_numbers)}-{self.port}@{self.address}"
         call = Call(self, call_id, uri, f"<sip:{caller}>;tag=f{next(_numbers)}", f"<{uri}>")
-        lines = [f"Contact: <sip:{caller.partition('@')[0]}@{self.address}:{self.port}>", *headers]
+        lines = [f"Contact: <sip:{caller.partition('@')[0]}@{self.shown}>", *headers]
         while True:
             call.branch = f"z9hG4bK{next(_numbers)}i"
             self._uris[call_id, call.cseq] = uri
@@ -361,6 +363,10 @@ class Endpoint:
 
     def hang_up(self, invite: Message) -> Message:
         """BYE of the called side."""
+        return self.called(invite).bye()
+
+    def called(self, invite: Message) -> Call:
+        """The dialog as the called side has it."""
         call = Call(self, invite.call_id, "", "", "")
         call.from_ = invite.header("To") + f";tag={self.tag}"
         call.to = invite.header("From")
@@ -368,7 +374,7 @@ class Endpoint:
         contact = re.search(r"<([^>]+)>", invite.header("Contact"))
         assert contact
         call.target = contact[1]
-        return call.bye()
+        return call
 
     def _final_of(self, call_id: str, number: int, method: str) -> Message:
         return self.wait(lambda one: one.call_id == call_id and one.code >= 200 and one.cseq == (number, method))

@@ -51,6 +51,10 @@ def test_hot(changed: dict[str, Any], part: str | None) -> None:
         ({"topology_hiding": False}, "topology hiding"),
         ({"protection": {"density": 100}}, "protection"),
         ({"virtual": ["10.0.0.9"]}, "virtual addresses"),
+        (
+            {"virtual": ["10.0.0.9"], "peers": [{"address": "10.0.0.2", "port": 5060}]},
+            "virtual addresses, proxy behind the same virtual address",
+        ),
         ({"emergency": None}, "emergency numbers"),
     ],
 )

@@ -31,6 +31,7 @@ def test_each_proxy_has_its_own() -> None:
     assert first.provides == ("core1.voice.proxy",)
     assert [str(one.address) for one in first.siblings] == ["10.0.0.2"]
     assert [str(one) for one in first.virtual] == ["10.0.0.9"]
+    assert [(str(one.address), one.port) for one in first.peers] == [("10.0.0.2", 5060)]
     assert [(one.name, one.object) for one in found.operations] == [("voice-drain", "p1"), ("voice-drain", "p2")]
     address = found.sections["core2"]["voice-address"]
     assert isinstance(address, VoiceAddressSection)
@@ -40,6 +41,17 @@ def test_each_proxy_has_its_own() -> None:
 
 def test_without_a_virtual_address_there_is_no_such_section() -> None:
     assert sections(voice(virtual_addresses=[]))["core1"].keys() == {"kamailio"}
+
+
+def test_registrations_are_shared_by_two_behind_one_address_that_take_datagrams() -> None:
+    assert sections(voice(virtual_addresses=[]))["core1"]["kamailio"]["peers"] == []
+    listeners = [{"transport": "tcp", "port": 5060}]
+    proxies = [
+        {"id": "p1", "appliance": "core1", "address": "10.0.0.1"},
+        {"id": "p2", "appliance": "core2", "address": "10.0.0.2", "listeners": listeners},
+    ]
+    found = sections(voice(proxies=proxies))
+    assert [found[name]["kamailio"]["peers"] for name in ("core1", "core2")] == [[], []]
 
 
 def test_problems_are_all_that_is_told() -> None:

@@ -17,6 +17,7 @@ from sip.kamailio.paths import Paths
 from sip.kamailio.render import render
 from sip.kamailio.sets import trunk_set
 from sip.kamailio.tables import tables
+from sip.naming import SHARING_PORT
 from tests.sip.kamailio.daemon import ACCOUNTS, DOMAIN, Proxy, section
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,12}[a-z0-9]", fullmatch=True)
@@ -57,7 +58,8 @@ def sections(draw: st.DrawFn) -> KamailioSection:
             "workers": draw(st.integers(1, 8)),
             "listeners": [{"transport": kind, "port": 5060 + place} for place, kind in enumerate(kinds)],
         },
-        "virtual": draw(st.lists(st.just("10.9.9.9"), max_size=1)),
+        "virtual": draw(st.lists(st.sampled_from(["10.9.9.9", "10.9.9.8"]), max_size=2, unique=True)),
+        "peers": draw(st.lists(st.just({"address": "10.1.2.3", "port": 5060}), max_size=1)),
         "relays": [
             {
                 "id": name,
@@ -134,6 +136,23 @@ def test_what_is_hot_changes_nothing_in_the_configuration() -> None:
         after = section(**{name: value})
         assert render(after, PATHS)["kamailio.cfg"] == render(before, PATHS)["kamailio.cfg"], name
     assert "pl" not in render(before, PATHS)["kamailio.cfg"].split("\n")[0]
+
+
+def test_registrations_are_shared_with_who_shares_an_address_and_with_nobody_else() -> None:
+    other = {"address": "127.0.0.3", "port": 5060}
+    shared = render(section(virtual=["127.0.0.9"], peers=[other]), PATHS)["kamailio.cfg"]
+    assert f"listen=tcp:127.0.0.1:{SHARING_PORT}\n" in shared
+    assert f"listen=tcp:127.0.0.9:{SHARING_PORT}" not in shared
+    assert f'"notification_address", "sip:127.0.0.3:{SHARING_PORT};transport=tcp"' in shared
+    assert "server_id=1\n" in shared
+    second = {"id": "p2", "appliance": "pop2", "address": "127.0.0.3"}
+    turned = section(proxy=second, virtual=["127.0.0.9"], peers=[{**other, "address": "127.0.0.1"}])
+    assert "server_id=2\n" in render(turned, PATHS)["kamailio.cfg"]
+    for alone in (section(), section(virtual=["127.0.0.9"]), section(siblings=[other])):
+        text = render(alone, PATHS)["kamailio.cfg"]
+        assert "#!define WITH_SHARING" not in text
+        assert "server_id" not in text.partition("# ---- modules.cfg")[0]
+        assert str(SHARING_PORT) not in text
 
 
 def test_a_line_of_accounts_that_is_none_is_named_and_not_shown() -> None:

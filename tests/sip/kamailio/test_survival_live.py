@@ -228,6 +228,78 @@ def test_a_drained_relay_keeps_its_calls_and_gets_no_more(
         other.stop()
 
 
+def test_relays_of_another_region_take_calls_while_the_own_take_none(
+    tmp_path: Path, phones: tuple[Endpoint, Endpoint]
+) -> None:
+    near = {"id": "near", "appliance": "a", "address": "127.0.0.4", "region": "east"}
+    far = {"id": "far", "appliance": "b", "address": "127.0.0.5", "region": "west"}
+    proxy_at = {"id": "p1", "appliance": "pop1", "address": "127.0.0.1", "region": "east"}
+    own, other = Relay("127.0.0.4", tmp_path), Relay("127.0.0.5", tmp_path)
+    try:
+        with running(tmp_path, section(proxy=proxy_at, relays=[near, far])) as proxy:
+            alice, bob = registered(phones)
+
+            def called() -> str:
+                """The relay by which a call went: it is in what both were told, and has the call."""
+                bob.heard.clear()
+                call = alice.invite(ALICE, f"sip:{BOB}", PASSWORD)
+                assert call.code == 200
+                assert call.final is not None
+                bodies = (call.final.body, bob.wait(lambda one: one.method == "INVITE").body)
+                relays: set[str] = {found for body in bodies for found in re.findall(r"c=IN IP4 (\S+)", body)}
+                where: str = relays.pop()
+                assert not relays
+                has = own if where == own.address else other
+                assert call.call_id in has.sessions()
+                assert call.bye().code == 200
+                assert proxy.record(call.call_id)["relay"] == ("near" if where == own.address else "far")
+                return where
+
+            assert [called() for _ in range(3)] == [own.address] * 3
+            own.stop()
+            assert [called() for _ in range(3)] == [other.address] * 3
+            own = Relay("127.0.0.4", tmp_path)
+            until(lambda: called() == own.address, 60)
+            assert [called() for _ in range(3)] == [own.address] * 3
+            proxy.change(relays=[near | {"drained": True}, far])
+            until(lambda: _relays_reloaded(proxy), 30)
+            until(lambda: called() == other.address, 60)
+            proxy.change(relays=[near, far])
+            until(lambda: _relays_reloaded(proxy), 30)
+            until(lambda: called() == own.address, 60)
+    finally:
+        own.stop()
+        other.stop()
+
+
+def test_a_phone_behind_nat_is_kept_reachable_and_called(
+    relay: Relay, tmp_path: Path, phones: tuple[Endpoint, Endpoint]
+) -> None:
+    """Its Contact is that of its own network; where it really is, the proxy sees alone."""
+    with running(tmp_path, section()) as proxy:
+        alice, bob = phones
+        bob.shown = "192.168.7.7:5062"
+        assert alice.register("alice", DOMAIN, PASSWORD).code == 200
+        assert bob.register("bob", DOMAIN, PASSWORD).code == 200
+        call = alice.invite(ALICE, f"sip:{BOB}", PASSWORD)
+        assert call.code == 200
+        invite = bob.wait(lambda one: one.method == "INVITE")
+        assert invite.uri.startswith("sip:bob@192.168.7.7:5062")
+        assert call.final is not None
+        # ACK and what comes later go to where the answer came from, and not to an address that is in another network.
+        bob.wait(lambda one: one.method == "ACK" and one.call_id == invite.call_id)
+        assert call.request("INFO").code == 200
+        bob.wait(lambda one: one.method == "INFO")
+        assert bob.hang_up(invite).code == 200
+        alice.wait(lambda one: one.method == "BYE")
+        # From the socket that it registered at, by something that it answers: both open the NAT.
+        ping = bob.wait(lambda one: one.method == "OPTIONS", 90)
+        assert ping.source == ("127.0.0.1", 5060)
+        assert ping.uri.startswith("sip:bob@192.168.7.7:5062")
+        assert not [one for one in alice.heard if one.method == "OPTIONS"]
+        proxy.idle()
+
+
 def _disabled(proxy: Proxy) -> str:
     return " ".join(one["url"] for one in proxy.rpc("rtpengine.show", "all") if one["disabled"])
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
@@ -14,20 +15,26 @@ from typing import Any
 
 import pytest
 from aioice.turn import create_turn_endpoint
+from typer.testing import CliRunner
 
-from nf.contracts.json import JsonObject
+from nf.contracts.driver import Checkpoint
+from nf.contracts.json import Json, JsonObject
+from nf.contracts.noc_client import CLIENT, NodeOutcome, OperationOutcome
 from nf.errors import CancelledError, DeadlineError, RefusedError
 from nf.telemetry.alarms import AlarmEvent, Severity
 from nf.telemetry.samples import Sample
+from sip.commands import app
 from sip.webrtc.coturn.asking import TurnAsker, ask
 from sip.webrtc.coturn.server import TurnServer
 from sip.webrtc.credentials import TurnCredentials, turn_credentials
 from sip.webrtc.documents import TurnSection
+from sip.webrtc.driver import create_turn
 from tests.headend.multicast.tree.network import Node
 from tests.sip.webrtc.bench import ADDRESS, ELSEWHERE, OTHER, RELAY, SECRET, Bench, bench, turn
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
 SERVER = (ADDRESS, 3478)
+ECHO = 30001
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +114,71 @@ def test_a_stranger_reaches_the_relay_through_it(server: Bench[TurnSection]) -> 
     answer, relayed = server.node.call(through)
     assert answer == b"HELLO"
     assert relayed[0] == ADDRESS
+
+
+class Client:
+    """What `nf sip` is a client of: operations run at the driver's daemon. It keeps what was printed."""
+
+    def __init__(self, server: Bench[TurnSection]) -> None:
+        self.server, self.printed = server, list[Any]()
+
+    def run_operation(self, name: str, target: str, arguments: JsonObject, **_: Any) -> OperationOutcome:
+        assert target == "t1"
+        operation = create_turn(self.server.node.context()).operations[name]
+        checkpoint = Checkpoint({}, lambda _: None)
+
+        async def run() -> JsonObject:
+            return await operation.run(arguments, checkpoint, self.server.context())
+
+        result = self.server.node.call(run)
+        return OperationOutcome(True, (NodeOutcome("w", "turn", 0, "done", "", result),), 1.0, {})
+
+    def print_json(self, value: Json) -> None:
+        self.printed.append(value)
+
+
+def issued(server: Bench[TurnSection], ttl_s: int) -> dict[str, Any]:
+    """By `nf sip turn-credentials t1`."""
+    client = Client(server)
+    token = CLIENT.set(client)  # type: ignore[arg-type]
+    try:
+        done = CliRunner().invoke(app, ["turn-credentials", "t1", "--ttl", str(ttl_s), "--user", "web", "--json"])
+    finally:
+        CLIENT.reset(token)
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = client.printed[0]["iceServers"][0]
+    return found
+
+
+def uclient(server: Bench[TurnSection], username: str, password: str) -> subprocess.CompletedProcess[str]:
+    """coturn's own client: allocates, binds a channel and sends to an echo at the relay's address."""
+    argv = ["nsenter", f"--net=/run/netns/{server.node.namespace}", "turnutils_uclient", "-c", "-n", "5", "-m", "1"]
+    argv += ["-u", username, "-w", password, "-L", ADDRESS, "-e", RELAY, "-r", str(ECHO), ADDRESS]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=90, check=False)
+
+
+def test_what_nf_sip_issues_is_taken_by_coturns_own_client(
+    server: Bench[TurnSection], require_programs: Callable[..., None]
+) -> None:
+    require_programs("turnutils_uclient", "turnutils_peer")
+    argv = ["nsenter", f"--net=/run/netns/{server.node.namespace}", "turnutils_peer", "-L", RELAY, "-p", str(ECHO)]
+    echo = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        server.until(lambda: f"{RELAY}:{ECHO}" in server.node.shell("ss", "-Hnlu"))
+        good = issued(server, 600)
+        assert good["urls"][0] == f"turn:{ADDRESS}:3478"
+        done = uclient(server, good["username"], good["credential"])
+        assert done.returncode == 0, done.stdout
+        assert "tot_send_msgs=5, tot_recv_msgs=5" in done.stdout
+        assert uclient(server, good["username"], "wrong").returncode != 0
+        later = str(int(good["username"].partition(":")[0]) + 60) + ":web"
+        assert uclient(server, later, good["credential"]).returncode != 0
+        brief = issued(server, 1)
+        server.until(lambda: uclient(server, brief["username"], brief["credential"]).returncode != 0)
+        assert uclient(server, good["username"], good["credential"]).returncode == 0
+    finally:
+        echo.kill()
+        echo.wait(20)
 
 
 def test_secrets_are_in_files_of_its_own_and_in_no_log(server: Bench[TurnSection]) -> None:
@@ -222,8 +294,6 @@ def test_a_drain_that_does_not_end_in_time_is_taken_back(server: Bench[TurnSecti
             assert (await ask(SERVER, credentials())).allocated.error == 0  # type: ignore[union-attr]
             context = server.context()
             context.cancel.set()
-            from nf.contracts.driver import Checkpoint
-
             with pytest.raises(CancelledError):
                 await server.driver.operations["voice-drain"].run({}, Checkpoint({}, lambda _: None), context)
             await asker.release()
