@@ -27,7 +27,7 @@ from nf.contracts.json import JsonObject
 from nf.interception.frames import FrameError, Frames, Kind, encode_delivery, json_body, message, read_order
 from nf.interception.outbox import Outbox
 
-IDENTITIES: Final = (IdentityKind.GPSI, IdentityKind.PEI, IdentityKind.SUPI)
+IDENTITIES: Final = (IdentityKind.GPSI, IdentityKind.PEI, IdentityKind.SUPI, IdentityKind.UE_ADDRESS)
 TICK_S: Final = 0.1
 _READ: Final = 1 << 16
 _UCRED: Final = struct.Struct("@iII")
@@ -185,7 +185,10 @@ class Observation:
     def _activate(self, caller: _Caller, request: JsonObject) -> None:
         order = read_order(request.get("order"))
         if order.identity.kind not in IDENTITIES or not matchable(order.identity):
-            raise ValueError("the 5G core knows its subscribers by SUPI, GPSI or PEI as TS 29.571 writes them")
+            raise ValueError(
+                "the 5G core knows its subscribers by SUPI, GPSI or PEI as TS 29.571 writes them, and sessions by an "
+                "address of one UE"
+            )
         if order.content and order.content not in self.copier.points:
             raise ValueError("content is not copied at a point of this name")
         self._deactivate(caller, order.reference)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from core5g.ue import UeAddress, ue_of
+from core5g.ue import PREFIX_BITS, UeAddress, ue_of
 from nf.contracts.interception import Identity, IdentityKind
 from nf.contracts.json import Json, JsonObject
 
@@ -86,14 +86,40 @@ class Registration:
 
 
 def comparable(identity: Identity) -> tuple[IdentityKind, str]:
-    """What is compared: an IMEI and an IMEISV of one device differ after 14 digits (TS 23.003 clause 6.2)."""
+    """What is compared: an IMEI and an IMEISV of one device differ after 14 digits (TS 23.003 clause 6.2), the realm of
+    an NAI is a domain name, which has no case (RFC 4343), and of an address it is what a UE has (`at_address`)."""
     if identity.kind is IdentityKind.PEI:
         return identity.kind, re.sub(r"^imei(sv)?-", "", identity.value)[:14]
-    return identity.kind, identity.value
+    if identity.kind is IdentityKind.UE_ADDRESS and (address := target_address(identity.value)) is not None:
+        return at_address(address)
+    user, at, realm = identity.value.rpartition("@")
+    return identity.kind, f"{user}{at}{realm.lower()}" if at else identity.value
+
+
+def at_address(address: UeAddress) -> tuple[IdentityKind, str]:
+    """What an order for this address is compared by."""
+    return IdentityKind.UE_ADDRESS, str(address)
+
+
+def target_address(value: str) -> UeAddress | None:
+    """What one UE has, written as an address or a prefix; None for what several have, or nobody by itself."""
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError:
+        return None
+    if "%" in value:  # of a link, and a UE's is not
+        return None
+    first = network.network_address
+    if first.is_unspecified or first.is_multicast or first.is_loopback or first.is_link_local:
+        return None
+    least = PREFIX_BITS if network.version == 6 else network.max_prefixlen
+    return ue_of(first) if network.prefixlen >= least else None
 
 
 def matchable(identity: Identity) -> bool:
     """Whether it has the form in which the 5G core knows its subscribers (TS 29.571 clause 5.3.2)."""
+    if identity.kind is IdentityKind.UE_ADDRESS:
+        return target_address(identity.value) is not None
     forms = {
         IdentityKind.SUPI: r"imsi-\d{5,15}|nai-.+",
         IdentityKind.GPSI: r"msisdn-\d{5,15}|extid-[^@]+@[^@]+",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import TypeVar
 
-from core5g.observation.sessions import Fteid, PduSession, Registration, comparable
+from core5g.observation.sessions import Fteid, PduSession, Registration, at_address, comparable, target_address
 from core5g.ue import UeAddress
 from nf.contracts.interception import Direction, Event, EventKind, Identity, IdentityKind, Order
 from nf.contracts.json import JsonObject
@@ -43,13 +43,18 @@ class Wanted:
 
 @dataclass(slots=True, repr=False)
 class _Standing:
-    """A session that is there. `told`: its events are told here and not at another appliance."""
+    """A session that is there.
+
+    told     its events are told here and not at another appliance
+    matched  orders for an address that it has; those that match its subscriber are the subject's
+    """
 
     source: str
     session: PduSession
     number: int
     since: float
     told: bool
+    matched: set[Token] = field(default_factory=set)
 
     def details(self) -> JsonObject:
         """`source`: N4 tells as it happens, an SMF's info API when it is asked next."""
@@ -78,10 +83,12 @@ class Tracker:
         self._targets: set[str] = set()  # SUPIs that match an order
         self._orders: dict[Token, Order] = {}
         self._sequence: dict[Token, int] = {}
+        self._addressed: dict[Token, UeAddress] = {}  # orders for an address
         self._by_identity: dict[tuple[IdentityKind, str], set[Token]] = defaultdict(set)
         self._sessions: dict[Key, _Standing] = {}
         self._subjects: dict[str, _Subject] = {}
         self._ends: dict[Fteid, Key] = {}
+        self._claims: dict[UeAddress, list[Key]] = {}  # sessions that are said to have it, the latest last
 
     # What is wanted
 
@@ -92,6 +99,12 @@ class Tracker:
         self._sequence[token] = 0
         self._by_identity[comparable(order.identity)].add(token)
         found: list[Addressed] = []
+        if order.identity.kind is IdentityKind.UE_ADDRESS:
+            address = target_address(order.identity.value)
+            if address is None:
+                return []
+            self._addressed[token] = address
+            return self._settle(address, now, EventKind.SESSION_STANDING)
         for supi, subject in self._subjects.items():
             if token in self._matching(supi, subject):
                 self._match(supi, subject, subject.matched | {token})
@@ -107,6 +120,11 @@ class Tracker:
         if not self._by_identity[key]:
             del self._by_identity[key]
         self._sequence.pop(token, None)
+        if (address := self._addressed.pop(token, None)) is not None:
+            for claimant in self._claims.get(address, ()):
+                self._sessions[claimant].matched.discard(token)
+            self.version += 1
+            return
         for supi in list(self._targets):
             self._match(supi, self._subjects[supi], self._subjects[supi].matched - {token})
 
@@ -126,6 +144,9 @@ class Tracker:
         subject = self._subjects.setdefault(session.supi, _Subject())
         found = self._learn(session.supi, subject, session.gpsi, session.pei, now)
         told, was_told = self._told(key[0], session), standing is not None and standing.told
+        before = standing.session.ue if standing is not None else ()
+        if standing is not None:
+            found += self._give_up(key, standing, set(before) - set(session.ue), now)
         if was_told and not told and standing is not None:
             found += self._tell(subject, EventKind.SESSION_END, standing, now)
         if standing is None:
@@ -135,10 +156,15 @@ class Tracker:
             self._forget_ends(key, standing.session)
             standing.session, standing.told = session, told
         self._ends.update(dict.fromkeys(session.upf, key))
-        self.version += bool(subject.matched)
+        for address in session.ue:
+            if address not in before:
+                self._claims.setdefault(address, []).append(key)
+        self.version += bool(subject.matched or standing.matched)
         if told:
             kind = EventKind.SESSION_CHANGE if was_told else EventKind.SESSION_BEGIN
             found += self._tell(subject, kind, standing, now)
+        for address in dict.fromkeys((*before, *session.ue)):
+            found += self._settle(address, now)
         return found
 
     def _merged(self, key: Key, session: PduSession) -> tuple[Key, PduSession]:
@@ -163,6 +189,8 @@ class Tracker:
         sessions.discard(old)
         sessions.add(new)
         self._ends.update(dict.fromkeys(standing.session.upf, new))
+        for address in standing.session.ue:
+            self._claims[address] = [new if key == old else key for key in self._claims[address]]
 
     def session_gone(self, key: Key, now: float) -> list[Addressed]:
         standing = self._sessions.pop(key, None)
@@ -171,9 +199,12 @@ class Tracker:
         self._forget_ends(key, standing.session)
         subject = self._subjects[standing.session.supi]
         subject.sessions.discard(key)
-        self.version += bool(subject.matched)
+        self.version += bool(subject.matched or standing.matched)
         found = self._tell(subject, EventKind.SESSION_END, standing, now) if standing.told else []
         self._release(standing.session.supi, subject)
+        for address in standing.session.ue:
+            self._unclaim(address, key)
+            found += self._settle(address, now)
         return found
 
     def sessions_of(self, source: str) -> set[str]:
@@ -211,19 +242,94 @@ class Tracker:
         points = set(copies)
         n6: dict[UeAddress, list[tuple[Token, int]]] = defaultdict(list)
         n3: dict[Fteid, list[tuple[Token, int, Direction]]] = defaultdict(list)
-        for subject in (self._subjects[supi] for supi in self._targets):
-            for token in sorted(subject.matched):
+        for key, tokens in self._targeted().items():
+            standing = self._sessions[key]
+            for token in sorted(tokens):
                 point = self._orders[token].content
-                for standing in (self._sessions[key] for key in subject.sessions) if point in points else ():
-                    if point == "n6":
-                        for address in standing.session.ue:
+                if point not in points:
+                    continue
+                if point == "n6":
+                    for address in standing.session.ue:
+                        if key in self._having(address):
                             _once(n6[address], (token, standing.number))
-                        continue
-                    for end in standing.session.upf:
-                        _once(n3[end], (token, standing.number, Direction.FROM_TARGET))
-                    if standing.session.gnb is not None:
-                        _once(n3[standing.session.gnb], (token, standing.number, Direction.TO_TARGET))
+                    continue
+                for end in standing.session.upf:
+                    _once(n3[end], (token, standing.number, Direction.FROM_TARGET))
+                if standing.session.gnb is not None:
+                    _once(n3[standing.session.gnb], (token, standing.number, Direction.TO_TARGET))
         return Wanted({a: tuple(t) for a, t in n6.items()}, {e: tuple(t) for e, t in n3.items()})
+
+    def _targeted(self) -> dict[Key, set[Token]]:
+        """Sessions that an order matches, by their subscriber or by an address."""
+        found: dict[Key, set[Token]] = defaultdict(set)
+        for subject in (self._subjects[supi] for supi in self._targets):
+            for key in sorted(subject.sessions):
+                found[key] |= subject.matched
+        for token, address in self._addressed.items():
+            for key in self._claims.get(address, ()):
+                if token in self._sessions[key].matched:
+                    found[key].add(token)
+        return found
+
+    # Who has which address
+
+    def _having(self, address: UeAddress) -> list[Key]:
+        """Its sessions: no two subscribers have it at once. Who took it last has it, since one that has lost it may be
+        told of for a while; N4, which tells as it happens, is believed before an info API."""
+        claims = self._claims.get(address)
+        if not claims:
+            return []
+        _, last = max(enumerate(claims), key=lambda one: (one[1][0] == N4, one[0]))
+        supi = self._sessions[last].session.supi
+        return [key for key in claims if key == last or (supi and self._sessions[key].session.supi == supi)]
+
+    def _give_up(self, key: Key, standing: _Standing, addresses: Iterable[UeAddress], now: float) -> list[Addressed]:
+        """Who asked for one of these is told the end of the session, as it was with it."""
+        found: list[Addressed] = []
+        for address in sorted(addresses, key=str):
+            self._unclaim(address, key)
+            found += self._unmatch(standing, standing.matched & self._asking(address), now)
+        return found
+
+    def _settle(self, address: UeAddress, now: float, fresh: EventKind = EventKind.SESSION_BEGIN) -> list[Addressed]:
+        """Who asked for it is told who has it no longer, and then who has it."""
+        tokens, having = self._asking(address), self._having(address)
+        claims = {key: self._sessions[key] for key in self._claims.get(address, ())}
+        self.version += any(one.matched or self._subjects[one.session.supi].matched for one in claims.values())
+        found: list[Addressed] = []
+        for key, standing in claims.items():
+            if key not in having:
+                found += self._unmatch(standing, standing.matched & tokens, now)
+        for key in having:
+            standing = claims[key]
+            new = tokens - standing.matched
+            standing.matched |= new
+            self.version += bool(new)
+            if new and standing.told:
+                subject, details = self._subjects[standing.session.supi], standing.details()
+                if fresh is EventKind.SESSION_STANDING:
+                    details["since"] = standing.since
+                found += self._events(subject, new, fresh, details, now, session=standing.number)
+        return found
+
+    def _unmatch(self, standing: _Standing, tokens: set[Token], now: float) -> list[Addressed]:
+        if not tokens:
+            return []
+        standing.matched -= tokens
+        self.version += 1
+        if not standing.told:
+            return []
+        subject = self._subjects[standing.session.supi]
+        return self._events(subject, tokens, EventKind.SESSION_END, standing.details(), now, session=standing.number)
+
+    def _asking(self, address: UeAddress) -> set[Token]:
+        return self._by_identity.get(at_address(address), set())
+
+    def _unclaim(self, address: UeAddress, key: Key) -> None:
+        claims = self._claims[address]
+        claims.remove(key)
+        if not claims:
+            del self._claims[address]
 
     # Within
 
@@ -269,7 +375,8 @@ class Tracker:
         return found
 
     def _tell(self, subject: _Subject, kind: EventKind, standing: _Standing, now: float) -> list[Addressed]:
-        return self._events(subject, subject.matched, kind, standing.details(), now, session=standing.number)
+        tokens = subject.matched | standing.matched
+        return self._events(subject, tokens, kind, standing.details(), now, session=standing.number)
 
     def _events(
         self,
@@ -285,7 +392,10 @@ class Tracker:
         for token in sorted(tokens):
             if not self._orders[token].events:
                 continue
+            asked = self._orders[token].identity
             identities = _identities(str(details["supi"]), subject)
+            if asked.kind is IdentityKind.UE_ADDRESS:
+                identities += (asked,)
             number = self._sequence[token]
             self._sequence[token] = number + 1
             found.append((token, Event(token[1], kind, now, number, session, identities, details)))

@@ -31,7 +31,10 @@ FORMS: Final[Mapping[Service, frozenset[str]]] = MappingProxyType(
     {
         Service.VOICE: frozenset({"sipUri", "telUri", "impu", "e164Number"}),
         Service.DATA: frozenset(
-            {"e164Number", "gpsiMsisdn", "gpsiNai", "imsi", "supiimsi", "supinai", "imei", "peiImei", "peiImeisv"}
+            {
+                *("e164Number", "gpsiMsisdn", "gpsiNai", "imsi", "supiimsi", "supinai", "nai"),
+                *("imei", "peiImei", "peiImeisv", "ipv4Address", "ipv6Address"),
+            }
         ),
     }
 )

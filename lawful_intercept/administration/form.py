@@ -57,7 +57,9 @@ def _target_field(form: str) -> Any:
 
 
 def _target(form: str, value: str) -> TargetIdentifier:
-    return address_of(value) if form == "ipv6Address" else TargetIdentifier(form, value)
+    """An IPv6 address in any spelling. Raises InputError."""
+    made = address_of(value) if form == "ipv6Address" else TargetIdentifier(form, value)
+    return made if made.form == form else TargetIdentifier(form, value)
 
 
 class _Target(DocumentModel):

@@ -35,7 +35,7 @@ from lawful_intercept.x1.messages import (
 from lawful_intercept.x2x3.codec import PduType
 from nf.clock import Clock
 from nf.contracts.interception import Delivery, Event, Loss, Order
-from nf.errors import InputError, RefusedError
+from nf.errors import InputError, RefusedError, StorageError
 
 SERVICES: Final = {"sip": ServiceType.VOICE, "core5g": ServiceType.DATA}
 """Which service each point sees (TS 103 221-1, listOfServiceTypes)."""
@@ -69,7 +69,11 @@ class _Active:
 
 
 class Engine:
-    """An `x1.element.TaskSink`. `content`: where each point copies packets, "" = nowhere here."""
+    """An `x1.element.TaskSink`. `content`: where each point copies packets, "" = nowhere here.
+
+    take_number     of what is delivered for an XID at a point
+    expect_numbers  before any are taken: what of them is missing after a crash can be told then. Raises StorageError
+    """
 
     def __init__(
         self,
@@ -78,12 +82,13 @@ class Engine:
         destinations: Destinations,
         *,
         take_number: Callable[[UUID, str, PduType], int],
+        expect_numbers: Callable[[UUID, Iterable[tuple[str, PduType]]], None],
         told: Losses,
         clock: Clock,
         timesync: TimeSync | None = None,
     ) -> None:
         self._places, self._content = places, content
-        self._destinations, self._take_number = destinations, take_number
+        self._destinations, self._take_number, self._expect_numbers = destinations, take_number, expect_numbers
         self._losses, self._clock, self._timesync = told, clock, timesync
         self._watches: dict[str, Watch] = {}
         self._tasks: dict[UUID, _Active] = {}
@@ -139,6 +144,7 @@ class Engine:
     async def _change(self, active: _Active, task: TaskDetails) -> None:
         """All of it or nothing. Raises X1Fault."""
         wanted = self._wanted(active, task)
+        self._expect(task, wanted)
         before = {point: dict(orders) for point, orders in active.orders.items()}
         kept = (active.orders, active.products, active.destinations)
         added = _missing(wanted, active.orders)
@@ -162,6 +168,19 @@ class Engine:
                     await self._watches[point].cancel(reference)
         if not all(self._watches[point].up for point in wanted):
             self._losses.add(task.xid, losses.AWAY, copies=None)
+
+    def _expect(self, task: TaskDetails, wanted: Mapping[str, Mapping[str, Order]]) -> None:
+        found = {
+            (point, kind): None
+            for point, orders in wanted.items()
+            for order in orders.values()
+            for kind, there in ((PduType.X2, order.events), (PduType.X3, bool(order.content)))
+            if there
+        }
+        try:
+            self._expect_numbers(task.product or task.xid, found)
+        except StorageError:
+            raise X1Fault(Code.ACTIVATE_FAILED, "this element's disk takes nothing") from None
 
     def _install(self, active: _Active, task: TaskDetails, wanted: dict[str, dict[str, Order]]) -> None:
         before, active.orders = active.orders, {point: dict(orders) for point, orders in wanted.items()}

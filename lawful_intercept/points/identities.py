@@ -6,6 +6,8 @@
     sipUri, telUri, impu        as it is
     imsi, supiimsi, supinai                         imsi-NUMBER, nai-NAI (SUPI)
     imei, peiImei, peiImeisv                        imei-NUMBER with its check digit, imeisv-NUMBER (PEI)
+    nai                                             nai-NAI (SUPI), extid-NAI (GPSI): it does not say which it is
+    ipv4Address, ipv6Address                        the session that has it, an IPv6 address by its /64
 
 Identifiers of a task are alternatives: each has to be matched by a point here, or the task is refused as a whole. A
 point that knows another kind of identity is not asked; nothing is matched by something narrower or wider.
@@ -16,15 +18,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
-from lawful_intercept.identifiers import TargetIdentifier
+from lawful_intercept.identifiers import TargetIdentifier, address_of
 from nf.contracts.interception import Identity, IdentityKind
 from nf.errors import InputError
 
 DEFAULTS: Final[Mapping[str, frozenset[IdentityKind]]] = {
     "sip": frozenset({IdentityKind.SIP_URI, IdentityKind.TEL_URI}),
-    "core5g": frozenset({IdentityKind.SUPI, IdentityKind.GPSI, IdentityKind.PEI}),
+    "core5g": frozenset({IdentityKind.SUPI, IdentityKind.GPSI, IdentityKind.PEI, IdentityKind.UE_ADDRESS}),
 }
 """What a point is known to match before it has said so itself."""
 
@@ -64,19 +67,34 @@ def _imei(value: str) -> tuple[Identity, ...]:
     return (Identity(IdentityKind.PEI, f"imei-{value}{check_digit(value)}"),)
 
 
+def _nai(value: str) -> tuple[Identity, ...]:
+    return (Identity(IdentityKind.SUPI, f"nai-{value}"),)
+
+
+def _external(value: str) -> tuple[Identity, ...]:
+    return (Identity(IdentityKind.GPSI, f"extid-{value}"),)
+
+
+def _address(value: str) -> tuple[Identity, ...]:
+    return (Identity(IdentityKind.UE_ADDRESS, str(ip_address(value))),)
+
+
 _FORMS: Final[Mapping[str, Callable[[str], tuple[Identity, ...]]]] = {
     "e164Number": lambda value: (*_tel_uri(f"tel:+{value}"), *_msisdn(value)),
     "telUri": _tel_uri,
     "sipUri": _sip_uri,
     "impu": _public,
     "gpsiMsisdn": _msisdn,
-    "gpsiNai": lambda value: (Identity(IdentityKind.GPSI, f"extid-{value}"),),
+    "gpsiNai": _external,
     "imsi": _supi,
     "supiimsi": _supi,
-    "supinai": lambda value: (Identity(IdentityKind.SUPI, f"nai-{value}"),),
+    "supinai": _nai,
+    "nai": lambda value: (*_nai(value), *_external(value)),
     "imei": _imei,
     "peiImei": _imei,
     "peiImeisv": lambda value: (Identity(IdentityKind.PEI, f"imeisv-{value}"),),
+    "ipv4Address": _address,
+    "ipv6Address": _address,
 }
 
 
@@ -134,6 +152,11 @@ _BACK: Final = (
 
 def target_of(identity: Identity) -> TargetIdentifier | None:
     """What else a target is known by, as X1 writes it; None for what X1 cannot write."""
+    if identity.kind is IdentityKind.UE_ADDRESS:
+        try:
+            return address_of(identity.value)
+        except InputError:
+            return None
     for kind, pattern, form in _BACK:
         match = re.fullmatch(pattern, identity.value) if kind is identity.kind else None
         if match is not None:

@@ -22,7 +22,7 @@ from lawful_intercept.points.destinations import MediationLinks
 from lawful_intercept.points.engine import Engine
 from lawful_intercept.points.identities import DEFAULTS
 from lawful_intercept.points.losses import Losses
-from lawful_intercept.points.numbers import LEAST, Numbers
+from lawful_intercept.points.numbers import LEAST, Numbers, Series
 from lawful_intercept.points.products import Place
 from lawful_intercept.points.settings import PointsSettings
 from lawful_intercept.points.watching import Watch
@@ -85,7 +85,8 @@ async def run(
                 {name: _place(settings, name) for name in settings.points},
                 {name: point.content for name, point in settings.points.items()},
                 links,
-                take_number=lambda xid, point, kind: _take(numbers, xid, point, kind),
+                take_number=lambda xid, point, kind: numbers.take(_series(xid, point, kind), LEAST[kind]),
+                expect_numbers=lambda xid, expected: numbers.expect(_series(xid, *one) for one in expected),
                 told=losses,
                 clock=clock,
                 timesync=timesync or TimeSync(assumed=settings.clock.assumed, limit_s=settings.clock.limit_ms / 1000),
@@ -123,8 +124,8 @@ def _place(settings: PointsSettings, name: str) -> Place:
     return Place(settings.name, name, (point.address, point.port) if point.address is not None else None)
 
 
-def _take(numbers: Numbers, xid: UUID, point: str, kind: PduType) -> int:
-    return numbers.take((str(xid), str(int(kind)), point), LEAST[kind])
+def _series(xid: UUID, point: str, kind: PduType) -> Series:
+    return str(xid), str(int(kind)), point
 
 
 def _watch(name: str, connect: PointFactory, settings: PointsSettings, engine: Engine, clock: Clock) -> Watch:

@@ -16,7 +16,7 @@ from lawful_intercept.points.events import Signalling
 from lawful_intercept.points.identities import Sought
 from lawful_intercept.x2x3.attributes import point_attributes, target_attributes
 from lawful_intercept.x2x3.codec import PayloadDirection, PayloadFormat, PduType, Template, x2_template, x3_template
-from nf.contracts.interception import Content, ContentForm, Direction, Event, EventKind
+from nf.contracts.interception import Content, ContentForm, Direction, Event, EventKind, IdentityKind
 
 FORMS: Final = {
     ContentForm.IPV4: PayloadFormat.IPV4,
@@ -55,7 +55,7 @@ class Products:
     """`xid`: 16 octets, that of the task or of its product; `correlation`: what all of it carries, where X1 says so.
 
     `take`: the next sequence number of X2 or X3. `before`: what this follows, the task being another one now: what is
-    known of sessions goes on.
+    known of sessions goes on. `following`: orders that are told of a session, by its number.
     """
 
     def __init__(
@@ -77,6 +77,10 @@ class Products:
         }
         self._templates: OrderedDict[tuple[str, int, ContentForm], Template] = OrderedDict()
         self._first: OrderedDict[Hashable, str] = OrderedDict()
+        told = before.following if before is not None else {}
+        self.following: OrderedDict[int, set[str]] = OrderedDict(
+            (session, orders & self._orders.keys()) for session, orders in told.items()
+        )
 
     def event(self, event: Event) -> list[bytes]:
         """X2 PDUs, in order."""
@@ -120,13 +124,36 @@ class Products:
         return session if self._correlation is None else self._correlation
 
     def _told(self, event: Event) -> bool:
-        """By another order of this task already. That something is there may reach two orders in different words."""
+        """By another order of this task already. That something is there may reach two orders in different words.
+
+        A session that gives up a target's address is not over for those who have it by another identifier.
+        """
+        others = self._following(event)
         if len(self._orders) == 1:
             return False
         if event.kind in _THERE:
-            what: Hashable = event.session or json.dumps(event.details, sort_keys=True)
-            return self._repeated(what, event.reference)
+            if event.session:
+                return bool(others)
+            return self._repeated(json.dumps(event.details, sort_keys=True), event.reference)
+        by_address = self._orders[event.reference].identity.kind is IdentityKind.UE_ADDRESS
+        if event.kind is EventKind.SESSION_END and by_address and others:
+            return True
         return self._repeated((event.kind, event.session, event.at, event.octets), event.reference)
+
+    def _following(self, event: Event) -> set[str]:
+        """The other orders that have been told of the session and not of its end."""
+        following = self.following.setdefault(event.session, set()) if event.session else set()
+        if event.kind in _THERE:
+            if event.reference in following:  # without an end: the point tells anew what is there
+                following.clear()
+            following.add(event.reference)
+        elif event.kind is EventKind.SESSION_END:
+            following.discard(event.reference)
+        if not following:
+            self.following.pop(event.session, None)
+        elif len(self.following) > REMEMBERED:
+            self.following.popitem(last=False)
+        return following - {event.reference}
 
     def _repeated(self, what: Hashable, reference: str) -> bool:
         first = self._first.setdefault(what, reference)

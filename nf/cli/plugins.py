@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -11,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from nf.boundary import LazyCommand
 from nf.errors import UnavailableError
 
 GROUP = "nf.commands"
@@ -38,17 +38,6 @@ BUILT_IN = {
 
 MODULES = {"support-bundle": "support"}
 """Modules that are not called as their command."""
-
-
-class LazyCommand(TyperGroup):
-    """Stands for a command in lists; becomes the real one when it is called or completed."""
-
-    def __init__(self, name: str, help_text: str, load: Callable[[], Any]) -> None:
-        super().__init__(name=name, help=help_text)
-        self.load = load
-
-    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        return self.load().make_context(info_name, args, parent=parent, **extra)
 
 
 class RootGroup(TyperGroup):

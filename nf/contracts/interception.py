@@ -30,6 +30,14 @@ class IdentityKind(Enum):
     PEI = "pei"  # "imei-...", "imeisv-..."; they match by TAC and serial number, which both have
     SIP_URI = "sip-uri"
     TEL_URI = "tel-uri"
+    UE_ADDRESS = "ue-address"
+    """Of a PDU session: an IPv4 address, or an IPv6 address or prefix that lies within one /64, which is what a UE has.
+
+    It is about a session and not about its subscriber: matched is the session that has the address, while it has it,
+    and nothing else of the same subscriber, no registration and no location. The session is told as begun when it takes
+    the address and as ended when it gives it up. All of its packets are copied, whichever of its addresses they have.
+    What more than one UE may have, such as a shorter prefix, is refused.
+    """
 
 
 class EventKind(Enum):
@@ -88,7 +96,8 @@ class Event:
     sequence    counts the events of an order from 0, so that a gap can be seen
     session     64 bits: the same for all that belongs to one session, its copies too; 0 = of no session.
                 A session that begins after it has ended is another one with the same number
-    identities  all that is known of whom it is about, the matched one among them
+    identities  all that is known of whom it is about, the matched one among them; UE addresses are in `details`, and
+                here where one of them was matched
     details     in the domain's own terms, with the names that its documents use
     octets      of a MESSAGE
     """

@@ -26,7 +26,16 @@ from core5g.observation.filters import by_ue
 from core5g.observation.sessions import ue_addresses
 from core5g.observation.taps import Tap
 from core5g.observation.units import alive_path, directory, socket_path
-from nf.contracts.interception import Content, ContentForm, Direction, Event, InterceptionPoint, Loss, LossPlace
+from nf.contracts.interception import (
+    Content,
+    ContentForm,
+    Direction,
+    Event,
+    IdentityKind,
+    InterceptionPoint,
+    Loss,
+    LossPlace,
+)
 from nf.errors import DeniedError, InputError, NfError
 from tests.core5g.observation.world import (
     GNB,
@@ -190,6 +199,61 @@ async def test_a_thousand_of_a_target_are_a_thousand_copies_and_of_another_none(
         assert all(one.at_ns > 1_600_000_000 * 10**9 for one in copies)
         (begun,) = (one for one in taker.of(Event) if one.kind.value.startswith("session-"))
         assert {one.session for one in copies} == {begun.session}
+        assert not taker.of(Loss)
+        await taker.stop()
+        await point.close()
+    assert (tmp_path / "log").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("target", "point_name"), [(TARGET_IP, "n6"), (TARGET_IP6, "n6"), (TARGET_IP, "n3")], ids=["v4", "v6", "n3"]
+)
+async def test_an_address_is_copied_and_its_subscribers_other_session_is_not(
+    net: Net, tmp_path: Path, target: str, point_name: str
+) -> None:
+    """N packets of the session are N copies; of the same subscriber's other session, and of others, there are none."""
+    second, count = "10.45.0.9", 200
+    async with lab(net, tmp_path) as made:
+        other = pdu_info({"supi": TARGET, "ipv4": second, "psi": 2, "teid": 0x33, "gnb_teid": 0x1033})["items"][0]
+        made.smf.answers["/pdu-info"][0]["pdu"] += other["pdu"]
+        await made.known()
+        point = await made.point()
+        taker = Taker(point)
+        await point.activate(order(target, IdentityKind.UE_ADDRESS, content=point_name))
+        await until(lambda: bool(taker.of(Event)))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((str(UPF), 2152))
+            for number in range(count):
+                for ue, mark, teid in ((TARGET_IP, b"t", 0x11), (second, b"s", 0x33), (OTHER_IP, b"o", 0x22)):
+                    up, down = udp(ue, "192.0.2.9", b"u" + mark), udp("192.0.2.9", ue, b"d" + mark)
+                    if point_name == "n6":
+                        net.uplink(up)
+                        net.downlink(ue, b"d%s%04d" % (mark, number))
+                    else:
+                        net.from_gnb(udp(str(GNB), str(UPF), gtpu(teid, up, qfi=1), 2152))
+                        sock.sendto(gtpu(teid + 0x1000, down), (str(GNB), 2152))
+        await until(lambda: len(datagrams(taker)) >= 2 * count)
+        made.amf.answers["/ue-info"][0] = ue_info(TARGET, tac=2)  # where its subscriber is, is not asked
+        await made.known()
+        copies = datagrams(taker)
+        assert len(copies) == 2 * count
+        assert {one.octets[28:30] for one in copies} == {b"ut", b"dt"}
+        ours, theirs = made.smf.answers["/pdu-info"]
+        passed = {key: ours["pdu"][0].pop(key) for key in ("ipv4", "ipv6")}
+        ours["pdu"][0] |= {"ipv4": "10.45.0.77"}
+        theirs["pdu"][0] |= passed
+        await until(lambda: len(taker.of(Event)) >= 3)
+        assert [(one.kind.value, one.details["supi"]) for one in taker.of(Event)] == [
+            ("session-standing", TARGET),
+            ("session-end", TARGET),
+            ("session-begin", OTHER),
+        ]
+        if point_name == "n6":
+            net.uplink(udp("10.45.0.77", "192.0.2.9", b"no"))
+            net.uplink(udp(TARGET_IP, "192.0.2.9", b"now another's"))
+            await until(lambda: len(datagrams(taker)) > 2 * count)
+            assert datagrams(taker)[-1].octets[28:] == b"now another's"
+            assert len(datagrams(taker)) == 2 * count + 1
         assert not taker.of(Loss)
         await taker.stop()
         await point.close()

@@ -67,6 +67,11 @@ def test_the_blank_form_has_to_be_filled_in() -> None:
             "2001:db8::zz",
             (7, "targets[2].ipv6Address", "ipv6Address is eight groups of four lower-case hexadecimal digits"),
         ),
+        (
+            "2001:db8::1",
+            "10.45.0.2",
+            (7, "targets[2].ipv6Address", "ipv6Address is eight groups of four lower-case hexadecimal digits"),
+        ),
         ("[voice, data]", "[fax]", (8, "services[0]", "must be one of: voice, data")),
         ("scope: iri", "scope: all", (9, "scope", "must be one of: iri, iri-and-cc")),
         ("+01:00", "", (10, "start", "must be a time with its offset")),

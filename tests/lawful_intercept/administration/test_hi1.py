@@ -13,13 +13,17 @@ from lxml import etree
 from lawful_intercept.administration import hi1
 from lawful_intercept.administration.hi1 import Party
 from lawful_intercept.administration.warrants import Content, Scope, Service
-from lawful_intercept.identifiers import TargetIdentifier
+from lawful_intercept.identifiers import TargetIdentifier, address_of
 from nf.errors import InputError
-from tests.support.administration import IMSI, NOON, NUMBER, SECRETS, SIP, content
+from tests.support.administration import ADDRESS, IMSI, NOON, NUMBER, SECRETS, SIP, content
 
 LEA, CSP = Party("NZ", "police"), Party("NZ", "svnf")
 TARGETS = st.sampled_from(
-    [SIP, NUMBER, IMSI, TargetIdentifier("peiImei", "35209900176148"), TargetIdentifier("telUri", "tel:+491700000001")]
+    [
+        *(SIP, NUMBER, IMSI, ADDRESS, address_of("2001:db8:cafe:1::5")),
+        TargetIdentifier("peiImei", "35209900176148"),
+        TargetIdentifier("telUri", "tel:+491700000001"),
+    ]
 )
 
 

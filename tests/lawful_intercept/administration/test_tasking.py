@@ -11,6 +11,7 @@ from lawful_intercept.administration import warrants
 from lawful_intercept.administration.elements import ElementSettings, Kind
 from lawful_intercept.administration.tasking import Site, plan, tasks_of
 from lawful_intercept.administration.warrants import Scope, Service
+from lawful_intercept.identifiers import address_of
 from lawful_intercept.x1 import codec
 from lawful_intercept.x1.exchange import ActivateTask, CreateDestination, Request
 from lawful_intercept.x1.extensions import handover_of
@@ -49,6 +50,14 @@ def test_a_point_of_two_services_is_told_which_one_is_ordered() -> None:
     tasks = tasks_of(active(targets=(SIP, NUMBER)), site())
     assert tasks["pop1"].services == (ServiceType.VOICE,)
     assert tasks["pop2"].services == ()
+
+
+def test_addresses_are_for_points_of_data_and_mediation_knows_them_too() -> None:
+    six = address_of("2001:db8:cafe:1::5")
+    tasks = tasks_of(active(targets=(ADDRESS, six), services=frozenset({Service.DATA})), site())
+    assert tasks.keys() == {"pop1", "mdf1"}
+    for task in tasks.values():
+        assert task.targets == (ADDRESS, six)
 
 
 def test_mediation_knows_the_warrant_and_points_do_not() -> None:

@@ -69,6 +69,7 @@ class Site:
         self._extra = settings
         self.admf = Admf()
         self.agencies: list[Agency] = []
+        self.points = ["pop1"]
         self.links: list[dict[str, object]] = []
         self.mediation: Mediation | None = None
         self.process: asyncio.subprocess.Process | None = None
@@ -125,7 +126,7 @@ class Site:
                 "listen": {**anywhere, "port": self.ports[0]},
                 "tls": files,
                 "admf": {"name": "admf", "url": f"https://127.0.0.1:{self.reporting.port}/X1/ADMF"},
-                "x2x3": {"listen": {**anywhere, "port": self.ports[1]}, "tls": files, "points": ["pop1"]},
+                "x2x3": {"listen": {**anywhere, "port": self.ports[1]}, "tls": files, "points": self.points},
                 "agencies": self.links,
                 **self._extra,
             }

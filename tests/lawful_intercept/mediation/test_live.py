@@ -171,6 +171,36 @@ async def test_who_is_no_point_delivers_nothing(site: Site) -> None:
     assert other.client.waiting == 1
 
 
+async def test_a_call_that_two_points_deliver_is_handed_over_once(site: Site) -> None:
+    """Both by spools and clients of their own; when the first falls silent the other's media follow, and it is told."""
+    agency = await site.agency()
+    site.points = ["pop1", "pop2"]
+    await site.launch()
+    here = destination(port=agency.port)
+    details = task(warrant("LIID-1", here.did))
+    await site.task(details, here)
+    near, far = await site.point(details.xid), await site.point(details.xid, "pop2")
+    await near.deliver(*map(near.x2, CALL[:4]), near.x3(rtp(0)))
+    await near.delivered()
+    for number in range(1, 200):
+        await near.deliver(near.x3(rtp(number)))
+        await far.deliver(far.x3(rtp(number)))
+    await near.delivered()
+    await far.deliver(far.x3(rtp(200)))  # which the first no longer has, and nobody knows yet
+    await far.delivered()
+    await agency.has(204)
+    far.at_ms = near.at_ms + 2_000  # of the media's own time: nobody waits here
+    await far.deliver(*(far.x3(rtp(number)) for number in range(300, 320)))
+    await near.deliver(*map(near.x2, CALL[4:]))
+    await far.delivered()
+    await agency.has(226)
+    assert octets_of(agency, b"LIID-1", "cc") == [rtp(number) for number in (*range(200), *range(300, 320))]
+    assert octets_of(agency, b"LIID-1", "iri") == [*CALL]
+    told = await site.admf.hears("gap: up to ")
+    assert isinstance(told, x1.ReportTaskIssue)
+    assert told.xid == details.xid
+
+
 async def test_killed_again_and_again(site: Site) -> None:
     """kill -9 at any moment: nothing is lost, and no number stands for two things."""
     agency, kept = await site.agency("one"), await site.agency("two", acknowledges=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from lawful_intercept.handover.decoder import Content, Tri, decrypt
 from lawful_intercept.handover.integrity import read_check
+from lawful_intercept.handover.threegpp import iri_from_xiri
 from lawful_intercept.handover.tri import read_operator_message
+from lawful_intercept.identifiers import TargetIdentifier
 from lawful_intercept.mediation.alarms import Code
 from lawful_intercept.mediation.mediator import Rules
 from lawful_intercept.points.xiri import active_session
@@ -251,6 +254,20 @@ def test_the_5g_core(bench: Bench) -> None:
     bench.take(point.x2(b"nothing", **say))  # type: ignore[arg-type]
     assert [one.code for one in bench.alarms.all()] == [Code.UNREADABLE]
     assert bench.iri(there.did)[-1].tri is Tri.OPERATOR_MESSAGE
+
+
+def test_a_warrant_about_an_address_names_it_in_its_iri(bench: Bench) -> None:
+    there, address = destination(), TargetIdentifier("ipv4Address", "10.45.0.2")
+    details = replace(task(warrant("LIID-1", there.did)), targets=(address,))
+    bench.reach(there)
+    bench.equip(details)
+    point = Point(details.xid)
+    bench.take(point.x2(XIRI, form=PayloadFormat.TS_33_128, direction=PayloadDirection.NOT_APPLICABLE))
+    bench.take(point.x3(b"\x45\x00\x00\x14" + bytes(16), form=PayloadFormat.IPV4))
+    (pdu,) = bench.iri(there.did)
+    assert pdu.iri[0].octets == iri_from_xiri(XIRI, [address])
+    assert bytes.fromhex("88040a2d0002") in pdu.iri[0].octets  # iPv4Address [8]
+    assert len(bench.cc(there.did)) == 1
 
 
 def test_encryption_and_integrity(bench: Bench, tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from uuid import UUID
 
 import pytest
 
-from lawful_intercept.identifiers import TargetIdentifier
+from lawful_intercept.identifiers import TargetIdentifier, address_of
 from lawful_intercept.x1.client import supervise
 from lawful_intercept.x1.faults import Code, X1Fault
 from lawful_intercept.x2x3.attributes import read_target
 from lawful_intercept.x2x3.codec import Pdu, PduType, encode
 from nf.clock import RealClock
 from tests.core5g.observation import test_live as upf
-from tests.core5g.observation.world import OTHER_IP, TARGET_IP, udp, ue_info
+from tests.core5g.observation.world import OTHER_IP, TARGET_IP, pdu_info, udp, ue_info
 from tests.lawful_intercept.points.judges import tshark, xiri
 from tests.lawful_intercept.points.live import Network, network, until
 
@@ -102,6 +102,40 @@ async def test_a_targets_events_and_packets_and_of_another_none(
         assert (shown / "mem").stat().st_uid == 0
 
 
+@pytest.mark.parametrize(
+    "target",
+    [TargetIdentifier("ipv4Address", TARGET_IP), address_of(upf.TARGET_IP6)],
+    ids=["ipv4Address", "ipv6Address"],
+)
+async def test_a_task_by_an_address_is_its_sessions_product_and_nobody_elses(
+    core: upf.Net, tmp_path: Path, target: TargetIdentifier
+) -> None:
+    second = "10.45.0.9"
+    async with upf.lab(core, tmp_path) as made, network(tmp_path / "li", made.run_dir, POINTS) as net:
+        other = pdu_info({"supi": upf.TARGET, "ipv4": second, "psi": 2, "teid": 0x33})["items"][0]
+        made.smf.answers["/pdu-info"][0]["pdu"] += other["pdu"]
+        await made.known()
+        await net.ready(1)
+        await net.activate(target, FIRST)
+        await until(lambda: names(net, FIRST))
+        for number in range(250):
+            for ue, mark in ((TARGET_IP, b"t"), (second, b"s"), (OTHER_IP, b"o")):
+                core.uplink(udp(ue, "192.0.2.9", b"u%s%04d" % (mark, number)))
+                core.downlink(ue, b"d%s%04d" % (mark, number))
+        await until(lambda: len(datagrams(net, FIRST)) >= 500, lambda: len(datagrams(net, FIRST)))
+        made.amf.answers["/ue-info"][0] = ue_info(upf.TARGET, tac=2)
+        del made.smf.answers["/pdu-info"][0]
+        await until(lambda: "pDUSessionRelease" in names(net, FIRST))
+        assert names(net, FIRST) == ["startOfInterceptionWithEstablishedPDUSession", "pDUSessionRelease"]
+        assert len(datagrams(net, FIRST)) == 500
+        assert {pdu.payload[28:30] for pdu in datagrams(net, FIRST)} == {b"ut", b"dt"}
+        product = [*net.mediation.of(X2, FIRST), *net.mediation.of(X3, FIRST)]
+        assert {read_target(pdu.attribute(17) or b"") for pdu in product} == {target}
+        assert len({pdu.correlation for pdu in product}) == 1
+        (begun, _) = net.mediation.of(X2, FIRST)
+        assert SUPI in [read_target(octets) for octets in begun.every(18)]
+
+
 async def test_a_session_that_begins_is_told_from_its_beginning(core: upf.Net, tmp_path: Path) -> None:
     async with upf.lab(core, tmp_path) as made, network(tmp_path / "li", made.run_dir, POINTS) as net:
         entry = made.smf.answers["/pdu-info"].pop(0)
@@ -126,7 +160,7 @@ async def test_a_session_that_begins_is_told_from_its_beginning(core: upf.Net, t
 async def test_what_is_not_matched_here_is_refused(core: upf.Net, tmp_path: Path) -> None:
     async with upf.lab(core, tmp_path) as made, network(tmp_path / "li", made.run_dir, POINTS) as net:
         await net.ready(1)
-        for target in (TargetIdentifier("sipUri", "sip:alice@example.net"), TargetIdentifier("ipv4Address", TARGET_IP)):
+        for target in (TargetIdentifier("sipUri", "sip:alice@example.net"), address_of("0.0.0.0")):
             with pytest.raises(X1Fault) as refused:
                 await net.activate(target, FIRST)
             assert refused.value.code == Code.TARGET_TYPE

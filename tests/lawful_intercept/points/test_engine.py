@@ -13,8 +13,20 @@ from lawful_intercept.x1.faults import Code, X1Fault
 from lawful_intercept.x1.messages import DeliveryType, Extension, Provisioning, ServiceType
 from lawful_intercept.x2x3.attributes import read_target
 from lawful_intercept.x2x3.codec import PduType
-from nf.contracts.interception import Event, EventKind, Loss, LossPlace
-from tests.lawful_intercept.points.world import ALICE, DID, FIRST, NUMBER, SECOND, SUPI, World, destination, task
+from nf.contracts.interception import Event, EventKind, Identity, IdentityKind, Loss, LossPlace
+from nf.errors import StorageError
+from tests.lawful_intercept.points.world import (
+    ADDRESS,
+    ALICE,
+    DID,
+    FIRST,
+    NUMBER,
+    SECOND,
+    SUPI,
+    World,
+    destination,
+    task,
+)
 
 X2, X3 = PduType.X2, PduType.X3
 
@@ -34,6 +46,35 @@ async def test_a_task_is_orders_and_its_product_carries_its_xid() -> None:
         assert status.provisioning is Provisioning.COMPLETE
         assert status.x2_octets == len(world.kept.octets[DID, X2][0])
         assert status.last_intercept is not None
+
+
+async def test_a_task_by_an_address_is_asked_of_the_5g_core_alone() -> None:
+    async with World("sip", "core5g") as world:
+        await world.engine.activate(task(ADDRESS))
+        assert not world.points["sip"].orders
+        (order,) = world.points["core5g"].orders.values()
+        assert (order.identity, order.content) == (Identity(IdentityKind.UE_ADDRESS, "10.45.0.2"), "n6")
+        await world.tell("core5g", *world.points["core5g"].about(order))
+        assert read_target(world.kept.pdus(X3)[0].attribute(17) or b"") == ADDRESS
+
+
+async def test_numbers_are_expected_before_any_is_taken_and_a_disk_that_is_full_refuses_the_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with World("sip") as world:
+        await world.engine.activate(task(ALICE, delivery=DeliveryType.X2_ONLY))
+        assert world.expected == {(FIRST, "sip", X2)}
+        await world.engine.activate(task(ALICE, xid=SECOND, product=UUID(int=9)))
+        assert world.expected == {(FIRST, "sip", X2), (UUID(int=9), "sip", X2), (UUID(int=9), "sip", X3)}
+
+        def full(*_: object) -> None:
+            raise StorageError("full")
+
+        monkeypatch.setattr(world.engine, "_expect_numbers", full)
+        with pytest.raises(X1Fault) as refused:
+            await world.engine.activate(task(NUMBER, xid=UUID(int=3)))
+        assert refused.value.code == Code.ACTIVATE_FAILED
+        assert len(world.points["sip"].orders) == 2
 
 
 async def test_tasks_on_one_target_are_independent() -> None:

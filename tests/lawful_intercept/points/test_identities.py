@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core5g.observation.sessions import comparable
 from core5g.observation.sessions import matchable as matchable_5g
-from lawful_intercept.identifiers import RULES, TargetIdentifier
+from lawful_intercept.administration.elements import FORMS
+from lawful_intercept.administration.warrants import Service
+from lawful_intercept.identifiers import RULES, TargetIdentifier, address_of
 from lawful_intercept.points.identities import (
     DEFAULTS,
     UnmatchableError,
@@ -37,20 +41,28 @@ VALUES = {
     "ipv4Address": "192.0.2.1",
     "ipv6Address": "2001:0db8:0000:0000:0000:0000:0000:0001",
 }
-NOBODY = {"nai", "ipv4Address", "ipv6Address"}
 
 
 def target(form: str) -> TargetIdentifier:
     return TargetIdentifier(form, VALUES[form])
 
 
-def test_every_form_is_decided() -> None:
+def test_every_form_is_matched_by_a_point() -> None:
     assert set(VALUES) == set(RULES)
     for form in RULES:
-        assert bool(identities_of(target(form))) is (form not in NOBODY)
+        assert identities_of(target(form))
 
 
-@pytest.mark.parametrize("form", sorted(set(RULES) - NOBODY))
+def test_administration_and_points_agree_about_who_matches_what() -> None:
+    for service, name in ((Service.VOICE, "sip"), (Service.DATA, "core5g")):
+        assert {form for form in RULES if name in planned_anywhere(form)} == FORMS[service]
+
+
+def planned_anywhere(form: str) -> set[str]:
+    return set(planned([target(form)], DEFAULTS))
+
+
+@pytest.mark.parametrize("form", sorted(RULES))
 def test_points_take_what_they_are_asked_for(form: str) -> None:
     for name, sought in planned([target(form)], DEFAULTS).items():
         for one in sought:
@@ -74,7 +86,7 @@ def test_a_number_is_asked_for_at_both_points() -> None:
 def test_what_no_point_here_matches_refuses_the_whole_task() -> None:
     """Leaving it out would narrow the interception."""
     with pytest.raises(UnmatchableError) as refused:
-        planned([target("e164Number"), target("ipv4Address")], DEFAULTS)
+        planned([target("e164Number"), target("ipv4Address")], {"sip": DEFAULTS["sip"]})
     assert "192.0.2.1" not in str(refused.value)
     only_5g = {"core5g": DEFAULTS["core5g"]}
     with pytest.raises(UnmatchableError):
@@ -99,7 +111,26 @@ def test_a_check_digit() -> None:
     assert comparable(device) == comparable(Identity(IdentityKind.PEI, "imeisv-4901542032375199"))
 
 
-@given(st.sampled_from(sorted(set(RULES) - NOBODY)))
+def test_an_nai_is_asked_for_as_either() -> None:
+    assert [one.identity.value for one in planned([target("nai")], DEFAULTS)["core5g"]] == [
+        "nai-alice@example.net",
+        "extid-alice@example.net",
+    ]
+
+
+@given(st.ip_addresses())
+def test_an_address_is_the_same_in_x1_and_at_the_point(address: IPv4Address | IPv6Address) -> None:
+    asked = address_of(str(address))
+    (identity,) = identities_of(asked)
+    assert ip_address(identity.value) == address
+    assert target_of(identity) == asked
+
+
+def test_a_prefix_of_a_ue_has_no_form_of_x1() -> None:
+    assert target_of(Identity(IdentityKind.UE_ADDRESS, "2001:db8:cafe:1::/64")) is None
+
+
+@given(st.sampled_from(sorted(RULES)))
 def test_an_identity_is_written_as_x1_has_it(form: str) -> None:
     for identity in identities_of(target(form)):
         back = target_of(identity)

@@ -64,7 +64,7 @@ def test_every_count_is_told_once(steps: list[tuple[int, int, int | None, float]
         losses.add(UUID(int=which), SPOOL, events=events, copies=copies)
         now += later
         told += losses.reports(now)
-    told += losses.reports(now + 7.0)
+    told += losses.reports(now + 8.0)  # 7.0 may be a rounding less than that
     found = sum(
         int(part.split()[0])
         for one in told
@@ -103,6 +103,55 @@ def test_no_number_repeats_whenever_the_process_is_killed(lives: list[tuple[int,
             assert found == sorted(set(found))
 
 
+def test_after_a_crash_at_least_one_number_is_left_out(tmp_path: Path) -> None:
+    """Also where all that were reserved had been used."""
+    first = numbers(tmp_path)
+    assert [first.take(SERIES, 4) for _ in range(4)] == [0, 1, 2, 3]
+    second = numbers(tmp_path)
+    assert second.take(SERIES, 1) == 5
+    assert numbers(tmp_path).take(SERIES, 1) == 7
+
+
+def test_a_crash_is_told_too_where_no_number_was_used(tmp_path: Path) -> None:
+    """Mediation takes 0 and 1 for the beginning of a series, and 2 for a gap."""
+    first = numbers(tmp_path)
+    first.expect([SERIES])
+    again = numbers(tmp_path)
+    again.expect([SERIES, OTHER])
+    assert (again.take(SERIES, 4), again.take(OTHER, 4)) == (2, 0)
+
+
+def test_a_life_that_used_none_is_a_crash_as_well(tmp_path: Path) -> None:
+    first = numbers(tmp_path)
+    first.take(SERIES, 4)
+    first.close()
+    second = numbers(tmp_path)
+    second.expect([SERIES])
+    third = numbers(tmp_path)
+    third.close()
+    assert numbers(tmp_path).take(SERIES, 4) == 2, "the one that ended in order changes nothing of it"
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=6), st.integers(1, 5))
+def test_a_number_is_left_out_after_each_crash_and_after_no_orderly_end(
+    lives: list[tuple[int, bool]], least: int
+) -> None:
+    """`lives`: how many numbers each takes of a task that stands, and whether it ends in order."""
+    with tempfile.TemporaryDirectory() as folder:
+        last, crashed = -1, False
+        for count, orderly in lives:
+            one = numbers(Path(folder))
+            one.expect([SERIES])
+            for number in (one.take(SERIES, least) for _ in range(count)):
+                gap = number - last - 1
+                assert gap >= (2 if last < 0 else 1) if crashed else gap == 0
+                last, crashed = number, False
+            crashed = crashed or not orderly
+            if orderly:
+                one.close()
+
+
 async def test_a_leap_is_as_long_as_two_seconds_of_the_series(tmp_path: Path) -> None:
     clock = VirtualClock()
     one = numbers(tmp_path, clock=clock)
@@ -139,6 +188,8 @@ def test_the_file_shows_nothing_and_is_not_believed_when_it_is_another(tmp_path:
     assert str(XID).encode() not in (tmp_path / "numbers").read_bytes()
     with pytest.raises(IntegrityError):
         numbers(tmp_path, bytes(31) + b"x")
-    (tmp_path / "numbers").write_bytes(b"LIN1")
-    with pytest.raises(IntegrityError):
-        numbers(tmp_path)
+    good = (tmp_path / "numbers").read_bytes()
+    for other in (b"LIN1", b"LIN2" + good[4:], b"LIN3" + good[4:]):
+        (tmp_path / "numbers").write_bytes(other)
+        with pytest.raises(IntegrityError):
+            numbers(tmp_path)

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,68 @@ def test_5g_events() -> None:
     assert [xiri(pdu.payload)[0] for pdu in pdus] == ["registration", "pDUSessionEstablishment"]
     assert read_target(pdus[0].attribute(17) or b"") == target
     assert {one.form for value in pdus[0].every(18) if (one := read_target(value))} == {"gpsiMsisdn", "peiImeisv"}
+
+
+ADDRESS = TargetIdentifier("ipv4Address", "10.45.0.2")
+BY_ADDRESS = Identity(IdentityKind.UE_ADDRESS, "10.45.0.2")
+SUPI = TargetIdentifier("supiimsi", "001010000000001")
+
+
+def at_address(kind: EventKind, reference: str = "1", at: float = 0.0, session: int = 0x99) -> Event:
+    return Event(reference, kind, 1_700_000_000.0 + at, 0, session, (*SUBJECT, BY_ADDRESS), SESSION)
+
+
+def test_a_target_that_is_an_address_is_named_and_who_has_it_beside_it() -> None:
+    made = products({"1": Sought(ADDRESS, BY_ADDRESS)})
+    (pdu,) = told(made, [at_address(EventKind.SESSION_BEGIN)])
+    assert pdu.attribute(17) == b"<ipv4Address>10.45.0.2</ipv4Address>"
+    others = {(one.form, one.value) for octets in pdu.every(18) if (one := read_target(octets))}
+    assert others == {
+        ("supiimsi", "001010000000001"),
+        ("gpsiMsisdn", "491700000001"),
+        ("peiImeisv", "3535938300494715"),
+    }
+    name, found = xiri(pdu.payload)
+    assert (name, found["sUPI"]) == ("pDUSessionEstablishment", ("iMSI", "001010000000001"))
+    assert ("iPv4Address", bytes((10, 45, 0, 2))) in found["uEEndpoint"]
+    octets = made.content(Content("1", 1, 0, 0x99, Direction.FROM_TARGET, ContentForm.IPV4, b"\x45abc"))
+    assert octets is not None
+    assert read_target(decoded([octets])[0].attribute(17) or b"") == ADDRESS
+
+
+@pytest.mark.parametrize("references", [("1", "2"), ("2", "1")], ids=["subscriber first", "address first"])
+def test_a_subscriber_and_an_address_in_one_task_are_one_product(references: tuple[str, str]) -> None:
+    """A session that gives up the address goes on for the task: it is the subscriber's."""
+    by_supi, by_address = references
+    made = products({by_supi: Sought(SUPI, SUBJECT[0]), by_address: Sought(ADDRESS, BY_ADDRESS)})
+
+    def both(kind: EventKind, at: float) -> list[Event]:
+        found = {by_supi: five_g(kind, SESSION), by_address: at_address(kind, by_address)}
+        return [replace(found[one], reference=one, at=1_700_000_000.0 + at) for one in sorted(references)]
+
+    def only(reference: str, kind: EventKind, at: float) -> Event:
+        return next(one for one in both(kind, at) if one.reference == reference)
+
+    end, begin, change = EventKind.SESSION_END, EventKind.SESSION_BEGIN, EventKind.SESSION_CHANGE
+    events = [*both(begin, 1), only(by_address, end, 2), only(by_supi, change, 2)]
+    events += [only(by_address, begin, 3), *both(change, 4), *both(end, 5)]
+    assert [xiri(pdu.payload)[0] for pdu in told(made, events)] == [
+        "pDUSessionEstablishment",
+        "pDUSessionModification",
+        "pDUSessionModification",
+        "pDUSessionRelease",
+    ]
+    other = [at_address(kind, by_address, at, 0x77) for kind, at in ((begin, 6), (end, 7))]
+    assert len(told(made, other)) == 2, "the address at somebody else is a session of its own"
+
+
+def test_who_follows_a_session_is_known_when_the_task_is_another_one() -> None:
+    orders = {"1": Sought(SUPI, SUBJECT[0]), "2": Sought(ADDRESS, BY_ADDRESS)}
+    before = products(orders)
+    told(before, [five_g(EventKind.SESSION_BEGIN, SESSION), at_address(EventKind.SESSION_BEGIN, "2")])
+    assert told(products(orders, before=before), [at_address(EventKind.SESSION_END, "2", 1)]) == []
+    alone = products({"2": orders["2"]}, before=before)
+    assert len(told(alone, [at_address(EventKind.SESSION_END, "2", 1)])) == 1
 
 
 @pytest.mark.daemon

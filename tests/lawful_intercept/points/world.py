@@ -41,6 +41,7 @@ from nf.errors import InputError, UnavailableError
 
 ALICE = TargetIdentifier("sipUri", "sip:alice@example.net")
 SUPI = TargetIdentifier("supiimsi", "001010000000001")
+ADDRESS = TargetIdentifier("ipv4Address", "10.45.0.2")
 NUMBER = TargetIdentifier("e164Number", "493055501")
 FIRST, SECOND = UUID(int=1), UUID(int=2)
 DID = UUID(int=100)
@@ -152,7 +153,16 @@ class World:
         places = {name: Place("poi1", name, (ip_address("192.0.2.10"), 5060)) for name in names}
         copies = {"sip": "media", "core5g": "n6"} if content else {}
         clock = RealClock()
-        self.engine = Engine(places, copies, self.kept, take_number=self._number, told=self.losses, clock=clock)
+        self.expected: set[tuple[UUID, str, PduType]] = set()
+        self.engine = Engine(
+            places,
+            copies,
+            self.kept,
+            take_number=self._number,
+            expect_numbers=lambda xid, series: self.expected.update((xid, *one) for one in series),
+            told=self.losses,
+            clock=clock,
+        )
         self.turns = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
         for name, point in self.points.items():
@@ -169,6 +179,7 @@ class World:
             self._running.append(asyncio.create_task(watch.run()))
 
     def _number(self, xid: UUID, point: str, kind: PduType) -> int:
+        assert (xid, point, kind) in self.expected
         self.numbers[xid, point, kind] += 1
         return self.numbers[xid, point, kind] - 1
 

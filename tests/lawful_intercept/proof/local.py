@@ -7,13 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.interception.bring_up import bring_up
 from lab.interception.places import PLAIN, SEALED, Agency, Plan, Point
 from lab.scenarios.console import Answer, ScenarioError
+from lawful_intercept.configuration import load
+from lawful_intercept.keys import store_key
+from lawful_intercept.mediation.alarms import Alarm, Alarms
+from lawful_intercept.mediation.settings import MediationSettings
+from lawful_intercept.mediation.state import State
+from nf.clock import RealClock
 
 BIN = Path(sys.executable).parent
 AGENCIES = (Agency("agency1", "127.0.0.21", PLAIN), Agency("agency2", "127.0.0.22", SEALED, encrypted=True))
@@ -72,6 +78,21 @@ class LocalSite:
             self.start(*key)
         assert found
         return time.monotonic() - start
+
+    def alarms_of_mediation(self) -> list[Alarm]:
+        """What it keeps for LI officers: it ends in order, is read, and goes on."""
+        (key,) = [key for key in self._running if key[3] == "mdf"]
+        process = self._running.pop(key)
+        process.terminate()
+        assert process.wait(60) == 0
+        settings = load(self.home(key[0]) / "mdf.yaml", MediationSettings)
+        with (
+            store_key(settings.store_key, settings.state) as secret,
+            closing(State(settings.state / "state", secret)) as state,
+        ):
+            found = Alarms(state, RealClock()).all()
+        self.start(*key)
+        return found
 
     def running(self) -> dict[str, int]:
         """Kind and node -> PID."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from typer.main import get_command
 
+from nf.boundary import LazyCommand
 from nf.cli.main import app
-from nf.cli.plugins import LazyCommand
 
 
 def _commands(command: Any, parent: Any, name: str) -> Iterator[tuple[str, Any]]:
