@@ -40,7 +40,7 @@ operator: ""                   # operatorIdentifier that was agreed, at most 16 
 # keepaliveSeconds: 300
 # keepaliveLiid: "-"
 # mediation: ""                # the element that hands over, where there is more than one
-# encryption: {algorithm: aes-256-cbc, key: "file:/etc/nf-li/police.key"}
+# encryption: {algorithm: aes-256-cbc, key: "file:/etc/nf-li/police/{liid}.key"}    a key for each LIID
 # integrity: {hash: sha-256, pdus: 1000, afterMs: 1000,
 #             signature: {algorithm: ecdsa, key: "file:/etc/nf-li/sign.key", hashes: 15, afterMs: 30000}}
 """
