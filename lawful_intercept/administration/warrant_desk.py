@@ -9,7 +9,7 @@ from lawful_intercept.administration import hi1, warrants
 from lawful_intercept.administration.office import Caller, Office
 from lawful_intercept.administration.records import spelled
 from lawful_intercept.administration.tasking import require_own_key, tasks_of
-from lawful_intercept.administration.warrants import CONTENT, ENDED, Content, State, Warrant
+from lawful_intercept.administration.warrants import CONTENT, ENDED, Content, Service, State, Warrant
 from nf.contracts.json import Json, JsonObject
 from nf.errors import InputError, RefusedError
 
@@ -24,11 +24,13 @@ async def create(office: Office, caller: Caller, arguments: JsonObject) -> Json:
 
 
 async def import_(office: Office, caller: Caller, arguments: JsonObject) -> Json:
-    """{xml, agency} -> [{number, state}]: all of a message, submitted, or none."""
-    xml, agency = arguments.get("xml"), arguments.get("agency", "")
+    """{xml, agency, services} -> [{number, state}]: all of a message, submitted, or none."""
+    xml, agency, services = arguments.get("xml"), arguments.get("agency", ""), arguments.get("services", [])
     if not isinstance(xml, str) or not isinstance(agency, str):
         raise InputError("a message is text", remedy="nf-li warrant import FILE")
-    message = hi1.read(xml.encode(), agency=agency)
+    if not isinstance(services, list) or not {*map(str, services)} <= {one.value for one in Service}:
+        raise InputError("no such service", remedy="--service voice, data or both")
+    message = hi1.read(xml.encode(), agency=agency, services=frozenset(Service(str(one)) for one in services))
     made: list[Warrant] = []
     for content in message.contents:
         warrant = _drafted(office, caller, content, also=made)
