@@ -123,7 +123,7 @@ class Mediator:
         self.streams = Streams(tables.sessions, tables.counters, stage_of)
         self._flows: dict[tuple[bytes, int, int], _Flow] = {}
         self._swept = clock.monotonic()
-        self.notices = Notices(tables.numbers, tables.counters, stage_of, alarms)
+        self.notices = Notices(tables.numbers, tables.counters, stage_of, self.streams.cipher, alarms)
         self.counted = self.notices.counted
         self.amounts: dict[bytes, Amount] = {}
 
