@@ -63,7 +63,7 @@ class EncryptionForm(DocumentModel):
 
 
 class SignatureForm(DocumentModel):
-    algorithm: Literal["dsa", "ecdsa", "eddsa"]
+    algorithm: Literal["ecdsa", "eddsa"]
     key: _Key
     hashes: Annotated[Whole, Field(ge=1, le=100_000)] = 15
     after_ms: Annotated[Whole, Field(ge=1, le=3_600_000, alias="afterMs")] = 30_000
