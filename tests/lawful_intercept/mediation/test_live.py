@@ -264,6 +264,55 @@ async def test_killed_again_and_again(site: Site, tmp_path: Path) -> None:
     assert {pdu.iri[0].content for c in agency.connections for pdu in c if pdu.iri} == {Content.SIP}
 
 
+async def test_an_agency_that_is_away_beyond_the_warrants_end(site: Site, tmp_path: Path) -> None:
+    """The task is gone with its keys, and mediation was killed since: what was intercepted in time is all there."""
+    secret = tmp_path / "payload"
+    secret.touch(mode=0o600)
+    secret.write_text("22" * 32)
+    signing, public = signing_key(tmp_path / "signing")
+    agency = await site.agency(acknowledges=True)
+    await site.launch()
+    there = destination(
+        with_settings(
+            acknowledgements=True,
+            integrity=Integrity(pdus=7, after_ms=60_000, signature=Signature(SignatureAlgorithm.ECDSA, signing)),
+            encryption=Encryption(EncryptionAlgorithm.AES_256_CBC, f"file:{secret}"),
+        ),
+        port=agency.port,
+    )
+    details = task(warrant("LIID-1", there.did))
+    admf = await site.task(details, there)
+    await agency.stop()
+    point = await site.point(details.xid)
+    await point.deliver(*map(point.x2, CALL[:4]), *[point.x3(rtp(number)) for number in range(20)])
+    await point.delivered()
+    end = int(RealClock().now()) + 2
+    await admf.modify_task(task(warrant("LIID-1", there.did, end=end), xid=details.xid))
+    await asyncio.sleep(end - RealClock().now())
+    point.at_ms = int(RealClock().now() * 1000)
+    await point.deliver(*map(point.x2, CALL[4:]), point.x3(rtp(20)))
+    await site.admf.hears("outside-of-warrant")
+    await admf.deactivate_task(details.xid)
+    for path in (secret, tmp_path / "signing"):
+        path.unlink()
+    await site.kill()
+    await site.launch()
+    await agency.start()
+    hashed = lambda: sum(len(check.numbers) for check in checks_of(agency, CheckType.HASH).values())  # noqa: E731
+    await agency.until(lambda: hashed() == 24 and signed(agency) == sorted(checks_of(agency, CheckType.HASH)))
+    check_signatures(agency, public)
+    opened = [decrypt(pdu, bytes.fromhex("22" * 32)) for connection in agency.connections for pdu in connection]
+    product = {DataType.IRI: {one.sequence: one for one in opened if one.iri}}
+    product[DataType.CC] = {one.sequence: one for one in opened if one.cc}
+    assert [pdu.iri[0].octets for _, pdu in sorted(product[DataType.IRI].items())] == [*CALL[:4]]
+    assert [pdu.cc[0].octets for _, pdu in sorted(product[DataType.CC].items())] == [rtp(n) for n in range(20)]
+    for (kind, _), check in checks_of(agency, CheckType.HASH).items():
+        assert check.is_hash_of([product[kind][number].octets for number in check.numbers])
+    client = await site.tasks()
+    assert (await client.get_all_details()).tasks == ()
+    await client.remove_destination(there.did)  # nothing waits any more
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """Six MiB."""
