@@ -183,10 +183,13 @@ def _receiver(site: Site, agency: Agency) -> None:
         "portal": {"listen": _listen(agency.address, PORTAL_PORT), "tls": tls},
     }
     if agency.encrypted:
-        made = site.folder(site.plan.li) / f"{agency.node}.payload"
-        write_key(made)
-        _carry(made, site.folder(agency.node) / made.name)
-        settings["payload_keys"] = [{"liid": agency.liid, "key": f"file:{site.home(agency.node)}/{made.name}"}]
+        for liid in agency.liids:
+            made = site.folder(site.plan.li) / f"{liid}.payload"
+            write_key(made)
+            _carry(made, site.folder(agency.node) / made.name)
+        settings["payload_keys"] = [
+            {"liid": liid, "key": f"file:{site.home(agency.node)}/{liid}.payload"} for liid in agency.liids
+        ]
     file = _configure(site, agency.node, "lemf.yaml", settings)
     site.start(agency.node, "nf-li", "run", "lemf", "--config", str(file))
 
@@ -241,7 +244,7 @@ def _agency(site: Site, agency: Agency) -> None:
     }
     li = site.plan.li
     if agency.encrypted:
-        form["encryption"] = {"algorithm": "aes-256-cbc", "key": f"file:{site.home(li)}/{agency.node}.payload"}
+        form["encryption"] = {"algorithm": "aes-256-cbc", "key": f"file:{site.home(li)}/{{liid}}.payload"}
     file = site.folder(li) / f"{agency.node}.form.yaml"
     file.write_text(yaml.safe_dump(form))
     _must(nf_li(site, "agency", "add", str(site.home(li) / file.name), officer=CHIEF))

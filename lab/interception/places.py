@@ -34,7 +34,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Agency:
-    """A receiver, and how it wants its product (as `nf-li agency form`). `encrypted`: payloads, with a key of both."""
+    """A receiver, and how it wants its product (as `nf-li agency form`). `encrypted`: payloads, with keys of both."""
 
     node: str
     address: str
@@ -53,6 +53,11 @@ class Agency:
     def liid(self) -> str:
         """What the operator and the agency have agreed on for their warrant."""
         return f"LIID-{self.node.upper()}"
+
+    @property
+    def liids(self) -> tuple[str, ...]:
+        """All that they have agreed on before anything is ordered: there is a key for each."""
+        return (self.liid, *(f"{self.liid}-{number}" for number in range(2, 6)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
+from urllib.parse import quote
 from uuid import UUID
 
 from pydantic import with_config
@@ -17,9 +18,11 @@ from lawful_intercept.x1.messages import DeliveryType, DestinationDetails, Exten
 from nf.errors import InputError
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,38}")
+_LIID: Final = "{liid}"
+_LONGEST: Final = "/" * 25
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=4096)
 def extension_of(settings: HandoverSettings) -> Extension:
     """As X1 carries it."""
     return handover_extension(settings)
@@ -33,7 +36,8 @@ class AgencySettings:
     address, port  where its LEMF listens; `handover.hi2_port` and `hi3_port` where the two are apart
     mediation      the element that hands over to it; "" = the only one there is
 
-    Raises InputError.
+    `{liid}` in the reference of a payload key stands for the LIID of each warrant, in percent-encoding, which is a
+    name of a file as well as of a token's key (RFC 7512). Raises InputError.
     """
 
     name: str
@@ -46,6 +50,21 @@ class AgencySettings:
         if _NAME.fullmatch(self.name) is None:
             raise InputError("not a name of an agency", remedy="lower-case letters, digits, hyphens; at most 39")
         SocketAddress(self.address, self.port)
+        self.handover_for(_LONGEST)
+
+    def handover_for(self, liid: str) -> HandoverSettings:
+        """As it is for one warrant, with a payload key of its own."""
+        encryption = self.handover.encryption
+        if encryption is None:
+            return self.handover
+        name = re.sub(r"^\.", "%2E", quote(liid, safe=""))
+        return replace(self.handover, encryption=replace(encryption, key=encryption.key.replace(_LIID, name)))
+
+    @property
+    def key_of_all(self) -> bool:
+        """Whether payloads of all LIIDs are encrypted with one key."""
+        encryption = self.handover.encryption
+        return encryption is not None and _LIID not in encryption.key
 
 
 @dataclass(frozen=True, slots=True, repr=False)

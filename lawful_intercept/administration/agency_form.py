@@ -40,7 +40,7 @@ operator: ""                   # operatorIdentifier that was agreed, at most 16 
 # keepaliveSeconds: 300
 # keepaliveLiid: "-"
 # mediation: ""                # the element that hands over, where there is more than one
-# encryption: {algorithm: aes-256-cbc, key: "file:/etc/nf-li/police.key"}
+# encryption: {algorithm: aes-256-cbc, key: "file:/etc/nf-li/police/{liid}.key"}    a key for each LIID
 # integrity: {hash: sha-256, pdus: 1000, afterMs: 1000,
 #             signature: {algorithm: ecdsa, key: "file:/etc/nf-li/sign.key", hashes: 15, afterMs: 30000}}
 """
@@ -63,7 +63,7 @@ class EncryptionForm(DocumentModel):
 
 
 class SignatureForm(DocumentModel):
-    algorithm: Literal["dsa", "ecdsa", "eddsa"]
+    algorithm: Literal["ecdsa", "eddsa"]
     key: _Key
     hashes: Annotated[Whole, Field(ge=1, le=100_000)] = 15
     after_ms: Annotated[Whole, Field(ge=1, le=3_600_000, alias="afterMs")] = 30_000

@@ -1,14 +1,19 @@
 """Warrants as XML in the shape of HI1 (ETSI TS 103 120): an Authorisation and an LITask for each. Pure.
 
 Read: HI1Message with a RequestPayload whose actions CREATE such objects. Everything else is refused as a whole, never
-read past: an element that is not understood could be a limit. Written: the same, element by element in its order.
+read past: an element that is not understood could be a limit. Written: the same, element by element in its order, and
+nothing that would be read as another warrant.
+
+Services follow from the targets. Where they do not (a number is of either), a task names them itself, in a
+dictionary of our own.
+
 Answers, and the actions UPDATE, DELETE, GET and LIST, are not exchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid4
@@ -51,7 +56,10 @@ FORMATS: Final[Mapping[str, str]] = {
 """FormatName of a target's format (owner ETSI) to X1's element name."""
 _NAMES: Final = {form: name for name, form in FORMATS.items()}
 _DELIVERIES: Final = {"IRIOnly": Scope.IRI, "IRIandCC": Scope.IRI_AND_CC}
-_VOICE: Final = frozenset({"e164Number", "sipUri", "telUri", "impu"})
+_ETSI: Final = "ETSI"
+_OWNER: Final = "StreamVerse"
+_VOICE: Final = frozenset({"sipUri", "telUri", "impu"})
+_EITHER: Final = frozenset({"e164Number"})
 
 _NS: Final = {None: CORE, "xsi": XSI, "common": COMMON, "task": TASK, "auth": AUTHORISATION}
 
@@ -70,8 +78,10 @@ class Message:
     contents: tuple[Content, ...]
 
 
-def read(octets: bytes, *, agency: str = "") -> Message:
-    """`agency`: our name of it; else the sender's identifier. Raises InputError, which quotes nothing of it."""
+def read(octets: bytes, *, agency: str = "", services: frozenset[Service] = frozenset()) -> Message:
+    """`agency`: our name of it; else the sender's identifier. `services`: of tasks that name none; else those of their
+    targets. Raises InputError, which quotes nothing of it.
+    """
     root = _parsed(octets)
     if root.tag != _name(CORE, "HI1Message"):
         raise _wrong("the root is not HI1Message", root)
@@ -90,7 +100,7 @@ def read(octets: bytes, *, agency: str = "") -> Message:
     if len(authorisations) + len(tasks) != len(objects):
         raise _wrong("an object is neither AuthorisationObject nor LITaskObject", payload)
     used: set[UUID] = set()
-    contents = tuple(_content(task, authorisations, used, agency or sender.identifier) for task in tasks)
+    contents = tuple(_content(task, authorisations, used, agency or sender.identifier, services) for task in tasks)
     if not contents or used != authorisations.keys():
         raise _wrong("each authorisation and each task need one another", payload)
     if len(contents) > MAX_WARRANTS:
@@ -99,16 +109,23 @@ def read(octets: bytes, *, agency: str = "") -> Message:
 
 
 def write(contents: Mapping[UUID, Content], sender: Party, receiver: Party, now: datetime) -> bytes:
-    """`contents`: by the identifier that its task object gets."""
+    """`contents`: by the identifier that its task object gets. Raises InputError for what no message can say."""
     root = etree.Element(_name(CORE, "HI1Message"), nsmap=_NS)
     _header(root, sender, receiver, now)
     request = _add(_add(root, CORE, "Payload"), CORE, "RequestPayload")
     actions = _add(request, CORE, "ActionRequests")
-    for identifier, content in contents.items():
-        authorisation = uuid4()
-        _authorisation(_create(actions), content, authorisation, sender)
-        _task(_create(actions), content, identifier, authorisation, sender)
-    return bytes(etree.tostring(root, encoding="UTF-8", xml_declaration=True, pretty_print=True))
+    try:
+        for identifier, content in contents.items():
+            authorisation = uuid4()
+            _authorisation(_create(actions), content, authorisation, sender)
+            _task(_create(actions), content, identifier, authorisation, sender)
+    except ValueError:
+        raise InputError("a warrant has characters that XML has not", where="HI1") from None
+    octets = bytes(etree.tostring(root, encoding="UTF-8", xml_declaration=True, pretty_print=True))
+    said = [replace(content, agency=sender.identifier) for content in contents.values()]
+    if [*read(octets, agency=sender.identifier).contents] != said:
+        raise InputError("a warrant would be read as another one", where="HI1")
+    return octets
 
 
 def _parsed(octets: bytes) -> etree._Element:
@@ -144,7 +161,11 @@ def _created(action: etree._Element) -> etree._Element:
 
 
 def _content(
-    task: etree._Element, authorisations: Mapping[UUID, etree._Element], used: set[UUID], agency: str
+    task: etree._Element,
+    authorisations: Mapping[UUID, etree._Element],
+    used: set[UUID],
+    agency: str,
+    services: frozenset[Service],
 ) -> Content:
     known = _fields(
         task,
@@ -176,26 +197,49 @@ def _content(
         if inner_start < start or inner_stop > stop:
             raise _wrong("a task reaches beyond its authorisation", task)
         start, stop = inner_start, inner_stop
-    targets = tuple(_targets(_field(known, "TargetIdentifier", task)))
-    voice = {target.form in _VOICE for target in targets}
+    named = _field(known, "TargetIdentifier", task)
+    targets, ordered = _identified(named)
+    services = ordered or services or _services_of(targets)
+    if not services:
+        what = "the targets do not tell whether voice or data is ordered: nf-li warrant import --service does"
+        raise _wrong(what, named)
     return Content(
         liid=_text(_field(known, "Reference", task)),
         reference=_text(_field(allowed, "AuthorisationReference", authorisation)),
         agency=agency,
         targets=targets,
-        services=frozenset(Service.VOICE if one else Service.DATA for one in voice),
+        services=services,
         scope=_scope(_field(known, "DeliveryType", task)),
         start=start,
         stop=stop,
     )
 
 
-def _targets(parent: etree._Element) -> Iterator[TargetIdentifier]:
-    (values,) = _children(parent, TASK, ("TargetIdentifierValues",))
+def _identified(named: etree._Element) -> tuple[tuple[TargetIdentifier, ...], frozenset[Service]]:
+    """Targets, and the services that are named."""
+    fields = _fields(named, dict.fromkeys(("TargetIdentifierValues", "ServiceType"), TASK))
+    targets = tuple(_targets(_field(fields, "TargetIdentifierValues", named)))
+    if (entry := fields.get("ServiceType")) is None:
+        return targets, frozenset()
+    words = _entry(entry, "ServiceType", _OWNER).split()
+    if not words or not set(words) <= {service.value for service in Service}:
+        raise _wrong("a service is neither voice nor data", entry)
+    return targets, frozenset(map(Service, words))
+
+
+def _services_of(targets: Iterable[TargetIdentifier]) -> frozenset[Service]:
+    """None where a target could be meant for either."""
+    forms = {target.form for target in targets}
+    if forms & _EITHER:
+        return frozenset()
+    return frozenset(Service.VOICE if form in _VOICE else Service.DATA for form in forms)
+
+
+def _targets(values: etree._Element) -> Iterator[TargetIdentifier]:
     for value in values:
         kind, text = _children(value, TASK, ("FormatType", "Value"))
         owner, name = _children(kind, TASK, ("FormatOwner", "FormatName"))
-        form = FORMATS.get(_text(name)) if _text(owner) == "ETSI" else None
+        form = FORMATS.get(_text(name)) if _text(owner) == _ETSI else None
         if value.tag != _name(TASK, "TargetIdentifierValue") or form is None:
             raise _wrong("the format of a target is not known", value)
         yield TargetIdentifier(form, _text(text))
@@ -213,10 +257,10 @@ def _desired(entry: etree._Element | None, name: str, wanted: set[str]) -> None:
         raise _wrong("a new object is wanted in another status than to be active", entry)
 
 
-def _entry(entry: etree._Element, expected: str) -> str:
-    """Value of a dictionary entry of ETSI's."""
+def _entry(entry: etree._Element, expected: str, whose: str = _ETSI) -> str:
+    """Value of a dictionary entry."""
     owner, name, value = _children(entry, COMMON, ("Owner", "Name", "Value"))
-    if _text(owner) != "ETSI" or _text(name) != expected:
+    if _text(owner) != whose or _text(name) != expected:
         raise _wrong("a dictionary entry is of another dictionary", entry)
     return _text(value)
 
@@ -342,9 +386,11 @@ def _object(made: etree._Element, kind: str, identifier: UUID, owner: Party) -> 
     _add(made, CORE, "OwnerIdentifier", owner.identifier)
 
 
-def _dictionary(parent: etree._Element, namespace: str, local: str, name: str, value: str) -> None:
+def _dictionary(
+    parent: etree._Element, namespace: str, local: str, name: str, value: str, *, owner: str = _ETSI
+) -> None:
     entry = _add(parent, namespace, local)
-    _add(entry, COMMON, "Owner", "ETSI")
+    _add(entry, COMMON, "Owner", owner)
     _add(entry, COMMON, "Name", name)
     _add(entry, COMMON, "Value", value)
 
@@ -368,12 +414,16 @@ def _task(made: etree._Element, content: Content, identifier: UUID, authorisatio
     _add(made, TASK, "Reference", content.liid)
     _dictionary(made, TASK, "DesiredStatus", "TaskDesiredStatus", "Active")
     _span(made, TASK, "Timespan", content)
-    values = _add(_add(made, TASK, "TargetIdentifier"), TASK, "TargetIdentifierValues")
+    named = _add(made, TASK, "TargetIdentifier")
+    values = _add(named, TASK, "TargetIdentifierValues")
     for target in content.targets:
         value = _add(values, TASK, "TargetIdentifierValue")
         kind = _add(value, TASK, "FormatType")
-        _add(kind, TASK, "FormatOwner", "ETSI")
+        _add(kind, TASK, "FormatOwner", _ETSI)
         _add(kind, TASK, "FormatName", _NAMES[target.form])
         _add(value, TASK, "Value", target.value)
+    if content.services != _services_of(content.targets):
+        words = " ".join(sorted(service.value for service in content.services))
+        _dictionary(named, TASK, "ServiceType", "ServiceType", words, owner=_OWNER)
     delivery = next(name for name, scope in _DELIVERIES.items() if scope is content.scope)
     _dictionary(made, TASK, "DeliveryType", "TaskDeliveryType", delivery)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from uuid import uuid4
 
-from lawful_intercept.administration.agencies import AGENCY, AGENCY_SETTINGS, Agency
+from lawful_intercept.administration.agencies import AGENCY, AGENCY_SETTINGS, Agency, AgencySettings
 from lawful_intercept.administration.alarms import REMEDIES, Code
 from lawful_intercept.administration.elements import ELEMENT, ELEMENT_SETTINGS, Element, ElementSettings, Kind
 from lawful_intercept.administration.office import AGENCIES, ELEMENTS, OFFICERS, Caller, Office
 from lawful_intercept.administration.officers import ALONE, OFFICER, Officer, Role
 from lawful_intercept.administration.records import spelled
-from lawful_intercept.administration.tasking import Site, tasks_of
+from lawful_intercept.administration.tasking import Site, require_own_key, tasks_of
 from lawful_intercept.administration.warrants import ENDED, State
 from nf.contracts.json import Json, JsonObject
 from nf.errors import InputError, NotFoundError, RefusedError
@@ -77,6 +77,8 @@ async def agency_add(office: Office, caller: Caller, arguments: JsonObject) -> J
         what = "there is an agency of this name" if known else "there is no agency of this name"
         raise RefusedError(what, remedy="--replace changes the one that is there; nf-li agency list")
     agency = Agency(known.number if known else uuid4(), known.did if known else uuid4(), settings)
+    require_own_key(settings, office.warrants.values())
+    _require_key_apart(office, settings)
     _require_tasks(office, Site(office.elements, {**office.agencies, settings.name: agency}))
     place = (AGENCIES, str(agency.number))
     await office.store.write(caller.deed("agency.add", f"agency/{agency.number}"), {place: AGENCY.json(agency)})
@@ -236,6 +238,17 @@ def _require_tasks(office: Office, site: Site) -> None:
     for warrant in office.warrants.values():
         if warrant.state in (State.APPROVED, State.ACTIVE):
             tasks_of(warrant, site)
+
+
+def _require_key_apart(office: Office, settings: AgencySettings) -> None:
+    """Raises RefusedError. LIIDs of two agencies may be the same: then their keys would be."""
+    encryption = settings.handover.encryption
+    if encryption is not None and any(
+        (other := one.settings.handover.encryption) is not None and other.key == encryption.key
+        for name, one in office.agencies.items()
+        if name != settings.name
+    ):
+        raise RefusedError("another agency has this payload key", remedy="name a key of this agency's own")
 
 
 def _name(arguments: JsonObject) -> str:

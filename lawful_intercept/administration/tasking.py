@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from lawful_intercept.administration.agencies import Agency, extension_of
+from lawful_intercept.administration.agencies import Agency, AgencySettings, extension_of
 from lawful_intercept.administration.elements import Element, Kind
 from lawful_intercept.administration.warrants import Scope, State, Warrant
 from lawful_intercept.identifiers import TargetIdentifier
@@ -71,6 +71,24 @@ def tasks_of(warrant: Warrant, site: Site) -> Mapping[str, TaskDetails]:
     _check(warrant, [site.elements[name] for name in tasks])
     tasks[mediation.settings.name] = _task_of_mediation(warrant, agency)
     return tasks
+
+
+def require_own_key(settings: AgencySettings, warrants: Iterable[Warrant], *more: str) -> None:
+    """Raises RefusedError when a payload key would be that of more than one LIID. `more`: LIIDs to come.
+
+    The initialisation vector is the sequence number, which begins at 0 for each (TS 102 232-1): under one key, alike
+    beginnings of two products would be alike octets. Those of warrants that have ended are such products too.
+    """
+    using = {
+        one.content.liid
+        for one in warrants
+        if one.content.agency == settings.name and (one.was_active or one.state in {State.APPROVED, State.ACTIVE})
+    }
+    if settings.key_of_all and len(using.union(more)) > 1:
+        raise RefusedError(
+            "the agency's payload key would be that of more than one LIID",
+            remedy="an LI administrator: {liid} in encryption.key of the agency, and a key for each LIID at mediation",
+        )
 
 
 def plan(warrants: Iterable[Warrant], site: Site, now: datetime, linger: timedelta) -> Mapping[str, Wanted]:
@@ -171,7 +189,7 @@ def _task_of_mediation(warrant: Warrant, agency: Agency) -> TaskDetails:
                 start=content.start,
                 end=max(warrant.stopped_at, content.start + timedelta(seconds=1)),
                 destinations=(agency.did,),
-                extensions=(extension_of(agency.settings.handover),),
+                extensions=(extension_of(agency.settings.handover_for(content.liid)),),
             ),
         ),
     )

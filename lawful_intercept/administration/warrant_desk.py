@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 from lawful_intercept.administration import hi1, warrants
 from lawful_intercept.administration.office import Caller, Office
 from lawful_intercept.administration.records import spelled
-from lawful_intercept.administration.tasking import tasks_of
-from lawful_intercept.administration.warrants import CONTENT, ENDED, Content, State, Warrant
+from lawful_intercept.administration.tasking import require_own_key, tasks_of
+from lawful_intercept.administration.warrants import CONTENT, ENDED, Content, Service, State, Warrant
 from nf.contracts.json import Json, JsonObject
 from nf.errors import InputError, RefusedError
 
@@ -24,11 +24,13 @@ async def create(office: Office, caller: Caller, arguments: JsonObject) -> Json:
 
 
 async def import_(office: Office, caller: Caller, arguments: JsonObject) -> Json:
-    """{xml, agency} -> [{number, state}]: all of a message, submitted, or none."""
-    xml, agency = arguments.get("xml"), arguments.get("agency", "")
+    """{xml, agency, services} -> [{number, state}]: all of a message, submitted, or none."""
+    xml, agency, services = arguments.get("xml"), arguments.get("agency", ""), arguments.get("services", [])
     if not isinstance(xml, str) or not isinstance(agency, str):
         raise InputError("a message is text", remedy="nf-li warrant import FILE")
-    message = hi1.read(xml.encode(), agency=agency)
+    if not isinstance(services, list) or not {*map(str, services)} <= {one.value for one in Service}:
+        raise InputError("no such service", remedy="--service voice, data or both")
+    message = hi1.read(xml.encode(), agency=agency, services=frozenset(Service(str(one)) for one in services))
     made: list[Warrant] = []
     for content in message.contents:
         warrant = _drafted(office, caller, content, also=made)
@@ -46,7 +48,7 @@ async def submit(office: Office, caller: Caller, arguments: JsonObject) -> Json:
 async def approve(office: Office, caller: Caller, arguments: JsonObject) -> Json:
     """{number} -> {number, state}: by somebody else than who wrote and submitted it, and only what can be done."""
     warrant = warrants.approve(office.warrant(_number(arguments)), caller.name, office.now)
-    tasks_of(warrant, office.site)
+    _require_doable(office, warrant)
     return await _kept(office, caller, "warrant.approve", warrant)
 
 
@@ -108,8 +110,14 @@ def _drafted(office: Office, caller: Caller, content: Content, also: Iterable[Wa
 
 def _submitted(office: Office, caller: Caller, warrant: Warrant) -> Warrant:
     """Refused where it could not be done as it is ordered."""
-    tasks_of(warrant, office.site)
+    _require_doable(office, warrant)
     return warrants.submit(warrant, caller.name, office.now)
+
+
+def _require_doable(office: Office, warrant: Warrant) -> None:
+    tasks_of(warrant, office.site)
+    agency = office.agencies[warrant.content.agency].settings
+    require_own_key(agency, office.warrants.values(), warrant.content.liid)
 
 
 async def _kept(office: Office, caller: Caller, action: str, warrant: Warrant) -> Json:

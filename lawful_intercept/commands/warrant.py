@@ -64,6 +64,15 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="HI1 message (TS 103 120), XML.")],
     *,
     agency: Annotated[str, typer.Option("--agency", metavar="NAME", help="Else the message's sender.")] = "",
+    service: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--service",
+            help="What is ordered by tasks that do not say it: voice, data; may be repeated. Else it follows from the"
+            " targets, but for a number.",
+            show_default=False,
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Submit every warrant of an HI1 message, or none."""
@@ -74,7 +83,7 @@ def import_(
         xml = read_file(file).decode("utf-8")
     except UnicodeDecodeError:
         raise InputError("the file is not UTF-8", where=str(file), remedy="send it as UTF-8") from None
-    answer = ask("warrant.import", {"xml": xml, "agency": agency})
+    answer = ask("warrant.import", {"xml": xml, "agency": agency, "services": [*(service or ())]})
     if json:
         print_json(answer)
         return

@@ -13,8 +13,9 @@ from typing import Final
 
 from lawful_intercept.handover.ber import integer, tlv
 from lawful_intercept.handover.decoder import PsPdu, Tri
+from lawful_intercept.handover.encryption import PayloadCipher
 from lawful_intercept.handover.reading import elements, fields, need, unsigned
-from lawful_intercept.handover.values import Header, Qualifier, check_cin, make_pdu
+from lawful_intercept.handover.values import DataType, Header, Qualifier, check_cin, make_pdu
 from nf.errors import InputError
 
 LINK_LIID: Final = b"-"
@@ -71,14 +72,26 @@ def cin_reset(header: Header, cin: int, sequence: int, at_ns: int) -> bytes:
 
 
 def operator_message(
-    header: Header, cin: int | None, sequence: int, at_ns: int, priority: Priority, *, message: str
+    header: Header,
+    cin: int | None,
+    sequence: int,
+    at_ns: int,
+    priority: Priority,
+    *,
+    message: str,
+    cipher: PayloadCipher | None = None,
 ) -> bytes:
-    """`message`: 1 to 255 octets of UTF-8. Raises InputError."""
+    """`message`: 1 to 255 octets of UTF-8. With `cipher` it is encrypted, among IRI. Raises InputError."""
     text = message.encode()
     if not 1 <= len(text) <= 255:
         raise InputError("a message to the agency has no or too many octets", remedy="write 1 to 255")
-    contents = integer(0x80, priority) + tlv(0x81, text)
-    return information(header, cin, sequence, at_ns, Tri.OPERATOR_MESSAGE, contents, qualifier=Qualifier.MEDIATION)
+    payload = tlv(0xA2, tlv(Tri.OPERATOR_MESSAGE.value, integer(0x80, priority), tlv(0x81, text)))
+    if cipher is not None:
+        payload = cipher.container(DataType.IRI, sequence, payload, 1)
+    pdu = make_pdu(header, cin, sequence, at_ns, payload, qualifier=Qualifier.MEDIATION)
+    if cipher is not None:
+        cipher.sent(DataType.IRI, len(pdu))
+    return pdu
 
 
 def read_operator_message(pdu: PsPdu) -> tuple[int, str]:

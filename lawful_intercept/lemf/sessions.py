@@ -170,8 +170,8 @@ class Archive:
         for row in rows:
             entry = self.journal.read(Place(*row))
             try:
-                found.append((entry.received_ns, *read_operator_message(decode(entry.pdu))))
-            except PduError:
+                found.append((entry.received_ns, *read_operator_message(self.keyring.opened(decode(entry.pdu)))))
+            except (PduError, InputError):
                 continue
         return found
 

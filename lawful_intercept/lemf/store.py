@@ -11,6 +11,7 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from lawful_intercept.handover.decoder import PsPdu, Tri, decode
+from lawful_intercept.handover.encryption import PAYLOAD_TYPE_OF_PART
 from lawful_intercept.handover.integrity import read_check
 from lawful_intercept.handover.reading import PduError
 from lawful_intercept.handover.values import DataType, IriType
@@ -125,15 +126,17 @@ class Store:
             clear = self._keyring.opened(pdu)
         except InputError:
             clear = pdu
-        if clear.iri or clear.cc or clear.encrypted is not None:
+        if (sealed := clear.encrypted) is not None and sealed.payload_type == PAYLOAD_TYPE_OF_PART[1]:
+            self._row(entry, "sealed", sequence=pdu.sequence, at_ns=pdu.at_ns)
+        elif clear.iri or clear.cc or sealed is not None:
             self._enter_product(entry, clear)
         elif pdu.tri is Tri.INTEGRITY_CHECK:
             self._enter_check(entry, pdu)
-        elif pdu.tri is not None:
+        elif clear.tri is not None:
             session = None if pdu.cin is None else self._session(pdu, entry.received_ns)
-            if pdu.tri is Tri.CIN_RESET and session is not None:
+            if clear.tri is Tri.CIN_RESET and session is not None:
                 self._stream(session, _carried(entry.interface)).sequence.reset()
-            self._row(entry, pdu.tri.name.lower(), session=session, sequence=pdu.sequence, at_ns=pdu.at_ns)
+            self._row(entry, clear.tri.name.lower(), session=session, sequence=pdu.sequence, at_ns=pdu.at_ns)
         else:
             self._row(entry, "other", sequence=pdu.sequence, at_ns=pdu.at_ns)
         return pdu

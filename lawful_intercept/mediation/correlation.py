@@ -304,3 +304,13 @@ class Numbers:
         for name in [name for name in self._known if name.startswith(start)]:
             del self._known[name]
             self._dirty[f"number/{name}"] = None
+
+
+@dataclass(slots=True)
+class Tables:
+    """All that is remembered."""
+
+    sessions: Sessions
+    sources: Sources
+    numbers: Numbers
+    counters: Counters

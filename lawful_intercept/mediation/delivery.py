@@ -80,8 +80,8 @@ class Delivery:
         self._about = str(target.did)
         self.connected = False
         self.caught_up = asyncio.Event()
-        """All that counts was sent on this connection, or there is none."""
-        self.caught_up.set()
+        """All that counts was sent on this connection, or nobody knows when there will be one."""
+        self._hurried = asyncio.Event()
 
     async def run(self) -> None:
         """For ever."""
@@ -97,15 +97,28 @@ class Delivery:
                 attempt = 0
                 self._alarms.over(Code.REFUSED, self._about)
                 self.connected = True
+                self.caught_up.clear()
+                if self._first is not None:
+                    self._first.hurry()
                 try:
                     await self._deliver(link)
                 finally:
                     self.connected = False
-                    self.caught_up.set()
                     link.close()
+            self.caught_up.set()
             attempt += 1
             longest = min(self._pace.longest_s, self._pace.first_s * 2 ** min(attempt, 16))
-            await self._clock.sleep(longest * secrets.randbelow(1000) / 1000)
+            await self._pause(longest * secrets.randbelow(1000) / 1000)
+
+    async def _pause(self, seconds: float) -> None:
+        """Or until it is hurried."""
+        waits = {asyncio.create_task(one) for one in (self._clock.sleep(seconds), self._hurried.wait())}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._hurried.clear()
+            for one in waits:
+                one.cancel()
 
     async def _deliver(self, link: Link) -> None:
         """Until the connection ends."""
@@ -131,13 +144,23 @@ class Delivery:
     def clock(self) -> Clock:
         return self._clock
 
+    def hurry(self) -> None:
+        """The agency is there, by its other connection: it is tried now, and waited for."""
+        if not self.connected:
+            self.caught_up.clear()
+            self._hurried.set()
+
     async def turn(self) -> None:
         """IRI before CC, for as long as that is reasonable."""
         first = self._first
-        if first is not None and first.connected and not first.caught_up.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pace.yield_s):
-                    await first.caught_up.wait()
+        if first is None or first.caught_up.is_set():
+            return
+        try:
+            async with asyncio.timeout(self._pace.yield_s):
+                await first.caught_up.wait()
+        except TimeoutError:
+            if not first.connected:  # what is not to be had is waited for once
+                first.caught_up.set()
 
     def take(self, reader: Reader) -> Batch | None:
         try:
@@ -190,7 +213,6 @@ class _Session:
             await self._negotiate()
         delivery.progress(good=True)
         reader = delivery.outbox.spool.reader()
-        delivery.caught_up.clear()
         try:
             while True:
                 delivery.outbox.arrived.clear()

@@ -1,4 +1,5 @@
-"""From X2 and X3 to HI2 and HI3: whose it is, what of it is new, which IRI, which numbers. No I/O: it stages.
+"""From X2 and X3 to HI2 and HI3: whose it is, what of it is new, which numbers; all of content, whose path is the hot
+one. Which IRI: `signalling`. No I/O: it stages.
 
 Whatever cannot be handed over is counted and told (`notices`). Nothing is dropped without a word but what came before.
 """
@@ -10,20 +11,18 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from lawful_intercept.handover import threegpp
 from lawful_intercept.handover.ps_pdu import CcKind, CcTemplate
-from lawful_intercept.handover.reading import PduError
-from lawful_intercept.handover.values import DataType, Direction, IriType, Qualifier
+from lawful_intercept.handover.values import DataType, Direction
 from lawful_intercept.isolation import place_of
-from lawful_intercept.mediation import iri_rules, sip, told
 from lawful_intercept.mediation.alarms import Alarms
-from lawful_intercept.mediation.correlation import Correlated, Counters, Numbers, Sessions, Source, Sources
-from lawful_intercept.mediation.iri_rules import Patience, Signal
+from lawful_intercept.mediation.correlation import Correlated, Source, Tables
+from lawful_intercept.mediation.iri_rules import Patience
 from lawful_intercept.mediation.lines import Line, Staging
 from lawful_intercept.mediation.notices import Notices
 from lawful_intercept.mediation.products import Product
+from lawful_intercept.mediation.signalling import Signalling, qualifier_of
 from lawful_intercept.mediation.streams import Streams
-from lawful_intercept.x2x3.codec import Attribute, PayloadFormat, Pdu, PduType
+from lawful_intercept.x2x3.codec import PayloadFormat, Pdu, PduType
 from nf.clock import Clock
 
 NS: Final = 1_000_000_000
@@ -84,16 +83,6 @@ class _Flow(NamedTuple):
     streams: tuple[_Stream, ...]
 
 
-@dataclass(slots=True)
-class Tables:
-    """What is remembered (`correlation`)."""
-
-    sessions: Sessions
-    sources: Sources
-    numbers: Numbers
-    counters: Counters
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
     """late_s  for which product that happened within its warrant's time is still taken after the warrant's end, by this
@@ -124,8 +113,9 @@ class Mediator:
         self.streams = Streams(tables.sessions, tables.counters, stage_of)
         self._flows: dict[int, _Flow] = {}
         self._swept = clock.monotonic()
-        self.notices = Notices(tables.numbers, tables.counters, stage_of, alarms)
+        self.notices = Notices(tables.numbers, tables.counters, stage_of, self.streams.cipher, alarms)
         self.counted = self.notices.counted
+        self._signalling = Signalling(tables.sessions, self.streams, self.notices, self._late_ns, self._drop)
         self.amounts: dict[bytes, Amount] = {}
 
     # -- what is tasked ---------------------------------------------------------------------------------------------
@@ -212,8 +202,8 @@ class Mediator:
         try:
             if pdu.kind is PduType.X3:
                 self._content(pdu, products, (at_ns, now_ns), now, source)
-            else:
-                self._signalling(pdu, products, (at_ns, now_ns), now)
+            elif self._signalling.take(pdu, products, (at_ns, now_ns), now):
+                self._amount(products[0].xid, now_ns).x2_octets += len(pdu.payload)
         except Exception as error:  # noqa: BLE001 - it counts as taken: that it is lost has to be told
             self.notices.unreadable(pdu.kind, products, f"what failed here: {place_of(error)}", now_ns)
 
@@ -237,7 +227,7 @@ class Mediator:
         for product in products:
             if product.kind is DataType.CC:
                 line = self.streams.line(product, session)
-                template = line.content(kind, _qualifier(pdu))
+                template = line.content(kind, qualifier_of(pdu))
                 streams.append(_Stream(line, template, line.append, product.start_ns, product.end_ns))
         if session.giver is source or not self._elsewhere(session, source, pdu.form, at_ns, now_ns):
             session.given_ns = at_ns
@@ -274,104 +264,11 @@ class Mediator:
         session.giver, session.withheld = source, 0
         return False
 
-    def _signalling(self, pdu: Pdu, products: tuple[Product, ...], times: tuple[int, int], now: float) -> None:
-        now_ns = times[1]
-        session = self._tables.sessions.of(products[0].xid.bytes, pdu.correlation, now)
-        xiri, message = b"", pdu.payload
-        if pdu.form is PayloadFormat.SIP:
-            session, kind = self._sip(session, pdu, now)
-        elif pdu.form is PayloadFormat.PROPRIETARY and pdu.attribute(Attribute.PROPRIETARY) == told.OWNER:
-            if not told.ends_call(pdu.payload):
-                self.notices.inform(products, told.text(pdu.payload), now_ns)
-                return
-            kind, session.rules = iri_rules.step(session.rules, Signal.GONE)
-            if kind is not IriType.END:
-                return
-            message = b""
-        elif pdu.form is PayloadFormat.TS_33_128:
-            try:
-                kind = told.iri_type(pdu.payload)
-            except PduError:
-                self.notices.unreadable(pdu.kind, products, "an event of the 5G core that cannot be read", now_ns)
-                return
-            session, kind = self._event(session, kind, now, call=told.is_call(pdu.payload))
-            xiri = pdu.payload
-        else:
-            self.notices.unreadable(pdu.kind, products, "signalling of a form that has no place in HI2", now_ns)
-            return
-        session.heard = now
-        self._tables.sessions.changed(session)
-        self._iri(session, products, kind, times, _qualifier(pdu), message=message, xiri=xiri)
-        self._amount(products[0].xid, now_ns).x2_octets += len(pdu.payload)
-
-    def _sip(self, session: Correlated, pdu: Pdu, now: float) -> tuple[Correlated, IriType]:
-        addresses = pdu.addresses
-        try:
-            message = sip.read(pdu.payload)
-        except sip.SipError:
-            kind = IriType.REPORT
-        else:
-            if not pdu.correlation:
-                kind = IriType.REPORT
-            else:
-                if iri_rules.begins_anew(session.rules, message):
-                    session = self._anew(session, now)
-                kind, session.rules = iri_rules.sip_step(session.rules, message)
-        session.kind = "sip"
-        session.addresses = str(addresses.source or _NOBODY), str(addresses.destination or _NOBODY)
-        return session, kind
-
-    def _event(self, session: Correlated, said: IriType, now: float, *, call: bool) -> tuple[Correlated, IriType]:
-        if not session.correlation:
-            return session, IriType.REPORT
-        if iri_rules.event_begins_anew(session.rules, said):
-            session = self._anew(session, now)
-        kind, session.rules = iri_rules.event_step(session.rules, said)
-        session.kind = "sip" if call else "5g"
-        return session, kind
-
-    def _anew(self, session: Correlated, now: float) -> Correlated:
-        """Under the number of one that has ended."""
-        self._drop(session)
-        return self._tables.sessions.anew(session.xid, session.correlation, now)
-
     def _drop(self, *sessions: Correlated) -> None:
         gone = {id(session) for session in sessions}
         for session in sessions:
             self.streams.drop(session, self._now_ns())
         self._flows = {key: flow for key, flow in self._flows.items() if id(flow.session) not in gone}
-
-    def _iri(
-        self,
-        session: Correlated,
-        products: tuple[Product, ...],
-        kind: IriType,
-        times: tuple[int, int],
-        qualifier: Qualifier,
-        *,
-        message: bytes = b"",
-        xiri: bytes = b"",
-    ) -> None:
-        at_ns, now_ns = times
-        source, destination = session.addresses
-        for product in products:
-            if product.kind is not DataType.IRI:
-                continue
-            if not product.covers(at_ns) or now_ns - product.end_ns > self._late_ns:
-                self.notices.outside(product)
-                continue
-            line = self.streams.line(product, session)
-            template = line.signalling()
-            if xiri:
-                payload = threegpp.iri_from_xiri(xiri, product.targets)
-                pdu = template.threegpp(line.sequence, at_ns, kind, payload, qualifier=qualifier)
-            else:
-                octets = sip.without_content(message) if product.iri_only else message
-                pdu = template.sip(
-                    line.sequence, at_ns, kind, source, destination, octets, product.iri_only, qualifier=qualifier
-                )
-            line.put(pdu, now_ns)
-            self.streams.check(line)
 
     # -- what time brings -------------------------------------------------------------------------------------------
 
@@ -387,16 +284,10 @@ class Mediator:
         for session in self._tables.sessions.all():
             patience = self._rules.patience.of(session.rules, media=session.media) if session.kind == "sip" else None
             if patience is not None and now - session.heard >= patience:
-                self._fell_silent(session, now_ns)
+                self._signalling.fell_silent(session, self._products(session.xid), now_ns)
         retired = self._tables.sessions.retire(lambda one: now - one.heard < _ENDED_KEPT_S)
         if retired:
             self._drop(*retired)
-
-    def _fell_silent(self, session: Correlated, now_ns: int) -> None:
-        """No BYE, no media, no answer: it is told as ended, by an End that holds no message."""
-        kind, session.rules = iri_rules.step(session.rules, Signal.GONE)
-        self._tables.sessions.changed(session)
-        self._iri(session, self._products(session.xid), kind, (now_ns, now_ns), Qualifier.MEDIATION)
 
     # -- within -----------------------------------------------------------------------------------------------------
 
@@ -413,7 +304,3 @@ class Mediator:
     @property
     def _late_ns(self) -> int:
         return int(self._rules.late_s * NS)
-
-
-def _qualifier(pdu: Pdu) -> Qualifier:
-    return Qualifier.MEDIATION if pdu.timestamp_ns is None else Qualifier.INTERCEPTION

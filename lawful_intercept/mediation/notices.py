@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lawful_intercept.handover import tri
+from lawful_intercept.handover.encryption import PayloadCipher
 from lawful_intercept.handover.values import DataType
 from lawful_intercept.mediation.alarms import Alarms, Code
 from lawful_intercept.mediation.correlation import Counters, Numbers
@@ -30,14 +31,20 @@ class Counted:
 
 
 class Notices:
-    """`stage_of`: what takes PS-PDUs for the spool of a label."""
+    """`stage_of`: what takes PS-PDUs for the spool of a label. `cipher_of`: a product's, where it is encrypted."""
 
     def __init__(
-        self, numbers: Numbers, counters: Counters, stage_of: Callable[[str], Staging], alarms: Alarms
+        self,
+        numbers: Numbers,
+        counters: Counters,
+        stage_of: Callable[[str], Staging],
+        cipher_of: Callable[[Product], PayloadCipher | None],
+        alarms: Alarms,
     ) -> None:
         self._numbers = numbers
         self._counters = counters
         self._stage_of = stage_of
+        self._cipher_of = cipher_of
         self._alarms = alarms
         self.counted = Counted()
 
@@ -68,22 +75,22 @@ class Notices:
             self.message(min(alike, key=lambda one: one.kind), text, now_ns)
 
     def inform(self, products: tuple[Product, ...], text: str, now_ns: int) -> None:
-        """What a point says of its own and no standard has a form for.
-
-        Messages are not encrypted: where the payload has to be, it is left out, and counted.
-        """
+        """What a point says of its own and no standard has a form for: it is product, and encrypted as such."""
         for product in products:
-            if product.kind is not DataType.IRI or not product.covers(now_ns):
-                continue
-            if product.settings.encryption is None:
-                self.message(product, text, now_ns, tri.Priority.INFORMATIONAL)
-            else:
-                self.counted.unreadable += 1
+            if product.kind is DataType.IRI and product.covers(now_ns):
+                self._stage(product, text, now_ns, tri.Priority.INFORMATIONAL, self._cipher_of(product))
 
-    def message(self, product: Product, text: str, now_ns: int, priority: tri.Priority = tri.Priority.ERROR) -> None:
-        """An operatorLeaMessage."""
+    def message(self, product: Product, text: str, now_ns: int) -> None:
+        """An operatorLeaMessage, in clear: it says what is wrong with product, and nothing that is in it."""
+        self._stage(product, text, now_ns, tri.Priority.ERROR, None)
+
+    def _stage(
+        self, product: Product, text: str, now_ns: int, priority: tri.Priority, cipher: PayloadCipher | None
+    ) -> None:
         number = self._numbers.of(f"message/{product.did}/{product.liid}")
-        octets = tri.operator_message(product.header(), None, number.value & _U32, now_ns, priority, message=text)
+        octets = tri.operator_message(
+            product.header(), None, number.value & _U32, now_ns, priority, message=text, cipher=cipher
+        )
         number.value += 1
         self._counters.changed.add(number)
         self._stage_of(f"{product.did}/{int(product.kind)}").stage(octets)

@@ -20,11 +20,11 @@ from lawful_intercept.handover.reading import PduError
 from lawful_intercept.keys import SecretKey, store_key
 from lawful_intercept.mediation.agencies import Agencies
 from lawful_intercept.mediation.alarms import Alarms, Code
-from lawful_intercept.mediation.correlation import Counters, Numbers, Sessions, Sources, slots_of
+from lawful_intercept.mediation.correlation import Counters, Numbers, Sessions, Sources, Tables, slots_of
 from lawful_intercept.mediation.delivery import Pace
 from lawful_intercept.mediation.iri_rules import Patience
 from lawful_intercept.mediation.journal import Journal, Outbox, damaged
-from lawful_intercept.mediation.mediator import NS, Mediator, Rules, Tables
+from lawful_intercept.mediation.mediator import NS, Mediator, Rules
 from lawful_intercept.mediation.settings import MediationSettings
 from lawful_intercept.mediation.state import State
 from lawful_intercept.mediation.tasks import Products, Tasking

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
+from lawful_intercept.handover.encryption import PayloadCipher
 from lawful_intercept.mediation.correlation import Correlated, Counters, Sessions
 from lawful_intercept.mediation.lines import Line, Outlet, Staging
 from lawful_intercept.mediation.products import Product
@@ -52,6 +53,10 @@ class Streams:
             stage = self._stage_of(f"{product.did}/{int(product.kind)}")
             found = lines[product.stream] = Line(outlet, session, self._sessions, self._counters.changed, stage)
         return found
+
+    def cipher(self, product: Product) -> PayloadCipher | None:
+        """Of what is encrypted."""
+        return self._outlets[product.xid, product.stream].secrets.cipher
 
     def check(self, line: Line) -> None:
         """A check may be due of it by and by."""

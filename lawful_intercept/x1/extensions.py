@@ -44,7 +44,6 @@ class HashAlgorithm(Enum):
 
 
 class SignatureAlgorithm(Enum):
-    DSA = "dsa"
     ECDSA = "ecdsa"
     EDDSA = "eddsa"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from uuid import UUID
@@ -15,7 +16,7 @@ from lawful_intercept.administration.tasking import Site
 from lawful_intercept.administration.warrants import Content, Scope, Service, Warrant
 from lawful_intercept.identifiers import TargetIdentifier
 from lawful_intercept.x1.exchange import AllDetails, name_of
-from lawful_intercept.x1.extensions import HandoverSettings
+from lawful_intercept.x1.extensions import Encryption, EncryptionAlgorithm, HandoverSettings
 from lawful_intercept.x1.messages import ElementStatus
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -38,6 +39,7 @@ MDF1 = ElementSettings(
     x3_port=9443,
 )
 POLICE = AgencySettings("police", IPv4Address("127.0.0.1"), 9700, HandoverSettings("NZ", "NZ", "svnf"))
+AES = Encryption(EncryptionAlgorithm.AES_256_CBC, "file:/etc/nf-li/{liid}.key")
 CUSTOMS = AgencySettings("customs", IPv4Address("127.0.0.2"), 9700, HandoverSettings("NZ", "NZ", "svnf"))
 
 
@@ -73,6 +75,10 @@ def approved(number: int = 1, **other: object) -> Warrant:
 
 def active(number: int = 1, **other: object) -> Warrant:
     return warrants.activate(approved(number, **other), NOON)
+
+
+def encrypted(key: str = AES.key, agency: AgencySettings = POLICE) -> AgencySettings:
+    return replace(agency, handover=replace(agency.handover, encryption=replace(AES, key=key)))
 
 
 class Memory:

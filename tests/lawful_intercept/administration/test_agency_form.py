@@ -90,6 +90,7 @@ def test_settings_travel_to_mediation() -> None:
         ("aes-192-cbc", "rot13", "encryption.algorithm"),
         ("file:/etc/nf-li/police.key", "000102", "encryption.key"),
         ("afterMs: 20", "afterMs: 0", "integrity.afterMs"),
+        ("eddsa", "dsa", "integrity.signature.algorithm"),
         ("tls: false", "tls: maybe", "tls"),
         ("hi2Port", "hi2port", "hi2port"),
     ],

@@ -31,10 +31,12 @@ def written(*contents: Content) -> bytes:
     return hi1.write({UUID(int=n): one for n, one in enumerate(contents, 1)}, LEA, CSP, NOON)
 
 
-@given(st.lists(TARGETS, min_size=1, max_size=5, unique=True), st.sampled_from(Scope))
-def test_what_is_written_is_read(targets: list[TargetIdentifier], scope: Scope) -> None:
-    voice = {target.form in {"sipUri", "e164Number", "telUri"} for target in targets}
-    services = frozenset(Service.VOICE if one else Service.DATA for one in voice)
+@given(
+    st.lists(TARGETS, min_size=1, max_size=5, unique=True),
+    st.sampled_from(Scope),
+    st.frozensets(st.sampled_from(Service), min_size=1),
+)
+def test_what_is_written_is_read(targets: list[TargetIdentifier], scope: Scope, services: frozenset[Service]) -> None:
     one = content(targets=tuple(targets), scope=scope, services=services)
     two = content(liid="NZ-0002", stop=NOON + timedelta(days=30))
     message = hi1.read(written(one, two))
@@ -58,6 +60,45 @@ def test_the_shape_by_another_reader() -> None:
     assert find("string(//c:AssociatedObject) = string(//c:HI1Object[1]/c:ObjectIdentifier)")
 
 
+VOICE, DATA = frozenset({Service.VOICE}), frozenset({Service.DATA})
+
+
+def without_services(octets: bytes) -> bytes:
+    root = etree.fromstring(octets)
+    for entry in root.iter(f"{{{hi1.TASK}}}ServiceType"):
+        entry.getparent().remove(entry)
+    return etree.tostring(root)
+
+
+def test_services_that_follow_from_the_targets_are_not_written() -> None:
+    for targets, services in (((SIP,), VOICE), ((IMSI,), DATA), ((SIP, IMSI), VOICE | DATA)):
+        octets = written(content(targets=targets, services=services))
+        assert b"ServiceType" not in octets
+        assert hi1.read(octets).contents[0].services == services
+
+
+def test_a_number_is_of_the_service_that_is_named() -> None:
+    silent = without_services(written(content(targets=(SIP, NUMBER), services=VOICE)))
+    with pytest.raises(InputError, match="voice or data"):
+        hi1.read(silent)
+    for services in (VOICE, DATA, VOICE | DATA):
+        assert hi1.read(silent, services=services).contents[0].services == services
+        said = written(content(targets=(NUMBER,), services=services))
+        assert hi1.read(said, services=VOICE).contents[0].services == services, "the message's own word counts"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"reference": " HC 2026/4711"},
+        {"targets": (TargetIdentifier("sipUri", "sip:a\x01b@voice.example"),)},
+    ],
+)
+def test_what_xml_cannot_say_is_not_written(other: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        written(content(**other))
+
+
 def test_the_agency_may_have_another_name_here() -> None:
     assert hi1.read(written(content()), agency="customs").contents[0].agency == "customs"
 
@@ -72,6 +113,7 @@ def test_the_agency_may_have_another_name_here() -> None:
         ("2026-11-30T13:00:00Z", "2026-11-30T13:00:00"),
         ("task:LITaskObject", "task:LDTaskObject"),
         ("task:LITaskObject", "other:LITaskObject"),
+        ("<task:TargetIdentifierValues>", "<task:ServiceType/><task:TargetIdentifierValues>"),
         ("CREATE", "UPDATE"),
         ("Approved", "Suspended"),
         ("<task:Reference>", "<task:Flags/><task:Reference>"),

@@ -25,9 +25,9 @@ from lawful_intercept.administration.store import Store
 from lawful_intercept.administration.warrants import CONTENT
 from nf.clock import VirtualClock
 from nf.contracts.json import Json
-from nf.errors import DeniedError, InputError, NfError, NotFoundError, Problem, UnavailableError
+from nf.errors import DeniedError, InputError, NfError, NotFoundError, Problem, RefusedError, UnavailableError
 from nf.trust.spiffe import SpiffeId
-from tests.support.administration import MDF1, NOON, POLICE, POP1, SECRETS, Memory, content
+from tests.support.administration import CUSTOMS, MDF1, NOON, POLICE, POP1, SECRETS, Memory, content, encrypted
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
@@ -88,6 +88,31 @@ async def test_a_life_by_calls(service: Service) -> None:
     ended = await call(service, "bob", "warrant.list", all=True)
     assert isinstance(ended, list)
     assert len(ended) == 1
+
+
+async def test_a_payload_key_is_one_liids(service: Service) -> None:
+    settings = {"settings": AGENCY_SETTINGS.json(encrypted("file:/etc/nf-li/police.key")), "replace": True}
+    await call(service, "chris", "agency.add", **settings)
+    numbers = []
+    for liid in ("NZ-0001", "NZ-0002"):
+        fields = CONTENT.json(content(liid=liid))
+        made = await call(service, "anna", "warrant.create", content=fields, submit=True)
+        assert isinstance(made, dict)
+        numbers.append(made["number"])
+    await call(service, "bob", "warrant.approve", number=numbers[0])
+    with pytest.raises(RefusedError, match="more than one LIID"):
+        await call(service, "bob", "warrant.approve", number=numbers[1])
+    third = CONTENT.json(content(liid="NZ-0003"))
+    with pytest.raises(RefusedError, match="more than one LIID"):
+        await call(service, "anna", "warrant.create", content=third, submit=True)
+    own = {"settings": AGENCY_SETTINGS.json(encrypted()), "replace": True}
+    await call(service, "chris", "agency.add", **own)
+    await call(service, "bob", "warrant.approve", number=numbers[1])
+    with pytest.raises(RefusedError, match="more than one LIID"):
+        await call(service, "chris", "agency.add", **settings)
+    customs = AGENCY_SETTINGS.json(encrypted(agency=CUSTOMS))
+    with pytest.raises(RefusedError, match="another agency has this payload key"):
+        await call(service, "chris", "agency.add", settings=customs, replace=False)
 
 
 async def test_who_looked_is_on_record(service: Service) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address
+from uuid import UUID
 
 import pytest
 
 from lawful_intercept.administration import warrants
+from lawful_intercept.administration.agencies import Agency
 from lawful_intercept.administration.elements import ElementSettings, Kind
-from lawful_intercept.administration.tasking import Site, plan, tasks_of
+from lawful_intercept.administration.tasking import Site, plan, require_own_key, tasks_of
 from lawful_intercept.administration.warrants import Scope, Service
 from lawful_intercept.identifiers import address_of
 from lawful_intercept.x1 import codec
@@ -19,6 +22,7 @@ from lawful_intercept.x1.messages import DeliveryType, HandoverType, Header, Ser
 from nf.errors import InputError, RefusedError
 from tests.support.administration import (
     ADDRESS,
+    AES,
     HOUR,
     IMSI,
     MDF1,
@@ -29,6 +33,8 @@ from tests.support.administration import (
     SIP,
     active,
     approved,
+    content,
+    encrypted,
     site,
 )
 
@@ -69,6 +75,36 @@ def test_mediation_knows_the_warrant_and_points_do_not() -> None:
     for name in ("pop1", "pop2"):
         assert tasks[name].mediation == ()
         assert tasks[name].delivery is DeliveryType.X2_AND_X3
+
+
+@pytest.mark.parametrize(
+    ("liid", "name"),
+    [("NZ-0001", "NZ-0001"), ("NZ/1", "NZ%2F1"), ("NZ%2F1", "NZ%252F1"), ("..", "%2E."), ("a" * 50, "a" * 50)],
+)
+def test_each_liid_has_a_payload_key_of_its_own(liid: str, name: str) -> None:
+    """Its name is that of one file, and of no other LIID."""
+    there = site()
+    there = Site(there.elements, {"police": Agency(UUID(int=1), UUID(int=51), encrypted())})
+    (details,) = tasks_of(active(liid=liid), there)["mdf1"].mediation
+    handover = handover_of(details.extensions)
+    assert handover is not None
+    assert handover == replace(POLICE.handover, encryption=replace(AES, key=f"file:/etc/nf-li/{name}.key"))
+
+
+def test_one_payload_key_is_for_one_liid() -> None:
+    one_key, keys = encrypted("file:/etc/nf-li/police.key"), encrypted()
+    first, second = active(1), approved(2, liid="NZ-0002")
+    over = warrants.expire(first, NOON + HOUR)
+    require_own_key(one_key, [first, active(3, agency="customs", liid="NZ-0003")], "NZ-0001")
+    require_own_key(keys, [first, second])
+    require_own_key(POLICE, [first, second])
+    for standing, more in (([first, second], ()), ([first], ("NZ-0002",)), ([over], ("NZ-0002",))):
+        with pytest.raises(RefusedError, match="more than one LIID"):
+            require_own_key(one_key, standing, *more)
+    never = warrants.reject(
+        warrants.submit(warrants.create(UUID(int=9), UUID(int=9), content(), "anna", NOON), "anna", NOON), "bob", NOON
+    )
+    require_own_key(one_key, [never], "NZ-0002")
 
 
 def test_iri_alone() -> None:

@@ -219,13 +219,23 @@ async def test_rubbish_ends_the_connection_and_nothing_else(tmp_path: Path, cert
 
 
 async def test_operators_messages(tmp_path: Path, certificates: Certificates) -> None:
-    chosen = settings(tmp_path, certificates)
-    async with receiving(chosen) as receiver, Delivery(receiver.ports[0], certificates.mdf) as link:
-        await link.send(tri.operator_message(HEADER, None, 0, AT_NS, tri.Priority.ERROR, message="CC lost"))
-        await link.confirm()
-    with open_archive(chosen) as archive:
-        ((_, priority, text),) = archive.operator_messages()
-        assert (priority, text) == (1, "CC lost")
+    key = bytes(range(32))
+    cipher = PayloadCipher(key, Algorithm.AES_256_CBC, 1)
+    plain = tri.operator_message(HEADER, None, 0, AT_NS, tri.Priority.ERROR, message="CC lost")
+    sealed = tri.operator_message(
+        HEADER, None, 1, AT_NS, tri.Priority.INFORMATIONAL, message="registration gone", cipher=cipher
+    )
+    assert b"registration" not in sealed
+    for keys, told in (((), []), ((payload_key(tmp_path, "CASE-1", key),), [(2, "registration gone")])):
+        folder = tmp_path / str(len(keys))
+        folder.mkdir()
+        chosen = settings(folder, certificates, payload_keys=keys)
+        async with receiving(chosen) as receiver, Delivery(receiver.ports[0], certificates.mdf) as link:
+            await link.send(plain, sealed)
+            await link.confirm()
+        with open_archive(chosen) as archive:
+            assert [found[1:] for found in archive.operator_messages()] == [*told, (1, "CC lost")]
+            assert archive.sessions(10, 0) == []
 
 
 async def test_a_full_store_acknowledges_nothing(tmp_path: Path, certificates: Certificates) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from lawful_intercept import pki, tls
 from lawful_intercept.handover import tri
 from lawful_intercept.handover.decoder import PsPdu, Tri, decode
-from lawful_intercept.handover.integrity import read_check
+from lawful_intercept.handover.integrity import CheckType, read_check
 from lawful_intercept.handover.splitter import Splitter
 from lawful_intercept.handover.values import DataType
 from nf.clock import RealClock
@@ -46,7 +46,7 @@ class Agency:
         self.streams: dict[tuple[bytes, int | None, str], dict[int, PsPdu]] = {}
         """By LIID, CIN and IRI or CC, then by number: what came twice is there once."""
         self.covered = 0
-        """CC that integrity checks name; a check that comes twice counts once."""
+        """CC that hashes name; one that comes twice counts once."""
         self._checks: set[bytes] = set()
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -113,7 +113,8 @@ class Agency:
         if pdu.tri is Tri.INTEGRITY_CHECK and octets not in self._checks:
             self._checks.add(octets)
             check = read_check(pdu)
-            self.covered += len(check.numbers) if check.data_type is DataType.CC else 0
+            if check.check_type is CheckType.HASH and check.data_type is DataType.CC:
+                self.covered += len(check.numbers)
         if not self.answers:
             return
         if pdu.tri is Tri.KEEP_ALIVE:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lawful_intercept.configuration import TlsFiles
-from lawful_intercept.handover.decoder import Tri
+from lawful_intercept.handover.decoder import PsPdu, Tri, decode
 from lawful_intercept.handover.ps_pdu import CcTemplate, IriTemplate
 from lawful_intercept.keys import SecretKey
 from lawful_intercept.mediation.agencies import Agencies
@@ -227,6 +228,103 @@ async def test_a_slow_agency_keeps_nobody_waiting(house: House, lemf: Agency, ce
     await slow.has(4000)
     assert sequences(slow) == list(range(4000))
     await slow.stop()
+
+
+class Withholding(Agency):
+    """Acknowledges nothing until it may; `order`: what came here and at others of the same list, IRI or CC."""
+
+    def __init__(self, certificates: Certificates, order: list[str]) -> None:
+        super().__init__(agency_context(certificates), acknowledges=True)
+        self.may = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.order = order
+
+    async def _take(self, octets: bytes, mine: list[PsPdu], writer: asyncio.StreamWriter) -> None:
+        pdu = decode(octets)
+        if pdu.tri is Tri.ACKNOWLEDGEMENT_REQUEST:
+            self.asked.set()
+            await self.may.wait()
+        elif pdu.iri or pdu.cc:
+            self.order.append("iri" if pdu.iri else "cc")
+        await super()._take(octets, mine, writer)
+
+
+def agreed(agency: Agency) -> int:
+    return sum(pdu.tri is Tri.OPTION_COMPLETE for one in agency.connections for pdu in one)
+
+
+@pytest.fixture
+async def apart(house: House, certificates: Certificates) -> AsyncIterator[tuple[Withholding, Withholding]]:
+    """HI2 and HI3 of one agency, each on a port of its own; HI2 acknowledges nothing yet."""
+    order: list[str] = []
+    hi2, hi3 = Withholding(certificates, order), Withholding(certificates, order)
+    hi3.may.set()
+    for one in (hi2, hi3):
+        await one.start()
+    await house.stop()
+    yield hi2, hi3
+    for one in (hi2, hi3):
+        await one.stop()
+
+
+def of_both(hi2: Agency, hi3: Agency) -> DestinationDetails:
+    settings = with_settings(acknowledgements=True, hi2_port=hi2.port, hi3_port=hi3.port)
+    return destination(settings, port=hi2.port)
+
+
+async def fill(house: House, there: DestinationDetails) -> None:
+    """In groups, each of which is sent by itself."""
+    for start in range(0, 100, 10):
+        house.put(there, *range(start, start + 10), kind=1)
+        house.put(there, *range(start, start + 10))
+        await house.journal.durable()
+
+
+async def test_iri_go_before_cc(house: House, apart: tuple[Withholding, Withholding]) -> None:
+    """They were both away; HI2 is found by HI3, and slow: CC wait for the last of the IRI."""
+    hi2, hi3 = apart
+    await house.start(Pace(first_s=36_000, longest_s=36_000, answer_s=30.0, yield_s=60.0, batch=2048, window=1))
+    there = of_both(hi2, hi3)
+    for one in apart:
+        await one.stop()
+    await house.agencies.put(there)
+    deliveries = [one.delivery for one in house.agencies._running.values()]
+    for delivery in deliveries:
+        await delivery.caught_up.wait()  # the first attempt has failed
+    await fill(house, there)
+    for one in apart:
+        await one.start()
+    deliveries[1].hurry()
+    async with asyncio.timeout(30):
+        await hi2.asked.wait()
+    await hi3.until(lambda: agreed(hi3) == 1)
+    assert 0 < hi2.order.count("iri") < 100
+    hi2.may.set()
+    await hi3.has(100)
+    assert hi2.order == ["iri"] * 100 + ["cc"] * 100
+
+
+async def test_cc_wait_no_longer_than_is_reasonable(house: House, apart: tuple[Withholding, Withholding]) -> None:
+    hi2, hi3 = apart
+    await house.start(replace(PACE, answer_s=30.0, yield_s=0.05, batch=2048, window=1))
+    there = of_both(hi2, hi3)
+    await house.agencies.put(there)
+    await fill(house, there)
+    await hi3.has(100)
+    assert 0 < hi2.order.count("iri") < 100
+    hi2.may.set()
+    await hi2.has(100)
+
+
+async def test_cc_do_not_wait_for_who_is_away(house: House, apart: tuple[Withholding, Withholding]) -> None:
+    hi2, hi3 = apart
+    await hi2.stop()
+    await house.start(replace(PACE, answer_s=30.0, yield_s=3600.0))
+    there = of_both(hi2, hi3)
+    await house.agencies.put(there)
+    await fill(house, there)
+    await hi3.has(100)
+    assert hi2.order == ["cc"] * 100
 
 
 async def test_a_bound_is_hit(house: House, lemf: Agency) -> None:

@@ -6,17 +6,28 @@ import asyncio
 import random
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lawful_intercept.handover.decoder import Content, Tri, decrypt
-from lawful_intercept.handover.integrity import read_check
+from lawful_intercept.handover.integrity import CheckType, IntegrityCheck, read_check
+from lawful_intercept.handover.integrity import SignatureAlgorithm as HandedAlgorithm
 from lawful_intercept.handover.values import DataType
 from lawful_intercept.mediation.delivery import Pace
 from lawful_intercept.timesync import ClockState, TimeSync
 from lawful_intercept.x1 import exchange as x1
-from lawful_intercept.x1.extensions import Encryption, EncryptionAlgorithm, Integrity, TimeForm
+from lawful_intercept.x1.extensions import (
+    Encryption,
+    EncryptionAlgorithm,
+    Integrity,
+    Signature,
+    SignatureAlgorithm,
+    TimeForm,
+)
 from lawful_intercept.x1.faults import Code, X1Fault
 from lawful_intercept.x1.messages import DeliveryStatus, HandoverType
 from lawful_intercept.x2x3.codec import PayloadDirection
@@ -41,10 +52,44 @@ def octets_of(agency: Agency, liid: bytes, kind: str) -> list[bytes]:
     return [(found[n].iri or found[n].cc)[0].octets for n in sorted(found)]
 
 
+def signing_key(path: Path) -> tuple[str, EllipticCurvePublicKey]:
+    """Its reference, and what agencies check with."""
+    key = generate_private_key(SECP256R1())
+    path.touch(mode=0o600)
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return f"file:{path}", key.public_key()
+
+
+def checks_of(agency: Agency, kind: CheckType) -> dict[tuple[DataType, int], IntegrityCheck]:
+    """Those that came, by what they are about and their number, which stands for one alone."""
+    pdus = {pdu.octets: pdu for c in agency.connections for pdu in c if pdu.tri is Tri.INTEGRITY_CHECK}
+    read = [(pdu.sequence, read_check(pdu)) for pdu in pdus.values()]
+    found = {(check.data_type, number): check for number, check in read if check.check_type is kind}
+    assert len(found) == sum(check.check_type is kind for _, check in read)
+    return found
+
+
+def signed(agency: Agency) -> list[tuple[DataType, int]]:
+    """The hashes that signatures name."""
+    signatures = checks_of(agency, CheckType.SIGNATURE).values()
+    return sorted((check.data_type, number) for check in signatures for number in check.numbers)
+
+
+def check_signatures(agency: Agency, key: EllipticCurvePublicKey) -> None:
+    """Each hash is under one signature, and each signature is this key's and of nothing else."""
+    assert signed(agency) == sorted(checks_of(agency, CheckType.HASH))
+    for check in checks_of(agency, CheckType.SIGNATURE).values():
+        assert check.signature_algorithm is HandedAlgorithm.ECDSA
+        assert check.is_signed_by(key)
+        assert not check.is_signed_by(generate_private_key(SECP256R1()).public_key())
+        assert not replace(check, numbers=(*check.numbers, 0)).is_signed_by(key)
+
+
 async def test_two_agencies_with_settings_of_their_own(site: Site, tmp_path: Path) -> None:
     key = tmp_path / "payload"
     key.write_text("11" * 32)
     key.chmod(0o600)
+    signing, public = signing_key(tmp_path / "signing")
     one, two = await site.agency("one"), await site.agency("two", acknowledges=True)
     await site.start(pace=PACE)
     here = destination(port=one.port)
@@ -53,7 +98,7 @@ async def test_two_agencies_with_settings_of_their_own(site: Site, tmp_path: Pat
             domain_version=40,
             time_form=TimeForm.GENERALIZED,
             acknowledgements=True,
-            integrity=Integrity(pdus=4, after_ms=200),
+            integrity=Integrity(pdus=4, after_ms=200, signature=Signature(SignatureAlgorithm.ECDSA, signing, 2, 200)),
             encryption=Encryption(EncryptionAlgorithm.AES_256_CBC, f"file:{key}"),
         ),
         port=two.port,
@@ -75,7 +120,9 @@ async def test_two_agencies_with_settings_of_their_own(site: Site, tmp_path: Pat
     assert [pdu.iri[0].octets for pdu in opened if pdu.iri] == [*CALL]
     assert [pdu.cc[0].octets for pdu in opened if pdu.cc] == [rtp(number) for number in range(20)]
     assert {(pdu.liid, pdu.version) for pdu in opened if pdu.iri or pdu.cc} == {(b"LIID-2", 40)}
-    await two.until(lambda: sum(p.tri is Tri.INTEGRITY_CHECK for c in two.connections for p in c) >= 7)
+    covered = lambda: sum(len(check.numbers) for check in checks_of(two, CheckType.HASH).values())  # noqa: E731
+    await two.until(lambda: covered() == 26 and signed(two) == sorted(checks_of(two, CheckType.HASH)))
+    check_signatures(two, public)
     assert site.admf.reports == [next(iter(site.admf.reports))]  # that its database was empty, and nothing else
 
 
@@ -201,12 +248,14 @@ async def test_a_call_that_two_points_deliver_is_handed_over_once(site: Site) ->
     assert told.xid == details.xid
 
 
-async def test_killed_again_and_again(site: Site) -> None:
+async def test_killed_again_and_again(site: Site, tmp_path: Path) -> None:
     """kill -9 at any moment: nothing is lost, and no number stands for two things."""
+    signing, public = signing_key(tmp_path / "signing")
     agency, kept = await site.agency("one"), await site.agency("two", acknowledges=True)
     await site.launch()
     here = destination(port=agency.port)
-    there = destination(with_settings(acknowledgements=True, integrity=Integrity(pdus=7, after_ms=100)), port=kept.port)
+    integrity = Integrity(pdus=7, after_ms=100, signature=Signature(SignatureAlgorithm.ECDSA, signing, 5, 300))
+    there = destination(with_settings(acknowledgements=True, integrity=integrity), port=kept.port)
     details = task(warrant("LIID-1", here.did), warrant("LIID-2", there.did))
     await site.task(details, here, there)
     point = await site.point(details.xid)
@@ -234,14 +283,64 @@ async def test_killed_again_and_again(site: Site) -> None:
         assert len(numbers) == len({*one.pdus})  # whatever came twice was the same, octet by octet
     whole = [pdu for connection in kept.connections for pdu in connection]
     product = {pdu.sequence: pdu.octets for pdu in whole if pdu.cc}
-    checks = {pdu.octets: read_check(pdu) for pdu in whole if pdu.tri is Tri.INTEGRITY_CHECK}
-    covered = [check for check in checks.values() if check.data_type is DataType.CC]
+    covered = [check for (kind, _), check in checks_of(kept, CheckType.HASH).items() if kind is DataType.CC]
     assert all(check.is_hash_of([product[number] for number in check.numbers]) for check in covered)
     assert sorted(number for check in covered for number in check.numbers) == list(range(sent))
+    await kept.until(lambda: signed(kept) == sorted(checks_of(kept, CheckType.HASH)))
+    check_signatures(kept, public)
     types = [pdu.iri[0].iri_type for c in agency.connections for pdu in c if pdu.iri]
     assert types[0] == 1
     assert types.count(2) >= 1
     assert {pdu.iri[0].content for c in agency.connections for pdu in c if pdu.iri} == {Content.SIP}
+
+
+async def test_an_agency_that_is_away_beyond_the_warrants_end(site: Site, tmp_path: Path) -> None:
+    """The task is gone with its keys, and mediation was killed since: what was intercepted in time is all there."""
+    secret = tmp_path / "payload"
+    secret.touch(mode=0o600)
+    secret.write_text("22" * 32)
+    signing, public = signing_key(tmp_path / "signing")
+    agency = await site.agency(acknowledges=True)
+    await site.launch()
+    there = destination(
+        with_settings(
+            acknowledgements=True,
+            integrity=Integrity(pdus=7, after_ms=60_000, signature=Signature(SignatureAlgorithm.ECDSA, signing)),
+            encryption=Encryption(EncryptionAlgorithm.AES_256_CBC, f"file:{secret}"),
+        ),
+        port=agency.port,
+    )
+    details = task(warrant("LIID-1", there.did))
+    admf = await site.task(details, there)
+    await agency.stop()
+    point = await site.point(details.xid)
+    await point.deliver(*map(point.x2, CALL[:4]), *[point.x3(rtp(number)) for number in range(20)])
+    await point.delivered()
+    end = int(RealClock().now()) + 2
+    await admf.modify_task(task(warrant("LIID-1", there.did, end=end), xid=details.xid))
+    await asyncio.sleep(end - RealClock().now())
+    point.at_ms = int(RealClock().now() * 1000)
+    await point.deliver(*map(point.x2, CALL[4:]), point.x3(rtp(20)))
+    await site.admf.hears("outside-of-warrant")
+    await admf.deactivate_task(details.xid)
+    for path in (secret, tmp_path / "signing"):
+        path.unlink()
+    await site.kill()
+    await site.launch()
+    await agency.start()
+    hashed = lambda: sum(len(check.numbers) for check in checks_of(agency, CheckType.HASH).values())  # noqa: E731
+    await agency.until(lambda: hashed() == 24 and signed(agency) == sorted(checks_of(agency, CheckType.HASH)))
+    check_signatures(agency, public)
+    opened = [decrypt(pdu, bytes.fromhex("22" * 32)) for connection in agency.connections for pdu in connection]
+    product = {DataType.IRI: {one.sequence: one for one in opened if one.iri}}
+    product[DataType.CC] = {one.sequence: one for one in opened if one.cc}
+    assert [pdu.iri[0].octets for _, pdu in sorted(product[DataType.IRI].items())] == [*CALL[:4]]
+    assert [pdu.cc[0].octets for _, pdu in sorted(product[DataType.CC].items())] == [rtp(n) for n in range(20)]
+    for (kind, _), check in checks_of(agency, CheckType.HASH).items():
+        assert check.is_hash_of([product[kind][number].octets for number in check.numbers])
+    client = await site.tasks()
+    assert (await client.get_all_details()).tasks == ()
+    await client.remove_destination(there.did)  # nothing waits any more
 
 
 @pytest.fixture

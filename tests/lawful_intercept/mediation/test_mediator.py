@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lawful_intercept.handover.decoder import Content, Tri, decrypt
+from lawful_intercept.handover.decoder import Content, Tri, byte_counter, decrypt
 from lawful_intercept.handover.integrity import read_check
 from lawful_intercept.handover.threegpp import iri_from_xiri
 from lawful_intercept.handover.tri import read_operator_message
@@ -24,7 +24,7 @@ from lawful_intercept.x1.extensions import (
 )
 from lawful_intercept.x1.messages import HandoverType
 from lawful_intercept.x2x3.attributes import point_attributes
-from lawful_intercept.x2x3.codec import PayloadDirection, PayloadFormat
+from lawful_intercept.x2x3.codec import Attribute, PayloadDirection, PayloadFormat
 from nf.clock import VirtualClock
 from tests.lawful_intercept.mediation.world import (
     CALL,
@@ -294,6 +294,40 @@ def test_encryption_and_integrity(bench: Bench, tmp_path: Path) -> None:
     (_, check) = [read_check(pdu) for pdu in bench.cc(there.did) if pdu.tri is Tri.INTEGRITY_CHECK]
     assert check.numbers == (2,)
     assert bench.mediator.streams.holds() == {}
+
+
+def test_what_a_point_says_in_its_own_words(bench: Bench, tmp_path: Path) -> None:
+    """To the agencies of IRI, in clear or encrypted as each has it, and never left out."""
+    keys = {name: bytes([number]) * 32 for number, name in enumerate(("one", "two"), 1)}
+    for name, key in keys.items():
+        (tmp_path / name).write_text(key.hex())
+        (tmp_path / name).chmod(0o600)
+    encryption = Encryption(EncryptionAlgorithm.AES_256_CBC, f"file:{tmp_path / 'one'}")
+    another = with_settings(encryption=Encryption(EncryptionAlgorithm.AES_256_CBC, f"file:{tmp_path / 'two'}"))
+    clear, sealed, content = destination(), destination(with_settings(encryption=encryption)), destination()
+    details = task(
+        warrant("LIID-1", clear.did),
+        warrant("LIID-2", sealed.did),
+        warrant("LIID-3", sealed.did, settings=another),
+        warrant("LIID-4", content.did, delivery=HandoverType.HI3_ONLY),
+    )
+    bench.reach(clear, sealed, content)
+    bench.equip(details)
+    point = Point(details.xid)
+    words = [f'{{"event":"registration-{what}"}}' for what in ("standing", "gone", "expired")]
+    mark = ((int(Attribute.PROPRIETARY), b"StreamVerse"),)
+    say = {"form": PayloadFormat.PROPRIETARY, "direction": PayloadDirection.NOT_APPLICABLE, "attributes": mark}
+    bench.take(*[point.x2(text.encode(), correlation=0, **say) for text in words])  # type: ignore[arg-type]
+    said = [(2, text) for text in words]
+    assert [read_operator_message(pdu) for pdu in bench.iri(clear.did)] == said
+    for liid, key in ((b"LIID-2", keys["one"]), (b"LIID-3", keys["two"])):
+        found = [pdu for pdu in bench.iri(sealed.did) if pdu.liid == liid]
+        assert not any(text.encode() in pdu.octets for pdu in found for text in words)
+        assert [read_operator_message(decrypt(pdu, key)) for pdu in found] == said
+        counters = [byte_counter(pdu, key) for pdu in found]
+        assert counters == [START << 32, *(counters[n] + len(found[n].octets) for n in range(2))]
+    assert bench.iri(content.did) == bench.cc(content.did) == []
+    assert (bench.mediator.counted.unreadable, bench.alarms.all()) == (0, [])
 
 
 def test_nobodys(bench: Bench) -> None:

@@ -13,9 +13,9 @@ from lawful_intercept.handover.decoder import PsPdu, decode
 from lawful_intercept.identifiers import TargetIdentifier
 from lawful_intercept.keys import SecretKey
 from lawful_intercept.mediation.alarms import Alarms
-from lawful_intercept.mediation.correlation import Counters, Numbers, Sessions, Sources, slots_of
+from lawful_intercept.mediation.correlation import Counters, Numbers, Sessions, Sources, Tables, slots_of
 from lawful_intercept.mediation.lines import Outlet, Secrets
-from lawful_intercept.mediation.mediator import Mediator, Rules, Tables
+from lawful_intercept.mediation.mediator import Mediator, Rules
 from lawful_intercept.mediation.products import products_of
 from lawful_intercept.mediation.state import State
 from lawful_intercept.mediation.tasks import Products
