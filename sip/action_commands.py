@@ -59,7 +59,10 @@ CallId = Annotated[str, typer.Argument(metavar="CALL-ID", help="As nf sip calls 
 Node = Annotated[
     str,
     typer.Argument(
-        metavar="[NODE]", help="A proxy, relay or media server.", autocompletion=node_names, show_default=False
+        metavar="[NODE]",
+        help="A proxy, relay, media server, WebRTC gateway or TURN server.",
+        autocompletion=node_names,
+        show_default=False,
     ),
 ]
 Pop = Annotated[

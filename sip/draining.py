@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nf.contracts.json import Json, JsonObject
 from nf.contracts.noc_client import NocClient, NodeOutcome, OperationOutcome
@@ -12,8 +11,8 @@ from nf.errors import DriverError, NotFoundError
 from sip.answers import DONE, faults
 from sip.operations import DRAIN, EVERY, HOLD_RELAYS, WAIT_EMPTY, pop, pop_back
 
-if TYPE_CHECKING:
-    from sip.documents import Voice
+_COUNTS = ("calls", "sessions", "left")
+"""Of what is left, in results: of proxies and media servers, of relays, of the WebRTC edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +38,14 @@ def plan(client: NocClient, node: str, site: str, profile: Path | None) -> Plan:
     known = [one for one in client.operation_objects(DRAIN) if ":" not in one]
     if known and node not in known:
         remedy = f"one of: {', '.join(sorted({*known, *relays}))}"
-        raise NotFoundError("no proxy, relay or media server of this name", where=node, remedy=remedy)
+        raise NotFoundError("no node of the voice core has this name", where=node, remedy=remedy)
     return Plan(node, signalling=node, back=node)  # the NOC says it when there is none
 
 
 def _of_site(client: NocClient, site: str, profile: Path | None) -> Plan:
     from nf.documents.loader import load_fleet
     from sip.documents import EQUIPMENT, Voice
+    from sip.placement import draining_order
 
     text = client.committed(profile=profile).fleet
     fleet = load_fleet(text[1], file=text[0]).document
@@ -54,21 +54,15 @@ def _of_site(client: NocClient, site: str, profile: Path | None) -> Plan:
         raise NotFoundError("the fleet has no voice core", where=site, remedy="see nf lineup show")
     here = {one.id for one in fleet.spec.appliances if one.site == site}
     relays = tuple(sorted(one.id for one in voice.relays if one.appliance in here))
-    other = bool({*(one.appliance for one in voice.proxies), *(one.appliance for one in voice.media_servers)} & here)
+    carriers = {appliance for stage in draining_order(voice) for appliance, _ in stage}
+    other = bool(carriers & here)
     if not relays and not other:
-        sites = {one.site for one in fleet.spec.appliances if one.id in _carriers(voice)}
+        carriers |= {one.appliance for one in voice.relays}
+        sites = {one.site for one in fleet.spec.appliances if one.id in carriers}
         remedy = f"one of: {', '.join(sorted(sites))}"
         raise NotFoundError("nothing of the voice core is at this site", where=site, remedy=remedy)
     signalling, back = (pop(site), pop_back(site)) if other else ("", "")
     return Plan(f"--pop {site}", signalling, back, relays, pop(site) if relays else "", last=True)
-
-
-def _carriers(voice: Voice) -> set[str]:
-    return (
-        {one.appliance for one in voice.proxies}
-        | {one.appliance for one in voice.relays}
-        | {one.appliance for one in voice.media_servers}
-    )
 
 
 class Draining:
@@ -79,8 +73,8 @@ class Draining:
         self._nodes: list[NodeOutcome] = []
 
     def drain(self, steps: Plan, limits: JsonObject, *, keep: bool) -> None:
-        """Proxies, then media servers, then relays. Raises DriverError when calls are left, or somebody does not
-        answer; what this call has drained takes calls again then, unless `keep`."""
+        """Proxies, the WebRTC edge, media servers, relays. Raises DriverError when calls are left, or somebody does
+        not answer; what this call has drained takes calls again then, unless `keep`."""
         ended = self._run(DRAIN, steps.signalling, {**limits, "keep": keep}) if steps.signalling else True
         if ended and steps.relays:
             ended = self._hold(steps, held=True) and self._run(WAIT_EMPTY, steps.wait, limits)
@@ -133,5 +127,5 @@ class Draining:
 
 
 def _left(node: NodeOutcome) -> JsonObject:
-    found = node.result.get("calls", node.result.get("sessions"))
+    found = next((node.result[name] for name in _COUNTS if name in node.result), None)
     return {"calls": found} if isinstance(found, int) else {}

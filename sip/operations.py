@@ -55,7 +55,8 @@ CHANNEL: Final = "voice"
 
 
 def pop(site: str) -> str:
-    """Object of `DRAIN`: proxies of a site first, then its media servers; of `WAIT_EMPTY`: its relays."""
+    """Object of `DRAIN`: proxies of a site first, then its WebRTC gateways and TURN servers, then its media servers; of
+    `WAIT_EMPTY`: its relays."""
     return f"pop:{site}"
 
 

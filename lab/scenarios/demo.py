@@ -72,6 +72,14 @@ def matrix(console: Console, verdicts: Verdicts, channels: tuple[str, ...] = CHA
     return good
 
 
+def matrix_with_test_calls(console: Console, verdicts: Verdicts) -> None:
+    """Channels are judged in chapters of their own."""
+    matrix(console, verdicts, (*CHANNELS, voice.CHANNEL))
+    tests = [f"{hop['path']} {hop['verdict']}" for hop in cells(console, voice.CHANNEL)]
+    good = bool(tests) and all(one.endswith(" up") for one in tests)
+    verdicts.add("test calls, as rows of the matrix", ", ".join(tests) or "none", "each up", good=good)
+
+
 def judged_by_ffprobe(console: Console, receiver: str, address: str, group: str) -> str:
     """Codecs that ffprobe sees at a receiver, such as `aac h264`; empty when it saw none."""
     url = f"udp://{group}:5000?sources=10.1.0.10&localaddr={address}&timeout=8000000"
@@ -305,7 +313,7 @@ def run(console: Console, verdicts: Verdicts) -> None:
     mobile.chapter_steered(console, verdicts)
     verdicts.chapter("A phone behind one PoP calls a browser behind the other")
     voice.chapter_call(console, verdicts)
-    matrix(console, verdicts, (*CHANNELS, "voice"))
+    matrix_with_test_calls(console, verdicts)
     verdicts.chapter("A conference of five, and a menu by keys")
     voice.chapter_services(console, verdicts)
     verdicts.chapter("Every node of the voice core is drained in turn under 50 calls")

@@ -22,6 +22,8 @@ TOGETHER_S = "16"
 """They do not come at once: who came first waits so long for the last, and stays so long for what it hears."""
 MEDIA_SERVER = "ms1"
 NODES = ("proxy1", "relay1", "proxy2", "relay2", MEDIA_SERVER)
+CHANNEL = "voice"
+"""Under which test calls are told of."""
 LOSS, GAP_MS = 0.01, 500
 _PATIENCE_S = 60.0
 

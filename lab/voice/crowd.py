@@ -1,8 +1,8 @@
 """Many calls at once, held while something happens to the network: `python -m lab.voice.crowd --help`.
 
-Two phones in one process: one calls the other so many times. What became of each call is told in the end, in one JSON
-object: `answered`, `refused`, `dropped` (over before we hung up), and of those that talk `silent` (nothing heard in the
-last second) and the greatest `gap_ms`.
+One phone calls another of the same process, or a number, so many times. What became of each call is told in the end, in
+one JSON object: `answered`, `refused`, `dropped` (over before we hung up), and of those that talk `silent` (nothing
+heard in the last second) and the greatest `gap_ms`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from lab.voice.phone import Call, CallError, Phone
@@ -25,16 +25,21 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m lab.voice.crowd", description="Many calls at once.")
     parser.add_argument("--domain", required=True)
     for party in ("caller", "called"):
-        parser.add_argument(f"--{party}", required=True, metavar="USER:PASSWORD")
-        parser.add_argument(f"--{party}-address", required=True, help="of ours")
-        parser.add_argument(f"--{party}-proxy", required=True, metavar="HOST:PORT")
+        ours = party == "caller"
+        parser.add_argument(f"--{party}", required=ours, metavar="USER:PASSWORD")
+        parser.add_argument(f"--{party}-address", required=ours, help="of ours")
+        parser.add_argument(f"--{party}-proxy", required=ours, metavar="HOST:PORT")
+    parser.add_argument("--number", help="that is called, where no called party is ours")
     parser.add_argument("--calls", type=int, default=50)
     parser.add_argument("--talking", type=int, default=4, help="so many of them send and measure")
     parser.add_argument("--apart", type=float, default=0.1, help="seconds between two calls")
     parser.add_argument("--ready", type=Path, help="file that is made when all calls are up")
     parser.add_argument("--until", type=Path, help="file; when it is there we hang up")
     parser.add_argument("--seconds", type=float, default=600, help="or when these are over")
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    if bool(chosen.called) == bool(chosen.number):
+        parser.error("takes one of --called and --number")
+    return chosen
 
 
 async def _answering(phone: Phone, answered: list[Call], talking: int) -> None:
@@ -52,25 +57,33 @@ async def _end(chosen: argparse.Namespace) -> None:
             await asyncio.sleep(0.2)
 
 
+@contextlib.asynccontextmanager
+async def _registered(account: str, address: str, proxy: str, domain: str) -> AsyncIterator[Phone]:
+    user, _, password = account.partition(":")
+    async with Phone(address, 0, user, domain, password, proxy) as phone:
+        await phone.register()
+        yield phone
+        await phone.register(0)
+
+
 async def run(chosen: argparse.Namespace) -> dict[str, object]:
-    parties = []
-    for party in (chosen.caller, chosen.called):
-        user, _, password = party.partition(":")
-        own, proxy = (
-            (chosen.caller_address, chosen.caller_proxy)
-            if party is chosen.caller
-            else (chosen.called_address, chosen.called_proxy)
+    async with contextlib.AsyncExitStack() as stack:
+        caller = await stack.enter_async_context(
+            _registered(chosen.caller, chosen.caller_address, chosen.caller_proxy, chosen.domain)
         )
-        parties.append(Phone(own, 0, user, chosen.domain, password, proxy))
-    async with parties[0] as caller, parties[1] as called:
-        await caller.register()
-        await called.register()
-        theirs: list[Call] = []
-        answering = asyncio.create_task(_answering(called, theirs, chosen.talking))
         ours: list[Call] = []
+        theirs: list[Call] = []
+        target: str = chosen.number
+        answering: asyncio.Task[None] | None = None
+        if chosen.called:
+            called = await stack.enter_async_context(
+                _registered(chosen.called, chosen.called_address, chosen.called_proxy, chosen.domain)
+            )
+            answering = asyncio.create_task(_answering(called, theirs, chosen.talking))
+            target = called.user
         refused: Counter[str] = Counter()
         for _ in range(chosen.calls):
-            call = await caller.call(called.user)
+            call = await caller.call(target)
             try:
                 async with asyncio.timeout(30):
                     await call.answered()
@@ -87,7 +100,8 @@ async def run(chosen: argparse.Namespace) -> dict[str, object]:
             await _end(chosen)
         told = _told(ours, theirs, refused, chosen.talking)
         await asyncio.gather(*(call.hangup() for call in ours if call.over is None))
-        answering.cancel()
+        if answering is not None:
+            answering.cancel()
     return told
 
 

@@ -37,8 +37,8 @@ from sip.operations import (
     pop,
     pop_back,
 )
+from sip.placement import MEDIA_DRIVER, PROXY_DRIVER, RELAY_DRIVER, draining_order
 
-PROXY_DRIVER, RELAY_DRIVER, MEDIA_DRIVER = "kamailio", "rtpengine", "freeswitch"
 _KEY: Final = f"{rules.KEY}.tests"
 _BUDGET: Final = "60s"
 """From the commit to the end of a call: the proxy may have been restarted by it."""
@@ -290,8 +290,9 @@ def _drains(voice: Voice, fleet: Fleet) -> Iterator[FleetOperation]:
     proxies = sorted((one.appliance, PROXY_DRIVER) for one in voice.proxies)
     servers = sorted((one.appliance, MEDIA_DRIVER) for one in voice.media_servers)
     relays = sorted((one.appliance, RELAY_DRIVER) for one in voice.relays)
-    for site in sorted({sites[appliance] for appliance, _ in (*proxies, *servers)}):
-        own = (tuple(one for one in stage if sites[one[0]] == site) for stage in (proxies, servers))
+    order = draining_order(voice)
+    for site in sorted({sites[appliance] for stage in order for appliance, _ in stage}):
+        own = (tuple(one for one in stage if sites[one[0]] == site) for stage in order)
         stages = tuple(stage for stage in own if stage)
         yield FleetOperation(DRAIN, pop(site), stages)
         yield FleetOperation(DRAIN, pop_back(site), stages[::-1])

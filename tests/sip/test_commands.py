@@ -313,6 +313,18 @@ def test_a_pop_is_drained_in_order_and_comes_back_the_other_way_round(core: Noc)
     assert error.remedy == "one of: east, west"
 
 
+def test_a_site_that_has_nothing_but_a_turn_server_is_drained_too(core: Noc) -> None:
+    turn = "      turns: [{id: t1, appliance: pop2, address: 10.0.0.2, secret: secret:t}]\n"
+    alone = FLEET.replace(", {id: r2, appliance: pop2, address: 10.0.0.2}", "") + turn
+    core.fleet = alone.encode()
+    core.answers["voice-drain"] = [node({"left": 0, "before": 3}, at="pop2", text="t1 is drained")]
+    assert run("drain", "--pop", "west", "--json").exit_code == 0
+    assert [(name, target) for name, target, _ in core.asked] == [("voice-drain", "pop:west")]
+    assert core.said[-1]["nodes"][0]["calls"] == 0
+    assert run("undrain", "--pop", "west").exit_code == 0
+    assert core.asked[-1][:2] == ("voice-drain", "pop:west:undrain")
+
+
 def test_when_the_proxies_keep_calls_the_relays_are_left_alone(core: Noc) -> None:
     core.fleet = FLEET.encode()
     core.answers["voice-drain"] = [node({}, state="failed", text="9 calls left")]

@@ -114,6 +114,21 @@ def test_a_site_is_drained_from_its_proxies_on_and_comes_back_the_other_way_roun
     assert (site_of(pop("hq")), site_of(pop_back("hq")), site_of("p1")) == ("hq", None, None)
 
 
+def test_browsers_way_in_is_drained_with_its_site_after_the_proxies_unless_the_document_does_it() -> None:
+    gateways = [
+        {"id": f"g{n}", "appliance": f"core{n}", "address": f"10.0.0.{n}", "secret": "secret:w", "drained": n == 2}
+        for n in (1, 2)
+    ]
+    turns = [{"id": "t1", "appliance": "core1", "address": "10.0.0.1", "secret": "secret:t"}]
+    made = plan(gateways=gateways, turns=turns)
+    assert made.problems == ()
+    found = {(one.name, one.object): one.stages for one in made.operations}
+    edge = (("core1", "janus"), ("core1", "turn"))
+    proxies, servers = (("core1", "kamailio"), ("core2", "kamailio")), (("core1", "freeswitch"),)
+    assert found[DRAIN, pop("hq")] == (proxies, edge, servers)
+    assert found[DRAIN, pop_back("hq")] == (servers, edge, proxies)
+
+
 def test_with_the_other_planners_no_operation_is_there_twice_and_all_nodes_can_be_drained() -> None:
     alone = [{"id": f"r{n}", "appliance": f"core{n}", "address": f"10.0.0.{n}"} for n in (1, 2)]
     document = fleet(TEST, relays=alone)

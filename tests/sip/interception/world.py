@@ -36,7 +36,10 @@ def observed(**parts: Any) -> InterceptionSection:
 
 
 class Point:
-    """The process, as its unit starts it."""
+    """The process, as its unit starts it. `as_user`: what starts it as another (setpriv); `caller`: its user's name."""
+
+    as_user: tuple[str, ...] = ()
+    caller = "nobody-here"
 
     def __init__(self, proxy: Proxy, wanted: InterceptionSection | None = None) -> None:
         self.run_dir, self.section = proxy.paths.run, wanted or observed()
@@ -44,8 +47,8 @@ class Point:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        words = ("--section", self.section.model_dump_json(), "--run-dir", str(self.run_dir), "--caller", "nobody-here")
-        argv = [sys.executable, "-m", "sip.interception.process", *words]
+        words = ("--section", self.section.model_dump_json(), "--run-dir", str(self.run_dir), "--caller", self.caller)
+        argv = [*self.as_user, sys.executable, "-m", "sip.interception.process", *words]
         with (self.run_dir / "point.log").open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=Path.cwd())
         wait_until(self.marked, what="the observation point does not come up")

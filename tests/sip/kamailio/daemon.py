@@ -68,7 +68,9 @@ def section(**parts: Any) -> KamailioSection:
 
 
 class Proxy:
-    """One Kamailio with folders of its own."""
+    """One Kamailio with folders of its own. `as_user`: what starts it as somebody else (setpriv)."""
+
+    as_user: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, wanted: KamailioSection, accounts: str = ACCOUNTS, rpc_port: int = 8090) -> None:
         self.paths = Paths(
@@ -98,7 +100,7 @@ class Proxy:
     def start(self, *, opened: bool = True) -> None:
         self.write()
         self.push_rows(self.tables())
-        argv = ["kamailio", "-DD", "-E", "-m", "64", "-M", "8", "-Y", str(self.paths.run)]
+        argv = [*self.as_user, "kamailio", "-DD", "-E", "-m", "64", "-M", "8", "-Y", str(self.paths.run)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*argv, "-f", str(self.folder / "kamailio.cfg")], stdout=log, stderr=log, start_new_session=True
