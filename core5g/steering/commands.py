@@ -102,7 +102,7 @@ def explain(
         str,
         typer.Argument(
             metavar="[DESTINATION]",
-            help="An address or a name; else all that the line-up's paths are known by.",
+            help="An address, a prefix or a name; else all that the line-up's paths are known by.",
             autocompletion=destination_names,
             show_default=False,
         ),
@@ -113,7 +113,7 @@ def explain(
 ) -> None:
     """Where the traffic of a UE goes, and why: every UPF that steers is asked."""
     from core5g.steering.contract import EVERY, STEER_EXPLAIN, parse_ue
-    from core5g.steering.explain import TOLD_COLUMNS, conclude, destinations, parse_destination, told
+    from core5g.steering.explain import TOLD_COLUMNS, conclude, destinations, edges, gated, parse_destination, told
     from nf.errors import NotFoundError
 
     client, who = CLIENT.get(), parse_ue(ue)
@@ -133,6 +133,8 @@ def explain(
             ).nodes,
         )
     ]
+    gates = [_listed((edge,), profile, edge.steering.upf.id)[0] for edge in edges(plans, found)]
+    found = [*gated(plans, found, gates)]
     if json:
         client.print_json({"ue": who, "answers": [one.to_json() for one in found]})
     else:

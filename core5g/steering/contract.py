@@ -30,7 +30,8 @@ EVERY: Final = "*"
 
 UeAddress: TypeAlias = IPv4Address | IPv6Address
 MechanismName = Literal["n6", "classifier"]
-Exit = Literal["cache", "default", "unknown-ue"]
+Exit = Literal["cache", "partly", "default", "unknown-ue"]
+"""`partly`: of a prefix, or of what a name resolves to, some goes to the cache and some by the default exit."""
 
 
 @dataclass(frozen=True, slots=True)

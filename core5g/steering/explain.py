@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import Final
 
 from core5g.documents import EQUIPMENT, Core5g
 from core5g.steering.contract import STEER_EXPLAIN, Explanation, Listing
+from core5g.steering.destinations import network_of
 from core5g.steering.places import Member, Places, Steering
 from core5g.steering.ways import Way, ways
 from nf.contracts.json import JsonObject
@@ -101,18 +101,16 @@ def destinations(plans: Sequence[Planned]) -> tuple[str, ...]:
 
 
 def parse_destination(text: str) -> str:
-    """An address, a prefix (its first address stands for it), or a name. Raises InputError."""
-    head = text.partition("/")[0]
-    try:
-        return str(ip_address(head))
-    except ValueError:
-        pass
+    """An address, a prefix, or a name. Raises InputError."""
+    network = network_of(text)
+    if network is not None:
+        return str(network if network.prefixlen < network.max_prefixlen else network.network_address)
     name = text.lower().rstrip(".")
     labels = name.split(".")
     plain = all(label and len(label) <= 63 and label.replace("-", "a").isalnum() for label in labels)
     if not plain or not name.isascii() or len(name) > 253 or labels[-1].isdecimal():
-        remedy = "write an address such as 203.0.113.10, or a name such as cdn.streamverse.test"
-        raise InputError("neither an address nor a name", where=text[:80], remedy=remedy)
+        remedy = "write an address or a prefix, such as 203.0.113.0/24, or a name, such as cdn.streamverse.test"
+        raise InputError("neither an address nor a prefix nor a name", where=text[:80], remedy=remedy)
     return name
 
 
@@ -192,6 +190,10 @@ class Told:
     fault: str = ""
 
     @property
+    def steered(self) -> bool:
+        return self.explanation is not None and self.explanation.exit in {"cache", "partly"}
+
+    @property
     def knows(self) -> bool:
         return self.explanation is not None and self.explanation.exit != "unknown-ue"
 
@@ -204,7 +206,8 @@ class Told:
         one = self.explanation
         if one is None:
             return self.destination, self.upf, "", "", "", self.fault
-        return self.destination, self.upf, one.exit, one.cache or "", one.rule, one.why
+        why = f"{one.why} ({self.fault})" if self.fault else one.why
+        return self.destination, self.upf, one.exit, one.cache or "", one.rule, why
 
 
 TOLD_COLUMNS: Final = ("DESTINATION", "UPF", "EXIT", "CACHE", "RULE", "REASON")
@@ -227,9 +230,43 @@ def told(plans: Sequence[Planned], destination: str, nodes: Sequence[NodeOutcome
     return tuple(sorted(found, key=lambda one: (not one.knows, one.upf)))
 
 
+def edges(plans: Sequence[Planned], found: Sequence[Told]) -> tuple[Planned, ...]:
+    """The UPFs to which classifiers send something of it, and whose gates therefore decide where it leaves."""
+    names = {edge for one in found if one.steered and (edge := _edge(plans, one)) is not None}
+    return tuple(find(plans, name) for name in sorted(names))
+
+
+def gated(plans: Sequence[Planned], found: Sequence[Told], gates: Sequence[Listed]) -> tuple[Told, ...]:
+    """With what the gates of the edges make of it: a classifier on another appliance does not see that of its edge."""
+    by_edge = {gate.plan.steering.upf.id: gate for gate in gates}
+    return tuple(_gated(one, by_edge.get(_edge(plans, one) or "")) for one in found)
+
+
+def _edge(plans: Sequence[Planned], one: Told) -> str | None:
+    steering = find(plans, one.upf).steering if one.upf else None
+    return steering.breakout.id if steering is not None and steering.classifier is not None else None
+
+
+def _gated(one: Told, gate: Listed | None) -> Told:
+    explanation = one.explanation
+    if gate is None or explanation is None or not one.steered:
+        return one
+    edge = gate.plan.steering.upf.id
+    if gate.listing is None:
+        return replace(one, fault=f"whether the gate of {edge} is open is not told: {gate.fault}")
+    if gate.listing.open:
+        return one
+    why = f"{explanation.why}; the gate of {edge} is shut, it leaves by the default exit there: {gate.listing.why}"
+    return replace(one, explanation=Explanation("default", why, explanation.rule))
+
+
 def conclude(ue: str, found: Sequence[Told]) -> None:
-    """Raises NotFoundError when nobody knows the UE, DriverError when those who may know it were not asked."""
+    """Raises NotFoundError when nobody knows the UE, DriverError when those who know, or may know, were not asked."""
     if any(one.knows for one in found):
+        unsure = sorted({one.fault for one in found if one.steered and one.fault})
+        if unsure:
+            remedy = "bring it back: while its gate is shut, the default exit is taken"
+            raise DriverError("; ".join(unsure), where=ue, remedy=remedy)
         return
     missing = sorted({one.upf or one.appliance for one in found if one.explanation is None})
     if missing:

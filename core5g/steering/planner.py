@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final
 
-from core5g.documents import EQUIPMENT, Classifier, Core5g, Network
+from core5g.documents import EQUIPMENT, Classifier, Core5g
 from core5g.open5gs.naming import interface_fact
 from core5g.pfcp.proxy.documents import (
     MAX_FILTERS,
@@ -303,18 +303,18 @@ class _Plan:
     def _rules(self, upf: str, ports: tuple[int, ...]) -> tuple[ClassifierRule, ...] | None:
         """One for each CDN, since a UPF takes few. None: they are too many, or go by names alone."""
         by_host: dict[str, list[Way]] = defaultdict(list)
-        bare = [way for way in self.steered[upf] if not way.path.prefixes]
+        bare = [way for way in self.steered[upf] if not way.prefixes]
         for way in bare:
             rule = f"a classifier goes by prefix, and {upf} has one"
-            remedy = "give the CDN's prefixes, or steer at the UPF's N6"
+            remedy = "give the CDN's IPv4 prefixes, or steer at the UPF's N6"
             self.problems.append(Problem(rule, remedy, key=f"{way.key}.names", value=way.path.names[0]))
         for way in self.steered[upf]:
             by_host[way.host].append(way)
         rules = tuple(_rule(host, by_host[host], ports) for host in sorted(by_host) if not bare)
-        counts = [_filters(rules, version) for version in (4, 6)]
-        if max(counts) > MAX_SDF:
+        count = _filters(rules)
+        if count > MAX_SDF:
             rule = (
-                f"{max(counts)} filters at the classifier of {upf}: a session takes {MAX_SDF} "
+                f"{count} filters at the classifier of {upf}: a session takes {MAX_SDF} "
                 f"({MAX_OWN_PDRS} PDRs, one of them for the way back, with {MAX_FILTERS} each)"
             )
             remedy = "aggregate the prefixes, or steer at the UPF's N6, which takes thousands"
@@ -328,7 +328,7 @@ def _rule(host: str, found: Sequence[Way], ports: tuple[int, ...]) -> Classifier
     only = found[0] if len(found) == 1 else None
     return ClassifierRule(
         id=_rule_id(host),
-        prefixes=collapsed(prefix for way in found for prefix in way.path.prefixes),
+        prefixes=collapsed(prefix for way in found for prefix in way.prefixes),
         ports=ports,
         names=tuple(names),
         channel=only.channel.id if only else None,
@@ -341,10 +341,9 @@ def _rule_id(host: str) -> str:
     return f"to-{host.replace('.', '-')[:26].rstrip('-')}-{hashlib.sha256(host.encode()).hexdigest()[:8]}"
 
 
-def _filters(rules: Iterable[ClassifierRule], version: int) -> int:
+def _filters(rules: Iterable[ClassifierRule]) -> int:
     """SDF filters of a session: one for each port of each prefix."""
-    prefixes: Iterator[tuple[ClassifierRule, Network]] = ((rule, prefix) for rule in rules for prefix in rule.prefixes)
-    return sum(len(rule.ports) or 1 for rule, prefix in prefixes if prefix.version == version)
+    return sum((len(rule.ports) or 1) * len(rule.prefixes) for rule in rules)
 
 
 def operations(steering: Mapping[str, Steering]) -> tuple[FleetOperation, ...]:

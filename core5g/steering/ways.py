@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network
 
 from core5g.documents import BreakoutPath, Network
+from core5g.steering.destinations import overlaps
 from core5g.steering.places import CACHE, Places, Steering
 from nf.contracts.json import Json, JsonObject
 from nf.documents.lineup import Channel, LineUp
@@ -150,12 +151,6 @@ def _overlaps(way: Way, places: Places) -> Iterator[Problem]:
                 key=f"{way.key}.prefixes[{number}]",
                 value=str(prefix),
             )
-
-
-def overlaps(one: Network, other: Network) -> bool:
-    if isinstance(one, IPv4Network) and isinstance(other, IPv4Network):
-        return one.overlaps(other)
-    return isinstance(one, IPv6Network) and isinstance(other, IPv6Network) and one.overlaps(other)
 
 
 def shared_warnings(found: Sequence[Way]) -> Iterator[Problem]:

@@ -43,7 +43,8 @@ class Ue:
 
 
 class Ran:
-    """A gNB at one N3 address. `core`: set before UEs come. `asked`: of it, for each. Raises ConfigError."""
+    """A gNB at one N3 address. `core`: set before UEs come. `asked`: of it, for each. `malformed`: datagrams on N3 that
+    are no GTP-U version 1. Raises ConfigError."""
 
     core: Core
 
@@ -52,6 +53,7 @@ class Ran:
         self.ues: dict[str, Ue] = {}
         self.by_teid: dict[int, Ue] = {}
         self._next_teid = _FIRST_TEID
+        self.malformed = 0
         self.socket = udp(Endpoint(ip_address(address), gtpu.PORT))
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.socket, selectors.EVENT_READ, self._tunnelled)
@@ -106,7 +108,8 @@ class Ran:
         elif act != "stats":
             raise LookupError(act)
         told = {"supi": ue.supi, "ue_ips": ue.addresses, "teid": ue.teid, "active": ue.active, "model": MODEL}
-        return {**told, "received": ue.received, "sent": ue.sent, "end_markers": ue.markers}
+        counted = {"received": ue.received, "sent": ue.sent, "end_markers": ue.markers, "malformed": self.malformed}
+        return {**told, **counted}
 
     def _forget(self, ue: Ue) -> None:
         self.ues.pop(ue.supi, None)
@@ -153,6 +156,7 @@ class Ran:
                 continue
             found = gtpu.header(data)
             if found is None:
+                self.malformed += 1
                 continue
             if found.type == gtpu.ECHO_REQUEST:
                 self._reply(gtpu.echo_response(data), sender)

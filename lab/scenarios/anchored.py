@@ -68,7 +68,7 @@ def proxy_dies(console: Console) -> Restart:
 def chapter_classified(console: Console, verdicts: Verdicts) -> None:
     """A player of the UE is served by pop1's Traffic Server, by N9; all else leaves at the UPF in the core."""
     console.wait("the session is steered", lambda: is_steered(console), 60.0)
-    ue = mobile.ue_address(console, UE)
+    ue, whose = mobile.ue_address(console, UE), mobile.whose_core(console)
     for destination in (CDN_ADDRESS, STRANGER):
         told = mobile.explained(console, destination, UE)
         verdicts.note(f"nf steer explain {ue} {destination}: {told['exit']}, {told['why']}")
@@ -81,7 +81,8 @@ def chapter_classified(console: Console, verdicts: Verdicts) -> None:
     verdicts.add(
         f"ffmpeg plays {CHANNEL} at {UE}, whose session is at {CORE}",
         f"{'six seconds' if well else answer.text()[-300:] or f'exit {answer.code}'}; the Traffic Server of {POP} has "
-        f"{segments} new video segments of {ue} in its log, {by_far} connections left by an N6",
+        f"{segments} new video segments of {ue} in its log, {by_far} connections left by an N6 "
+        f"({whose})",
         f"played, from {POP}, none by an N6",
         good=well and segments >= SEGMENTS and by_far == 0,
     )
@@ -91,7 +92,7 @@ def chapter_classified(console: Console, verdicts: Verdicts) -> None:
     expected = f"the internet, {STRANGER}; you are {NAT_OF_EXIT}"
     verdicts.add(
         f"other traffic of {UE}: http://{STRANGER}, http://{STRANGER_NAME}",
-        f"{'; '.join(dict.fromkeys(says)) or 'no answer'} ({packets} packets left by {EXIT} of {CORE})",
+        f"{'; '.join(dict.fromkeys(says)) or 'no answer'} ({packets} packets left by {EXIT} of {CORE}; {whose})",
         f"answered, by {EXIT} of {CORE}",
         good=says == [expected, expected] and packets > 0,
     )
@@ -101,7 +102,8 @@ def chapter_classified(console: Console, verdicts: Verdicts) -> None:
     verdicts.add(
         f"the classifier's PFCP proxy at {CORE} is killed (SIGKILL)",
         f"back after {restart.back_s:.1f} s, {'the same session' if restart.kept else 'ANOTHER SESSION'}; longest "
-        f"stall {asked.stall_s * 1000:.0f} ms of {asked.answers} answers, {restart.far} connections left by an N6",
+        f"stall {asked.stall_s * 1000:.0f} ms of {asked.answers} answers, {restart.far} connections left by an N6 "
+        f"({whose})",
         f"no stall over {STALL_S:.0f} s, steered all the time",
         good=restart.kept and restart.exit == "cache" and asked.stall_s <= STALL_S and restart.far == 0,
     )

@@ -145,19 +145,19 @@ class Outage:
     back_s: float
 
 
-def cache_dies(console: Console, fault: str) -> Outage:
+def cache_dies(console: Console, fault: str, ue: str = UE) -> Outage:
     """`freeze` leaves it alive and deaf until it is thawed; `kill` has its supervisor start it again."""
-    with asking(console) as asked:
+    with asking(console, ue) as asked:
         before, far = far_flows(console), asked_of(console, FAR_POP)
         console.fault(fault, POP, CACHE)
         console.wait("another PoP answers", lambda: asked_of(console, FAR_POP) > far + SEVERAL, 20.0)
         verdict = {"exit": "", "why": ""}
         if fault == "freeze":
-            verdict = explained(console, CDN_ADDRESS)
+            verdict = explained(console, CDN_ADDRESS, ue)
             console.fault("thaw", POP, CACHE)
         back_s = console.wait("the gate is open again", lambda: is_open(console), 60.0)
-        near = asked_of(console, POP)
-        console.wait("the near cache answers again", lambda: asked_of(console, POP) > near + SEVERAL, 20.0)
+        near = asked_of(console, POP, ue)
+        console.wait("the near cache answers again", lambda: asked_of(console, POP, ue) > near + SEVERAL, 20.0)
         far = asked_of(console, FAR_POP) - far
     return Outage(asked, verdict["why"], verdict["exit"], far_flows(console) - before, far, back_s)
 
@@ -194,7 +194,7 @@ def chapter_steered(console: Console, verdicts: Verdicts) -> None:
     expected = f"the internet, {STRANGER}; you are {NAT_OF_EXIT}"
     verdicts.add(
         f"other traffic of {UE}: http://{STRANGER}, http://{STRANGER_NAME}",
-        f"{'; '.join(dict.fromkeys(says)) or 'no answer'} ({packets} packets left by {EXIT})",
+        f"{'; '.join(dict.fromkeys(says)) or 'no answer'} ({packets} packets left by {EXIT}; {whose_core(console)})",
         f"answered, by {EXIT}",
         good=says == [expected, expected] and packets > 0,
     )
@@ -210,7 +210,8 @@ def chapter_cache_dies(console: Console, verdicts: Verdicts) -> None:
         verdicts.add(
             f"the Traffic Server of {POP} {told}",
             f"longest stall {asked.stall_s * 1000:.0f} ms of {asked.answers} answers ({asked.failures} were asked for "
-            f"twice); {FAR_POP} answered {outage.far_served} by {EXIT}; near again {outage.back_s:.1f} s later",
+            f"twice); {FAR_POP} answered {outage.far_served} by {EXIT}; near again {outage.back_s:.1f} s later "
+            f"({whose_core(console)})",
             f"no stall over {STALL_S:.0f} s, by {EXIT}, and back",
             good=asked.stall_s <= STALL_S and outage.far > 0 and outage.far_served > 0,
         )

@@ -5,6 +5,7 @@ base stations and the internet are."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -21,6 +22,11 @@ def anchor(network: Console) -> Console:
     network.wait("every receiver up", lambda: demo.all_up_now(network), 60.0)
     network.wait("the session is steered", lambda: anchored.is_steered(network), 60.0)
     return network
+
+
+@pytest.fixture(autouse=True)
+def _labelled(anchor: Console, record_property: Callable[[str, object], None]) -> None:
+    record_property("conformance", mobile.whose_core(anchor))
 
 
 def test_the_ue_proves_the_path_as_one_at_the_edge_does(anchor: Console) -> None:
@@ -51,6 +57,15 @@ def test_when_the_proxy_is_killed_the_session_goes_on_as_it_was(anchor: Console)
     assert restart.kept
     assert (restart.exit, restart.far) == ("cache", 0)
     assert restart.asked.failures == 0
+
+
+def test_when_the_cache_hangs_its_requests_leave_at_the_edge_by_the_default_exit(anchor: Console) -> None:
+    outage = mobile.cache_dies(anchor, "freeze", anchored.UE)
+    assert outage.exit == "default"
+    assert f"the gate of {mobile.UPF} is shut" in outage.why
+    assert outage.far > 0
+    assert outage.far_served > 0
+    anchor.wait("every receiver up", lambda: demo.all_up_now(anchor), 60.0)
 
 
 def test_when_the_pop_is_cut_off_the_cdn_is_asked_by_the_exit_in_the_core(anchor: Console) -> None:

@@ -62,7 +62,7 @@ class ProxySection(DocumentModel):
 
     smfs      who may associate and set up sessions; everybody else is refused
     edge      None: it only relays
-    cache     where what goes to the edge is answered, for people
+    cache     where what goes to the edge is answered; IPv6 is not, then. None: all of it is
     requires  ordering facts, `provides`: those that hold while it relays
     """
 
@@ -75,6 +75,11 @@ class ProxySection(DocumentModel):
     cache: Address | None = None
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """Of IP: what of a UE's traffic is sent to the edge."""
+        return frozenset({4} if self.cache is not None else {4, 6})
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

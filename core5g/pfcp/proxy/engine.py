@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address
 
+from core5g.documents import Network
 from core5g.pfcp.ies import Cause, NodeId
 from core5g.pfcp.proxy.documents import ProxySection
 from core5g.pfcp.proxy.exchanges import FIRST_OWN, Outgoing
@@ -33,6 +33,7 @@ from core5g.pfcp.wire import (
 from core5g.steering.classifier.bearer import bearer_of
 from core5g.steering.classifier.filters import Traffic
 from core5g.steering.classifier.steering import forget_at_upf
+from core5g.steering.destinations import covering, network_of, shown
 from nf.contracts.json import JsonObject
 
 _FOLLOW_ON = 0x04
@@ -289,7 +290,7 @@ class Proxy:
         self.steerer.allow_again()
 
     def explain(self, ue: str, destination: str) -> JsonObject:
-        """`ue`: an address or `imsi-...`; `destination`: an address or a name of a rule."""
+        """`ue`: an address or `imsi-...`; `destination`: an address, a prefix, or a name of a rule."""
         cache = str(self.section.cache) if self.section.cache is not None else None
         session = self.table.by_name(ue)
         if session is None:
@@ -299,28 +300,37 @@ class Proxy:
                 "rule": "",
                 "cache": None,
             }
-        rule = self._rule_for(session, destination)
-        if rule is None:
+        target = network_of(destination)
+        rules, part = self._named(destination) if target is None else self._about(session, target)
+        rule = shown(rules)
+        if not rules:
             return {"exit": "default", "why": "no rule is about this destination", "rule": "", "cache": None}
-        if session.steered:
+        if (why := self._not_steered(session, target)) is not None:
+            return {"exit": "default", "why": why, "rule": rule, "cache": None}
+        if target is not None and part == (target,):
             return {"exit": "cache", "why": f"rule {rule} sends it to the edge UPF", "rule": rule, "cache": cache}
-        why = session.own.refused or self.steerer.reason or "the UPF has not taken the rules yet"
-        return {"exit": "default", "why": why, "rule": rule, "cache": None}
+        of = "of it" if target is not None else f"a classifier goes by prefix: of what {destination} resolves to"
+        why = f"{of} {shown(part)} is sent to the edge UPF by rule {rule}, the rest leaves by the default exit"
+        return {"exit": "partly", "why": why, "rule": rule, "cache": cache}
 
-    def _rule_for(self, session: Session, destination: str) -> str | None:
-        for rule in self.section.rules:
-            if destination in rule.names:
-                return rule.id
-        try:
-            address = ip_address(destination)
-        except ValueError:
+    def _not_steered(self, session: Session, target: Network | None) -> str | None:
+        """Why what a rule is about leaves by the default exit all the same."""
+        if target is not None and target.version not in session.whose.versions():
+            return f"its session has no IPv{target.version} address"
+        if target is not None and target.version not in self.section.versions:
+            return f"the cache has no IPv{target.version} address"
+        if session.steered:
             return None
+        return session.own.refused or self.steerer.reason or "the UPF has not taken the rules yet"
+
+    def _named(self, name: str) -> tuple[tuple[str, ...], tuple[Network, ...]]:
+        """Rules that are for the name, and the prefixes that they go by."""
+        found = [rule for rule in self.section.rules if name in rule.names]
+        return tuple(rule.id for rule in found), tuple(prefix for rule in found for prefix in rule.prefixes)
+
+    def _about(self, session: Session, target: Network) -> tuple[tuple[str, ...], tuple[Network, ...]]:
         names = session.whose.names()
-        for one in self.steerer.traffic:
-            inside = any(network.version == address.version and address in network for network in one.networks)
-            if inside and one.concerns(names):
-                return one.rule
-        return None
+        return covering(target, ((one.rule, one.networks) for one in self.steerer.traffic if one.concerns(names)))
 
     def status(self) -> JsonObject:
         refused: Counter[str] = Counter(session.own.refused for session in self.table if session.own.refused)

@@ -70,6 +70,7 @@ class Steerer:
         self._edge = Peer(str(section.edge.n4), section.port) if section.edge is not None else None
         self._node_id = Ie(IeType.NODE_ID, NodeId(section.listen).encode())
         self._listen = section.listen
+        self._versions = section.versions
         self._rules = tuple(Traffic(rule.id, rule.prefixes, rule.ports) for rule in section.rules)
         self._stamps, self._table, self._counters, self._owner = stamps, table, counters, owner
         self._transactions = Transactions(T1_S, N1, FIRST_OWN + first % 0x8_0000, counters)
@@ -127,7 +128,7 @@ class Steerer:
             return ()
         names = session.whose.names()
         concerned = tuple(one for one in self.traffic if one.concerns(names))
-        return descriptions(concerned, session.whose.versions())
+        return descriptions(concerned, session.whose.versions() & self._versions)
 
     def touch(self, session: Session) -> None:
         """Have a look at it with the next `run`."""

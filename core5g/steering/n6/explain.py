@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Literal
+from ipaddress import ip_address, ip_network
 
 from core5g.documents import Network
+from core5g.steering.contract import Exit
+from core5g.steering.destinations import covering, network_of, overlaps, shown
 from core5g.steering.n6.documents import Influence, IpAddress, N6Section
 from core5g.steering.n6.reading import interfaces_of, names_of, prefixes_of
 from core5g.steering.n6.render import OPEN
 from nf.contracts.json import JsonObject
-
-Exit = Literal["cache", "default", "unknown-ue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +44,58 @@ def explain(view: View, ue: str, destination: str) -> JsonObject:
     if view.behind not in view.section.tuns:
         reached = f"reached by {view.behind}" if view.behind else "not reached at all"
         return told("unknown-ue", f"{ue} is {reached}, not by {' or '.join(view.section.tuns)}", "")
-    rule, ports = _rule(view, address, destination)
-    if not rule:
+    target = network_of(destination)
+    found = _named(view, destination) if target is None else _found(view, address, target)
+    if found is None:
         return told("default", f"{destination} is neither a prefix nor a name of the CDN", "")
-    target = _address(destination)
     version = target.version if target is not None else 4
+    rule = shown(found.rules)
     cache = view.section.cache.address if version == 4 else view.section.cache.address6
-    if cache is None:
-        return told("default", "the cache has no IPv6 address", rule)
-    if not view.is_open:
-        return told("default", f"the gate is shut: {view.why}", rule)
-    shown = ", ".join(map(str, ports))
-    return told("cache", f"new TCP flows to port {shown} go to the cache: {view.why}", rule, str(cache))
+    if cache is None or not view.is_open:
+        why = f"the gate is shut: {view.why}" if cache is not None else "the cache has no IPv6 address"
+        return told("default", why, rule)
+    to = f"to port {', '.join(map(str, found.ports))}"
+    if found.part:
+        why = f"of it {shown(found.part)}: new TCP flows {to} go to the cache, all else by the default exit: {view.why}"
+        return told("partly", why, rule, str(cache))
+    return told("cache", f"new TCP flows {to} go to the cache: {view.why}", rule, str(cache))
 
 
-def _rule(view: View, ue: IpAddress, destination: str) -> tuple[str, tuple[int, ...]]:
-    """The first that applies, as the kernel tries them, and its ports; empty when none does."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Rules that apply, and the ports they are about. `part` of the destination; empty: all of it."""
+
+    rules: tuple[str, ...]
+    ports: tuple[int, ...]
+    part: tuple[Network, ...] = ()
+
+
+def _named(view: View, destination: str) -> _Found | None:
+    name = destination.lower().rstrip(".")
+    return _Found((f"name {name}",), view.section.ports) if name in view.section.names else None
+
+
+def _found(view: View, ue: IpAddress, target: Network) -> _Found | None:
+    """In the order in which the kernel tries them."""
+    rules, part = covering(target, _rules(view, ue, target))
+    if not rules:
+        return None
+    ports = tuple(sorted({port for _, ports in rules for port in ports}))
+    return _Found(tuple(rule for rule, _ in rules), ports, part if part != (target,) else ())
+
+
+def _rules(
+    view: View, ue: IpAddress, target: Network
+) -> Iterator[tuple[tuple[str, tuple[int, ...]], tuple[Network, ...]]]:
     ports = view.section.ports
-    target = _address(destination)
-    if target is None:
-        named = destination.lower().rstrip(".") in view.section.names
-        return (f"name {destination.lower().rstrip('.')}", ports) if named else ("", ports)
     for influence in sorted(view.influences, key=lambda one: one.id):
-        own = not influence.ues or any(ue in prefix for prefix in influence.ues)
-        if own and any(target in prefix for prefix in influence.prefixes):
-            return f"influence {influence.id}", influence.ports or ports
+        if not influence.ues or any(ue in prefix for prefix in influence.ues):
+            yield (f"influence {influence.id}", influence.ports or ports), influence.prefixes
     for prefix in view.prefixes:
-        if target in prefix:
-            return f"prefix {prefix}", ports
-    return ("an address of the CDN's names", ports) if target in view.names else ("", ports)
+        if overlaps(target, prefix):
+            yield (f"prefix {prefix}", ports), (prefix,)
+    learnt = tuple(ip_network(address) for address in view.names if address in target)
+    yield ("an address of the CDN's names", ports), learnt
 
 
 def _address(text: str) -> IpAddress | None:

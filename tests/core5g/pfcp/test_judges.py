@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,6 @@ from tests.core5g.pfcp.opening import walk
 from tests.core5g.pfcp.recordings import establishment, recorded, smf
 
 SERVER = IPv4Address("203.0.113.10")
-tshark = [
-    pytest.mark.daemon,
-    pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark of Debian is not installed"),
-]
 
 
 def steering() -> tuple[Ie, ...]:
@@ -191,7 +186,11 @@ def every(layers: Any, field: str) -> list[str]:
 
 
 class TestTshark:
-    pytestmark = tshark
+    pytestmark = pytest.mark.daemon
+
+    @pytest.fixture(autouse=True)
+    def _installed(self, require_programs: Callable[..., None]) -> None:
+        require_programs("tshark")
 
     def test_it_sees_the_same_ies(self, tmp_path: Path) -> None:
         """In what was recorded and in what we made."""

@@ -1,4 +1,5 @@
-"""A NOC and agents in one process, with a 5G core in their documents: two UPFs that steer are dictionaries."""
+"""A NOC and agents in one process, with a 5G core in their documents: two UPFs that steer, or one of them and the
+classifier of another, are dictionaries."""
 
 from __future__ import annotations
 
@@ -24,10 +25,13 @@ from nf.documents.lineup import LineUp
 from nf.documents.loader import load_fleet
 from nf.errors import DriverError
 from nf.noc.daemon import init_noc
-from tests.core5g.steering.samples import breakout, cdn, core_data, upf
+from tests.core5g.steering.samples import breakout, cdn, central, classifier, core_data, upf
 from tests.support.fleet import DOMAIN, SECTION, SMALL, InProcessFleet, TablePlanner, collect, fleet_text, lineup_text
 
 UPFS = {"core": "edge2", "pop": "edge1"}
+CLASSIFIED = {"core": "central", "pop": "edge1"}
+UES = {"edge1": "10.45.0.2", "central": "10.45.0.3"}
+"""UPF -> whose session it has."""
 
 
 class SteeringTablePlanner(TablePlanner):
@@ -46,6 +50,8 @@ class Steering:
     upf: str
     held: dict[str, JsonObject] = field(default_factory=dict)
     fault: str = ""
+    shut: str = ""
+    """Why its gate is."""
     asked: list[JsonObject] = field(default_factory=list)
 
     async def run(self, arguments: JsonObject, checkpoint: Checkpoint, context: Context) -> JsonObject:
@@ -63,8 +69,8 @@ class Steering:
         return {
             "mechanism": "n6",
             "upf": self.upf,
-            "open": True,
-            "why": "the cache is well",
+            "open": not self.shut,
+            "why": self.shut or "the cache is well",
             "since": 1_700_000_000.0,
             "prefixes": 1,
             "names": [],
@@ -74,7 +80,7 @@ class Steering:
         }
 
     def _explained(self, ue: str, destination: str) -> JsonObject:
-        if self.upf != "edge1" or ue != "10.45.0.2":
+        if ue != UES.get(self.upf):
             return {"exit": "unknown-ue", "why": "it has no session here", "rule": "", "cache": None}
         if destination.startswith("203.0.113."):
             return {"exit": "cache", "why": "the cache is well", "rule": "prefix 203.0.113.0/24", "cache": "10.9.9.1"}
@@ -82,9 +88,10 @@ class Steering:
 
 
 class MobileFleet(InProcessFleet):
-    """`steering`: of each appliance with a UPF."""
+    """`steering`: of each appliance with a UPF. `classified`: that of the core by a classifier on its appliance."""
 
     steering: dict[str, Steering]
+    classified: bool
 
     async def init(self) -> None:
         data: dict[str, Any] = json.loads(fleet_text(self.places, self.optional))
@@ -92,8 +99,12 @@ class MobileFleet(InProcessFleet):
         for number, appliance in enumerate(spec["appliances"]):
             appliance["loopback"] = f"10.255.9.{number + 1}"
         spec["placement"].append({"function": "cdn-edge", "appliances": ["core", "pop"]})
-        upfs = [upf(1, appliance="pop"), upf(2, appliance="core")]
-        spec["equipment"] = {"core5g": core_data(upfs=upfs, equipment=[])}
+        upfs, classifiers = [upf(1, appliance="pop"), upf(2, appliance="core")], []
+        if self.classified:
+            upfs[1] = central(appliance="core")
+            address = next(one["loopback"] for one in spec["appliances"] if one["id"] == "core")
+            classifiers = [classifier(appliance="core", address=address)]
+        spec["equipment"] = {"core5g": core_data(upfs=upfs, classifiers=classifiers, equipment=[])}
         config = self.config
         await init_noc(
             config.state_dir, DOMAIN, "127.0.0.1:0", "127.0.0.1:0", config.names,
@@ -122,12 +133,17 @@ class MobileFleet(InProcessFleet):
 
 
 @asynccontextmanager
-async def mobile_fleet(directory: Path) -> AsyncIterator[MobileFleet]:
+async def mobile_fleet(directory: Path, *, classified: bool = False) -> AsyncIterator[MobileFleet]:
     """Enrolled, caught up, with one breakout path committed; the operator's profile is in `directory`/profile."""
     fleet = MobileFleet(directory, SMALL, ("edge",), SteeringTablePlanner())
     fleet.config = dataclasses.replace(fleet.config, services=(TrafficInfluence(),))
-    fleet.steering = {appliance: Steering(name) for appliance, name in UPFS.items()}
-    with patch("core5g.steering.places.N6_DRIVER", SECTION):  # who answers here is the fake driver
+    fleet.classified = classified
+    upfs = CLASSIFIED if classified else UPFS
+    fleet.steering = {appliance: Steering(name) for appliance, name in upfs.items()}
+    with (
+        patch.multiple("core5g.steering.places", N6_DRIVER=SECTION, CLASSIFIER_DRIVER=SECTION),
+        patch("core5g.steering.planner.N6_DRIVER", SECTION),
+    ):
         try:
             await fleet.init()
             await fleet.start_noc()
@@ -137,7 +153,7 @@ async def mobile_fleet(directory: Path) -> AsyncIterator[MobileFleet]:
             await fleet.current()
             identity = await fleet.operator()
             save_profile(directory / "profile", f"127.0.0.1:{fleet._ports[0]}", identity)
-            await fleet.commit_breakout()
+            await fleet.commit_breakout(upfs=sorted(upfs.values()))
             yield fleet
         finally:
             await fleet.close()

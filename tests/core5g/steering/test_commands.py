@@ -15,12 +15,20 @@ from nf.cli.main import main
 from nf.cli.operations import FleetClient
 from nf.cli.profile import given
 from nf.contracts.noc_client import CLIENT
+from nf.errors import DriverError, InputError, NotFoundError
 from tests.core5g.steering.mobile_fleet import MobileFleet, mobile_fleet
 
 
 @pytest.fixture
 async def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MobileFleet]:
     async with mobile_fleet(tmp_path) as running:
+        monkeypatch.setenv("NF_PROFILE", str(tmp_path / "profile"))
+        yield running
+
+
+@pytest.fixture
+async def classified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MobileFleet]:
+    async with mobile_fleet(tmp_path, classified=True) as running:
         monkeypatch.setenv("NF_PROFILE", str(tmp_path / "profile"))
         yield running
 
@@ -85,15 +93,14 @@ def _completions() -> list[str]:
 
 
 async def test_what_goes_wrong_is_said(fleet: MobileFleet, capsys: pytest.CaptureFixture[str]) -> None:
-    from nf.errors import DriverError, InputError, NotFoundError
-
     with pytest.raises(NotFoundError, match="no UPF that steers knows this UE") as caught:
         await steer("explain", "10.45.0.99", "203.0.113.1")
     assert "it has no session here" in caught.value.message
     with pytest.raises(InputError, match="names no UE"):
         await steer("explain", "somebody")
-    with pytest.raises(InputError, match="neither an address nor a name"):
-        await steer("explain", "10.45.0.2", "not a name")
+    for wrong in ("not a name", "203.0.113.0/33"):
+        with pytest.raises(InputError, match="neither an address nor a prefix nor a name"):
+            await steer("explain", "10.45.0.2", wrong)
     with pytest.raises(NotFoundError, match="no such UPF that steers") as caught:
         await steer("show", "edge")
     assert "did you mean" in caught.value.remedy
@@ -105,6 +112,30 @@ async def test_what_goes_wrong_is_said(fleet: MobileFleet, capsys: pytest.Captur
     with pytest.raises(DriverError, match="not told by edge2"):
         await steer("explain", "imsi-999700000000001", "203.0.113.1")
     await steer("explain", "10.45.0.2", "203.0.113.1")
+
+
+async def test_what_a_classifier_sends_to_an_edge_leaves_as_the_gate_there_says(
+    classified: MobileFleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def explained() -> tuple[str, str, str | None]:
+        await steer("explain", "10.45.0.3", "203.0.113.77", "--json")
+        first = json.loads(capsys.readouterr().out)["answers"][0]
+        assert first["upf"] == "central"
+        return first["exit"], first["why"], first["cache"]
+
+    assert await explained() == ("cache", "the cache is well", "10.9.9.1")
+    edge = classified.steering["pop"]
+    edge.shut = "the cache hangs"
+    exit_, why, cache = await explained()
+    assert (exit_, cache) == ("default", None)
+    assert "the gate of edge1 is shut, it leaves by the default exit there: the cache hangs" in why
+    await steer("explain", "10.45.0.2", "203.0.113.77")  # a UE at the edge itself is told by the edge
+    assert "the gate of edge1" not in capsys.readouterr().out
+
+    edge.fault = "the table is gone"
+    with pytest.raises(DriverError, match="whether the gate of edge1 is open is not told"):
+        await steer("explain", "10.45.0.3", "203.0.113.77")
+    assert "the table is gone" in capsys.readouterr().out
 
 
 async def test_help_is_there_without_a_noc(capsys: pytest.CaptureFixture[str]) -> None:

@@ -395,6 +395,16 @@ def test_a_classifier_does_not_go_by_names() -> None:
     assert "goes by prefix" in refused(lineup, fleet_data(core))[f"{PATH}.names"]
 
 
+def test_a_classifier_sends_no_ipv6_to_a_cache_that_has_none() -> None:
+    later = [str(net) for net in list(ip_network("2001:db8:c000::/35").subnets(new_prefix=44))[::2][: MAX_SDF + 1]]
+    both = lineup_data(breakout(upfs=["central"], prefixes=["203.0.113.0/24", *later]))
+    (rule,) = proxy(compiled(both, fleet_data(classified())), "pop1").rules
+    assert [str(prefix) for prefix in rule.prefixes] == ["203.0.113.0/24"]
+    named = breakout(upfs=["central"], prefixes=later[:1], names=["cdn.streamverse.test"])
+    core = classified(resolvers=["10.45.0.1", "192.0.2.53"])
+    assert "goes by prefix" in refused(lineup_data(named), fleet_data(core))[f"{PATH}.names"]
+
+
 def test_one_prefix_for_two_hosts_and_one_of_ipv6_are_told() -> None:
     lineup = lineup_data(
         breakout(), breakout(prefixes=["203.0.113.0/24", "2001:db8:cd::/48"]), cdns=({}, {"host": "other.test"})

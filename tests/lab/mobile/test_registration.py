@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -230,10 +230,9 @@ _RECORDED = tuple(_QUIET.sent)
 
 
 @pytest.mark.daemon
-def test_wireshark_reads_what_both_have_written(tmp_path: Path) -> None:
+def test_wireshark_reads_what_both_have_written(tmp_path: Path, require_programs: Callable[..., None]) -> None:
     """tshark: NGAP and NAS without ciphering, as somebody else understands them."""
-    if shutil.which("tshark") is None:
-        pytest.skip("needs tshark")
+    require_programs("tshark")
     loop = Loop(ciphering=0)
     key = loop.session()["id"]
     loop.core.idle(key)

@@ -63,6 +63,33 @@ def test_many_ues_answer_from_behind_the_upf(core: Network, tmp_path: Path) -> N
     assert ask("/model/sessions") == []
 
 
+def test_what_is_no_gtpu_is_counted_and_nothing_else_comes_of_it(core: Network, tmp_path: Path) -> None:
+    control = tmp_path / "ran.sock"
+    malformed = (
+        b"",
+        b"\x30",
+        b"\x50\xff" + bytes(6),
+        b"\x36\xff\0\4" + bytes(7),
+        b"\x34\xff\0\4" + bytes(7) + b"\x85\0",
+    )
+    with ran(tmp_path, "--control", str(control)) as ues:
+        (ue,) = ues
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending, socket.socket(socket.AF_UNIX) as speaking:
+            for data in malformed:
+                sending.sendto(data, (GNB["address"], 2152))
+            speaking.connect(str(control))
+            lines = speaking.makefile("rw", encoding="utf-8")
+
+            def counted() -> int:
+                lines.write(json.dumps({"ue": ue["supi"], "act": "stats"}) + "\n")
+                lines.flush()
+                return int(json.loads(lines.readline())["malformed"])
+
+            assert awaited(lambda: counted() == len(malformed))
+            assert ping(ue["ue_ips"][0], core.namespaces["upf"])
+            assert counted() == len(malformed)
+
+
 def test_the_tac_selects_a_upf_for_any_dnn_since_it_is_an_or(core: Network) -> None:
     told = ask("/model/sessions", {"supi": "imsi-999700000000009", "dnn": "internet", "tac": 7, "gnb": GNB})
     other = ask("/model/sessions", {"supi": "imsi-999700000000008", "dnn": "internet", "tac": 7, "gnb": GNB})

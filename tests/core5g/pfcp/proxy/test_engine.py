@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -561,9 +562,40 @@ class TestTold:
             "rule": "cdn",
             "cache": "203.0.113.10",
         }
-        assert net.proxy.explain(SUPI, "cdn.streamverse.test")["exit"] == "cache"
         assert net.proxy.explain(UE, "198.51.100.1")["exit"] == "default"
         assert net.proxy.explain("10.45.9.9", "203.0.113.9")["exit"] == "unknown-ue"
+
+    @pytest.mark.parametrize(
+        ("destination", "exit_", "told"),
+        [
+            ("203.0.113.128/25", "cache", "rule cdn sends it to the edge UPF"),
+            ("203.0.112.0/23", "partly", "of it 203.0.113.0/24 is sent to the edge UPF by rule cdn, the rest"),
+            ("203.0.112.0/24", "default", "no rule is about this destination"),
+            ("cdn.streamverse.test", "partly", "of what cdn.streamverse.test resolves to 203.0.113.0/24 is sent"),
+            ("www.streamverse.test", "default", "no rule is about this destination"),
+        ],
+    )
+    def test_a_name_or_a_wide_prefix_is_steered_in_part(self, destination: str, exit_: str, told: str) -> None:
+        net = Net()
+        net.steered()
+        found = net.proxy.explain(SUPI, destination)
+        assert found["exit"] == exit_
+        assert told in str(found["why"])
+
+    def test_ipv6_is_told_by_what_the_session_and_the_cache_have(self) -> None:
+        rules = [{"id": "cdn", "prefixes": ["203.0.113.0/24", "2001:db8:cd::/48"]}]
+        for cache, why in (("203.0.113.10", "the cache has no IPv6 address"), (None, "rule cdn sends it to")):
+            net = Net(rules=rules, cache=cache)
+            net.steered()
+            assert "its session has no IPv6 address" in str(net.proxy.explain(UE, "2001:db8:cd::1")["why"])
+            (session,) = net.proxy.table
+            session.whose = replace(session.whose, ipv6="2001:db8:45:1::1")
+            told = net.proxy.explain(UE, "2001:db8:cd::1")
+            assert told["exit"] == ("default" if cache else "cache")
+            assert why in str(told["why"])
+            filters = " ".join(net.proxy.steerer.wanted(session))
+            assert "203.0.113.0/24" in filters
+            assert ("2001:db8:cd::/48" in filters) is (cache is None)
 
     def test_what_an_answer_of_the_recorded_upf_says_is_understood(self) -> None:
         net = Net(edge=None, rules=[])

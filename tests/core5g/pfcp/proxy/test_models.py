@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 import yaml
 
+from core5g.pfcp.ies import Cause
 from core5g.pfcp.proxy.documents import ProxySection
 from core5g.pfcp.proxy.driver import create
 from core5g.pfcp.proxy.units import UNIT, ask, status_socket
+from core5g.pfcp.wire import Ie, IeType, Message, MessageType, decode, encode, group, need
 from tests.core5g.daemons import BIN, SMF_MODEL
 from tests.headend.multicast.tree.network import Node, commit, connect, ip, nodes, until
 
@@ -202,6 +204,29 @@ def test_wherever_the_ue_goes(world: World, acts: tuple[str, ...]) -> None:
     for what in acts:
         world.act(what)
     assert (world.asked(CDN), world.asked(OTHER)) == ("edge", "core")
+
+
+def test_when_the_upf_rejects_a_modification_its_rules_are_made_anew(world: World) -> None:
+    far = group(IeType.UPDATE_FAR, (Ie(IeType.FAR_ID, b"\0\0\x77\x77"), Ie(IeType.APPLY_ACTION, b"\2\0")))
+    answer = world.core.call(_modified, world, far)
+    assert Cause.decode(need(answer.ies, IeType.CAUSE)) is not Cause.ACCEPTED
+    world.until(lambda told: told["counters"].get("rejected-by-upf") == 1 and told["steered"] == 1)
+    assert (world.asked(CDN), world.asked(OTHER)) == ("edge", "core")
+    world.act("handover")  # what the SMF sends next is taken, and the proxy answers it where it is
+    assert (world.asked(CDN), world.asked(OTHER)) == ("edge", "core")
+
+
+async def _modified(world: World, change: Ie) -> Message:
+    """What the UPF answers to a modification of the UE's session, from the address of the SMF."""
+    told = await ask(status_socket(world.core.run_dir), {"command": "sessions"})
+    assert told is not None
+    (session,) = told["sessions"]
+    request = Message(MessageType.SESSION_MODIFICATION_REQUEST, 0x7777, session["seid"], (change,))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(90)
+        sock.bind((SMF, 0))
+        sock.sendto(encode(request), (PROXY, 8805))
+        return decode(await asyncio.to_thread(sock.recv, 65536))
 
 
 def test_what_the_edge_has_for_an_idle_ue_pages_it(world: World) -> None:
