@@ -1,4 +1,4 @@
-"""An endpoint of the tests that speaks TLS over one connection of its own: RFC 3261 section 18, RFC 5923."""
+"""An endpoint of the tests that speaks TLS over one connection of its own: RFC 3261 section 18."""
 
 from __future__ import annotations
 
