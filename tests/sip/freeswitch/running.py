@@ -25,6 +25,11 @@ class Running:
     sip: str
     control: int
     boxes: Path
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(LIMIT_S)
 
     @contextlib.asynccontextmanager
     async def talk(self) -> AsyncIterator[EslConnection]:
@@ -48,9 +53,9 @@ def _answers(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def started(programs: Path, folder: Path) -> Iterator[Running]:
-    """127.0.0.1 may call, as a proxy; alice and bob have boxes."""
-    server = {"address": "127.0.0.1", "port": _free(socket.SOCK_DGRAM), "control": _free()}
+def started(programs: Path, folder: Path, address: str = "127.0.0.1", port: int = 0) -> Iterator[Running]:
+    """127.0.0.1 may call, as a proxy; alice and bob have boxes. Port 0: whichever is free."""
+    server = {"address": address, "port": port or _free(socket.SOCK_DGRAM), "control": _free()}
     made = section(server=server, callers=["127.0.0.1"])
     for name in ("conf", "log", "db", "run", "storage"):
         (folder / name).mkdir()
@@ -67,7 +72,7 @@ def started(programs: Path, folder: Path) -> Iterator[Running]:
             assert process.poll() is None, (folder / "out").read_text()[-2000:]
             assert time.monotonic() < deadline, "does not come up"
             time.sleep(0.1)
-        yield Running(f"127.0.0.1:{made.server.port}", made.server.control, folder / "storage")
+        yield Running(f"{address}:{made.server.port}", made.server.control, folder / "storage", process)
     finally:
         process.terminate()
         process.wait(LIMIT_S)

@@ -35,13 +35,15 @@ class Message:
 
 
 class Phone(asyncio.DatagramProtocol):
-    """`proxy`: where it sends everything. Calls that come in are answered at once."""
+    """`proxy`: where it sends everything. Calls that come in are answered at once, or ring until `answer` (`holds`)."""
 
     def __init__(self, user: str, address: str, port: int, proxy: str) -> None:
         self.user, self.address, self.port, self.proxy = user, address, port, proxy
         self.heard: asyncio.Queue[Message] = asyncio.Queue()
         self.requests: list[str] = []
         self.seen: asyncio.Event = asyncio.Event()
+        self.holds = False
+        self.held: tuple[Message, tuple[Any, ...]] | None = None
         self.call_id, self.tag = f"{secrets.token_hex(8)}@{address}", secrets.token_hex(4)
         self.routes: list[str] = []
         self.target, self.remote, self.number = "", "", 1
@@ -60,8 +62,20 @@ class Phone(asyncio.DatagramProtocol):
         self.seen.set()
         if message.method == "ACK":
             return
+        if message.method == "INVITE" and self.holds:
+            self.held = message, addr
+            self._reply(message, addr, "180 Ringing")
+            return
+        self._reply(message, addr, "200 OK")
+
+    async def answer(self) -> None:
+        """The call that is held."""
+        assert self.held is not None
+        self._reply(*self.held, "200 OK")
+
+    def _reply(self, message: Message, addr: tuple[Any, ...], status: str) -> None:
         to = message.one("To")
-        lines = ["SIP/2.0 200 OK", *(f"Via: {one}" for one in message.all("Via"))]
+        lines = [f"SIP/2.0 {status}", *(f"Via: {one}" for one in message.all("Via"))]
         lines += [f"Record-Route: {one}" for one in message.all("Record-Route")]
         lines += [f"From: {message.one('From')}", f"To: {to}" + ("" if ";tag=" in to else f";tag={self.tag}")]
         lines += [f"Call-ID: {message.one('Call-ID')}", f"CSeq: {message.one('CSeq')}", self._contact()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import socket
 import threading
 import time
@@ -152,6 +153,8 @@ class Endpoint:
     `answers(request)` says what it sends back to an INVITE: pairs of (code, with SDP?). All else gets 200.
     """
 
+    transport = "UDP"
+
     def __init__(self, address: str, port: int, proxy: tuple[str, int] = ("127.0.0.1", 5060)) -> None:
         self.address, self.port, self.proxy = address, port, proxy
         self.shown = f"{address}:{port}"
@@ -162,14 +165,18 @@ class Endpoint:
         self._changed = threading.Condition()
         self._uris: dict[tuple[str, int], str] = {}
         self._answered: set[tuple[str, int]] = set()
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        # Another test's, closed, may stand in a child of this process for a moment more: the last one bound is heard.
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._sock.bind((address, port))
-        self._sock.settimeout(0.5)
+        self._sock = self._bound()
         self._open = True
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
+
+    def _bound(self) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # Another test's, closed, may stand in a child of this process for a moment more: the last one bound is heard.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((self.address, self.port))
+        sock.settimeout(0.5)
+        return sock
 
     def __enter__(self) -> Self:
         return self
@@ -187,7 +194,7 @@ class Endpoint:
     def _listen(self) -> None:
         while self._open:
             with suppress(TimeoutError):
-                data, source = self._sock.recvfrom(65_535)
+                data, source = self._receive()
                 if len(data) < 20 or self.deaf:
                     continue
                 message = Message(data.decode("utf-8", "replace"), source)
@@ -198,6 +205,10 @@ class Endpoint:
                     self._respond(message)
                 elif message.code >= 300 and message.cseq[1] == "INVITE":
                     self._acknowledge(message)
+
+    def _receive(self) -> tuple[bytes, tuple[str, int]]:
+        """The next message, and where it came from. Raises TimeoutError when none comes for a while."""
+        return self._sock.recvfrom(65_535)
 
     def _respond(self, request: Message) -> None:
         if request.method == "INVITE":
@@ -244,7 +255,7 @@ class Endpoint:
             f"To: {to}",
             f"Call-ID: {request.call_id}",
             f"CSeq: {request.header('CSeq')}",
-            f"Contact: <sip:me@{self.shown}>",
+            f"Contact: {self.contact('me')}",
             *headers,
             *(["Content-Type: application/sdp"] if body else []),
             f"Content-Length: {len(body)}",
@@ -264,8 +275,15 @@ class Endpoint:
 
     # what goes
 
+    def contact(self, user: str) -> str:
+        return f"<sip:{user}@{self.shown}>"
+
+    @property
+    def media_port(self) -> int:
+        return self.port + 2000
+
     def sdp(self) -> str:
-        return SDP.format(number=next(_numbers), address=self.address, port=self.port + 2000)
+        return SDP.format(number=next(_numbers), address=self.address, port=self.media_port)
 
     def send(self, text: str | bytes, to: tuple[str, int] | None = None) -> None:
         self._sock.sendto(text.encode() if isinstance(text, str) else text, to or self.proxy)
@@ -281,9 +299,10 @@ class Endpoint:
         body: str = "",
         branch: str = "",
     ) -> str:
+        branch = branch or f"z9hG4bK{next(_numbers)}x"
         lines = [
             f"{start} SIP/2.0",
-            f"Via: SIP/2.0/UDP {self.address}:{self.port};rport;branch={branch or f'z9hG4bK{next(_numbers)}x'}",
+            f"Via: SIP/2.0/{self.transport} {self.address}:{self.port};rport;branch={branch}",
             "Max-Forwards: 70",
             f"From: {from_}",
             f"To: {to}",
@@ -300,7 +319,7 @@ class Endpoint:
     ) -> Message:
         """The final response, to the second REGISTER when there was a challenge."""
         call_id, me, uri = f"r{next(_numbers)}@{self.address}", f"<sip:{user}@{domain}>", f"sip:{domain}"
-        lines = [f"Contact: {contact or f'<sip:{user}@{self.shown}>'};expires={expires}", *headers]
+        lines = [f"Contact: {contact or self.contact(user)};expires={expires}", *headers]
         for number in (1, 2):
             text = self.message(f"REGISTER {uri}", call_id, f"{me};tag=r", me, (number, "REGISTER"), lines)
             self.send(text)
@@ -322,9 +341,9 @@ class Endpoint:
         headers: Iterable[str] = (),
     ) -> Call:
         """Calls `uri` as `caller` (USER@DOMAIN) and waits for a response of `until` or more; ACKs a 2xx."""
-        call_id = f"c{next(_numbers)}-{self.port}@{self.address}"
+        call_id = f"c{next(_numbers)}-{secrets.token_hex(8)}@{self.address}"
         call = Call(self, call_id, uri, f"<sip:{caller}>;tag=f{next(_numbers)}", f"<{uri}>")
-        lines = [f"Contact: <sip:{caller.partition('@')[0]}@{self.shown}>", *headers]
+        lines = [f"Contact: {self.contact(caller.partition('@')[0])}", *headers]
         while True:
             call.branch = f"z9hG4bK{next(_numbers)}i"
             self._uris[call_id, call.cseq] = uri

@@ -17,7 +17,7 @@ import pytest
 
 from nf.contracts.driver import Checkpoint
 from nf.errors import CancelledError, DeadlineError, InputError, NfError, NotFoundError, RefusedError
-from sip.kamailio import records
+from sip.kamailio import records, render
 from tests.headend.multicast.tree.network import Node, nodes
 from tests.sip.kamailio.phone import Phone
 from tests.sip.kamailio.proxy import DOMAIN, Bench, account, bench, section
@@ -203,6 +203,29 @@ def test_accounts_that_are_not_there_are_refused(proxy: Bench) -> None:
         call(proxy, proxy.driver.check, steps, want)
 
 
+def test_what_kamailio_does_not_read_is_refused_and_changes_nothing(
+    proxy: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, files = call(proxy, proxy.pid), _files(proxy)
+    fragment = render._fragment
+
+    def broken(name: str) -> str:
+        return fragment(name) + ("route[BROKEN] { no_such_function(; }\n" if name == "call.cfg" else "")
+
+    monkeypatch.setattr(render, "_fragment", broken)
+    steps = proxy.driver.plan(call(proxy, proxy.driver.observe), section(nat=False))
+    with pytest.raises(RefusedError, match="Kamailio refuses the configuration"):
+        call(proxy, proxy.driver.check, steps, section(nat=False))
+    monkeypatch.undo()
+    assert call(proxy, proxy.pid) == before
+    assert _files(proxy) == files
+    assert proxy.driver.plan(call(proxy, proxy.driver.observe), section()) == ()
+
+
+def _files(proxy: Bench) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in proxy.driver.places.config.iterdir() if path.is_file()}
+
+
 def test_tls_with_a_certificate_of_its_own_then_another(proxy: Bench) -> None:
     from sip.kamailio.certificate import self_signed
 
@@ -317,6 +340,46 @@ def test_a_call_goes_on_over_a_restart_and_is_one_record(proxy: Bench) -> None:
         os.kill(before, signal.SIGKILL)
         until(lambda: opened(proxy, before))
         assert call(proxy, proxy.call, "dlg.stats_active")["all"] == 0
+
+
+def test_a_restart_waits_for_the_call_that_rings_and_refuses_new_ones(proxy: Bench) -> None:
+    async def ring() -> None:
+        for phone in phones:
+            await phone.open()
+        for phone in (alice, bob):
+            assert await phone.register() == 200
+
+    async def close() -> None:
+        for phone in phones:
+            phone.close()
+
+    alice, bob, late = phones = [
+        Phone(name, "10.77.0.31", port, "10.77.0.1")
+        for name, port in (("alice", 15061), ("bob", 15062), ("alice", 15063))
+    ]
+    bob.holds = True
+    proxy.node.call(ring)
+    try:
+        before = call(proxy, proxy.pid)
+        ringing = proxy.node.start(alice.invite, "bob")
+        until(lambda: bob.held)
+        restart = proxy.node.start(proxy.commit, section(protection={"density": 400}))
+        until(lambda: call(proxy, proxy.hash, "ctl")["drain"] == 1)
+        assert call(proxy, late.invite, "bob") == 503
+        assert not restart.done()
+        assert call(proxy, proxy.pid) == before
+        call(proxy, bob.answer)
+        assert ringing.result(60) == 200
+        restart.result(120)
+        assert call(proxy, proxy.pid) != before
+        assert call(proxy, proxy.call, "dlg.stats_active")["ongoing"] == 1
+        assert call(proxy, proxy.hash, "ctl")["drain"] == 0
+        assert call(proxy, alice.within, "BYE") == 200
+        assert bob.requests[-1] == "BYE"
+        (record,) = until(lambda: recorded(proxy, alice.call_id))
+        assert record["result"] == "answered"
+    finally:
+        proxy.node.call(close)
 
 
 def test_a_call_goes_on_over_kill_9_of_proxy_and_keeper(proxy: Bench) -> None:

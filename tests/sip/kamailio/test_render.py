@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from nf.documents.model import RuleError
+from sip.documents import MAX_DENSITY
 from sip.kamailio.documents import KamailioSection
 from sip.kamailio.paths import Paths
 from sip.kamailio.render import render
@@ -161,6 +163,13 @@ def test_a_line_of_accounts_that_is_none_is_named_and_not_shown() -> None:
             tables(section(), f"# comment\n{line}\n")
         assert "md5sum" in refused.value.remedy
         assert line not in str(refused.value)
+
+
+def test_a_density_that_pike_cannot_hold_is_refused() -> None:
+    most = section(protection={"density": MAX_DENSITY})
+    assert f'"reqs_density_per_unit", {MAX_DENSITY})' in render(most, PATHS)["kamailio.cfg"]
+    with pytest.raises(ValidationError, match=r"protection\.density"):
+        section(protection={"density": MAX_DENSITY + 1})
 
 
 def test_two_trunks_share_no_address() -> None:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests.sip.kamailio.daemon import DOMAIN, PASSWORD, Proxy, Relay, running, section, until
+from tests.sip.kamailio.load import Media, heard
 from tests.sip.kamailio.phones import Endpoint
 
 pytestmark = [pytest.mark.daemon, pytest.mark.timeout(300)]
@@ -121,17 +122,26 @@ def test_wrong_passwords_are_counted(tmp_path: Path) -> None:
 def test_a_restart_loses_no_call_no_registration_and_no_record(
     relay: Relay, tmp_path: Path, phones: tuple[Endpoint, Endpoint], sign: int
 ) -> None:
+    """And no packet of media, which goes on while there is no proxy."""
     proxy = Proxy(tmp_path, section())
     try:
         proxy.start()
         alice, bob = registered(phones)
         up = alice.invite(ALICE, f"sip:{BOB}", PASSWORD)
         assert up.code == 200
+        assert up.final
         bob.answers = lambda _: [(180, False)]
         ringing = alice.invite(ALICE, f"sip:{BOB}", PASSWORD, until=180)
         until(lambda: _registrations(proxy) == 2)
-        proxy.stop(sign)
-        proxy.start()
+        with Media(alice) as hers, Media(bob) as his:
+            hers.send_to(up.final)
+            his.send_to(bob.wait(lambda one: one.method == "INVITE"))
+            heard(hers, his)
+            proxy.stop(sign)
+            heard(hers, his)
+            proxy.start()
+            heard(hers, his)
+            assert (hers.lost, his.lost) == (0, 0)
         assert proxy.calls() == 1
         assert proxy.profile("sub", ALICE) == 1
         bob.answers = lambda _: [(200, True)]

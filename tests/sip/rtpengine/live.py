@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from pylibsrtp import Policy, Session
 
 from nf.clock import RealClock
 from nf.contracts.driver import Context, Undo
 from sip.rtpengine.client import NgClient
 from sip.rtpengine.documents import RtpengineSection
 from sip.rtpengine.driver import RtpengineDriver, create
+from sip.rtpengine.flags import Kind, Side, answer_flags, offer_flags
 from sip.rtpengine.messages import Flags, answer, offer
 from tests.headend.multicast.tree.network import Node, ip, nodes
 from tests.sip.rtpengine.media import Party, endpoint, sdp
@@ -19,6 +24,8 @@ from tests.sip.rtpengine.media import Party, endpoint, sdp
 FIXED = {"a": "10.77.0.1", "b": "10.77.0.2", "e": "10.77.0.3"}
 MOVING = {"a": "10.77.0.11", "b": "10.77.0.12"}
 PORTS = {"a": 30000, "b": 30000}
+SUITE = "AES_CM_128_HMAC_SHA1_80"
+KEY = bytes(range(30))
 _numbers = itertools.count()
 
 
@@ -109,6 +116,32 @@ async def set_up(
     two.to = endpoint(told["sdp"])
     told = await ng.ask(answer(call_id, "one", "two", sdp(two.address, two.port), flags[1]))
     one.to = endpoint(told["sdp"])
+
+
+async def set_up_sdes(ng: NgClient, call_id: str, plain: Party, secret: Party) -> tuple[str, str]:
+    """A call of one who speaks RTP with one who speaks SRTP, with keys in the SDP (RFC 4568) and libsrtp as judge. What
+    each was shown: the offer, the answer."""
+    sides = Side(), Side(Kind.SDES)
+    told = await ng.ask(offer(call_id, "one", sdp(plain.address, plain.port), offer_flags(*sides)))
+    offered = str(told["sdp"])
+    found = re.search(rf"a=crypto:(\d+) {SUITE} inline:(\S+)", offered)
+    assert found is not None, offered
+    crypto = f"a=crypto:{found[1]} {SUITE} inline:{base64.b64encode(KEY).decode()}\r\n"
+    mine = sdp(secret.address, secret.port, protocol="RTP/SAVP", more=crypto)
+    told = await ng.ask(answer(call_id, "one", "two", mine, answer_flags(*sides)))
+    secret.out = _srtp(KEY, Policy.SSRC_ANY_OUTBOUND).protect
+    secret.taken = _srtp(base64.b64decode(found[2] + "=="), Policy.SSRC_ANY_INBOUND).unprotect
+    secret.to, plain.to = endpoint(offered), endpoint(told["sdp"])
+    return offered, str(told["sdp"])
+
+
+def _srtp(key: bytes, direction: int) -> Session:
+    return Session(Policy(key=key, ssrc_type=direction, srtp_profile=Policy.SRTP_PROFILE_AES128_CM_SHA1_80))
+
+
+def understood(plain: Party, secret: Party) -> bool:
+    """Each has what the other said, and nothing came that could not be decrypted."""
+    return (plain.last[12:], secret.last[12:]) == (secret.octets, plain.octets) and plain.broken + secret.broken == 0
 
 
 def parties() -> tuple[Party, Party]:

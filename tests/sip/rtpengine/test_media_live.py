@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from pylibsrtp import Policy, Session
 
 from sip.rtpengine.client import NgClient
 from sip.rtpengine.flags import Kind, Side, answer_flags, offer_flags
 from sip.rtpengine.messages import answer, delete, offer
 from tests.headend.multicast.tree.network import Node
-from tests.sip.rtpengine.live import FIXED, Bench, parties, section, segment
+from tests.sip.rtpengine.live import FIXED, Bench, parties, section, segment, set_up_sdes, understood
 from tests.sip.rtpengine.media import endpoint, heard, sdp
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
-
-SUITE = "AES_CM_128_HMAC_SHA1_80"
-KEY = bytes(range(30))
 
 
 @pytest.fixture(scope="module")
@@ -33,32 +28,16 @@ def net(require_root: Callable[[], None], require_programs: Callable[..., None])
         bench.commit(None)
 
 
-def srtp(key: bytes, direction: int) -> Session:
-    return Session(Policy(key=key, ssrc_type=direction, srtp_profile=Policy.SRTP_PROFILE_AES128_CM_SHA1_80))
-
-
 def test_rtp_to_sdes_is_encrypted_and_decrypted_both_ways(net: dict[str, Node]) -> None:
     async def talk() -> None:
         plain, secret = parties()
-        sides = Side(), Side(Kind.SDES)
         async with NgClient(FIXED["a"], 2223) as ng, plain, secret:
-            told = await ng.ask(offer("sdes", "one", sdp(plain.address, plain.port), offer_flags(*sides)))
-            offered = str(told["sdp"])
+            offered, answered = await set_up_sdes(ng, "sdes", plain, secret)
             assert "RTP/SAVP" in offered
             assert not re.search("NULL_|F8_|fingerprint", offered)
-            found = re.search(rf"a=crypto:(\d+) {SUITE} inline:(\S+)", offered)
-            assert found is not None
-            crypto = f"a=crypto:{found[1]} {SUITE} inline:{base64.b64encode(KEY).decode()}\r\n"
-            mine = sdp(secret.address, secret.port, protocol="RTP/SAVP", more=crypto)
-            told = await ng.ask(answer("sdes", "one", "two", mine, answer_flags(*sides)))
-            assert "crypto" not in str(told["sdp"])
-            secret.out = srtp(KEY, Policy.SSRC_ANY_OUTBOUND).protect
-            secret.taken = srtp(base64.b64decode(found[2] + "=="), Policy.SSRC_ANY_INBOUND).unprotect
-            secret.to, plain.to = endpoint(offered), endpoint(told["sdp"])
+            assert "crypto" not in answered
             await heard(plain, secret, packets=50)
-            assert plain.last[12:] == secret.octets
-            assert secret.last[12:] == plain.octets
-            assert (plain.broken, secret.broken) == (0, 0)
+            assert understood(plain, secret)
             await ng.ask(delete("sdes"))
 
     net["e"].call(talk)

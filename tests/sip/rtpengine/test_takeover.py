@@ -6,7 +6,8 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -20,8 +21,8 @@ from sip.rtpengine.flags import Kind, Side, offer_flags
 from sip.rtpengine.messages import UnknownCallError, answer, delete, offer, query
 from sip.rtpengine.telemetry import is_here
 from tests.headend.multicast.tree.network import Node, until
-from tests.sip.rtpengine.live import MOVING, Bench, context, parties, section, segment, set_up
-from tests.sip.rtpengine.media import heard, sdp
+from tests.sip.rtpengine.live import MOVING, Bench, context, parties, section, segment, set_up, set_up_sdes, understood
+from tests.sip.rtpengine.media import Party, heard, sdp
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
@@ -90,16 +91,29 @@ def awake(bench: Bench) -> None:
     os.kill(supervisor.pid, signal.SIGCONT)
 
 
+async def longest(*parties: Party) -> float:
+    """Seconds of the longest silence from now until each has heard enough."""
+    for party in parties:
+        party.again()
+    await heard(*parties, packets=100)
+    return max(party.longest_s for party in parties)
+
+
 def test_a_killed_relay_restores_its_calls(pair: dict[str, Bench], net: dict[str, Node]) -> None:
     async def talk() -> float:
-        one, two = parties()
-        async with NgClient(MOVING["a"], 2223) as ng, one, two:
+        (one, two), (plain, secret) = everybody = parties(), parties()
+        async with NgClient(MOVING["a"], 2223) as ng, AsyncExitStack() as stack:
+            for party in chain(*everybody):
+                await stack.enter_async_context(party)
             await set_up(ng, "killed", one, two)
-            await heard(one, two)
+            await set_up_sdes(ng, "killed-sdes", plain, secret)
+            await heard(one, two, plain, secret)
             os.kill(pid, signal.SIGKILL)
-            await heard(one, two, packets=100)
+            await heard(one, two, plain, secret, packets=100)
+            assert understood(plain, secret)
             await ng.ask(delete("killed"))
-            return max(one.longest_s, two.longest_s)
+            await ng.ask(delete("killed-sdes"))
+            return max(party.longest_s for party in chain(*everybody))
 
     pid = pair["a"].pid()
     gap = net["e"].call(talk)
@@ -116,31 +130,31 @@ def test_the_partner_takes_the_calls_of_a_dead_appliance_over(
     alive = pair[other]
 
     async def talk() -> tuple[float, object, object, float]:
-        one, two = parties()
+        (one, two), (plain, secret) = everybody = parties(), parties()
         loop = asyncio.get_running_loop()
-        async with NgClient(MOVING[dead], 2223) as ng, one, two:
+        async with NgClient(MOVING[dead], 2223) as ng, AsyncExitStack() as stack:
+            for party in chain(*everybody):
+                await stack.enter_async_context(party)
             await set_up(ng, "call", one, two)
+            await set_up_sdes(ng, "sdes", plain, secret)
             browser = offer_flags(Side(), Side(Kind.WEBRTC))
             await ng.ask(offer("browser", "one", sdp(one.address, 5998), browser))
             await ng.ask(answer("browser", "one", "two", of_a_browser(one.address, 5996)))
-            await heard(one, two, packets=50)
+            await heard(one, two, plain, secret, packets=50)
             await loop.run_in_executor(None, die, pair[dead])
-            one.again()
-            two.again()
-            await heard(one, two, packets=100)
-            moved = max(one.longest_s, two.longest_s)
+            moved = await longest(*chain(*everybody))
+            assert understood(plain, secret)
             # Its proxy goes on speaking to the address that it knows.
             known = await ng.ask(query("call"))
             told = await asyncio.wrap_future(alive.node.start(without_keys))
             await loop.run_in_executor(None, revive, pair[dead])
             await asyncio.wrap_future(pair[dead].node.start(answers))
-            one.again()
-            two.again()
-            await heard(one, two, packets=100)
+            kept = await longest(*chain(*everybody))
+            assert understood(plain, secret)
             # Whoever returns may know none of these calls: the address stays until they are over.
             assert not await asyncio.wrap_future(pair[dead].node.start(at_home(dead)))
-            kept = max(one.longest_s, two.longest_s)
             await ng.ask(delete("call"))
+            await ng.ask(delete("sdes"))
             with pytest.raises(UnknownCallError):
                 await ng.ask(query("browser"))
             await asyncio.wrap_future(pair[dead].node.start(until, at_home(dead)))

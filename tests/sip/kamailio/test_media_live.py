@@ -1,0 +1,107 @@
+"""Media of calls by a proxy as it is rendered: before the answer, and by which relay."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sip.kamailio.daemon import DOMAIN, PASSWORD, Proxy, Relay, running, section, until
+from tests.sip.kamailio.load import Media, heard
+from tests.sip.kamailio.phones import Endpoint, Message
+
+pytestmark = [pytest.mark.daemon, pytest.mark.timeout(300)]
+
+ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
+
+
+@pytest.fixture
+def proxy(relay: Relay, tmp_path: Path) -> Iterator[Proxy]:
+    with running(tmp_path, section()) as found:
+        yield found
+
+
+@pytest.fixture
+def phones() -> Iterator[tuple[Endpoint, Endpoint]]:
+    with Endpoint("127.0.0.1", 6001) as alice, Endpoint("127.0.0.1", 6002) as bob:
+        yield alice, bob
+
+
+def registered(phones: tuple[Endpoint, Endpoint]) -> tuple[Endpoint, Endpoint]:
+    for phone, name in zip(phones, ("alice", "bob"), strict=True):
+        assert phone.register(name, DOMAIN, PASSWORD).code == 200
+    return phones
+
+
+def invite(phone: Endpoint) -> Message:
+    return phone.wait(lambda one: one.method == "INVITE")
+
+
+def test_early_media_goes_by_the_relay_and_is_that_of_the_call(
+    proxy: Proxy, relay: Relay, phones: tuple[Endpoint, Endpoint]
+) -> None:
+    alice, bob = registered(phones)
+    bob.answers = lambda _: [(183, True)]
+    made = alice.invite(ALICE, f"sip:{BOB}", PASSWORD, until=183)
+    assert made.final
+    early = made.final
+    assert "c=IN IP4 127.0.0.2" in early.body
+    with Media(alice) as hers, Media(bob) as his:
+        hers.send_to(early)
+        his.send_to(invite(bob))
+        heard(hers, his)
+        bob.reply(invite(bob), 200, bob.sdp())
+        alice.answered(made)
+        assert made.code == 200
+        assert media_of(made.final) == media_of(early)
+        heard(hers, his)
+        assert (hers.lost, his.lost) == (0, 0)
+    assert made.bye().code == 200
+    until(lambda: made.call_id not in relay.sessions())
+
+
+def media_of(message: Message) -> list[str]:
+    return [line for line in message.body.splitlines() if line.startswith(("c=", "m="))]
+
+
+def test_what_is_played_before_a_refusal_is_heard(
+    proxy: Proxy, relay: Relay, phones: tuple[Endpoint, Endpoint]
+) -> None:
+    alice, bob = registered(phones)
+    bob.answers = lambda _: [(183, True)]
+    made = alice.invite(ALICE, f"sip:{BOB}", PASSWORD, until=183)
+    assert made.final
+    with Media(alice) as hers, Media(bob) as his:
+        hers.send_to(made.final)
+        his.send_to(invite(bob))
+        heard(hers, his)
+        bob.reply(invite(bob), 486)
+        alice.answered(made)
+    assert made.code == 486
+    record = proxy.record(made.call_id)
+    assert (record["result"], record["answered"], record["relay"]) == ("failed", None, "r1")
+    until(lambda: made.call_id not in relay.sessions())
+
+
+def test_relays_are_chosen_by_weight(relay: Relay, tmp_path: Path, phones: tuple[Endpoint, Endpoint]) -> None:
+    """Nine to one. By chance alone, each of the bounds is passed in less than one run of ten thousand."""
+    relays = [
+        {"id": "r1", "appliance": "a", "address": "127.0.0.2", "weight": 90},
+        {"id": "r2", "appliance": "b", "address": "127.0.0.3", "weight": 10},
+    ]
+    other = Relay("127.0.0.3", tmp_path)
+    try:
+        with running(tmp_path, section(relays=relays)) as proxy:
+            alice, _ = registered(phones)
+            taken: Counter[str] = Counter()
+            for _ in range(100):
+                made = alice.invite(ALICE, f"sip:{BOB}", PASSWORD)
+                assert made.code == 200
+                assert made.bye().code == 200
+                taken[proxy.record(made.call_id)["relay"]] += 1
+        assert taken.keys() == {"r1", "r2"}
+        assert 1 <= taken["r2"] <= 25
+    finally:
+        other.stop()
