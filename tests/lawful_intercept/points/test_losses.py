@@ -64,7 +64,7 @@ def test_every_count_is_told_once(steps: list[tuple[int, int, int | None, float]
         losses.add(UUID(int=which), SPOOL, events=events, copies=copies)
         now += later
         told += losses.reports(now)
-    told += losses.reports(now + 7.0)
+    told += losses.reports(now + 7.5)  # a float is not as exact as the clock
     found = sum(
         int(part.split()[0])
         for one in told

@@ -24,6 +24,9 @@ TARGET = [{"sipUri": f"sip:alice@{DOMAIN}"}]
 SETTLED_S = 1.5
 """From the answer until every party is copied: what is said sooner is told as lost, and is not what is counted here."""
 
+HELD_S = 1.0
+"""Of content that the kernel holds at most between two processes, on a machine that is busy."""
+
 
 @pytest.fixture(scope="module")
 def site(
@@ -128,7 +131,7 @@ async def _whole(site: LocalSite, agency: Agency, count: int, seconds: float) ->
 
 @pytest.mark.parametrize("kind", ["lemf", "mdf", "points"])
 def test_a_killed_process_costs_nothing_but_what_is_told(site: LocalSite, kind: str) -> None:
-    """Receiver and mediation: nothing at all. The POI: what was said until it had its tasks again, and no more."""
+    """Receiver and mediation: nothing at all. The POI: what was between it and its observation point, and no more."""
     asyncio.run(_killed(site, AGENCIES[0], kind))
 
 
@@ -155,7 +158,7 @@ async def _killed(site: LocalSite, agency: Agency, kind: str) -> None:
     print(f"    {alarms[-600:]}")
     assert set(own.values()) == {1}, "each packet once"
     if kind == "points":
-        assert 0 <= missing <= 4 * 50 * (away_s + 1.0)
+        assert 0 <= missing <= 4 * 50 * HELD_S
         assert missing == 0 or found.cc[1] or "loss" in alarms or "points" in alarms, alarms
     else:
         assert missing == 0
