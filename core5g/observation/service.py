@@ -1,17 +1,14 @@
 """The observation socket: one caller's process may connect, gives orders, and gets what they are about.
 
 Who connects is known by SO_PEERCRED (unix(7)), which cannot be forged; anybody else, root too, is shut out without a
-word. Orders live as long as their connection.
+word. Orders live as long as their connection, or until a caller that comes back has not (`nf.interception.desk`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import socket
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -22,14 +19,13 @@ from core5g.observation.sources import POLL_S, AmfSource, N4Source, SmfSource, S
 from core5g.observation.tracker import Addressed, Token, Tracker, told_here
 from core5g.sockets import bound
 from nf.clock import Clock
-from nf.contracts.interception import Content, IdentityKind, Loss, LossPlace
+from nf.contracts.interception import Content, IdentityKind, Loss, LossPlace, Order
 from nf.contracts.json import JsonObject
-from nf.interception.frames import FrameError, Frames, Kind, encode_delivery, json_body, message, read_order
-from nf.interception.outbox import Outbox
+from nf.interception.desk import Caller, Desk
+from nf.interception.frames import read_order
 
 IDENTITIES: Final = (IdentityKind.GPSI, IdentityKind.PEI, IdentityKind.SUPI, IdentityKind.UE_ADDRESS)
 TICK_S: Final = 0.1
-_READ: Final = 1 << 16
 _UCRED: Final = struct.Struct("@iII")
 
 
@@ -39,24 +35,12 @@ def peer_uid(sock: socket.socket) -> int:
     return int(uid)
 
 
-class _Caller:
-    """A connection: its orders' copies are counted here, and what waits for it is in its outbox."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.outbox = Outbox()
-        self.awake = asyncio.Event()
-        self.sequence: dict[str, int] = {}
-        self.answers: list[bytes] = []
-
-
 class Observation:
     """The process but for its socket: what is followed, and who is told."""
 
     def __init__(self, section: ObservationSection, run_dir: Path, clock: Clock, poll_s: float = POLL_S) -> None:
         self._clock = clock
-        self._callers: dict[int, _Caller] = {}
-        self._numbers = itertools.count(1)
+        self.desk = Desk(self, clock)
         self._version = 0
         self.tracker = Tracker(told_here(section.anchors, section.elsewhere))
         self.copier = Copier(section, self._copied, self._lost)
@@ -76,6 +60,10 @@ class Observation:
         try:
             while True:
                 self.copier.tick()
+                now = self._clock.now()
+                if over := [token for token, order in self.tracker.orders().items() if order.over(now)]:
+                    self._drop(over)
+                await self.desk.tick()
                 await self._clock.sleep(TICK_S)
         finally:
             self.copier.close()
@@ -84,8 +72,11 @@ class Observation:
 
     def _taken(self, events: list[Addressed]) -> None:
         self._want()
+        orders = self.tracker.orders()
         for token, event in events:
-            self._put(token, lambda caller, one=event: caller.outbox.put(one, one.at))  # type: ignore[misc]
+            if token not in orders or orders[token].over(event.at):
+                continue
+            self.desk.put(token[0], lambda caller, one=event: caller.outbox.put(one, one.at))  # type: ignore[misc]
 
     def _want(self) -> None:
         if self._version != self.tracker.version:
@@ -93,7 +84,11 @@ class Observation:
             self.copier.want(self.tracker.wanted(self.copier.points))
 
     def _copied(self, copied: Copied) -> None:
-        def put(caller: _Caller) -> None:
+        order = self.tracker.orders().get(copied.token)
+        if order is None or order.over(copied.at_ns / 1e9):
+            return
+
+        def put(caller: Caller) -> None:
             reference = copied.token[1]
             number = caller.sequence.get(reference, 0)
             caller.sequence[reference] = number + 1
@@ -102,87 +97,49 @@ class Observation:
             )
             caller.outbox.put(content, self._clock.now())
 
-        self._put(copied.token, put)
+        self.desk.put(copied.token[0], put)
 
     def _lost(self, point: str, place: LossPlace, copies: int | None) -> None:
         now = self._clock.now()
         for token, order in list(self.tracker.orders().items()):
             if order.content == point:
                 loss = Loss(token[1], place, now, copies=copies)
-                self._put(token, lambda caller, one=loss: caller.outbox.put(one, one.at))  # type: ignore[misc]
-
-    def _put(self, token: Token, put: Callable[[_Caller], None]) -> None:
-        caller = self._callers.get(token[0])
-        if caller is not None:
-            put(caller)
-            caller.awake.set()
+                self.desk.put(token[0], lambda caller, one=loss: caller.outbox.put(one, one.at))  # type: ignore[misc]
 
     # Who is told
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One caller, until it goes."""
-        caller = _Caller(next(self._numbers))
-        self._callers[caller.number] = caller
-        hello: JsonObject = {
-            "point": "core5g",
-            "identities": [kind.value for kind in IDENTITIES],
-            "copies": [*sorted(self.copier.points)],
-        }
-        writer.write(message(Kind.ANSWER, hello))
-        sending = asyncio.create_task(self._send(caller, writer))
-        try:
-            frames = Frames()
-            while data := await reader.read(_READ):
-                for kind, body in frames.receive(data):
-                    if kind is not Kind.REQUEST:
-                        return
-                    caller.answers.append(message(Kind.ANSWER, self._answer(caller, json_body(body))))
-                    caller.awake.set()
-        except (OSError, FrameError):
-            return
-        finally:
-            sending.cancel()
-            del self._callers[caller.number]
-            for token in [token for token in self.tracker.orders() if token[0] == caller.number]:
-                self.tracker.deactivate(token)
-            self._taken([])
-            writer.close()
+    def hello(self) -> JsonObject:
+        kinds = [kind.value for kind in IDENTITIES]
+        return {"point": "core5g", "identities": kinds, "copies": [*sorted(self.copier.points)]}
 
-    @staticmethod
-    async def _send(caller: _Caller, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                await caller.awake.wait()
-                caller.awake.clear()
-                while True:
-                    while caller.answers:
-                        writer.write(caller.answers.pop(0))
-                    delivery = caller.outbox.take()
-                    if delivery is None:
-                        break
-                    writer.write(encode_delivery(delivery))
-                    await writer.drain()
+    def orders_of(self, number: int) -> list[Order]:
+        return [order for token, order in self.tracker.orders().items() if token[0] == number]
 
-    def _answer(self, caller: _Caller, request: JsonObject) -> JsonObject:
-        """Errors say what is wrong with the request's form, and repeat nothing of it."""
-        answer: JsonObject = {"id": request.get("id")}
-        try:
-            match request.get("do"):
-                case "activate":
-                    self._activate(caller, request)
-                case "deactivate":
-                    self._deactivate(caller, str(request.get("reference")))
-                case "status":
-                    sources, copies = by_name(self.sources), self.copier.status()
-                    orders = sum(token[0] == caller.number for token in self.tracker.orders())
-                    answer |= {"sources": {**sources}, "copies": {**copies}, "orders": orders}
-                case _:
-                    answer["error"] = "no such request"
-        except ValueError as error:
-            answer["error"] = str(error)
-        return answer
+    async def answer(self, caller: Caller, request: JsonObject) -> JsonObject:
+        match request.get("do"):
+            case "activate":
+                self._activate(caller, request)
+            case "deactivate":
+                self._deactivate(caller, str(request.get("reference")))
+            case "settle":
+                pass  # sources tell again what stands; nothing waits for a process that was killed
+            case "status":
+                sources, copies = by_name(self.sources), self.copier.status()
+                orders = len(self.orders_of(caller.number))
+                return {"sources": {**sources}, "copies": {**copies}, "orders": orders}
+            case _:
+                raise ValueError("no such request")
+        return {}
 
-    def _activate(self, caller: _Caller, request: JsonObject) -> None:
+    async def ended(self, number: int) -> None:
+        self._drop([token for token in self.tracker.orders() if token[0] == number])
+
+    def _drop(self, tokens: list[Token]) -> None:
+        for token in tokens:
+            self.tracker.deactivate(token)
+        self._taken([])
+
+    def _activate(self, caller: Caller, request: JsonObject) -> None:
         order = read_order(request.get("order"))
         if order.identity.kind not in IDENTITIES or not matchable(order.identity):
             raise ValueError(
@@ -194,7 +151,7 @@ class Observation:
         self._deactivate(caller, order.reference)
         self._taken(self.tracker.activate((caller.number, order.reference), order, self._clock.now()))
 
-    def _deactivate(self, caller: _Caller, reference: str) -> None:
+    def _deactivate(self, caller: Caller, reference: str) -> None:
         self.tracker.deactivate((caller.number, reference))
         self._want()
         caller.outbox.forget(reference)
@@ -206,7 +163,7 @@ async def listen(observation: Observation, path: Path, caller_uid: int) -> async
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if peer_uid(writer.get_extra_info("socket")) == caller_uid:
-            await observation.serve(reader, writer)
+            await observation.desk.serve(reader, writer)
         else:
             writer.close()
 

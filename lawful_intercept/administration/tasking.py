@@ -17,6 +17,7 @@ from lawful_intercept.administration.agencies import Agency, AgencySettings, ext
 from lawful_intercept.administration.elements import Element, Kind
 from lawful_intercept.administration.warrants import Scope, State, Warrant
 from lawful_intercept.identifiers import TargetIdentifier
+from lawful_intercept.x1.ending import ending_extension
 from lawful_intercept.x1.messages import (
     DeliveryType,
     DestinationDetails,
@@ -163,6 +164,8 @@ def _task_of_point(warrant: Warrant, element: Element, mediation: Element) -> Ta
         delivery=_delivery(warrant),
         destinations=tuple(one.did for one in mediation.destinations if _needed(warrant, one)),
         services=_services(warrant, element),
+        # Others' points do not know it: where forms are named, it is one of theirs.
+        extensions=() if element.settings.forms else (ending_extension(warrant.content.stop),),
     )
 
 

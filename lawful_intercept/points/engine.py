@@ -1,14 +1,14 @@
 """What X1's tasks are at this appliance: orders at its observation points, and their product as X2 and X3.
 
-Tasks live in memory alone. Each has its own orders and products, also where several have the same target.
+Each task has its own orders and products, also where several have the same target.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -19,6 +19,8 @@ from lawful_intercept.points.products import Place, Products
 from lawful_intercept.points.watching import Watch
 from lawful_intercept.spool.errors import SpoolFullError
 from lawful_intercept.timesync import TimeSync
+from lawful_intercept.x1.ending import ending_of
+from lawful_intercept.x1.extensions import OWNER
 from lawful_intercept.x1.faults import Code, X1Fault
 from lawful_intercept.x1.messages import (
     DeliveryType,
@@ -34,7 +36,7 @@ from lawful_intercept.x1.messages import (
 )
 from lawful_intercept.x2x3.codec import PduType
 from nf.clock import Clock
-from nf.contracts.interception import Delivery, Event, Loss, Order
+from nf.contracts.interception import Delivery, Event, Identity, Loss, Order
 from nf.errors import InputError, RefusedError, StorageError
 
 SERVICES: Final = {"sip": ServiceType.VOICE, "core5g": ServiceType.DATA}
@@ -94,7 +96,6 @@ class Engine:
         self._tasks: dict[UUID, _Active] = {}
         self._by_reference: dict[tuple[str, str], _Active] = {}
         self._details: dict[UUID, DestinationDetails] = {}
-        self._references = itertools.count(1)
 
     def watch(self, watch: Watch) -> None:
         """Its point is asked from now on."""
@@ -143,7 +144,7 @@ class Engine:
 
     async def _change(self, active: _Active, task: TaskDetails) -> None:
         """All of it or nothing. Raises X1Fault."""
-        wanted = self._wanted(active, task)
+        wanted = self._wanted(task)
         self._expect(task, wanted)
         before = {point: dict(orders) for point, orders in active.orders.items()}
         kept = (active.orders, active.products, active.destinations)
@@ -220,22 +221,23 @@ class Engine:
         except UnmatchableError:
             raise X1Fault(Code.TARGET_TYPE) from None
 
-    def _wanted(self, active: _Active, task: TaskDetails) -> dict[str, dict[str, Order]]:
-        """What the task is at each point; an order for the same identity keeps its reference. Raises X1Fault."""
-        if task.extensions:
+    def _wanted(self, task: TaskDetails) -> dict[str, dict[str, Order]]:
+        """What the task is at each point. Raises X1Fault."""
+        if any(extension.owner != OWNER for extension in task.extensions):
             raise X1Fault(Code.COMBINATION, "the task has criteria that are not known here")
+        end = ending_of(task.extensions)
+        until = None if end is None else end.timestamp()
         events = task.delivery.covers(DeliveryType.X2_ONLY)
         copies = task.delivery.covers(DeliveryType.X3_ONLY)
         found: dict[str, dict[str, Order]] = {}
         for point, sought in self._sought(task).items():
-            known = {order.identity: reference for reference, order in active.orders.get(point, {}).items()}
             content = self._content.get(point, "") if copies else ""
             if not events and not content:
                 continue
             found[point] = {}
             for one in sought:
-                reference = known.get(one.identity) or str(next(self._references))
-                found[point][reference] = Order(reference, one.identity, events, content)
+                reference = _reference(task.xid, one.identity)
+                found[point][reference] = Order(reference, one.identity, events, content, until)
         if copies and not any(order.content for orders in found.values() for order in orders.values()):
             raise X1Fault(Code.ACTIVATE_FAILED, "content is not copied at this element")
         return found
@@ -334,6 +336,12 @@ class Engine:
         ]
         condition = ElementCondition.FAULTS if faults else ElementCondition.OK
         return ElementStatus(condition, tuple(faults))
+
+
+def _reference(xid: UUID, identity: Identity) -> str:
+    """The same after a restart: a point's orders may outlive this process by a little."""
+    text = f"{xid} {identity.kind.value} {identity.value}"
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _missing(

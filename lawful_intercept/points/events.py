@@ -106,13 +106,25 @@ class Signalling:
 
     def _message(self, event: Event, about: Attributes) -> Payload:
         head = event.octets.partition(b"\r\n\r\n")[0]
-        call = self._calls.get(event.session)
+        call = self._known(event)
         direction = _direction(head, call) if event.session else _alone(head)
         if call is not None:
             self._calls.move_to_end(event.session)
             call.closing = call.closing or _closes(head)
         where = self._addresses(event.details.get("source"))
         return Payload(PayloadFormat.SIP, direction, (*where, *about), event.octets)
+
+    def _known(self, event: Event) -> _Call | None:
+        """A call's message tells who calls, whether its begin was seen here or not."""
+        call = self._calls.get(event.session)
+        tag = event.details.get("caller_tag")
+        if event.session and isinstance(tag, str):
+            if call is None:
+                self._remember(event.session, call := _Call())
+            if call.caller_is_target is None:
+                call.caller_is_target = {"c": True, "d": False}.get(str(event.details.get("target")))
+                call.caller_tag = tag.encode(errors="surrogateescape")
+        return call
 
     def _addresses(self, source: Json) -> Attributes:
         """Source `PROTOCOL:ADDRESS:PORT`; the destination is the function itself, which has received it."""

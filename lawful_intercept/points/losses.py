@@ -25,6 +25,7 @@ CAUSES: Final = {
 }
 SPOOL: Final = "what was observed did not fit the spool"
 CUT: Final = "messages were longer than can be observed, and are cut"
+RESTARTED: Final = "this element has started again, and what was on the way is lost"
 AWAY: Final = "an observation point is not there"
 DAMAGED: Final = "the spool was damaged"
 UNWRITABLE: Final = "what was observed could not be written as a PDU"

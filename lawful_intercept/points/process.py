@@ -1,13 +1,15 @@
 """The process of an appliance's points of interception (`nf-li run points --config FILE`), as user `nf-intercept`.
 
 It runs whether anybody is a target or not, and is connected to its observation points and to its mediation as soon as
-the ADMF has named it. Tasks live in its memory: after a restart it tells the ADMF so (10000) and is tasked anew.
+the ADMF has named it. Its tasks come back with it, from a sealed file, but those that have ended meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import ssl
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
@@ -17,11 +19,11 @@ from uuid import UUID
 from lawful_intercept import tls
 from lawful_intercept.configuration import state_directory
 from lawful_intercept.isolation import place_of
-from lawful_intercept.keys import store_key
+from lawful_intercept.keys import SecretKey, store_key
 from lawful_intercept.points.destinations import MediationLinks
 from lawful_intercept.points.engine import Engine
 from lawful_intercept.points.identities import DEFAULTS
-from lawful_intercept.points.losses import Losses
+from lawful_intercept.points.losses import RESTARTED, Losses
 from lawful_intercept.points.numbers import LEAST, Numbers, Series
 from lawful_intercept.points.products import Place
 from lawful_intercept.points.settings import PointsSettings
@@ -35,6 +37,7 @@ from lawful_intercept.x1.messages import IssueType
 from lawful_intercept.x1.reporter import Reporter
 from lawful_intercept.x1.server import X1Server
 from lawful_intercept.x1.services import ElementService
+from lawful_intercept.x1.shelf import SealedFile
 from lawful_intercept.x2x3.codec import PduType
 from nf.clock import Clock
 from nf.contracts.interception import GROUP, PointFactory
@@ -92,7 +95,13 @@ async def run(
                 timesync=timesync or TimeSync(assumed=settings.clock.assumed, limit_s=settings.clock.limit_ms / 1000),
             )
             element = Element(
-                engine, clock, mediation=False, report=reporter.put, keepalive_s=settings.keepalive_s, bulk=True
+                engine,
+                clock,
+                mediation=False,
+                report=reporter.put,
+                shelf=SealedFile(state / "tasks", secret),
+                keepalive_s=settings.keepalive_s,
+                bulk=True,
             )
             server = X1Server(
                 settings.name,
@@ -105,9 +114,12 @@ async def run(
                 failed=lambda error: reporter.put(_failure(error)),
             )
             watches = [
-                _watch(name, connect, settings, engine, clock) for name, connect in factories(settings.points).items()
+                _watch(name, connect, settings, engine, clock, word=_word(secret, name))
+                for name, connect in factories(settings.points).items()
             ]
             await element.start()
+            for record in element.tasks():
+                losses.add(record.details.xid, RESTARTED, copies=None)
             async with server:
                 ready(server.port)
                 async with asyncio.TaskGroup() as group:
@@ -128,11 +140,20 @@ def _series(xid: UUID, point: str, kind: PduType) -> Series:
     return str(xid), str(int(kind)), point
 
 
-def _watch(name: str, connect: PointFactory, settings: PointsSettings, engine: Engine, clock: Clock) -> Watch:
+def _word(secret: SecretKey, name: str) -> str:
+    """By which a point knows this process after a restart; who has not the store's key does not know it."""
+    with secret.opened() as octets:
+        return hmac.new(bytes(octets), b"word" + name.encode(), hashlib.sha256).hexdigest()
+
+
+def _watch(
+    name: str, connect: PointFactory, settings: PointsSettings, engine: Engine, clock: Clock, *, word: str
+) -> Watch:
     watch = Watch(
         name,
         lambda: connect(settings.run_dir),
         clock,
+        word=word,
         kinds=DEFAULTS[name],
         take=engine.take,
         changed=lambda point, up: engine.changed(point, up=up),

@@ -1,4 +1,7 @@
-"""The connection to one observation point: kept up for ever, and all orders given anew with each one."""
+"""The connection to one observation point: kept up for ever, and all orders given anew with each one.
+
+Those that the point still has of an earlier connection stand: it keeps them for a while, for who says the same word.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,13 @@ Take = Callable[[str, Delivery], Awaitable[None]]
 
 
 class Watch:
-    """`kinds`: what it is known to match before it has said so. `changed` is told when it comes and when it goes.
-    `refused`: the reference of an order that a new connection did not take."""
+    """The orders of this process at one point.
+
+    word     by which this process, and the next one after a restart, comes back
+    kinds    what it is known to match before it has said so
+    changed  is told when it comes and when it goes
+    refused  the reference of an order that a new connection did not take
+    """
 
     def __init__(
         self,
@@ -28,6 +36,7 @@ class Watch:
         connect: Connect,
         clock: Clock,
         *,
+        word: str,
         kinds: frozenset[IdentityKind],
         take: Take,
         changed: Callable[[str, bool], None],
@@ -35,6 +44,7 @@ class Watch:
     ) -> None:
         self.name, self.kinds = name, kinds
         self._connect, self._clock = connect, clock
+        self._word = word
         self._take, self._changed, self._refused = take, changed, refused
         self._orders: dict[str, Order] = {}
         self._given: set[str] = set()
@@ -85,9 +95,16 @@ class Watch:
         taking = asyncio.create_task(self._deliver(point))
         try:
             self.kinds = point.identities or self.kinds
+            standing = {order.reference: order for order in await point.resume(self._word)}
             self._point = point
+            for reference in standing:
+                if reference not in self._orders:
+                    await point.deactivate(reference)
             for order in tuple(self._orders.values()):
+                if standing.get(order.reference) == order and self._orders.get(order.reference) is order:
+                    self._given.add(order.reference)
                 await self._give(point, order)
+            await point.settle()
             self._changed(self.name, True)
             await taking
         finally:
@@ -96,7 +113,7 @@ class Watch:
             self._changed(self.name, False)
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
-            await point.close()
+            await point.close(back=True)
 
     async def _give(self, point: InterceptionPoint, order: Order) -> None:
         """Raises UnavailableError."""

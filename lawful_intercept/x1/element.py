@@ -7,6 +7,7 @@ not heard for too long, its tasks end: an element without administration does no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from uuid import UUID
 
 from lawful_intercept.x1 import codec
 from lawful_intercept.x1 import exchange as e
+from lawful_intercept.x1.ending import ending_of
 from lawful_intercept.x1.extensions import OWNER, handover_of
 from lawful_intercept.x1.faults import TEXTS, Code, X1Fault
 from lawful_intercept.x1.messages import (
@@ -39,6 +41,9 @@ from nf.errors import NfError
 
 _X2, _X3, _BOTH = DeliveryType.X2_ONLY, DeliveryType.X3_ONLY, DeliveryType.X2_AND_X3
 _HANDED: Final = {HandoverType.HI2_ONLY: _X2, HandoverType.HI3_ONLY: _X3, HandoverType.HI2_AND_HI3: _BOTH}
+
+STAMPS: Final = 6
+"""How often within the time without keepalives it is kept when one came."""
 
 Report = e.ReportTaskIssue | e.ReportDestinationIssue | e.ReportNEIssue
 
@@ -80,12 +85,13 @@ class Element:
     """A `services.NetworkElement`.
 
     mediation     tasks carry mediation details (an MDF); else none may
-    shelf         where records survive a restart; None = in memory alone
+    shelf         where records survive a restart, with the time of the last Keepalive; None = in memory alone
     report        takes what the ADMF is to hear, and returns at once (`Reporter.put`)
     keepalive_s   without a Keepalive for so long the tasks end (fail-safe); None = never
     bulk          DeactivateAllTasks and RemoveAllDestinations are allowed
     services      service types that a task may name; None = the owner judges, and in mediation none may be named
-    owners        of extensions to tasks that it understands; a task with another one is refused
+    owners        of extensions to tasks that it understands, beside our points' own (`ending`); a task with another
+                  one is refused
     """
 
     def __init__(
@@ -113,18 +119,34 @@ class Element:
         self._tasks: dict[UUID, _Task] = {}
         self._destinations: dict[UUID, tuple[DestinationDetails, bytes]] = {}
         self._heard = clock.monotonic()
+        self._stamped = self._heard
         self._change = asyncio.Lock()
 
     async def start(self) -> None:
-        """Takes up what was there before, and tells the ADMF where nothing is left (10000). Before requests come."""
+        """Takes up what was there before, and tells the ADMF where nothing is left (10000). Before requests come.
+
+        The time without keepalives goes on; what was kept for longer than that is not taken up, nor a task that has
+        ended meanwhile.
+        """
         async with self._change:
             kept = await self._load()
-            for record, body in kept or ():
-                await self._restore(record, body)
+            silent_s = self._silence(kept or ())
+            self._heard = self._clock.monotonic() - (silent_s or 0.0)
+            if silent_s is None:
+                kept = None
+            for record, request in kept or ():
+                await self._restore(record, request.body)
             if kept is None:
                 self._report(e.ReportNEIssue(IssueType.ALERT, TEXTS[Code.DATABASE_CLEARED], Code.DATABASE_CLEARED))
                 await self._save()
-        self._heard = self._clock.monotonic()
+
+    def _silence(self, kept: Iterable[tuple[bytes, e.Request]]) -> float | None:
+        """For how long no keepalive has come, 0 where none has to; None: for too long."""
+        if self._keepalive_s is None:
+            return 0.0
+        heard = [request.header.at.timestamp() for _, request in kept if request.body is e.Command.KEEPALIVE]
+        silent_s = self._clock.now() - heard[0] if heard else None
+        return max(silent_s, 0.0) if silent_s is not None and abs(silent_s) < self._keepalive_s else None
 
     async def watch(self) -> None:
         """Runs until cancelled: ends the tasks when keepalives stay away."""
@@ -133,12 +155,20 @@ class Element:
         while True:
             left = self._heard + self._keepalive_s - self._clock.monotonic()
             if left > 0:
-                await self._clock.sleep(left)
+                await self._clock.sleep(min(left, self._keepalive_s / STAMPS) if self._shelf is not None else left)
+                await self._stamp()
                 continue
             async with self._change:
                 if self._tasks and self._heard + self._keepalive_s <= self._clock.monotonic():
                     await self._purge()
             await self._clock.sleep(self._keepalive_s / 10)
+
+    async def _stamp(self) -> None:
+        """A restart does not begin the time without keepalives anew."""
+        if self._shelf is not None and self._stamped < self._heard:
+            async with self._change:
+                with contextlib.suppress(NfError):  # then it seems longer than it was
+                    await self._save()
 
     def keepalive(self) -> None:
         self._heard = self._clock.monotonic()
@@ -260,12 +290,15 @@ class Element:
         """What is not understood is refused: to pass over it would widen the interception or narrow it."""
         if self._services is not None and any(service not in self._services for service in task.services):
             raise X1Fault(Code.SERVICE_TYPE)
-        if any(extension.owner not in self._owners for extension in task.extensions) or any(
+        owners = self._owners if self._mediation else {*self._owners, OWNER}
+        if any(extension.owner not in owners for extension in task.extensions) or any(
             extension.owner != OWNER for mediation in task.mediation for extension in mediation.extensions
         ):
             raise X1Fault(Code.COMBINATION, "an extension is not known here")
         for mediation in task.mediation:
             handover_of(mediation.extensions)
+        if not self._mediation:
+            ending_of(task.extensions)
         if self._mediation is not bool(task.mediation):
             text = "mediation details are missing" if self._mediation else "mediation details are not for this element"
             raise X1Fault(Code.COMBINATION, text)
@@ -336,7 +369,12 @@ class Element:
         if self._shelf is not None:
             records = [record for _, record in self._destinations.values()]
             records += [task.record for task in self._tasks.values()]
+            heard = self._heard
+            if self._keepalive_s is not None:
+                at = self._clock.now() - (self._clock.monotonic() - heard)
+                records.insert(0, _record(e.Command.KEEPALIVE, at))
             await asyncio.to_thread(self._shelf.save, records)
+            self._stamped = heard
 
     async def _save_less(self) -> None:
         """What has ended must not come back: where it cannot be written, nothing comes back."""
@@ -346,16 +384,20 @@ class Element:
             if self._shelf is not None:
                 await asyncio.to_thread(self._shelf.clear)
 
-    async def _load(self) -> list[tuple[bytes, e.RequestBody]] | None:
+    async def _load(self) -> list[tuple[bytes, e.Request]] | None:
         """None: nothing was kept, or not as it was written."""
         if self._shelf is None:
             return None
         try:
             records = await asyncio.to_thread(self._shelf.load)
-            return None if records is None else [(record, _body(record)) for record in records]
+            return None if records is None else [(record, _request(record)) for record in records]
         except NfError:
             await asyncio.to_thread(self._shelf.clear)
             return None
+
+    def _over(self, task: TaskDetails) -> bool:
+        end = None if self._mediation else ending_of(task.extensions)
+        return end is not None and end.timestamp() <= self._clock.now()
 
     async def _restore(self, record: bytes, body: e.RequestBody) -> None:
         try:
@@ -364,6 +406,8 @@ class Element:
                 self._destinations[body.details.did] = (body.details, record)
             elif isinstance(body, e.ActivateTask):
                 self._check_task(body.details)
+                if self._over(body.details):
+                    return
                 await self._sink.activate(body.details)
                 self._tasks[body.details.xid] = _Task(body.details, record)
         except Exception:  # noqa: BLE001 - the ADMF hears of it, and provisions it anew
@@ -374,17 +418,17 @@ def _named(task: TaskDetails) -> set[UUID]:
     return {*task.destinations, *(did for mediation in task.mediation for did in mediation.destinations)}
 
 
-def _record(body: e.ActivateTask | e.CreateDestination) -> bytes:
+def _record(body: e.RequestBody, at: float = 0.0) -> bytes:
     """As X1 writes it, so that what is kept is read by the same rules as what comes."""
-    nobody = Header("-", "-", datetime.fromtimestamp(0, UTC), UUID(int=0))
+    nobody = Header("-", "-", datetime.fromtimestamp(at, UTC), UUID(int=0))
     return codec.encode_requests([e.Request(nobody, body)])
 
 
-def _body(record: bytes) -> e.RequestBody:
+def _request(record: bytes) -> e.Request:
     (request,) = codec.decode_requests(record)
     if isinstance(request, codec.Unreadable):
         raise request.fault
-    return request.body
+    return request
 
 
 def _lost(body: e.RequestBody) -> Report:

@@ -6,7 +6,9 @@ It is an observation point beside the network functions and not a POI inside of 
 X3; who calls it makes those.
 
 Nobody else imports this module but the domains that implement it. What is under way here is in no journal, log, metric
-or error: orders live in memory, for as long as the connection that gave them, and texts of these types show nothing.
+or error, and texts of these types show nothing. Orders live in memory, for as long as the connection that gave them; if
+their caller has said a word by which it comes back (`resume`), half a minute longer, where no order's own end comes
+first. Only who says the word again has to do with them, and nobody else can tell that they are there.
 """
 
 from __future__ import annotations
@@ -80,12 +82,18 @@ class Order:
     reference  the caller's own word for it, without meaning here; everything that is delivered for it carries it
     events     registration, location, sessions, messages
     content    the name of the point at which packets are copied (`InterceptionPoint.copies`); "" = no content
+    until      seconds since the epoch: what happens from then on is not observed, whoever is there or not; None: no end
     """
 
     reference: str
     identity: Identity
     events: bool = True
     content: str = ""
+    until: float | None = None
+
+    def over(self, at: float) -> bool:
+        """Whether what happens at this time is not its matter any more."""
+        return self.until is not None and at >= self.until
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -158,7 +166,8 @@ class PointStatus:
 
 
 class InterceptionPoint(Protocol):
-    """A connection to an observation point. When it ends, its orders end: an order is given anew with the next one."""
+    """A connection to an observation point. When it ends, its orders end, unless `resume` was asked for: then they stay
+    for half a minute, with what is delivered for them, and the next connection goes on with them."""
 
     @property
     def name(self) -> str:
@@ -170,6 +179,21 @@ class InterceptionPoint(Protocol):
     @property
     def copies(self) -> frozenset[str]:
         """Names of points at which content can be copied, such as "n3" and "n6"."""
+
+    async def resume(self, word: str) -> tuple[Order, ...]:
+        """Before anything else: the word by which this caller comes back, which nobody else knows.
+
+        The orders that stand of an earlier connection that said the same: they are this one's now, and what was
+        observed for them meanwhile is among its deliveries. What was on the way when that one ended is lost. Raises
+        UnavailableError.
+        """
+
+    async def settle(self) -> None:
+        """All orders that the caller has are given: what an earlier process of the point has left of any other ends.
+
+        Until this is said, a point that was started anew waits, for half a minute at most, before it gives up what
+        happened while nobody observed. Raises UnavailableError.
+        """
 
     async def activate(self, order: Order) -> None:
         """From now on. What is already there is told at once (REGISTRATION_STANDING, SESSION_STANDING).
@@ -186,8 +210,8 @@ class InterceptionPoint(Protocol):
 
     async def status(self) -> PointStatus: ...
 
-    async def close(self) -> None:
-        """Ends all orders of this connection."""
+    async def close(self, *, back: bool = False) -> None:
+        """Ends all orders of this connection. `back`: its caller comes back by its word, and they stay until then."""
 
 
 PointFactory = Callable[[Path], Awaitable[InterceptionPoint]]

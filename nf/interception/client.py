@@ -12,7 +12,7 @@ from pathlib import Path
 from nf.contracts.interception import Delivery, IdentityKind, InterceptionPoint, Order, PointStatus
 from nf.contracts.json import JsonObject
 from nf.errors import DeniedError, InputError, NfError, UnavailableError
-from nf.interception.frames import FrameError, Frames, Kind, decode_delivery, json_body, message, order_json
+from nf.interception.frames import FrameError, Frames, Kind, decode_delivery, json_body, message, order_json, read_order
 
 _READ = 1 << 16
 _MOST = 1024
@@ -44,6 +44,16 @@ class InterceptionClient:
         self.identities = frozenset(map(IdentityKind, identities if isinstance(identities, list) else ()))
         self.copies = frozenset(map(str, copies if isinstance(copies, list) else ()))
 
+    async def resume(self, word: str) -> tuple[Order, ...]:
+        found = (await self._ask({"do": "resume", "word": word})).get("orders")
+        try:
+            return tuple(read_order(one) for one in (found if isinstance(found, list) else ()))
+        except FrameError:
+            raise _gone(self.name) from None
+
+    async def settle(self) -> None:
+        await self._ask({"do": "settle"})
+
     async def activate(self, order: Order) -> None:
         await self._ask({"do": "activate", "order": order_json(order)})
 
@@ -70,7 +80,10 @@ class InterceptionClient:
             if not self._reading.done():
                 await self._news.wait()
 
-    async def close(self) -> None:
+    async def close(self, *, back: bool = False) -> None:
+        if not back and not self._reading.done():
+            with contextlib.suppress(OSError):
+                self._writer.write(message(Kind.REQUEST, {"id": 0, "do": "leave"}))
         self._reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._reading

@@ -194,6 +194,7 @@ def order_json(order: Order) -> JsonObject:
         "identity": identity_json(order.identity),
         "events": order.events,
         "content": order.content,
+        "until": order.until,
     }
 
 
@@ -202,6 +203,9 @@ def read_order(data: object) -> Order:
     if not isinstance(data, dict):
         raise FrameError("no order")
     reference, events, content = data.get("reference"), data.get("events"), data.get("content")
+    until = data.get("until")
     if not isinstance(reference, str) or not isinstance(events, bool) or not isinstance(content, str):
         raise FrameError("no order")
-    return Order(reference, read_identity(data.get("identity")), events, content)
+    if isinstance(until, bool) or not isinstance(until, int | float | None):
+        raise FrameError("no order")
+    return Order(reference, read_identity(data.get("identity")), events, content, until)

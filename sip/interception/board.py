@@ -56,6 +56,8 @@ class Media(NamedTuple):
 
 @dataclass(slots=True, repr=False)
 class _Sought:
+    """`expected`: the next count; 0: whatever comes first, as of what an earlier process had asked for."""
+
     key: str
     tokens: set[Token] = field(default_factory=set)
     expected: int = 1
@@ -85,6 +87,9 @@ class Board:
         self._next = itertools.count(1)
         self._calls: dict[CallKey, _Call] = {}
         self._sequence: dict[Token, int] = {}
+        self._left: dict[str, int] = {}
+        self._left_calls: dict[str, str] = {}
+        self._claimed: set[int] = set()
         self.dropped: set[str] = set()
         """Calls that the proxy follows and nobody wants any more, as it writes them; whoever tells it empties this."""
         self.version = 0
@@ -113,7 +118,11 @@ class Board:
         self._drop(token, {*before} - {*keys})
         for key in keys:
             number = self._numbers.get(key)
-            if number is None:
+            if number is None and key in self._left:
+                number = self._numbers[key] = self._left.pop(key)
+                self._sought[number] = _Sought(key, expected=0)
+                self._claimed.add(number)
+            elif number is None:
                 number = self._numbers[key] = next(self._next)
                 self._sought[number] = _Sought(key)
             self._sought[number].tokens.add(token)
@@ -139,15 +148,38 @@ class Board:
                 del self._calls[key]
                 self.dropped.add("|".join(key))
 
+    # -- what an earlier process has left ---------------------------------------------------------------------------
+
+    def inherit(self, sought: Mapping[str, str], calls: Mapping[str, str], counted: Iterable[str]) -> bool:
+        """What the proxy was told to look for by another process: orders that come take up its numbers, so that what
+        was told since is theirs. `counted`: numbers that have a count there. False: it looks for nobody."""
+        self._left = {key: int(number) for key, number in sought.items() if key != ON and number.isdecimal()}
+        self._left_calls = dict(calls)
+        known = [*self._left.values(), *(int(one) for one in counted if one.isdecimal())]
+        self._next = itertools.count(max(known, default=0) + 1)
+        return bool(self._left)
+
+    def settle(self, now: float) -> tuple[list[Addressed], dict[CallKey, dict[int, str]]]:
+        """No order comes that takes up any of it. What the process had under way when it ended nobody can count; and
+        the roles by which the proxy follows calls."""
+        tokens = {token for number in self._claimed if number in self._sought for token in self._sought[number].tokens}
+        calls = {}
+        for name, written in self._left_calls.items():
+            call_id, _, tag = name.rpartition("|")
+            parts = [one for one in written.split("|") if one[1:].isdecimal()]
+            calls[call_id, tag] = {int(one[1:]): one[0] for one in parts}
+        self._left, self._left_calls, self._claimed = {}, {}, set()
+        return self._uncounted(tokens, now), calls
+
     # -- what the proxy and the relays should know ------------------------------------------------------------------
 
     def sought(self) -> dict[str, str]:
-        found = {key: str(number) for key, number in self._numbers.items()}
+        found = {key: str(number) for key, number in {**self._left, **self._numbers}.items()}
         return {**found, ON: "1"} if found else {}
 
     def calls(self) -> dict[str, str]:
         """Those that are up, as the proxy writes them."""
-        return {
+        return self._left_calls | {
             "|".join(key): "".join(f"{role}{number}|" for number, role in call.roles.items())
             for key, call in self._calls.items()
             if call.ended is None
@@ -189,7 +221,9 @@ class Board:
         sought = self._sought.get(told.number)
         if sought is None:
             return
-        if told.count >= sought.expected:
+        if sought.expected == 0:
+            sought.expected = told.count + 1
+        elif told.count >= sought.expected:
             sought.missing |= dict.fromkeys(range(sought.expected, told.count), at)
             sought.expected = told.count + 1
         else:
@@ -217,17 +251,20 @@ class Board:
         for sought in self._sought.values():
             sought.expected = 1
             sought.missing.clear()
+        return self._uncounted(self._orders, now)
+
+    def _uncounted(self, tokens: Iterable[Token], now: float) -> list[Addressed]:
         return [
             Addressed(token, Loss(token[1], LossPlace.POINT, now, events=0, copies=None))
-            for token, order in self._orders.items()
-            if order.events
+            for token in tokens
+            if self._orders[token].events
         ]
 
     def _event(
         self, token: Token, kind: EventKind, at: float, details: JsonObject, *, session: int = 0, octets: bytes = b""
     ) -> list[Addressed]:
         order = self._orders[token]
-        if not order.events:
+        if not order.events or order.over(at):
             return []
         count = self._sequence[token]
         self._sequence[token] = count + 1
@@ -271,7 +308,7 @@ class Board:
                 way = _DIRECTIONS.get(frozenset(parts), Direction.UNKNOWN).value
                 found += self._event(token, kind, item.at, {**told, "direction": way}, session=call.session)
             if octets:
-                wire = _on_the_wire(item, octets)
+                wire = {**_on_the_wire(item, octets), "caller_tag": item.from_tag, "target": "".join(sorted(parts))}
                 found += self._event(token, EventKind.MESSAGE, item.at, wire, session=call.session, octets=octets)
             if kind is not None and kind is not EventKind.SESSION_BEGIN:
                 found += self._event(token, kind, item.at, told, session=call.session)
@@ -304,15 +341,24 @@ class Board:
     # -- what was there already -------------------------------------------------------------------------------------
 
     def standing(
-        self, token: Token, dialogs: Iterable[Dialog], contacts: Iterable[Contact], now: float
+        self,
+        token: Token,
+        dialogs: Iterable[Dialog],
+        contacts: Iterable[Contact],
+        now: float,
+        followed: Mapping[CallKey, Mapping[int, str]] | None = None,
     ) -> list[Addressed]:
-        """For an order that is new: calls that are up become known, and are told."""
+        """For an order that is new: calls that are up become known, and are told. `followed`: calls that the proxy
+        follows, and the roles in which it has found sought ones."""
         wanted = {key: self._numbers[key] for key in self.keys_of(token)}
         found: list[Addressed] = []
         for contact in contacts:
             found += self._event(token, EventKind.REGISTRATION_STANDING, now, contact.details())
         for dialog in dialogs:
             roles = {wanted[key]: role for key, role in dialog.parties if key in wanted}
+            if followed is not None:
+                there = followed.get(dialog.key, {})
+                roles |= {number: role for number, role in there.items() if number in wanted.values()}
             if not roles:
                 continue
             call = self._calls.get(dialog.key)

@@ -97,8 +97,8 @@ class Copier:
     def client(self, relay: RelayPoint) -> NgClient:
         return self._clients.setdefault(relay, NgClient(str(relay.address), relay.control))
 
-    def pair(self, relay: RelayPoint, sink: Callable[[int, bytes], None]) -> Pair:
-        return self._ports.pair(str(relay.address), sink)
+    def pair(self, relay: RelayPoint, port: int, sink: Callable[[int, bytes], None]) -> Pair:
+        return self._ports.pair((str(relay.address), port), sink)
 
     @property
     def address(self) -> str:
@@ -200,8 +200,10 @@ class _Followed:
         asked = {**subscribe_request(self._key[0], made.name, [tag]), "transport-protocol": "RTP/AVP"}
         try:
             offer = str((await client.ask(asked)).get("sdp", ""))
-            for _ in range(sdp.streams(offer)):
-                made.pairs.append(self._copier.pair(relay, lambda at, data: self._copier.copied(self, made, at, data)))
+            for port in sdp.streams(offer):
+                made.pairs.append(
+                    self._copier.pair(relay, port, lambda at, data: self._copier.copied(self, made, at, data))
+                )
             answer = sdp.answer(offer, self._copier.address, [pair.port for pair in made.pairs])
             await client.ask(subscribe_answer(self._key[0], made.name, answer, Flags(("allow transcoding",))))
         except BaseException:

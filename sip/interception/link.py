@@ -1,9 +1,11 @@
 """The proxy, as its observation point sees it: what it is told to look for, and what it tells.
 
 A mark among its settings says that it has been told. A proxy that has started again has none: it is told anew before
-anything else, and whoever opens a proxy waits for the mark (`sip.kamailio.pushing`). The queue is asked while anybody
-is sought. Nothing but the queue tells: what would tell sooner, as the module evapi does, would do so to anybody on the
-box who connects to its port, and would lose without a word what nobody takes.
+anything else, and whoever opens a proxy waits for the mark (`sip.kamailio.pushing`). A process that finds the mark of
+an earlier one takes up what that had told: the proxy has gone on by it, and what waits in the queue is fetched when the
+orders are here again, or half a minute later. The queue is asked while anybody is sought. Nothing but the queue tells:
+what would tell sooner, as the module evapi does, would do so to anybody on the box who connects to its port, and would
+lose without a word what nobody takes.
 """
 
 from __future__ import annotations
@@ -11,17 +13,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from nf.clock import Clock
 from nf.contracts.interception import Identity
 from nf.contracts.json import Json
-from nf.errors import NfError
+from nf.errors import DeadlineError, NfError
+from nf.interception.desk import KEPT_S
 from sip.interception.board import Addressed, Board, Token
 from sip.interception.identities import account, keys, spellings
-from sip.interception.items import read_item
+from sip.interception.items import Item, read_item
 from sip.interception.standing import Contact, Dialog, contacts, dialogs
 from sip.kamailio.jsonrpc import RpcRefused
 from sip.kamailio.pushing import OBSERVED_MARK
@@ -56,6 +59,8 @@ class Link:
         self._lock = asyncio.Lock()
         self._awake = asyncio.Event()
         self._began = False
+        self._waits, self._waits_until, self._settling = False, 0.0, False
+        self._seen = asyncio.Event()
         self.up = False
 
     async def run(self) -> None:
@@ -67,13 +72,16 @@ class Link:
                     marked = now
                     self._sink(self._board.overdue(self._clock.now()))
                     await self._keep()
-                if self.up and now - looked >= LOOK_S:
+                if self._waits and now >= self._waits_until:
+                    await self.settle()
+                if self.up and not self._waits and now - looked >= LOOK_S:
                     looked = now
                     await self._look()
-                if self.up and self._board.orders():
+                if self.up and not self._waits and self._board.orders():
                     await self._fetch()
             except NfError:
                 self.up = False
+            self._seen.set()
             # Without an order there is nothing in the queue.
             await self._pause(POLL_S if self.up and self._board.orders() else MARK_S)
 
@@ -116,16 +124,25 @@ class Link:
             with contextlib.suppress(RpcRefused):
                 await self._rpc.call("htable.delete", CALLS, self._board.dropped.pop())
 
+    async def seen(self) -> None:
+        """The proxy has been looked at: orders that come find what an earlier process has left."""
+        await self._seen.wait()
+
     async def _keep(self) -> None:
         """Raises what the client raises when the proxy is away."""
-        if await self._marked():
+        mark = str(await self._value(CONTROL, OBSERVED_MARK))
+        if mark == self._mark:
             self.up = True
             return
+        if mark and not self._seen.is_set() and await self._take_up():
+            return
+        waited, self._waits = self._waits, False
         async with self._lock:
             self.up = False
             for table in (SOUGHT, CALLS, COUNTS):
                 await self._rpc.call("htable.flush", table)
-            await self._empty()
+            await self._drained()
+            self._board.settle(self._clock.now())
             self._told = {SOUGHT: {}, CALLS: {}}
             self.up = True
             await self._resolve()
@@ -134,18 +151,67 @@ class Link:
         if self._began:
             self._sink(self._board.anew(self._clock.now()))
             await self._look()
+        if waited:
+            for token in [*self._board.orders()]:
+                await self.standing(token)
         self._began = True
 
-    async def _marked(self) -> bool:
-        try:
-            found = await self._rpc.call("htable.get", CONTROL, OBSERVED_MARK)
-        except RpcRefused:
-            return False
-        return self._mark in str(found)
+    async def _take_up(self) -> bool:
+        """False: it cannot be known whom the proxy looks for."""
+        async with self._lock:
+            try:
+                sought, calls, counts = [await self._dump(table) for table in (SOUGHT, CALLS, COUNTS)]
+            except (RpcRefused, DeadlineError):
+                return False
+            self._told = {SOUGHT: sought, CALLS: calls}
+            self._waits = self._board.inherit(sought, calls, counts)
+            self._waits_until = self._clock.monotonic() + KEPT_S
+            if not self._waits:
+                await self._drained()
+                self._board.settle(self._clock.now())
+            self.up = self._began = True
+            await self._tell()
+            await self._rpc.call("htable.sets", CONTROL, OBSERVED_MARK, self._mark)
+        return True
 
-    async def _empty(self) -> None:
-        while (await self._next()) is not None:
-            pass
+    async def settle(self) -> None:
+        """No order comes any more that takes up what was left: what the queue has is told, and the rest forgotten."""
+        if not self._waits or self._settling:
+            return
+        self._settling = True
+        tokens = {*self._board.orders()}
+        try:
+            items = await self._drained()
+            lost, followed = self._board.settle(self._clock.now())
+            self._sink(lost)
+            begun = {(one.call_id, one.from_tag) for one in items if one.what == "invite"}
+            up = [one for one in await self._dialogs() if one.key not in begun]
+            for token in tokens:
+                registered = await self._contacts(token)
+                if token in self._board.orders():
+                    self._sink(self._board.standing(token, up, registered, self._clock.now(), followed))
+            for one in items:
+                self._sink(self._board.take(one))
+        except NfError:
+            self.up = False
+        finally:
+            self._waits = self._settling = False
+        await self.sync()
+        for token in {*self._board.orders()} - tokens:
+            await self.standing(token)
+
+    async def _dump(self, table: str) -> dict[str, str]:
+        found = await self._uncounted.call("htable.dump", table)  # by HTTP there are no such tables
+        slots = [one.get("slot") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        entries = [entry for slot in slots if isinstance(slot, list) for entry in slot if isinstance(entry, dict)]
+        return {str(entry.get("name")): str(entry.get("value")) for entry in entries}
+
+    async def _drained(self) -> list[Item]:
+        found = []
+        while (one := await self._next()) is not None:
+            with contextlib.suppress(ValueError):
+                found.append(read_item(*one))
+        return found
 
     # -- being told -------------------------------------------------------------------------------------------------
 
@@ -195,20 +261,25 @@ class Link:
             if token in self._board.orders() and found != self._board.keys_of(token):
                 self._board.known_by(token, found)
 
-    async def standing(self, token: Token, names: Mapping[str, None]) -> None:
-        """For a new order, after `sync`: what is there already. `names`: accounts among its keys."""
-        if not self.up:
+    async def standing(self, token: Token) -> None:
+        """For a new order, after `sync`: what is there already. While others may come, that is told later."""
+        if not self.up or self._waits:
             return
         try:
-            up = await self._dialogs()
-            registered: list[Contact] = []
-            for name in names:
-                with contextlib.suppress(RpcRefused):  # it is not registered
-                    registered += contacts(await self._rpc.call("ul.lookup", "location", name))
+            up, registered = await self._dialogs(), await self._contacts(token)
         except NfError:
             return
-        self._sink(self._board.standing(token, up, registered, self._clock.now()))
+        if token in self._board.orders():
+            self._sink(self._board.standing(token, up, registered, self._clock.now()))
         await self.sync()
+
+    async def _contacts(self, token: Token) -> list[Contact]:
+        found: list[Contact] = []
+        for key in self._board.keys_of(token):
+            if "@" in key:
+                with contextlib.suppress(RpcRefused):  # it is not registered
+                    found += contacts(await self._rpc.call("ul.lookup", "location", key))
+        return found
 
     async def _dialogs(self) -> list[Dialog]:
         try:

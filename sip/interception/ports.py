@@ -79,7 +79,7 @@ class Ports:
         for one in self._free:
             one.idle()
 
-    def pair(self, source: str, sink: Sink) -> Pair:
+    def pair(self, source: tuple[str, int], sink: Sink) -> Pair:
         """Raises OSError when all are taken."""
         if not self._free:
             raise OSError("no pair of ports is free")
@@ -102,9 +102,12 @@ def _allow(descriptors: int) -> None:
 
 
 class Pair:
-    """One stream of one party. `source`: the relay, from which alone anything is taken."""
+    """One stream of one party. `source`: address and port of the relay, from which alone anything is taken: a process
+    that was killed may have left a subscription, whose copies go on to the port for a while."""
 
-    def __init__(self, sockets: _Sockets, back: Callable[[_Sockets], None], source: str, sink: Sink) -> None:
+    def __init__(
+        self, sockets: _Sockets, back: Callable[[_Sockets], None], source: tuple[str, int], sink: Sink
+    ) -> None:
         self._sockets: _Sockets | None = sockets
         self._back, self._source, self._sink = back, source, sink
         self.port, self.packets = sockets.port, 0
@@ -126,7 +129,7 @@ class Pair:
                     at = seconds * 1_000_000_000 + rest
                 elif level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL and len(value) >= _COUNT.size:
                     (sockets.dropped,) = _COUNT.unpack_from(value)
-            if sender[0] == self._source and len(data) >= _RTP and data[0] >> 6 == 2:
+            if sender[:2] == self._source and len(data) >= _RTP and data[0] >> 6 == 2:
                 self.packets += 1
                 self._sink(at, data)
 

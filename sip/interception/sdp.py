@@ -10,13 +10,14 @@ _PLAIN: Final = re.compile(r"m=(\S+) (\d+)(?:/\d+)? (RTP/AVPF?) (.+)")
 _OTHER: Final = re.compile(r"m=(\S+) \d+(?:/\d+)? (\S+) (.+)")
 
 
-def streams(offer: str) -> int:
-    return len(re.findall(r"^m=", offer, re.MULTILINE))
+def streams(offer: str) -> list[int]:
+    """The relay's port of each."""
+    return [int(port) for port in re.findall(r"^m=\S+ (\d{1,5})", offer, re.MULTILINE)]
 
 
 def answer(offer: str, address: str, ports: list[int]) -> str:
     """Each stream to a port of ours, receive only; one that is no plain RTP is refused. Raises ValueError."""
-    if len(ports) != streams(offer):
+    if len(ports) != len(streams(offer)):
         raise ValueError("as many ports as streams")
     version = "IP6" if ":" in address else "IP4"
     lines = ["v=0", f"o=- 1 1 IN {version} {address}", "s=-", f"c=IN {version} {address}", "t=0 0"]

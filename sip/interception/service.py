@@ -1,26 +1,23 @@
 """The observation socket: one caller's process may connect, gives orders, and gets what they are about.
 
 Who connects is known by SO_PEERCRED (unix(7)), which cannot be forged; anybody else, root too, is shut out without a
-word. Orders live as long as their connection.
+word. Orders live as long as their connection, or until a caller that comes back has not (`nf.interception.desk`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import os
 import socket
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from nf.clock import Clock
-from nf.contracts.interception import Content, ContentForm, Direction, Loss, LossPlace
+from nf.contracts.interception import Content, ContentForm, Direction, Loss, LossPlace, Order
 from nf.contracts.json import JsonObject
-from nf.interception.frames import FrameError, Frames, Kind, encode_delivery, json_body, message, read_order
-from nf.interception.outbox import Outbox
+from nf.interception.desk import Caller, Desk
+from nf.interception.frames import read_order
 from sip.interception.board import Addressed, Board, Party, Token
 from sip.interception.content import Copier
 from sip.interception.documents import InterceptionSection
@@ -29,7 +26,7 @@ from sip.interception.link import Link
 
 MEDIA: Final = "media"
 """Name of the one point at which content is copied: wherever the call's relay is."""
-_READ: Final = 1 << 16
+TICK_S: Final = 0.1
 _UCRED: Final = struct.Struct("@iII")
 
 
@@ -39,24 +36,12 @@ def peer_uid(sock: socket.socket) -> int:
     return int(uid)
 
 
-class _Caller:
-    """A connection: its orders' copies are counted here, and what waits for it is in its outbox."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.outbox = Outbox()
-        self.awake = asyncio.Event()
-        self.sequence: dict[str, int] = {}
-        self.answers: list[bytes] = []
-
-
 class Interception:
     """The process but for its socket: what is followed, and who is told."""
 
     def __init__(self, section: InterceptionSection, run_dir: Path, clock: Clock) -> None:
         self._clock = clock
-        self._callers: dict[int, _Caller] = {}
-        self._numbers = itertools.count(1)
+        self.desk = Desk(self, clock)
         self._version, self._copies = 0, False
         self.board = Board()
         self.copier = Copier(section, self._copied, self._lost, clock)
@@ -64,9 +49,11 @@ class Interception:
 
     async def run(self) -> None:
         """For ever."""
+        ticking = asyncio.create_task(self._tick())
         try:
             await self.link.run()
         finally:
+            ticking.cancel()
             await self.copier.close()
             self.link.close()
 
@@ -74,7 +61,7 @@ class Interception:
 
     def _taken(self, found: list[Addressed]) -> None:
         for token, told in found:
-            self._put(token, lambda caller, one=told: caller.outbox.put(one, one.at))  # type: ignore[misc]
+            self.desk.put(token[0], lambda caller, one=told: caller.outbox.put(one, one.at))  # type: ignore[misc]
         self._want()
 
     def _want(self) -> None:
@@ -88,87 +75,66 @@ class Interception:
             self.copier.news(self.board.answered.pop())
 
     def _copied(self, party: Party, at_ns: int, direction: Direction, packet: bytes) -> None:
-        def put(caller: _Caller) -> None:
+        order = self.board.orders().get(party.token)
+        if order is None or order.over(at_ns / 1e9):
+            return
+
+        def put(caller: Caller) -> None:
             reference = party.token[1]
             number = caller.sequence.get(reference, 0)
             caller.sequence[reference] = number + 1
             content = Content(reference, at_ns, number, party.session, direction, ContentForm.RTP, packet)
             caller.outbox.put(content, self._clock.now())
 
-        self._put(party.token, put)
+        self.desk.put(party.token[0], put)
 
     def _lost(self, party: Party, place: LossPlace, copies: int | None) -> None:
         loss = Loss(party.token[1], place, self._clock.now(), copies=copies)
-        self._put(party.token, lambda caller: caller.outbox.put(loss, loss.at))
-
-    def _put(self, token: Token, put: Callable[[_Caller], None]) -> None:
-        caller = self._callers.get(token[0])
-        if caller is not None:
-            put(caller)
-            caller.awake.set()
+        self.desk.put(party.token[0], lambda caller: caller.outbox.put(loss, loss.at))
 
     # Who is told
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One caller, until it goes."""
-        caller = _Caller(next(self._numbers))
-        self._callers[caller.number] = caller
-        hello: JsonObject = {"point": "sip", "identities": [kind.value for kind in IDENTITIES], "copies": [MEDIA]}
-        writer.write(message(Kind.ANSWER, hello))
-        sending = asyncio.create_task(self._send(caller, writer))
-        try:
-            frames = Frames()
-            while data := await reader.read(_READ):
-                for kind, body in frames.receive(data):
-                    if kind is not Kind.REQUEST:
-                        return
-                    caller.answers.append(message(Kind.ANSWER, await self._answer(caller, json_body(body))))
-                    caller.awake.set()
-        except (OSError, FrameError):
-            return
-        finally:
-            sending.cancel()
-            del self._callers[caller.number]
-            for token in [token for token in self.board.orders() if token[0] == caller.number]:
-                self.board.deactivate(token)
-            self._want()
-            writer.close()
-            await self.link.sync()
+    def hello(self) -> JsonObject:
+        return {"point": "sip", "identities": [kind.value for kind in IDENTITIES], "copies": [MEDIA]}
 
-    @staticmethod
-    async def _send(caller: _Caller, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                await caller.awake.wait()
-                caller.awake.clear()
-                while True:
-                    while caller.answers:
-                        writer.write(caller.answers.pop(0))
-                    delivery = caller.outbox.take()
-                    if delivery is None:
-                        break
-                    writer.write(encode_delivery(delivery))
-                    await writer.drain()
+    def orders_of(self, number: int) -> list[Order]:
+        return [order for token, order in self.board.orders().items() if token[0] == number]
 
-    async def _answer(self, caller: _Caller, request: JsonObject) -> JsonObject:
-        """Errors say what is wrong with the request's form, and repeat nothing of it."""
-        answer: JsonObject = {"id": request.get("id")}
-        try:
-            match request.get("do"):
-                case "activate":
-                    await self._activate(caller, request)
-                case "deactivate":
-                    await self._deactivate(caller, str(request.get("reference")))
-                case "status":
-                    orders = sum(token[0] == caller.number for token in self.board.orders())
-                    answer |= {"sources": {"proxy": self.link.up}, "copies": {MEDIA: self.link.up}, "orders": orders}
-                case _:
-                    answer["error"] = "no such request"
-        except ValueError as error:
-            answer["error"] = str(error)
-        return answer
+    async def answer(self, caller: Caller, request: JsonObject) -> JsonObject:
+        await self.link.seen()
+        match request.get("do"):
+            case "activate":
+                await self._activate(caller, request)
+            case "deactivate":
+                await self._deactivate(caller, str(request.get("reference")))
+            case "settle":
+                await self.link.settle()
+            case "status":
+                orders = len(self.orders_of(caller.number))
+                return {"sources": {"proxy": self.link.up}, "copies": {MEDIA: self.link.up}, "orders": orders}
+            case _:
+                raise ValueError("no such request")
+        return {}
 
-    async def _activate(self, caller: _Caller, request: JsonObject) -> None:
+    async def ended(self, number: int) -> None:
+        await self._drop([token for token in self.board.orders() if token[0] == number])
+
+    async def _drop(self, tokens: list[Token]) -> None:
+        for token in tokens:
+            self.board.deactivate(token)
+        self._want()
+        await self.link.sync()
+
+    async def _tick(self) -> None:
+        """For ever: orders end with their time, whoever is there or not."""
+        while True:
+            now = self._clock.now()
+            if over := [token for token, order in self.board.orders().items() if order.over(now)]:
+                await self._drop(over)
+            await self.desk.tick()
+            await self._clock.sleep(TICK_S)
+
+    async def _activate(self, caller: Caller, request: JsonObject) -> None:
         order = read_order(request.get("order"))
         if order.identity.kind not in IDENTITIES or not matchable(order.identity):
             raise ValueError("the voice core knows its subscribers by SIP URI with user and host, or by tel URI")
@@ -178,10 +144,10 @@ class Interception:
         token = (caller.number, order.reference)
         self.board.activate(token, order, await self.link.keys(order.identity))
         await self.link.sync()
-        await self.link.standing(token, {key: None for key in self.board.keys_of(token) if "@" in key})
+        await self.link.standing(token)
         self._want()
 
-    async def _deactivate(self, caller: _Caller, reference: str) -> None:
+    async def _deactivate(self, caller: Caller, reference: str) -> None:
         self.board.deactivate((caller.number, reference))
         self._want()
         caller.outbox.forget(reference)
@@ -194,7 +160,7 @@ async def listen(interception: Interception, path: Path, caller_uid: int) -> asy
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if peer_uid(writer.get_extra_info("socket")) == caller_uid:
-            await interception.serve(reader, writer)
+            await interception.desk.serve(reader, writer)
         else:
             writer.close()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
 from lawful_intercept.identifiers import TargetIdentifier
 from lawful_intercept.points import losses
+from lawful_intercept.x1.ending import ending_extension
 from lawful_intercept.x1.exchange import ReportNEIssue, ReportTaskIssue
 from lawful_intercept.x1.faults import Code, X1Fault
 from lawful_intercept.x1.messages import DeliveryType, Extension, Provisioning, ServiceType
@@ -166,14 +168,15 @@ async def test_a_change_leaves_alone_what_stays() -> None:
         await world.engine.activate(before)
         (kept,) = world.points["sip"].orders.values()
         await world.engine.modify(before, after)
-        assert world.points["sip"].calls == ["+1", "+2"]
+        first, second = world.points["sip"].orders
+        assert world.points["sip"].calls == [f"+{first}", f"+{second}"]
         await world.engine.modify(after, task(NUMBER))
-        assert world.points["sip"].calls == ["+1", "+2", "-1"]
+        assert world.points["sip"].calls == [f"+{first}", f"+{second}", f"-{first}"]
         assert kept.reference not in world.points["sip"].orders
         narrower = task(NUMBER, delivery=DeliveryType.X2_ONLY)
         await world.engine.modify(task(NUMBER), narrower)
         (order,) = world.points["sip"].orders.values()
-        assert (order.reference, order.content) == ("2", "")
+        assert (order.reference, order.content) == (second, "")
 
 
 async def test_a_change_that_is_refused_changes_nothing() -> None:
@@ -188,6 +191,35 @@ async def test_a_change_that_is_refused_changes_nothing() -> None:
         (order,) = orders.values()
         await world.tell("sip", *world.points["sip"].about(order))
         assert len(world.kept.pdus(X2)) == len(world.kept.pdus(X3)) == 1
+
+
+async def test_orders_that_a_point_has_kept_stand_and_others_end() -> None:
+    async with World("sip") as first:
+        await first.engine.activate(task(ALICE))
+        await first.engine.activate(task(NUMBER, xid=SECOND))
+        kept = dict(first.points["sip"].orders)
+    async with World("sip", started=False) as again:
+        point = again.points["sip"]
+        point.kept_for, point.orders = "word", dict(kept)
+        await again.engine.activate(task(ALICE))
+        again.start()
+        await again.until_up("sip")
+        stays, goes = kept
+        assert point.calls == [f"-{goes}"]
+        assert point.settled == 1
+        assert again.engine.task_status(FIRST).provisioning is Provisioning.COMPLETE
+        await again.tell("sip", *point.about(kept[stays]))
+        assert [pdu.xid for pdu in again.kept.pdus(X2)] == [FIRST.bytes]
+
+
+async def test_an_order_ends_when_its_task_does() -> None:
+    async with World("sip") as world:
+        end = datetime(2030, 1, 1, tzinfo=UTC)
+        await world.engine.activate(task(ALICE, extensions=(ending_extension(end),)))
+        (order,) = world.points["sip"].orders.values()
+        assert order.until == end.timestamp()
+        assert order.over(end.timestamp())
+        assert not order.over(end.timestamp() - 0.001)
 
 
 async def test_a_point_that_comes_back_is_given_all_orders_and_the_admf_hears_of_it() -> None:

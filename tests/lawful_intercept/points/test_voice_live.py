@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from lab.voice.phone import Call
 from lawful_intercept.identifiers import TargetIdentifier
-from lawful_intercept.x1.messages import DeliveryType
+from lawful_intercept.x1.ending import ending_extension
+from lawful_intercept.x1.exchange import ReportTaskIssue
+from lawful_intercept.x1.messages import DeliveryType, ReportType, TaskDetails
 from lawful_intercept.x2x3.codec import Pdu, PduType, encode
 from tests.lawful_intercept.points.judges import tshark
-from tests.lawful_intercept.points.live import Network, network, until
+from tests.lawful_intercept.points.live import DID, Network, network, until
 from tests.sip.interception.world import TARGET, Point, core, phones, talk
 from tests.sip.kamailio.daemon import Proxy, Relay
 
@@ -151,7 +157,79 @@ def test_a_call_that_is_up_is_told_and_copied_from_then_on(run_dir: Path, tmp_pa
     asyncio.run(run())
 
 
-def test_a_process_that_was_killed_says_so_and_is_tasked_anew(run_dir: Path, tmp_path: Path) -> None:
+@asynccontextmanager
+async def chatter(call: Call) -> AsyncIterator[Callable[[], int]]:
+    """A re-INVITE after the other, ten in a second at most; how many there were by now."""
+    count = 0
+
+    async def run() -> None:
+        nonlocal count
+        while True:
+            await (call.resume() if count % 2 else call.hold())
+            count += 1
+            await asyncio.sleep(0.1)
+
+    running = asyncio.create_task(run())
+    try:
+        yield lambda: count
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def numbers(net: Network) -> list[int]:
+    """CSeq of the INVITEs that mediation has of alice."""
+    heads = [pdu.payload.partition(b"\r\n\r\n")[0] for pdu in net.mediation.of(X2, FIRST) if pdu.form.name == "SIP"]
+    found = [re.search(rb"(?im)^CSeq: *(\d+) INVITE", head) for head in heads if head.startswith(b"INVITE ")]
+    return sorted({int(one[1]) for one in found if one is not None})
+
+
+@pytest.mark.parametrize("killed", ["points", "observation", "both"])
+def test_of_signalling_a_killed_process_costs_a_tenth_of_a_second(
+    machine: tuple[Proxy, Relay, Point], tmp_path: Path, killed: str
+) -> None:
+    """It comes back with its tasks by itself; what happened while it was away waited in shared memory."""
+    point = machine[2]
+
+    async def run() -> None:
+        async with network(tmp_path / "li", point.run_dir, POINTS) as net, phones("alice", "bob") as (alice, bob):
+            await net.ready(1)
+            await net.activate(ALICE, FIRST)
+            await net.complete(FIRST)
+            call, other = await talk(alice, "bob", bob)
+            async with chatter(call) as said:
+                await until(lambda: said() >= 5 and len(numbers(net)) >= 5)
+                if killed in {"points", "both"}:
+                    net.process.kill()
+                if killed in {"observation", "both"}:
+                    assert point.process is not None
+                    point.process.kill()
+                    await asyncio.to_thread(point.process.wait)
+                away = said()
+                await until(lambda: said() >= away + 10)
+                if killed in {"observation", "both"}:
+                    await asyncio.to_thread(point.start)
+                if killed in {"points", "both"}:
+                    net.process.start()
+                await until(lambda: numbers(net)[-1] - numbers(net)[0] >= away + 5, lambda: (said(), numbers(net)))
+                await until(lambda: said() >= away + 20)
+                latest = said()
+            await until(lambda: numbers(net)[-1] - numbers(net)[0] >= latest - 1, lambda: (latest, numbers(net)))
+            await call.hangup()
+            await other.ended()
+            await until(lambda: _answered(lines(net.mediation.of(X2))), lambda: lines(net.mediation.of(X2)))
+            found = numbers(net)
+            missing = {*range(found[0], found[-1] + 1)} - {*found}
+            assert len(missing) <= 2, (missing, found)
+            assert net.admf.cleared() == 1, "nobody had to task it anew"
+            assert [record.details.xid for record in (await net.admf.client.get_all_details()).tasks] == [FIRST]
+            told = [one for one in net.admf.reports if isinstance(one, ReportTaskIssue) and one.xid == FIRST]
+            assert any(one.report is ReportType.NON_TERMINATING_FAULT for one in told), "never silent"
+
+    asyncio.run(run())
+
+
+def test_copies_go_on_after_a_kill_and_no_number_is_used_twice(run_dir: Path, tmp_path: Path) -> None:
     async def run() -> None:
         async with network(tmp_path / "li", run_dir, POINTS) as net, phones("alice", "bob") as (alice, bob):
             await net.ready(1)
@@ -159,19 +237,41 @@ def test_a_process_that_was_killed_says_so_and_is_tasked_anew(run_dir: Path, tmp
             call, other = await talk(alice, "bob", bob)
             await until(lambda: len(net.mediation.of(X3)) >= 50)
             net.process.kill()
-            last = {kind: net.mediation.of(kind)[-1].sequence or 0 for kind in (X2, X3)}
-            net.process.start()
-            await net.ready(2)
-            assert not (await net.admf.client.list_all_details()).xids
+            last = net.mediation.of(X3)[-1].sequence or 0
             before = len(net.mediation.pdus)
-            await net.activate(ALICE, FIRST)
-            await until(lambda: sum(pdu.kind is X3 for pdu in net.mediation.pdus[before:]) >= 50)
-            fresh = [pdu for pdu in net.mediation.pdus[before:] if (pdu.sequence or 0) > last[pdu.kind]]
-            assert {pdu.kind for pdu in fresh} == {X2, X3}
-            numbers = [(pdu.kind, pdu.sequence) for pdu in fresh]
-            assert len(set(numbers)) == len(numbers)
+            net.process.start()
+            await until(lambda: sum(pdu.kind is X3 for pdu in net.mediation.pdus[before:]) >= 200)
+            fresh = [pdu.sequence or 0 for pdu in net.mediation.pdus[before:] if pdu.kind is X3]
+            fresh = [number for number in fresh if number > last]
+            assert len(set(fresh)) == len(fresh)
+            for way in ("FROM_TARGET", "TO_TARGET"):
+                packets = [pdu for pdu in net.mediation.of(X3) if pdu.direction.name == way]
+                seen = [int.from_bytes(pdu.payload[2:4], "big") for pdu in packets]
+                assert len(set(seen)) == len(seen)
             await call.hangup()
             await other.ended()
+
+    asyncio.run(run())
+
+
+def test_a_task_that_ended_while_nobody_was_here_does_not_come_back(run_dir: Path, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with network(tmp_path / "li", run_dir, POINTS) as net, phones("alice", "bob") as (alice, bob):
+            await net.ready(1)
+            end = datetime.now(UTC) + timedelta(seconds=5)
+            for xid, extensions in ((FIRST, (ending_extension(end),)), (SECOND, ())):
+                details = TaskDetails(xid, (ALICE,), DeliveryType.X2_AND_X3, (DID,), extensions=extensions)
+                await net.admf.client.activate_task(details)
+            net.process.kill()
+            await until(lambda: datetime.now(UTC) > end)
+            call, other = await talk(alice, "bob", bob)
+            net.process.start()
+            await until(lambda: any(line.startswith("INVITE") for line in lines(net.mediation.of(X2, SECOND))))
+            assert [record.details.xid for record in (await net.admf.client.get_all_details()).tasks] == [SECOND]
+            await call.hangup()
+            await other.ended()
+            await until(lambda: _answered(lines(net.mediation.of(X2, SECOND))))
+            assert not any(line.startswith("INVITE") for line in lines(net.mediation.of(X2, FIRST)))
 
     asyncio.run(run())
 

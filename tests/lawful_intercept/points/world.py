@@ -48,7 +48,8 @@ DID = UUID(int=100)
 
 
 class Point:
-    """`nf.contracts.interception.InterceptionPoint`. `refuses`: identities that it does not take."""
+    """`nf.contracts.interception.InterceptionPoint`. `refuses`: identities that it does not take; `kept_for`: the word
+    of whom it keeps orders for."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -57,6 +58,8 @@ class Point:
         self.orders: dict[str, Order] = {}
         self.refuses: set[str] = set()
         self.away = False
+        self.kept_for = ""
+        self.settled = 0
         self.calls: list[str] = []
         self._queue: asyncio.Queue[Delivery | None] = asyncio.Queue()
 
@@ -83,8 +86,15 @@ class Point:
     async def status(self) -> PointStatus:
         return PointStatus({}, {}, len(self.orders))
 
-    async def close(self) -> None:
-        self.orders.clear()
+    async def resume(self, word: str) -> tuple[Order, ...]:
+        return tuple(self.orders.values()) if word == self.kept_for else ()
+
+    async def settle(self) -> None:
+        self.settled += 1
+
+    async def close(self, *, back: bool = False) -> None:
+        if not self.kept_for:
+            self.orders.clear()
 
     def tell(self, delivery: Delivery) -> None:
         self._queue.put_nowait(delivery)
@@ -144,9 +154,9 @@ class Kept:
 
 
 class World:
-    """An engine with points, all of it in one task group of the loop."""
+    """An engine with points, all of it in one task group of the loop. `started`: it asks them from the beginning."""
 
-    def __init__(self, *names: str, content: bool = True) -> None:
+    def __init__(self, *names: str, content: bool = True, started: bool = True) -> None:
         self.points = {name: Point(name) for name in names}
         self.kept, self.losses = Kept(), Losses(every_s=0.0)
         self.numbers: dict[tuple[UUID, str, PduType], int] = defaultdict(int)
@@ -165,18 +175,24 @@ class World:
         )
         self.turns = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
+        self._started = started
         for name, point in self.points.items():
             watch = Watch(
                 name,
                 point.connect,
                 clock,
+                word="word",
                 kinds=DEFAULTS[name],
                 take=self._take,
                 changed=self._changed,
                 refused=self.engine.refused,
             )
             self.engine.watch(watch)
-            self._running.append(asyncio.create_task(watch.run()))
+        if started:
+            self.start()
+
+    def start(self) -> None:
+        self._running += [asyncio.create_task(watch.run()) for watch in self.engine._watches.values()]
 
     def _number(self, xid: UUID, point: str, kind: PduType) -> int:
         assert (xid, point, kind) in self.expected
@@ -217,7 +233,7 @@ class World:
 
     async def __aenter__(self) -> Self:
         await self.engine.put_destination(destination())
-        for name in self.points:
+        for name in self.points if self._started else ():
             await self.until_up(name)
         return self
 

@@ -30,6 +30,9 @@ TARGET = [{"sipUri": f"sip:alice@{DOMAIN}"}]
 SETTLED_S = 1.5
 """From the answer until every party is copied: what is said sooner is told as lost, and is not what is counted here."""
 
+HELD_S = 1.0
+"""Of content that the kernel holds at most between two processes, on a machine that is busy."""
+
 
 @pytest.fixture(scope="module")
 def site(
@@ -134,7 +137,7 @@ async def _whole(site: LocalSite, agency: Agency, count: int, seconds: float) ->
 
 @pytest.mark.parametrize("kind", ["lemf", "mdf", "points"])
 def test_a_killed_process_costs_nothing_but_what_is_told(site: LocalSite, kind: str) -> None:
-    """Receiver and mediation: nothing at all. The POI: what was said until it had its tasks again, and no more."""
+    """Receiver and mediation: nothing at all. The POI: what was between it and its observation point, and no more."""
     asyncio.run(_killed(site, AGENCIES[0], kind))
 
 
@@ -159,7 +162,7 @@ async def _killed(site: LocalSite, agency: Agency, kind: str) -> None:
     print(f"    {kind} killed, back after {away_s:.1f} s: {missing} packets missing, {found.cc}, {found.iri}")
     assert set(own.values()) == {1}, "each packet once"
     if kind == "points":
-        assert 0 < missing <= 4 * 50 * (away_s + 1.0), "they spoke while nobody copied"
+        assert 0 <= missing <= 4 * 50 * HELD_S
         await asyncio.to_thread(_check_told, site, agency, made, killed_at)
     else:
         assert missing == 0
@@ -190,5 +193,5 @@ def _check_told(site: LocalSite, agency: Agency, made: staff.Warrant, killed_at:
         found = staff.nf_li(site, "alarms", "--json", officer=CHIEF).json()
         return {(one["code"], one["object"]) for one in found}
 
-    site.wait("that the POI was tasked anew", lambda: ("task-was-lost", f"element/{point.name}") in alarms())
+    site.wait("that the POI began anew", lambda: ("task-fault", f"warrant/{made.number}/{point.name}") in alarms())
     site.wait("that mediation has a gap", lambda: ("task-fault", f"warrant/{made.number}/{MDF}") in alarms())

@@ -274,7 +274,7 @@ async def test_a_changed_file_is_no_table_and_the_admf_is_told(tmp_path: Path, a
     await second.element.start()
     assert [report.code for report in second.reports] == [Code.DATABASE_CLEARED]
     assert second.element.destinations() == []
-    assert SealedFile(path, key).load() == ()
+    assert len(SealedFile(path, key).load() or ()) == 1, "the time of the last keepalive"
 
 
 async def test_a_file_of_another_name_or_key_does_not_open(tmp_path: Path) -> None:

@@ -157,3 +157,31 @@ def test_an_offer_of_copies_is_taken_where_it_is_plain() -> None:
     assert "sendonly" not in made
     with pytest.raises(ValueError, match="as many"):
         sdp.answer(offer, "192.0.2.1", [26000])
+
+
+def test_what_another_process_was_told_is_its_successors() -> None:
+    made = Board()
+    assert made.inherit({"on": "1", "alice@a.example": "7", "gone@a.example": "8"}, {"c1|tag": "c7|"}, ["7", "8", "11"])
+    assert made.sought() == {"on": "1", "alice@a.example": "7", "gone@a.example": "8"}
+    assert made.calls() == {"c1|tag": "c7|"}
+    made.activate((1, "x1"), Order("x1", ALICE), ("alice@a.example",))
+    made.activate((1, "x2"), Order("x2", ALICE), ("493055501",))
+    lost, calls = made.settle(50.0)
+    assert [(one.token, one.told.copies) for one in lost if isinstance(one.told, Loss)] == [((1, "x1"), None)]
+    assert calls == {("c1", "tag"): {7: "c"}}
+    assert made.sought() == {"on": "1", "alice@a.example": "7", "493055501": "12"}
+    assert made.calls() == {}
+    # What was told before is unknown; from the first on, counts are.
+    made.take(read_item("request", item("request", "c7:31|", octets=INVITE)))
+    assert made.overdue(100.0 + 2 * LATE_S) == []
+    made.take(read_item("request", item("request", "c7:34|", octets=INVITE)))
+    (late,) = made.overdue(100.0 + 2 * LATE_S)
+    assert isinstance(late.told, Loss)
+    assert late.told.events == 2
+
+
+def test_of_an_order_that_has_ended_nothing_is_told() -> None:
+    made = Board()
+    made.activate((1, "x1"), Order("x1", ALICE, until=100.5), ("alice@a.example",))
+    assert made.take(read_item("invite", item("invite", "c1:1|", octets=INVITE, at=100.4)))
+    assert not made.take(read_item("end", item("end", "c1:2|", code=7, at=100.5)))

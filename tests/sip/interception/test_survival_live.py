@@ -132,7 +132,65 @@ def test_copies_that_do_not_arrive_are_told_and_tried_again(machine: tuple[Proxy
     asyncio.run(run())
 
 
-def test_orders_end_with_the_process_and_the_next_one_finds_none(machine: tuple[Proxy, Relay, Point]) -> None:
+def test_what_an_earlier_process_was_ordered_ends_where_the_caller_orders_it_no_more(
+    machine: tuple[Proxy, Relay, Point],
+) -> None:
+    proxy, _, point = machine
+
+    async def run() -> None:
+        assert point.process is not None
+        async with phones("alice", "bob") as (alice, bob):
+            async with asking(point) as taker:
+                await taker.point.activate(order())
+                await taker.point.activate(order("tel:+493055501", "x2"))
+                point.process.kill()
+                await asyncio.to_thread(point.process.wait)
+            call, _ = await talk(alice, "bob", bob)
+            await asyncio.to_thread(point.start)
+            async with asking(point) as taker:
+                assert (await taker.point.status()).orders == 0
+                await taker.point.activate(order())
+                await taker.point.settle()
+                await taker.event(EventKind.SESSION_BEGIN)
+                await call.hangup()
+                await taker.event(EventKind.SESSION_END)
+                assert not taker.events(EventKind.SESSION_STANDING)
+                lines = [one.octets.partition(b" ")[0] for one in taker.events(EventKind.MESSAGE)]
+                assert lines.count(b"INVITE") == lines.count(b"BYE") == 1
+                assert [one.copies for one in taker.of(Loss)] == [None]
+            async with asking(point) as taker:
+                await until(lambda: "alice" not in str(proxy.rpc("htable.dump", "obt")))
+
+    asyncio.run(run())
+
+
+def test_who_comes_back_has_what_happened_meanwhile(machine: tuple[Proxy, Relay, Point]) -> None:
+    proxy, _, point = machine
+
+    async def run() -> None:
+        async with phones("alice", "bob") as (alice, bob):
+            async with asking(point, back=True) as taker:
+                assert await taker.point.resume("word") == ()
+                await taker.point.activate(order(content="media"))
+                before = (await taker.event(EventKind.REGISTRATION_STANDING)).sequence + 1
+            call, _ = await talk(alice, "bob", bob)
+            await call.hangup()
+            async with asking(point) as other:
+                assert (await other.point.status()).orders == 0
+                assert other.taken == []
+            async with asking(point) as taker:
+                assert await taker.point.resume("word") == (order(content="media"),)
+                await taker.event(EventKind.SESSION_END)
+                assert len(taker.events(EventKind.SESSION_BEGIN)) == 1
+                told = taker.of(Event)
+                assert [one.sequence for one in told] == [*range(before, before + len(told))]
+                assert (await taker.point.status()).orders == 1
+            await until(lambda: "alice" not in str(proxy.rpc("htable.dump", "obt")))
+
+    asyncio.run(run())
+
+
+def test_orders_end_with_the_process_where_the_proxy_starts_too(machine: tuple[Proxy, Relay, Point]) -> None:
     proxy, _, point = machine
 
     async def run() -> None:

@@ -167,7 +167,8 @@ class Taker:
 
 
 @asynccontextmanager
-async def asking(point: Point) -> AsyncIterator[Taker]:
+async def asking(point: Point, *, back: bool = False) -> AsyncIterator[Taker]:
+    """`back`: it says that it comes back when it goes."""
     found: list[InterceptionPoint] = []
 
     async def there() -> bool:
@@ -181,4 +182,4 @@ async def asking(point: Point) -> AsyncIterator[Taker]:
         yield taker
     finally:
         await taker.stop()
-        await taker.point.close()
+        await taker.point.close(back=back)
