@@ -13,8 +13,18 @@ import pytest
 from lab.interception import staff
 from lab.interception.places import CHIEF, Agency
 from lab.voice.phone import Phone
-from tests.lawful_intercept.proof.counting import Conversation, Product, connect, hang_up, hush, product, speak
+from tests.lawful_intercept.proof.counting import (
+    Conversation,
+    Product,
+    connect,
+    everything,
+    hang_up,
+    hush,
+    product,
+    speak,
+)
 from tests.lawful_intercept.proof.local import AGENCIES, LocalSite, interception
+from tests.lawful_intercept.wire import SEEN
 from tests.sip.interception.world import PHONES, PROXY, core
 from tests.sip.kamailio.daemon import DOMAIN, PASSWORD
 
@@ -41,6 +51,7 @@ def site(
         interception(folder / "li", proxy.paths.run, PROXY) as made,
     ):
         yield made
+        SEEN.handed_over += everything(made)
 
 
 @asynccontextmanager
