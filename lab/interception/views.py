@@ -7,13 +7,15 @@ said in docs/interception-proof.md.
 from __future__ import annotations
 
 import io
+import sqlite3
 import tarfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from lab.interception.evidence import Evidence
+from lab.interception.evidence import Evidence, lines
 from lab.native.handle import Lab
 from lab.scenarios.console import Console
 
@@ -42,11 +44,13 @@ AFTERWARDS: Final[tuple[tuple[str, ...], ...]] = (
     ("override", "list"),
     ("lineup", "history"),
     ("lineup", "show"),
+    ("lineup", "diff"),
     ("audit", "show"),
     ("noc", "status"),
     ("noc", "service", "list"),
 )
 _BUNDLE = "/tmp/interception-proof.tar.gz"  # noqa: S108 - inside a node of the lab
+_BACKUP = "/tmp/interception-proof.backup"  # noqa: S108 - inside a node of the lab
 _DEVICES = "/proc/net/dev"
 _METRICS = ("curl", "-s", "http://127.0.0.1:9470/metrics")
 METRICS_SERVICE: Final = ("noc", "service", "set", "metrics", "address=127.0.0.1:9470")
@@ -62,11 +66,10 @@ def look_meanwhile(console: Console, evidence: Evidence) -> None:
 
 def look_afterwards(console: Console, evidence: Evidence) -> None:
     _ask(console, evidence, AFTERWARDS)
-    for line in console.sh("noc", *_METRICS).stdout.splitlines():
-        if not line.startswith("#"):
-            evidence.add("metrics:noc", [line.rpartition(" ")[0]])
     for name, text in _support_bundle(console):
         evidence.add_text(f"bundle:{name}", text)
+    for name, items in _backup(console):
+        evidence.add(f"backup:{name}", items)
 
 
 def _ask(console: Console, evidence: Evidence, commands: Sequence[Sequence[str]]) -> None:
@@ -93,6 +96,32 @@ def _support_bundle(console: Console) -> Iterator[tuple[str, str]]:
             yield member.name, "" if file is None else file.read().decode(errors="replace")
 
 
+def _backup(console: Console) -> Iterator[tuple[str, list[str]]]:
+    """The manifest, and each row of the NOC's store."""
+    console.must(console.sh("noc", "rm", "-f", _BACKUP))
+    console.must(console.sh("noc", "env", "NF_BACKUP_PASSPHRASE=of the lab", "nf", "backup", "create", _BACKUP))
+    with tarfile.open(Lab.find(console.lab).root("noc") / _BACKUP.lstrip("/")) as archive:
+        parts = {one.name: file.read() for one in archive.getmembers() if (file := archive.extractfile(one))}
+    yield "parts", sorted(parts)
+    yield "manifest", lines(parts["manifest.json"].decode())
+    store = sqlite3.connect(":memory:")
+    try:
+        store.deserialize(parts["noc.db"])
+        for (table,) in store.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall():
+            rows = store.execute(f"SELECT * FROM {table}")  # noqa: S608 - a name out of the schema
+            names = [column[0] for column in rows.description]
+            yield table, [text for row in rows for text in _row(dict(zip(names, row, strict=True)))]
+    finally:
+        store.close()
+
+
+def _row(row: dict[str, Any]) -> Iterator[str]:
+    place = " ".join(str(row[name]) for name in ("bucket", "key", "action", "object") if name in row)
+    for name, value in row.items():
+        text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        yield from (f"{place} {name} {one}" for one in lines(text))
+
+
 class Logs:
     """What processes of the network wrote since `mark`."""
 
@@ -117,28 +146,69 @@ class Logs:
                 evidence.add_text(f"log:{name}", file.read().decode(errors="replace"))
 
 
+class Metrics:
+    """What the NOC exports: gauges as they are, counters by what they have gained since it was made."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._before = self._read()[1]
+
+    def _read(self) -> tuple[dict[str, float], dict[str, float]]:
+        gauges: dict[str, float] = {}
+        counters: dict[str, float] = {}
+        kinds: dict[str, str] = {}
+        for line in self._console.must(self._console.sh("noc", *_METRICS)).stdout.splitlines():
+            if line.startswith("# TYPE "):
+                name, kind = line.split()[2:4]
+                kinds[name] = kind
+            elif line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                kind = next((kinds[one] for one in _families(name.partition("{")[0]) if one in kinds), "")
+                (gauges if kind == "gauge" else counters)[name] = float(value)
+        return gauges, counters
+
+    def look(self, evidence: Evidence) -> None:
+        gauges, counters = self._read()
+        evidence.add("metrics:noc", sorted((*gauges, *counters)))
+        evidence.add("gauges:noc", [f"{name} {value:g}" for name, value in gauges.items()])
+        gained = {name: value - self._before.get(name, 0.0) for name, value in counters.items()}
+        evidence.add("counters:noc", [f"{name} {value:g}" for name, value in gained.items()])
+
+
+def _families(name: str) -> Iterator[str]:
+    yield name
+    for end in ("_total", "_bucket", "_count", "_sum", "_created"):
+        yield name.removesuffix(end)
+
+
 class Counters:
-    """Packets of every interface that is in the NOC's documents, since it was made. Not: the one of interception."""
+    """Packets a second of every interface that is in the NOC's documents, since it was made. Not: the one of
+    interception."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._before = self._read()
 
-    def _read(self) -> dict[str, int]:
-        found: dict[str, int] = {}
+    def _read(self) -> dict[str, tuple[float, int]]:
+        """When, by the monotonic clock, and how many."""
+        found: dict[str, tuple[float, int]] = {}
         for node in OBSERVED:
-            for line in self._console.must(self._console.sh(node, "cat", _DEVICES)).stdout.splitlines()[2:]:
+            told, at = self._console.must(self._console.sh(node, "cat", _DEVICES)).stdout, time.monotonic()
+            for line in told.splitlines()[2:]:
                 name, _, rest = line.partition(":")
                 if name.strip() in {"lo", "li0", "eth0"}:
                     continue
                 values = rest.split()
-                found[f"{node} {name.strip()} in"], found[f"{node} {name.strip()} out"] = int(values[1]), int(values[9])
+                found[f"{node} {name.strip()} in"] = at, int(values[1])
+                found[f"{node} {name.strip()} out"] = at, int(values[9])
         return found
 
-    def look(self, evidence: Evidence) -> None:
-        after = self._read()
-        changed = {name: float(value - self._before.get(name, 0)) for name, value in after.items()}
-        evidence.add_figures("interface:packets", changed)
+    def look(self, evidence: Evidence, when: str) -> None:
+        rates = {}
+        for name, (at, count) in self._read().items():
+            since, before = self._before[name]
+            rates[name] = (count - before) / (at - since)
+        evidence.add_figures(f"interface:{when}", rates)
 
 
 def named(console: Console, words: Sequence[bytes]) -> list[str]:
