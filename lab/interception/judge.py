@@ -28,21 +28,11 @@ class Round:
     without: tuple[Evidence, ...]
     with_: Evidence
 
-    def keep(self, folder: Path) -> None:
-        """The evidence of each run, to be judged again without the network. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, run in zip(("with", *_numbered(self)), (self.with_, *self.without), strict=True):
-            run.save(folder / f"{name}.json.gz")
-
     @classmethod
     def kept(cls, folder: Path) -> Round:
-        """Raises OSError, ValueError."""
+        """Of evidence that was saved as `with` and `without-NUMBER`. Raises OSError, ValueError."""
         without = tuple(Evidence.load(path) for path in sorted(folder.glob("without-*.json.gz")))
         return cls(without, Evidence.load(folder / "with.json.gz"))
-
-
-def _numbered(made: Round) -> list[str]:
-    return [f"without-{number}" for number in range(1, len(made.without) + 1)]
 
 
 @dataclass(frozen=True, slots=True)

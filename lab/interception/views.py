@@ -7,17 +7,18 @@ said in docs/interception-proof.md.
 from __future__ import annotations
 
 import io
+import json
 import sqlite3
+import sys
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 from lab.interception.evidence import Evidence, lines
 from lab.native.handle import Lab
-from lab.scenarios.console import Console
+from lab.scenarios.console import Answer, Console
 
 APPLIANCES: Final = ("c1", "c2", "pop1", "pop2")
 OBSERVED: Final = ("c1", "pop1", "pop2")
@@ -51,6 +52,7 @@ AFTERWARDS: Final[tuple[tuple[str, ...], ...]] = (
 )
 _BUNDLE = "/tmp/interception-proof.tar.gz"  # noqa: S108 - inside a node of the lab
 _BACKUP = "/tmp/interception-proof.backup"  # noqa: S108 - inside a node of the lab
+_PASSPHRASE = "a passphrase of the lab"  # noqa: S105 - of a file that is looked into and thrown away
 _DEVICES = "/proc/net/dev"
 _METRICS = ("curl", "-s", "http://127.0.0.1:9470/metrics")
 METRICS_SERVICE: Final = ("noc", "service", "set", "metrics", "address=127.0.0.1:9470")
@@ -65,20 +67,28 @@ def look_meanwhile(console: Console, evidence: Evidence) -> None:
 
 
 def look_afterwards(console: Console, evidence: Evidence) -> None:
-    _ask(console, evidence, AFTERWARDS)
+    console.must(console.sh("noc", "rm", "-f", _BUNDLE, _BACKUP))
+    made = (("support-bundle", _BUNDLE, "--appliance", "pop1"), ("backup", "create", _BACKUP))
+    _ask(console, evidence, AFTERWARDS, made)
     for name, text in _support_bundle(console):
         evidence.add_text(f"bundle:{name}", text)
     for name, items in _backup(console):
         evidence.add(f"backup:{name}", items)
 
 
-def _ask(console: Console, evidence: Evidence, commands: Sequence[Sequence[str]]) -> None:
-    """Two at a time: most of each is the start of a program."""
-    with ThreadPoolExecutor(2) as pool:
-        for command, answer in zip(commands, pool.map(lambda one: console.nf(*one, "--json"), commands), strict=True):
-            name = f"noc:nf {' '.join(command)}"
-            evidence.add_text(name, answer.stdout)
-            evidence.add_text(f"{name}, errors", answer.stderr)
+def _ask(
+    console: Console, evidence: Evidence, commands: Sequence[Sequence[str]], more: Sequence[Sequence[str]] = ()
+) -> None:
+    """What each prints as JSON; `more`: what has to be done besides. Raises ScenarioError when that fails."""
+    asked = [*([*one, "--json"] for one in commands), *(list(one) for one in more)]
+    argv = ("env", f"NF_BACKUP_PASSPHRASE={_PASSPHRASE}", sys.executable, "-m", "lab.interception.asking")
+    told = console.must(console.sh("noc", *argv, stdin=json.dumps(asked).encode(), timeout_s=600.0)).json()
+    for command, (_, out, err) in zip(commands, told, strict=False):
+        name = f"noc:nf {' '.join(command)}"
+        evidence.add_text(name, out)
+        evidence.add_text(f"{name}, errors", err)
+    for code, out, err in told[len(commands) :]:
+        console.must(Answer(code, out, err))
 
 
 def _as_nobody(console: Console, node: str, *argv: str) -> list[str]:
@@ -87,8 +97,6 @@ def _as_nobody(console: Console, node: str, *argv: str) -> list[str]:
 
 
 def _support_bundle(console: Console) -> Iterator[tuple[str, str]]:
-    console.must(console.sh("noc", "rm", "-f", _BUNDLE))
-    console.must(console.nf("support-bundle", _BUNDLE, "--appliance", "pop1"))
     data = (Lab.find(console.lab).root("noc") / _BUNDLE.lstrip("/")).read_bytes()
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive.getmembers():
@@ -98,8 +106,6 @@ def _support_bundle(console: Console) -> Iterator[tuple[str, str]]:
 
 def _backup(console: Console) -> Iterator[tuple[str, list[str]]]:
     """The manifest, and each row of the NOC's store."""
-    console.must(console.sh("noc", "rm", "-f", _BACKUP))
-    console.must(console.sh("noc", "env", "NF_BACKUP_PASSPHRASE=of the lab", "nf", "backup", "create", _BACKUP))
     with tarfile.open(Lab.find(console.lab).root("noc") / _BACKUP.lstrip("/")) as archive:
         parts = {one.name: file.read() for one in archive.getmembers() if (file := archive.extractfile(one))}
     yield "parts", sorted(parts)

@@ -12,13 +12,16 @@ import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from lab.interception import runs, staff
 from lab.interception.bring_up import bring_up, is_up
+from lab.interception.evidence import Evidence
 from lab.interception.judge import Round, judge
 from lab.interception.mask import published
 from lab.interception.places import ADMF, CLERK, MDF, X2X3_PORT, Agency, LabSite
+from lab.interception.plants import PLANTS, overlooked
 from lab.interception.views import METRICS_SERVICE, named
 from lab.scenarios import bootstrap, mobile
 from lab.scenarios.console import Console, ScenarioError
@@ -75,17 +78,17 @@ def chapter_unseen(console: Console, verdicts: Verdicts) -> None:
     if not is_up(site):
         bring_up(site)
     console.must(console.nf(*METRICS_SERVICE))
-    before = [runs.run(console) for _ in range(2)]
+    folder = verdicts.path.parent / "interception-evidence"
+    folder.mkdir(exist_ok=True)
+    before = [_looked(console, folder / f"without-{number}") for number in (1, 2)]
     warrants = _warrants(site, verdicts, "-2", UNSEEN_S)
     given = _handed_over(console, site)
-    with_ = runs.run(console)
+    with_ = _looked(console, folder / "with")
     _both_gave(verdicts, given, _handed_over(console, site))
     for one in warrants:
         staff.revoke(site, one)
     site.wait("no warrant is active", lambda: all(staff.state(site, one) != "active" for one in warrants), 30.0)
-    made = Round((*before, runs.run(console)), with_)
-    folder = verdicts.path.parent / "interception-evidence"
-    made.keep(folder)
+    made = Round((*before, _looked(console, folder / "without-3")), with_)
     mask = published()
     verdict = judge([made], mask)
     (folder / "differences.txt").write_text(verdict.text() + "\n")
@@ -100,6 +103,20 @@ def chapter_unseen(console: Console, verdicts: Verdicts) -> None:
         "no difference",
         good=verdict.same,
     )
+    missed = overlooked(made, mask)
+    verdicts.add(
+        "what is planted in the evidence of the run with warrants, each by itself",
+        f"{len(PLANTS) - len(missed)} of {len(PLANTS)} found" + "".join(f"\n  overlooked: {one}" for one in missed),
+        "all",
+        good=not missed,
+    )
+
+
+def _looked(console: Console, path: Path) -> Evidence:
+    """`Round.kept` reads it."""
+    evidence = runs.run(console)
+    evidence.save(path.with_suffix(".json.gz"))
+    return evidence
 
 
 def _warrants(site: LabSite, verdicts: Verdicts, more: str = "", seconds: float = WARRANT_S) -> list[staff.Warrant]:
