@@ -58,6 +58,11 @@ _METRICS = ("curl", "-s", "http://127.0.0.1:9470/metrics")
 METRICS_SERVICE: Final = ("noc", "service", "set", "metrics", "address=127.0.0.1:9470")
 
 
+def standing(console: Console) -> frozenset[str]:
+    """Alarms that stand, by their names."""
+    return frozenset(str(one["id"]) for one in console.must(console.nf("alarms", "--json")).json())
+
+
 def look_meanwhile(console: Console, evidence: Evidence) -> None:
     """While a call is up."""
     for node in OBSERVED:

@@ -22,7 +22,7 @@ from lab.interception.judge import Round, judge
 from lab.interception.mask import published
 from lab.interception.places import ADMF, CLERK, MDF, X2X3_PORT, Agency, LabSite
 from lab.interception.plants import PLANTS, overlooked
-from lab.interception.views import METRICS_SERVICE, named
+from lab.interception.views import METRICS_SERVICE, named, standing
 from lab.scenarios import bootstrap, mobile
 from lab.scenarios.console import Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
@@ -34,6 +34,7 @@ UNSEEN_S: Final = 600
 UE_SUPI: Final = "999700000000001"
 NS: Final = 10**9
 _SHOWN: Final = 40
+_TRIES: Final = 2
 _MEDIA_BYTES_S: Final = 50 * 172
 """One direction of G.711 in packets of 20 ms (RFC 3551), with its RTP header."""
 
@@ -80,15 +81,16 @@ def chapter_unseen(console: Console, verdicts: Verdicts) -> None:
     console.must(console.nf(*METRICS_SERVICE))
     folder = verdicts.path.parent / "interception-evidence"
     folder.mkdir(exist_ok=True)
-    before = [_looked(console, folder / f"without-{number}") for number in (1, 2)]
+    usual = standing(console)
+    before = [_looked(console, folder / f"without-{number}", usual) for number in (1, 2)]
     warrants = _warrants(site, verdicts, "-2", UNSEEN_S)
     given = _handed_over(console, site)
-    with_ = _looked(console, folder / "with")
+    with_ = _looked(console, folder / "with", usual)
     _both_gave(verdicts, given, _handed_over(console, site))
     for one in warrants:
         staff.revoke(site, one)
     site.wait("no warrant is active", lambda: all(staff.state(site, one) != "active" for one in warrants), 30.0)
-    made = Round((*before, _looked(console, folder / "without-3")), with_)
+    made = Round((*before, _looked(console, folder / "without-3", usual)), with_)
     mask = published()
     verdict = judge([made], mask)
     (folder / "differences.txt").write_text(verdict.text() + "\n")
@@ -112,9 +114,15 @@ def chapter_unseen(console: Console, verdicts: Verdicts) -> None:
     )
 
 
-def _looked(console: Console, path: Path) -> Evidence:
-    """`Round.kept` reads it."""
-    evidence = runs.run(console)
+def _looked(console: Console, path: Path, usual: frozenset[str]) -> Evidence:
+    """A run that begins and ends with the usual alarms: where a machine is too busy, a network breaks by itself. Of so
+    many that do not, the last is judged, with a task as without. `Round.kept` reads what is saved."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(ScenarioError):
+            console.wait("the usual alarms", lambda: standing(console) == usual, 10.0)
+        evidence = runs.run(console)
+        if standing(console) == usual:
+            break
     evidence.save(path.with_suffix(".json.gz"))
     return evidence
 

@@ -86,6 +86,8 @@ def _say(source: str, text: str, *values: float) -> Callable[[Evidence], None]:
         ("counters:noc", 'streamverse_failover_total{{channel="ch1",reason="failover"}} {:g}', 0, 1),
         ("noc:nf channel show voice", "rows[].hops[].receivers: {:g}", 2, 3),
         ("noc:nf channel show voice", "rows[].hops[].bitrate_bps: {:g}", 64_000, 128_000),
+        ("counters:noc", 'streamverse_cdn_requests_total{{node="pop1",result="miss",tier="edge"}} {:g}', 12, 120),
+        ("noc:nf channel show voice", "rows[].packets: {:g}", 1000, 5000),
         ("bundle:pop1/state.json", "queue: {:g}", 0, 8),
     ],
 )
