@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from lab.interception.evidence import Evidence
 from lab.interception.judge import Round, judge
@@ -16,13 +16,13 @@ COPIED: Final = 100.0
 """Packets a second of a call whose media are copied: both directions, 20 ms each."""
 
 
-def _one_more(source: str, name: str) -> Plant:
-    """The first number of that name is one greater."""
+def _more(source: str, name: str, by: int = 1) -> Plant:
+    """The first number of that name is so much greater."""
 
     def plant(run: Evidence) -> None:
         items = run.items[source]
         at = next(number for number, one in enumerate(items) if name in one and _NUMBER.search(one))
-        items[at] = _NUMBER.sub(lambda found: str(int(found[0]) + 1), items[at])
+        items[at] = _NUMBER.sub(lambda found: str(int(found[0]) + by), items[at])
 
     return plant
 
@@ -38,16 +38,16 @@ def _faster(source: str) -> Plant:
     return plant
 
 
-def _of(source: str, plant: Callable[..., Plant], *more: str) -> tuple[str, Plant]:
+def _of(source: str, plant: Callable[..., Plant], *more: Any) -> tuple[str, Plant]:
     return source, plant(source, *more)
 
 
 PLANTS: Final[dict[str, tuple[str, Plant]]] = {
-    "one alarm more at an appliance": _of("noc:nf appliance list", _one_more, ".alarms: "),
-    "one call more at a node of voice": _of("noc:nf sip nodes", _one_more, ".calls: "),
+    "one alarm more at an appliance": _of("noc:nf appliance list", _more, ".alarms: "),
+    "two calls more at a node of voice": _of("noc:nf sip nodes", _more, ".calls: ", 2),
     "an alarm of interception": _of("noc:nf alarms", _added, '[pop1].cause: "copy-failed"'),
     "a setting of an appliance": _of("noc:nf appliance show pop1", _added, "config.sections.kamailio.copies: 1"),
-    "a gauge that is one greater": _of("gauges:noc", _one_more, "streamverse_appliance_online"),
+    "a gauge that is one greater": _of("gauges:noc", _more, "streamverse_appliance_online"),
     "a metric": _of("metrics:noc", _added, 'streamverse_copies{node="pop1"}'),
     "packets of a copied call": _of("interface:packets while they talk pop1 eth1 out", _faster),
     "a line in an appliance's log": _of("log:pop1/cmd.log", _added, "copying a call to 10.7.0.10"),
