@@ -77,7 +77,8 @@ def look_afterwards(console: Console, evidence: Evidence) -> None:
     _ask(console, evidence, AFTERWARDS, made)
     for name, text in _support_bundle(console):
         evidence.add_text(f"bundle:{name}", text)
-    for name, items in _backup(console):
+    data = (Lab.find(console.lab).root("noc") / _BACKUP.lstrip("/")).read_bytes()
+    for name, items in backed_up(data):
         evidence.add(f"backup:{name}", items)
 
 
@@ -109,9 +110,9 @@ def _support_bundle(console: Console) -> Iterator[tuple[str, str]]:
             yield member.name, "" if file is None else file.read().decode(errors="replace")
 
 
-def _backup(console: Console) -> Iterator[tuple[str, list[str]]]:
-    """The manifest, and each row of the NOC's store."""
-    with tarfile.open(Lab.find(console.lab).root("noc") / _BACKUP.lstrip("/")) as archive:
+def backed_up(data: bytes) -> Iterator[tuple[str, list[str]]]:
+    """Of a backup of the NOC: its parts, the manifest, and each row of the store by its table."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         parts = {one.name: file.read() for one in archive.getmembers() if (file := archive.extractfile(one))}
     yield "parts", sorted(parts)
     yield "manifest", lines(parts["manifest.json"].decode())
@@ -129,8 +130,16 @@ def _backup(console: Console) -> Iterator[tuple[str, list[str]]]:
 def _row(row: dict[str, Any]) -> Iterator[str]:
     place = " ".join(str(row[name]) for name in ("bucket", "key", "action", "object") if name in row)
     for name, value in row.items():
-        text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-        yield from (f"{place} {name} {one}" for one in lines(text))
+        text = _readable(value) if isinstance(value, bytes) else str(value)
+        found = lines(text) if text.startswith(("{", "[")) else [f": {text}"]
+        yield from (f"{place} {name} {one}" for one in found)
+
+
+def _readable(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
 
 
 class Logs:
