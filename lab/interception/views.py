@@ -75,10 +75,10 @@ def look_afterwards(console: Console, evidence: Evidence) -> None:
     console.must(console.sh("noc", "rm", "-f", _BUNDLE, _BACKUP))
     made = (("support-bundle", _BUNDLE, "--appliance", "pop1"), ("backup", "create", _BACKUP))
     _ask(console, evidence, AFTERWARDS, made)
-    for name, text in _support_bundle(console):
+    root = Lab.find(console.lab).root("noc")
+    for name, text in bundled((root / _BUNDLE.lstrip("/")).read_bytes()):
         evidence.add_text(f"bundle:{name}", text)
-    data = (Lab.find(console.lab).root("noc") / _BACKUP.lstrip("/")).read_bytes()
-    for name, items in backed_up(data):
+    for name, items in backed_up((root / _BACKUP.lstrip("/")).read_bytes()):
         evidence.add(f"backup:{name}", items)
 
 
@@ -102,8 +102,8 @@ def _as_nobody(console: Console, node: str, *argv: str) -> list[str]:
     return console.must(console.sh(node, *plain, *argv)).stdout.splitlines()
 
 
-def _support_bundle(console: Console) -> Iterator[tuple[str, str]]:
-    data = (Lab.find(console.lab).root("noc") / _BUNDLE.lstrip("/")).read_bytes()
+def bundled(data: bytes) -> Iterator[tuple[str, str]]:
+    """Files of a support bundle."""
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive.getmembers():
             file = archive.extractfile(member)
