@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ BER: Final = f'uat:user_dlts:"User 0 (DLT={LINK_TYPE})","ber","0","","0",""'
 X2X3: Final = f'uat:user_dlts:"User 0 (DLT={LINK_TYPE})","li5g","0","","0",""'
 DECODED: Final = 20_000
 """PS-PDUs of a module of tests that pycrate reads, about a millisecond each; of more, every n-th. tshark reads all."""
+
+PORTION: Final = 10_000
 
 
 class Wire:
@@ -66,15 +68,23 @@ def judge(seen: Wire, module: Callable[[], Any], folder: Path) -> None:
             assert ps_pdu.to_der() == octets, octets.hex()
     if shutil.which("tshark") is None:
         return
-    if seen.handed_over:
-        said = tshark(seen.handed_over, folder, BER, "-V")
-        assert said.count("Basic Encoding Rules") == len(seen.handed_over)
-        assert "BER Error" not in said
-        assert "Malformed" not in said
-    if seen.intercepted:
-        said = tshark(seen.intercepted, folder, X2X3, "-T", "fields", "-e", "li5g.type", "-e", "_ws.malformed")
-        kinds = [str(int.from_bytes(octets[2:4])) for octets in seen.intercepted]
-        assert [line.rstrip("\t") for line in said.splitlines()] == kinds
+    for pdus in _portions(seen.handed_over):
+        said = tshark(pdus, folder, BER, "-V")
+        assert said.count("Basic Encoding Rules") == len(pdus), said[-2000:]
+        assert "BER Error" not in said, said[-2000:]
+        assert "Malformed" not in said, said[-2000:]
+    for pdus in _portions(seen.intercepted):
+        said = tshark(pdus, folder, X2X3, "-T", "fields", "-e", "li5g.type", "-e", "_ws.malformed")
+        found = zip(said.splitlines(), pdus, strict=True)
+        told = [(line.rstrip("\t"), str(int.from_bytes(octets[2:4])), octets.hex()) for line, octets in found]
+        wrong = [one for one in told if one[0] != one[1]]
+        assert not wrong, wrong[:3]
+
+
+def _portions(pdus: list[bytes]) -> Iterator[list[bytes]]:
+    """What tshark prints of so many fits into memory."""
+    for start in range(0, len(pdus), PORTION):
+        yield pdus[start : start + PORTION]
 
 
 def tshark(pdus: Iterable[bytes], folder: Path, reader: str, *shape: str) -> str:
