@@ -25,6 +25,7 @@ from lab.interception.places import (
     OFFICERS_PORT,
     POINT_X1_PORT,
     PORTAL_PORT,
+    READER,
     ROLES,
     X2X3_PORT,
     Agency,
@@ -66,6 +67,11 @@ def bring_up(site: Site) -> float:
     return time.monotonic() - start
 
 
+def is_up(site: Site) -> bool:
+    """Whether `bring_up` has been done here."""
+    return (site.folder(site.plan.li) / "seats").is_dir() and answering(site)
+
+
 def answering(site: Site) -> bool:
     found = _must(nf_li(site, "element", "list", "--json", officer=CHIEF)).json()
     return len(found) == len(site.plan.points) + 1 and all(one["answered_at"] and not one["fault"] for one in found)
@@ -82,13 +88,14 @@ def _certificates(site: Site) -> None:
         _issue(site, "ca", "officer", officer)
     for agency in plan.agencies:
         _issue(site, agency.node, "element", MDF)
-        _issue(site, agency.node, "element", agency.lemf)
+        _issue(site, agency.node, "element", agency.lemf, "--ip", agency.address)
+        _issue(site, agency.node, "officer", READER)
 
 
-def _issue(site: Site, authority: str, who: str, name: str) -> None:
+def _issue(site: Site, authority: str, who: str, name: str, *more: str) -> None:
     place = site.home(site.plan.li) / authority
     into = ("--authority", str(place), "--into", str(place / "issued" / name))
-    _must(nf_li(site, "pki", "issue", who, name, *into))
+    _must(nf_li(site, "pki", "issue", who, name, *into, *more))
 
 
 def _files(site: Site, authority: str, name: str, node: str) -> dict[str, str]:
@@ -190,6 +197,7 @@ def _receiver(site: Site, agency: Agency) -> None:
         settings["payload_keys"] = [
             {"liid": liid, "key": f"file:{site.home(agency.node)}/{liid}.payload"} for liid in agency.liids
         ]
+    _files(site, agency.node, READER, agency.node)
     file = _configure(site, agency.node, "lemf.yaml", settings)
     site.start(agency.node, "nf-li", "run", "lemf", "--config", str(file))
 

@@ -5,15 +5,18 @@ Each belongs to a source, `KIND:NAME`, such as `log:kamailio` or `rtp:transit to
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Seconds = NDArray[np.float64]
+_NAMES: Final = ("name", "appliance")
 
 
 @dataclass(slots=True)
@@ -43,6 +46,21 @@ class Evidence:
         before = self.samples.get(source, np.zeros(0))
         self.samples[source] = np.concatenate([before, np.fromiter(seconds, np.float64)])
 
+    def save(self, path: Path) -> None:
+        """To be judged again, without the network. Raises OSError."""
+        samples = {name: values.tolist() for name, values in self.samples.items()}
+        made = {"items": self.items, "figures": self.figures, "samples": samples}
+        with gzip.open(path, "wt", encoding="utf-8") as file:
+            json.dump(made, file)
+
+    @classmethod
+    def load(cls, path: Path) -> Evidence:
+        """Raises OSError, ValueError."""
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            made = json.load(file)
+        samples = {name: np.array(values, np.float64) for name, values in made["samples"].items()}
+        return cls(made["items"], made["figures"], samples)
+
 
 def lines(text: str) -> list[str]:
     found: list[str] = []
@@ -61,12 +79,18 @@ def lines(text: str) -> list[str]:
 
 
 def flat(value: Any, path: str = "") -> Iterable[str]:
-    """Each value with the path to it: `hops[].verdict: "up"`. An empty list or object is a value too."""
+    """Each value with the path to it: `hops[pop1].verdict: "up"`, by the name of a row that has one. An empty list or
+    object is a value too."""
     if isinstance(value, dict) and value:
         for key, part in value.items():
             yield from flat(part, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and value:
         for part in value:
-            yield from flat(part, f"{path}[]")
+            yield from flat(part, f"{path}[{_name(part)}]")
     else:
         yield f"{path}: {json.dumps(value)}"
+
+
+def _name(row: Any) -> str:
+    told = (row.get(key) for key in _NAMES) if isinstance(row, dict) else ()
+    return next((one for one in told if isinstance(one, str)), "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Final
@@ -46,6 +47,21 @@ class MaskedField(LeftOut):
     replace: str
 
 
+class Number(LeftOut):
+    """The group of `pattern` is a number, which is compared as a figure: the least and the greatest among a run's items
+    that are else the same. `absolute`, `relative`: as those of `Slack`."""
+
+    absolute: Annotated[float, Field(ge=0)] = 0.0
+    relative: Annotated[float, Field(ge=0)] = 0.0
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_one_group(cls, pattern: str) -> str:
+        if re.compile(pattern).groups != 1:
+            raise ValueError("one group, which is the number")
+        return pattern
+
+
 class Slack(_Part):
     """How far a figure, or how often an item is there that is in some run without a task, may be from those of all runs
     without one: beside as much again as these differ themselves."""
@@ -66,11 +82,12 @@ class Mask(BaseModel):
 
     left_out: tuple[LeftOut, ...] = ()
     fields: tuple[MaskedField, ...] = ()
+    numbers: tuple[Number, ...] = ()
     figures: tuple[Slack, ...] = ()
     times: tuple[Grain, ...] = ()
 
     def ids(self) -> list[str]:
-        return [part.id for part in (*self.left_out, *self.fields, *self.figures, *self.times)]
+        return [part.id for part in (*self.left_out, *self.fields, *self.numbers, *self.figures, *self.times)]
 
     def slack(self, source: str, value: float) -> float:
         return max(
@@ -83,39 +100,51 @@ class Mask(BaseModel):
         return max((one.seconds for one in found), default=0.0), max((one.share for one in found), default=0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What of an item is compared. `number`: where `part` says that there is one, of which `text` has `#`."""
+
+    text: str
+    part: Number | None = None
+    number: float = 0.0
+
+
 class Masking:
-    """A mask at work: `used` counts what each of its parts left out or replaced."""
+    """A mask at work: `used` counts what each of its parts left out, replaced or measured."""
 
     def __init__(self, mask: Mask) -> None:
         self.mask = mask
         self.used: Counter[str] = Counter()
-        self._known: dict[str, list[tuple[str, re.Pattern[str], str | None]]] = {}
+        self._known: dict[str, list[tuple[LeftOut, re.Pattern[str]]]] = {}
 
-    def item(self, source: str, text: str) -> str | None:
+    def item(self, source: str, text: str) -> Seen | None:
         """What of it is compared; None: nothing."""
-        for name, pattern, replace in self._parts(source):
-            if replace is None:
-                if pattern.search(text):
-                    self.used[name] += 1
+        for part, pattern in self._parts(source):
+            if isinstance(part, MaskedField):
+                text, count = pattern.subn(part.replace, text)
+                self.used[part.id] += count
+            elif found := pattern.search(text):
+                self.used[part.id] += 1
+                if not isinstance(part, Number):
                     return None
-                continue
-            text, count = pattern.subn(replace, text)
-            if count:
-                self.used[name] += count
-        return text
+                begin, end = found.span(1)
+                return Seen(f"{text[:begin]}#{text[end:]}", part, float(text[begin:end]))
+        return Seen(text)
 
     def unused(self, sources: Iterable[str]) -> list[str]:
         """Parts about these sources that had nothing to do."""
         seen = [*sources]
-        parts = (*self.mask.left_out, *self.mask.fields)
+        parts = (*self.mask.left_out, *self.mask.fields, *self.mask.numbers)
         return [one.id for one in parts if not self.used[one.id] and any(map(one.concerns, seen))]
 
-    def _parts(self, source: str) -> list[tuple[str, re.Pattern[str], str | None]]:
+    def _parts(self, source: str) -> list[tuple[LeftOut, re.Pattern[str]]]:
         parts = self._known.get(source)
         if parts is None:
-            mask = self.mask
-            parts = [(one.id, re.compile(one.pattern), None) for one in mask.left_out if one.concerns(source)]
-            parts += [(one.id, re.compile(one.pattern), one.replace) for one in mask.fields if one.concerns(source)]
+            parts = [
+                (one, re.compile(one.pattern))
+                for one in (*self.mask.left_out, *self.mask.fields, *self.mask.numbers)
+                if one.concerns(source)
+            ]
             self._known[source] = parts
         return parts
 

@@ -14,6 +14,8 @@ ADMF, MDF = "admf1", "mdf1"
 OFFICERS_PORT, ADMF_X1_PORT, MDF_X1_PORT, X2X3_PORT, POINT_X1_PORT = 9443, 7443, 7444, 7446, 7801
 HI2_PORT, HI3_PORT, PORTAL_PORT = 7902, 7903, 7943
 CLERK, APPROVER, AUDITOR, CHIEF = "anna", "boris", "clara", "dina"
+READER: Final = "rita"
+"""Who reads at an agency."""
 ROLES: Final = {CLERK: "clerk", APPROVER: "approver", AUDITOR: "auditor", CHIEF: "li-admin"}
 
 

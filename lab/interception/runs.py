@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from lab.interception.captured import Packet, Party, capturing, packets, setup, take
 from lab.interception.evidence import Evidence
-from lab.interception.views import Counters, Logs, look_afterwards, look_meanwhile
+from lab.interception.views import Counters, Logs, Metrics, look_afterwards, look_meanwhile
 from lab.native.handle import Lab
 from lab.scenarios import mobile, voice
 from lab.scenarios.console import Console
@@ -34,26 +34,30 @@ def calling(console: Console, seconds: float = TALK_S) -> tuple[voice.Caller, vo
 def run(console: Console) -> Evidence:
     """One call and a few requests, and everything that can be seen meanwhile and afterwards."""
     evidence, lab = Evidence(), Lab.find(console.lab)
-    logs, counters = Logs(console), Counters(console)
+    logs, metrics = Logs(console), Metrics(console)
     with ExitStack() as stack:
         for node in (voice.ONE.node, voice.TWO.node):
             inside = ("nsenter", "--target", str(lab.init(node).pid), "--net", "--")
             stack.enter_context(capturing("eth1", _MEDIA, _file(node), prefix=inside))
         caller, callee = calling(console)
+        counters = Counters(console)
         for _ in range(ASKED):
             evidence.add("answers:the internet", [mobile.told_by_stranger(console, mobile.STRANGER)])
         look_meanwhile(console, evidence)
+        counters.look(evidence, "packets while they talk")
         over = caller.wait("over")
         callee.wait("over")
         evidence.add("answers:end of the call", [f"{over['by']} {over['status']}"])
+        counters = Counters(console)
         console.wait("the call's record", lambda: _recorded(console, over), 30.0)
         look_afterwards(console, evidence)
+        counters.look(evidence, "packets afterwards")
     found: list[Packet] = []
     for node in (voice.ONE.node, voice.TWO.node):
         found += packets(_file(node).read_bytes())
     take(evidence, found, (CALLER, CALLED))
     setup(evidence, found, CALLER)
-    counters.look(evidence)
+    metrics.look(evidence)
     logs.look(evidence)
     return evidence
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import yaml
 
 from lab.interception.bring_up import nf_li
-from lab.interception.places import APPROVER, AUDITOR, CLERK, Agency, Site
+from lab.interception.places import APPROVER, AUDITOR, CLERK, PORTAL_PORT, READER, Agency, Site
 from lab.scenarios.console import Answer, Console
 
 _must = Console.must
@@ -65,6 +65,10 @@ def approve(site: Site, warrant: Warrant, officer: str = APPROVER) -> Answer:
     return nf_li(site, "warrant", "approve", warrant.number, "--yes", "--json", officer=officer)
 
 
+def revoke(site: Site, warrant: Warrant) -> None:
+    _must(nf_li(site, "warrant", "revoke", warrant.number, officer=APPROVER))
+
+
 def state(site: Site, warrant: Warrant) -> str:
     shown = _must(nf_li(site, "warrant", "list", "--all", "--json", officer=CLERK)).json()
     return next((str(one["state"]) for one in shown if one["number"] == warrant.number), "")
@@ -77,6 +81,15 @@ def audit(site: Site) -> Answer:
 def lemf(site: Site, agency: Agency, *words: str) -> Answer:
     """`nf-li lemf WORDS` at the agency."""
     return site.run(agency.node, "nf-li", "lemf", *words, "--config", str(site.home(agency.node) / "lemf.yaml"))
+
+
+def portal(site: Site, agency: Agency, path: str, *more: str, officer: bool = True) -> Answer:
+    """The page of an agency's receiver, as its reader's browser asks for it; without the certificate, if not `officer`.
+    `more`: what else curl is told."""
+    place = site.home(agency.node) / "tls" / agency.node
+    own = ("--cert", f"{place}/{READER}.pem", "--key", f"{place}/{READER}.key") if officer else ()
+    url = f"https://{agency.address}:{PORTAL_PORT}{path}"
+    return site.run(agency.node, "curl", "-sS", "--fail", "--cacert", f"{place}/ca.pem", *own, *more, url)
 
 
 def sessions(site: Site, agency: Agency) -> list[dict[str, Any]]:

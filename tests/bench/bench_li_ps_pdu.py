@@ -24,7 +24,7 @@ ROUNDS = 20
 AT_NS = 1_700_000_000_123_456_000
 HEADER = Header(b"LIID-0001", "NZ", b"svnf", b"pop1", "NZ", version=40)
 RTP = struct.pack("!BBHII", 0x80, 8, 4711, 160_000, 0xDEADBEEF) + bytes(160)
-MODULE = Path(__file__).parents[1] / "lawful_intercept" / "handover" / "ps_pdu.asn"
+MODULE = Path(__file__).parents[1] / "lawful_intercept" / "ps_pdu.asn"
 
 
 @cache

@@ -34,5 +34,6 @@ def test_two_warrants_are_served_to_two_agencies(lineup: Console, tmp_path: Path
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(2400, func_only=True)
 def test_nobody_else_can_tell(lineup: Console, tmp_path: Path) -> None:
     judged(interception.chapter_unseen, lineup, tmp_path)

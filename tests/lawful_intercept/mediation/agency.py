@@ -15,6 +15,7 @@ from lawful_intercept.handover.integrity import CheckType, read_check
 from lawful_intercept.handover.splitter import Splitter
 from lawful_intercept.handover.values import DataType
 from nf.clock import RealClock
+from tests.lawful_intercept.wire import SEEN
 
 
 class Certificates:
@@ -104,6 +105,7 @@ class Agency:
                 self._changed.notify_all()
 
     async def _take(self, octets: bytes, mine: list[PsPdu], writer: asyncio.StreamWriter) -> None:
+        SEEN.handed_over.append(octets)
         pdu = decode(octets)
         mine.append(pdu)
         if pdu.iri or pdu.cc or pdu.encrypted:

@@ -40,6 +40,7 @@ from lawful_intercept.x2x3.codec import (
     x3_template,
 )
 from nf.clock import Clock, VirtualClock
+from tests.lawful_intercept.wire import SEEN
 
 KEY = bytes(range(32))
 START = 1_700_000_000
@@ -159,6 +160,7 @@ class Staged:
 
     def stage(self, octets: bytes) -> int:
         self.staged.append(octets)
+        SEEN.handed_over.append(octets)
         return len(self.staged) - 1
 
 

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-import struct
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pycrate_asn1dir import LIX3GPP
 
-LINK = 'uat:user_dlts:"User 0 (DLT=147)","li5g","0","","0",""'
+from tests.lawful_intercept import wire
 
 
 def tshark(pdus: Iterable[bytes], folder: Path) -> list[dict[str, Any]]:
     """What Wireshark reads in each PDU: field -> values."""
-    capture = folder / "pdus.pcap"
-    with capture.open("wb") as file:
-        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 147))
-        for number, pdu in enumerate(pdus):
-            file.write(struct.pack("<IIII", number, 0, len(pdu), len(pdu)) + pdu)
-    argv = ["tshark", "-r", str(capture), "-o", LINK, "-T", "ek"]
-    ran = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=280)
-    lines = [json.loads(line) for line in ran.stdout.splitlines() if '"layers"' in line]
+    told = wire.tshark(pdus, folder, wire.X2X3, "-T", "ek")
+    lines = [json.loads(line) for line in told.splitlines() if '"layers"' in line]
     return [line["layers"] for line in lines]
 
 

@@ -26,6 +26,7 @@ from lawful_intercept.x1.server import X1Server
 from lawful_intercept.x1.services import AdministrationService
 from lawful_intercept.x2x3.codec import Decoder, Pdu, PduType, keepalive
 from nf.clock import RealClock
+from tests.lawful_intercept.wire import SEEN, Cut
 from tests.support.ports import free_port
 
 DID = UUID(int=100)
@@ -84,10 +85,11 @@ class Mediation:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
-        decoder = Decoder()
+        decoder, cut = Decoder(), Cut()
         try:
             with suppress(OSError):
                 while octets := await reader.read(1 << 16):
+                    SEEN.intercepted += cut.feed(octets)
                     for pdu in decoder.feed(octets):
                         if pdu.kind is PduType.KEEPALIVE:
                             writer.write(keepalive(pdu.sequence or 0, PduType.KEEPALIVE_ACK))

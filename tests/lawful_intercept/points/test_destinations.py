@@ -38,7 +38,8 @@ def x2(number: int) -> bytes:
 
 
 def x3(number: int, octets: int = 100) -> bytes:
-    return _X3.encode(number, 1, PayloadDirection.TO_TARGET, os.urandom(octets))
+    rtp = bytes.fromhex("800004d2000000a0deadbeef")
+    return _X3.encode(number, 1, PayloadDirection.TO_TARGET, rtp + os.urandom(octets - len(rtp)))
 
 
 @dataclass

@@ -87,6 +87,16 @@ class Product:
         return found
 
 
+def everything(site: LocalSite) -> list[bytes]:
+    """PS-PDUs of all sessions at all agencies, as they came."""
+    found = []
+    for agency in site.plan.agencies:
+        with archive_of(load(Path(site.home(agency.node)) / "lemf.yaml", LemfSettings)) as archive:
+            sessions = archive.sessions(10_000, 0)
+            found += [one.pdu for session in sessions for one in archive.everything(session.number)]
+    return found
+
+
 def product(site: LocalSite, agency: Agency, liid: str) -> Product:
     """All that the agency's receiver has under the LIID."""
     settings = load(Path(site.home(agency.node)) / "lemf.yaml", LemfSettings)

@@ -19,8 +19,18 @@ from lawful_intercept.configuration import load
 from lawful_intercept.lemf.process import archive_of
 from lawful_intercept.lemf.settings import LemfSettings
 from lawful_intercept.mediation.alarms import Code
-from tests.lawful_intercept.proof.counting import Conversation, Product, connect, hang_up, hush, product, speak
+from tests.lawful_intercept.proof.counting import (
+    Conversation,
+    Product,
+    connect,
+    everything,
+    hang_up,
+    hush,
+    product,
+    speak,
+)
 from tests.lawful_intercept.proof.local import AGENCIES, LocalSite, interception
+from tests.lawful_intercept.wire import SEEN
 from tests.sip.interception.world import PHONES, PROXY, core
 from tests.sip.kamailio.daemon import DOMAIN, PASSWORD
 
@@ -50,6 +60,7 @@ def site(
         interception(folder / "li", proxy.paths.run, PROXY) as made,
     ):
         yield made
+        SEEN.handed_over += everything(made)
 
 
 @asynccontextmanager
