@@ -51,9 +51,7 @@ class Reader:
 
         Raises SpoolDamagedError, again and again at the same place until `skip` or `seek`; OSError.
         """
-        first = self.next
-        if first != self._next:
-            self.seek(first)
+        first = self._begun()
         taken: list[bytes] = []
         size = 0
         while self._next < self._spool.next and size < limit_octets:
@@ -69,9 +67,7 @@ class Reader:
 
     def take_joined(self, limit_octets: int = 1 << 18) -> bytes | None:
         """As `take`, the records one behind the other: many times as quick where nothing is to be done with each."""
-        first = self.next
-        if first != self._next:
-            self.seek(first)
+        self._begun()
         taken: list[bytes] = []
         size = 0
         while self._next < self._spool.next and size < limit_octets:
@@ -85,6 +81,12 @@ class Reader:
             return b"".join(taken)
         batch = self.take(limit_octets)
         return None if batch is None else b"".join(batch.records)
+
+    def _begun(self) -> int:
+        """`next`, from which on it is read: what was confirmed meanwhile is passed over."""
+        if self.next != self._next:
+            self.seek(self.next)
+        return self._next
 
     def skip(self) -> range:
         """Goes on behind a damaged place; the numbers of what cannot be read, which the spool counts as lost."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.sip.kamailio.daemon import Relay
+from tests.sip.kamailio.phones import Endpoint
 
 
 @pytest.fixture(scope="module")
@@ -16,3 +17,9 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
     found = Relay("127.0.0.2", folder)
     yield found
     found.stop()
+
+
+@pytest.fixture
+def phones() -> Iterator[tuple[Endpoint, Endpoint]]:
+    with Endpoint("127.0.0.1", 6001) as alice, Endpoint("127.0.0.1", 6002) as bob:
+        yield alice, bob

@@ -20,7 +20,7 @@ from sip.kamailio.paths import CALLS_DB, SETTINGS_DB, Paths
 from sip.kamailio.render import render
 from sip.kamailio.schema import SCHEMAS
 from sip.kamailio.tables import Tables, tables
-from tests.sip.kamailio.phones import md5_ha1
+from tests.sip.kamailio.phones import Endpoint, md5_ha1
 
 DOMAIN: Final = "voice.test.example"
 USERS: Final = ("alice", "bob", "carol", "dave", "erin", "1001")
@@ -221,6 +221,13 @@ def running(folder: Path, wanted: KamailioSection, *, opened: bool = True, rpc_p
         yield proxy
     finally:
         proxy.stop()
+
+
+def registered(phones: tuple[Endpoint, Endpoint]) -> tuple[Endpoint, Endpoint]:
+    """Alice and Bob, in that order."""
+    for phone, name in zip(phones, ("alice", "bob"), strict=True):
+        assert phone.register(name, DOMAIN, PASSWORD).code == 200
+    return phones
 
 
 class Relay:

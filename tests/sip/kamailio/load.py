@@ -74,17 +74,17 @@ class Callers:
             due = max(due + every_s, time.monotonic())
 
 
-class Flood:
-    """Sends `text(number)` so many times a second from ADDRESS:PORT, from when this is entered to when it is left."""
+class _Sender:
+    """A UDP socket and a thread that runs `_run` from when this is entered to when it is left."""
 
-    def __init__(self, address: str, port: int, text: Callable[[int], str], per_s: int) -> None:
-        self.sent, self.answers = 0, 0
-        self._text, self._per_s = text, per_s
+    def __init__(self, address: str, port: int) -> None:
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.bind((address, port))
-        self._sock.setblocking(False)
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._send)
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -95,7 +95,17 @@ class Flood:
         self._thread.join()
         self._sock.close()
 
-    def _send(self) -> None:
+
+class Flood(_Sender):
+    """Sends `text(number)` so many times a second from ADDRESS:PORT, from when this is entered to when it is left."""
+
+    def __init__(self, address: str, port: int, text: Callable[[int], str], per_s: int) -> None:
+        self.sent, self.answers = 0, 0
+        self._text, self._per_s = text, per_s
+        super().__init__(address, port)
+        self._sock.setblocking(False)
+
+    def _run(self) -> None:
         began = time.monotonic()
         while not self._over.wait(0.01):
             due = int((time.monotonic() - began) * self._per_s)
@@ -108,7 +118,7 @@ class Flood:
                     self.answers += 1
 
 
-class Media:
+class Media(_Sender):
     """The voice of an endpoint: RTP to `to` every 20 ms, once that is set; what comes is counted.
 
     lost: packets that are missing between those that came.
@@ -119,19 +129,7 @@ class Media:
         self.sent, self.got, self.lost = 0, 0, 0
         self._last = -1
         self._ssrc = phone.media_port
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._sock.bind((phone.address, phone.media_port))
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._talk)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self._sock.close()
+        super().__init__(phone.address, phone.media_port)
 
     def send_to(self, message: Message) -> None:
         """Where its SDP wants media."""
@@ -140,7 +138,7 @@ class Media:
         assert port
         self.to = address[1], int(port[1])
 
-    def _talk(self) -> None:
+    def _run(self) -> None:
         due = time.monotonic()
         while not self._over.is_set():
             now = time.monotonic()

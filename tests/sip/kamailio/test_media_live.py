@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sip.kamailio.daemon import DOMAIN, PASSWORD, Proxy, Relay, running, section, until
+from tests.sip.kamailio.daemon import DOMAIN, PASSWORD, Proxy, Relay, registered, running, section, until
 from tests.sip.kamailio.load import Media, heard
 from tests.sip.kamailio.phones import Endpoint, Message
 
@@ -21,18 +21,6 @@ ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
 def proxy(relay: Relay, tmp_path: Path) -> Iterator[Proxy]:
     with running(tmp_path, section()) as found:
         yield found
-
-
-@pytest.fixture
-def phones() -> Iterator[tuple[Endpoint, Endpoint]]:
-    with Endpoint("127.0.0.1", 6001) as alice, Endpoint("127.0.0.1", 6002) as bob:
-        yield alice, bob
-
-
-def registered(phones: tuple[Endpoint, Endpoint]) -> tuple[Endpoint, Endpoint]:
-    for phone, name in zip(phones, ("alice", "bob"), strict=True):
-        assert phone.register(name, DOMAIN, PASSWORD).code == 200
-    return phones
 
 
 def invite(phone: Endpoint) -> Message:

@@ -10,7 +10,6 @@ import socket
 import sqlite3
 import ssl
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.sip.kamailio.daemon import DOMAIN, PASSWORD, Proxy, Relay, running, section, until
+from tests.sip.kamailio.daemon import DOMAIN, PASSWORD, Proxy, Relay, registered, running, section, until
 from tests.sip.kamailio.load import Media, heard
 from tests.sip.kamailio.phones import Endpoint
 
@@ -37,18 +36,6 @@ def folder(tmp_path: Path) -> Path:
     subprocess.run([*argv, *files], check=True, capture_output=True, timeout=60)
     (tmp_path / "cert.pem").write_text((tmp_path / "key.pem").read_text() + (tmp_path / "chain.pem").read_text())
     return tmp_path
-
-
-@pytest.fixture
-def phones() -> Iterator[tuple[Endpoint, Endpoint]]:
-    with Endpoint("127.0.0.1", 6001) as alice, Endpoint("127.0.0.1", 6002) as bob:
-        yield alice, bob
-
-
-def registered(phones: tuple[Endpoint, Endpoint]) -> tuple[Endpoint, Endpoint]:
-    for phone, name in zip(phones, ("alice", "bob"), strict=True):
-        assert phone.register(name, DOMAIN, PASSWORD).code == 200
-    return phones
 
 
 def test_emergency_calls_go_through_whatever_is_wrong(
