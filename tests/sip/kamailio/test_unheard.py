@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Self
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from nf.clock import VirtualClock
 from nf.contracts.driver import Checkpoint, Context
 from nf.contracts.json import Json
-from nf.errors import UnavailableError
+from nf.errors import NfError, UnavailableError
 from sip.findings import ENDED, LEFT, NO_RELAY, NOT_TOLD, WAITING, Findings, Report
 from sip.kamailio import unheard
 from sip.kamailio.unheard import REASON, Unheard, relay_of
@@ -57,6 +58,11 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool | None]:
     """Call-ID -> whether its relay has it; None: it does not answer."""
     calls: dict[str, bool | None] = {}
 
+    def told(has: bool | None) -> Members | NfError:
+        if has is None:
+            return UnavailableError("it does not answer")
+        return {"result": "ok"} if has else UnknownCallError("Unknown call-id")
+
     class Relay:
         def __init__(self, address: str, port: int) -> None:
             self.place = (address, port)
@@ -66,13 +72,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool | None]:
 
         async def __aexit__(self, *_: object) -> None: ...
 
-        async def ask(self, members: Members) -> Members:
-            has = calls[str(members["call-id"])]
-            if has is None:
-                raise UnavailableError("it does not answer")
-            if not has:
-                raise UnknownCallError("Unknown call-id")
-            return {"result": "ok"}
+        async def ask_many(self, asked: Iterable[Members]) -> list[Members | NfError]:
+            return [told(calls[str(members["call-id"])]) for members in asked]
 
     monkeypatch.setattr(unheard, "NgClient", Relay)
     return calls
