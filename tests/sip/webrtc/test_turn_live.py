@@ -157,30 +157,6 @@ def uclient(server: Bench[TurnSection], username: str, password: str) -> subproc
     return subprocess.run(argv, capture_output=True, text=True, timeout=90, check=False)
 
 
-def test_what_nf_sip_issues_is_taken_by_coturns_own_client(
-    server: Bench[TurnSection], require_programs: Callable[..., None]
-) -> None:
-    require_programs("turnutils_uclient", "turnutils_peer")
-    argv = ["nsenter", f"--net=/run/netns/{server.node.namespace}", "turnutils_peer", "-L", RELAY, "-p", str(ECHO)]
-    echo = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        server.until(lambda: f"{RELAY}:{ECHO}" in server.node.shell("ss", "-Hnlu"))
-        good = issued(server, 600)
-        assert good["urls"][0] == f"turn:{ADDRESS}:3478"
-        done = uclient(server, good["username"], good["credential"])
-        assert done.returncode == 0, done.stdout
-        assert "tot_send_msgs=5, tot_recv_msgs=5" in done.stdout
-        assert uclient(server, good["username"], "wrong").returncode != 0
-        later = str(int(good["username"].partition(":")[0]) + 60) + ":web"
-        assert uclient(server, later, good["credential"]).returncode != 0
-        brief = issued(server, 1)
-        server.until(lambda: uclient(server, brief["username"], brief["credential"]).returncode != 0)
-        assert uclient(server, good["username"], good["credential"]).returncode == 0
-    finally:
-        echo.kill()
-        echo.wait(20)
-
-
 def test_secrets_are_in_files_of_its_own_and_in_no_log(server: Bench[TurnSection]) -> None:
     places = server.driver.places
     for path in (*places.config.iterdir(), *places.data.iterdir()):
@@ -323,3 +299,27 @@ def test_one_that_hangs_is_silent_and_its_return_is_told(server: Bench[TurnSecti
     _, alarm = server.happened()
     assert isinstance(alarm, AlarmEvent)
     assert alarm.severity is Severity.CLEARED
+
+
+def test_what_nf_sip_issues_is_taken_by_coturns_own_client(
+    server: Bench[TurnSection], require_programs: Callable[..., None]
+) -> None:
+    require_programs("turnutils_uclient", "turnutils_peer")
+    argv = ["nsenter", f"--net=/run/netns/{server.node.namespace}", "turnutils_peer", "-L", RELAY, "-p", str(ECHO)]
+    echo = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        server.until(lambda: f"{RELAY}:{ECHO}" in server.node.shell("ss", "-Hnlu"))
+        good = issued(server, 600)
+        assert good["urls"][0] == f"turn:{ADDRESS}:3478"
+        done = uclient(server, good["username"], good["credential"])
+        assert done.returncode == 0, done.stdout
+        assert "tot_send_msgs=5, tot_recv_msgs=5" in done.stdout
+        assert uclient(server, good["username"], "wrong").returncode != 0
+        later = str(int(good["username"].partition(":")[0]) + 60) + ":web"
+        assert uclient(server, later, good["credential"]).returncode != 0
+        brief = issued(server, 1)
+        server.until(lambda: uclient(server, brief["username"], brief["credential"]).returncode != 0)
+        assert uclient(server, good["username"], good["credential"]).returncode == 0
+    finally:
+        echo.kill()
+        echo.wait(20)
