@@ -40,26 +40,27 @@ def status(pid: int) -> dict[str, list[str]]:
 
 @pytest.fixture
 def apart(
-    require_root: Callable[[], None], require_programs: Callable[..., None], tmp_path: Path
+    require_root: Callable[[], None], require_programs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Proxy, Point]]:
     """Root, who gives the orders here, is the caller."""
     require_root()
     require_programs("kamailio", "rtpengine", "setpriv")
     before = os.umask(0)  # the test's own sockets, by which it asks the proxy, are to be answered at
-    for path in (tmp_path, *tmp_path.parents):
+    folder = tmp_path_factory.mktemp("a")
+    for path in (folder, *folder.parents):
         path.chmod(path.stat().st_mode | 0o011)
-    made = Proxy(tmp_path, wanted())
+    made = Proxy(folder, wanted())
     point = Point(made)
-    sandbox = unit_spec(observed(), tmp_path).sandbox
+    sandbox = unit_spec(observed(), folder).sandbox
     assert sandbox is not None
     made.as_user, point.as_user = as_user("kamailio"), as_user(OBSERVER, *sandbox.capabilities)
     point.caller = "root"
     place = directory(made.paths.run)
     place.mkdir(mode=0o711)
-    for path in (tmp_path, *tmp_path.rglob("*")):
+    for path in (folder, *folder.rglob("*")):
         shutil.chown(path, "kamailio", GROUP)
     os.chown(place, OBSERVER, -1)
-    relay = Relay(RELAY, tmp_path)
+    relay = Relay(RELAY, folder)
     try:
         made.start()
         point.start()

@@ -32,11 +32,12 @@ def test_their_units_write_no_core_and_may_not_raise_the_limit(spec: UnitSpec) -
 @pytest.mark.root
 @pytest.mark.daemon
 def test_an_aborted_proxy_leaves_no_core(
-    tmp_path: Path, require_root: Callable[[], None], require_programs: Callable[..., None]
+    tmp_path_factory: pytest.TempPathFactory, require_root: Callable[[], None], require_programs: Callable[..., None]
 ) -> None:
     require_programs("kamailio", "rtpengine")
     require_root()
-    with core(tmp_path) as (proxy, _, point):
+    folder = tmp_path_factory.mktemp("c")
+    with core(folder) as (proxy, _, point):
         place = Path(f"/proc/{proxy.pid}/cwd").resolve()
         before = set(place.iterdir())
 
@@ -52,5 +53,5 @@ def test_an_aborted_proxy_leaves_no_core(
         asyncio.run(ordered())
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
-        left = [*(set(place.iterdir()) - before), *tmp_path.rglob("core*")]
+        left = [*(set(place.iterdir()) - before), *folder.rglob("core*")]
         assert not any(TARGET.encode() in path.read_bytes() for path in left if path.is_file())
