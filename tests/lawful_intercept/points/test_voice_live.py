@@ -142,7 +142,12 @@ def test_a_call_that_is_up_is_told_and_copied_from_then_on(run_dir: Path, tmp_pa
             call, other = await talk(alice, "bob", bob)
             await net.activate(ALICE, FIRST)
             await until(lambda: len(net.mediation.of(X3)) >= 100)
-            begun = [pdu for pdu in net.mediation.of(X2) if pdu.form.name == "TS_33_128"]
+
+            def told() -> list[Pdu]:
+                return [pdu for pdu in net.mediation.of(X2) if pdu.form.name == "TS_33_128"]
+
+            await until(told)
+            begun = told()
             assert len(begun) == 1
             assert TARGET.encode() in begun[0].payload
             await net.end(FIRST)
