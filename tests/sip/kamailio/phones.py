@@ -151,6 +151,7 @@ class Endpoint:
 
     `shown`: what it believes its own address and port to be, which behind NAT is not where it is.
     `answers(request)` says what it sends back to an INVITE: pairs of (code, with SDP?). All else gets 200.
+    `before(message)` is called before anything comes of a message.
     """
 
     transport = "UDP"
@@ -161,6 +162,7 @@ class Endpoint:
         self.heard: list[Message] = []
         self.answers: Callable[[Message], list[tuple[int, bool]]] = lambda _: [(180, False), (200, True)]
         self.deaf = False
+        self.before: Callable[[Message], None] = lambda _: None
         self.tag = f"t{next(_numbers)}"
         self._changed = threading.Condition()
         self._uris: dict[tuple[str, int], str] = {}
@@ -198,6 +200,7 @@ class Endpoint:
                 if len(data) < 20 or self.deaf:
                     continue
                 message = Message(data.decode("utf-8", "replace"), source)
+                self.before(message)
                 with self._changed:
                     self.heard.append(message)
                     self._changed.notify_all()
