@@ -61,6 +61,7 @@ class Link:
         self._began = False
         self._waits, self._waits_until, self._settling = False, 0.0, False
         self._seen = asyncio.Event()
+        self._unasked: set[Token] = set()
         self.up = False
 
     async def run(self) -> None:
@@ -109,6 +110,11 @@ class Link:
 
     async def _tell(self) -> None:
         """What goes before what comes: nobody is looked for a moment longer than wanted."""
+        while self._board.dropped:
+            key = self._board.dropped.pop()
+            self._told[CALLS].pop(key, None)
+            with contextlib.suppress(RpcRefused):
+                await self._rpc.call("htable.delete", CALLS, key)
         for table, wanted in ((SOUGHT, self._board.sought()), (CALLS, self._board.calls())):
             told = self._told[table]
             for key in [key for key in told if key not in wanted]:
@@ -120,9 +126,6 @@ class Link:
                 if told.get(key) != value:
                     await self._rpc.call("htable.sets", table, key, value)
                     told[key] = value
-        while self._board.dropped:
-            with contextlib.suppress(RpcRefused):
-                await self._rpc.call("htable.delete", CALLS, self._board.dropped.pop())
 
     async def seen(self) -> None:
         """The proxy has been looked at: orders that come find what an earlier process has left."""
@@ -132,7 +135,11 @@ class Link:
         """Raises what the client raises when the proxy is away."""
         mark = str(await self._value(CONTROL, OBSERVED_MARK))
         if mark == self._mark:
-            self.up = True
+            if not self.up:  # it did not answer for a while: what was wanted of it meanwhile it does not know
+                self.up = True
+                await self.sync()
+            for token in [*self._unasked]:
+                await self.standing(token)
             return
         if mark and not self._seen.is_set() and await self._take_up():
             return
@@ -262,13 +269,18 @@ class Link:
                 self._board.known_by(token, found)
 
     async def standing(self, token: Token) -> None:
-        """For a new order, after `sync`: what is there already. While others may come, that is told later."""
-        if not self.up or self._waits:
+        """For a new order, after `sync`: what is there already. While others may come, that is told later, and so it
+        is of a proxy that does not answer."""
+        if self._waits:
+            return
+        self._unasked.add(token)
+        if not self.up:
             return
         try:
             up, registered = await self._dialogs(), await self._contacts(token)
         except NfError:
             return
+        self._unasked.discard(token)
         if token in self._board.orders():
             self._sink(self._board.standing(token, up, registered, self._clock.now()))
         await self.sync()

@@ -146,7 +146,7 @@ def test_a_call_that_is_up_is_told_and_copied_from_then_on(run_dir: Path, tmp_pa
             def told() -> list[Pdu]:
                 return [pdu for pdu in net.mediation.of(X2) if pdu.form.name == "TS_33_128"]
 
-            await until(told)
+            await until(told, lambda: f"{lines(net.mediation.of(X2))} {net.admf.reports} {net.process.written()!r}")
             begun = told()
             assert len(begun) == 1
             assert TARGET.encode() in begun[0].payload

@@ -9,8 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from nf.clock import VirtualClock
 from nf.contracts.interception import Event, EventKind, Identity, IdentityKind, Loss, Order
+from nf.errors import DeadlineError
 from sip.interception.board import Addressed, Board
 from sip.interception.link import CALLS, COUNTS, QUEUE, SOUGHT, Link
 from sip.kamailio.jsonrpc import RpcRefused
@@ -26,9 +29,13 @@ class Proxy:
     def __init__(self) -> None:
         self.tables: dict[str, dict[str, Any]] = {name: {} for name in (SOUGHT, CALLS, COUNTS, "ctl", "num", "own")}
         self.queue: list[tuple[str, str]] = []
+        self.dialogs: list[dict[str, Any]] = []
+        self.silent: set[str] = set()
 
     async def call(self, method: str, *given: Any) -> Any:  # noqa: C901 - a method each
         await asyncio.sleep(0)
+        if method in self.silent or "" in self.silent:
+            raise DeadlineError("no answer")
         match method, given:
             case "htable.get", (table, key):
                 if key not in self.tables.get(table, {}):
@@ -49,9 +56,9 @@ class Proxy:
                 key, value = self.queue.pop(0)
                 return {"key": key, "val": value}
             case "dlg.stats_active", ():
-                return {"all": 0}
+                return {"all": len(self.dialogs)}
             case "dlg.list", ():
-                return []
+                return self.dialogs
             case _:
                 raise RpcRefused(method, 404, "no")
         return None
@@ -157,3 +164,38 @@ async def test_a_proxy_that_has_started_again_is_told_anew(tmp_path: Path) -> No
         assert second.messages() == []
         assert proxy.tables[SOUGHT] == {"on": "1", KEY: "1"}
         assert proxy.tables["ctl"]["observed"] == second.link._mark
+
+
+@pytest.mark.parametrize("silent", ["", "dlg.list", "ul.lookup", "htable.sets"])
+async def test_a_proxy_that_did_not_answer_is_told_and_asked_when_it_does(tmp_path: Path, silent: str) -> None:
+    proxy = Proxy()
+    caller = {"tag": "tag", "contact": ""}
+    proxy.dialogs = [
+        {"call-id": "c1", "state": 4, "from_uri": ALICE.value, "to_uri": "sip:bob@a.example", "caller": caller}
+    ]
+    async with life(tmp_path, proxy) as one:
+        await one.link.seen()
+        proxy.silent.add(silent)
+        await one.order()
+        assert one.told == []
+        proxy.silent.clear()
+        while not one.told:
+            await one.clock.advance(0.1)
+            one.link._awake.set()
+        assert [event.kind for event in one.told] == [EventKind.SESSION_STANDING]
+        assert proxy.tables[SOUGHT] == {"on": "1", KEY: "1"}
+        assert [*proxy.tables[CALLS]] == ["c1|tag"]
+
+
+async def test_an_order_that_is_given_again_goes_on_with_its_call(tmp_path: Path) -> None:
+    proxy = Proxy()
+    caller = {"tag": "tag", "contact": ""}
+    proxy.dialogs = [
+        {"call-id": "c1", "state": 4, "from_uri": ALICE.value, "to_uri": "sip:bob@a.example", "caller": caller}
+    ]
+    async with life(tmp_path, proxy) as one:
+        await one.order()
+        one.board.deactivate((1, "x1"))
+        await one.order()
+        assert [*proxy.tables[CALLS]] == ["c1|tag"]
+        assert proxy.tables[CALLS]["c1|tag"] == f"c{proxy.tables[SOUGHT][KEY]}|"
