@@ -7,7 +7,8 @@ where they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,8 +23,9 @@ TOGETHER_S = "16"
 """They do not come at once: who came first waits so long for the last, and stays so long for what it hears."""
 MEDIA_SERVER = "ms1"
 NODES = ("proxy1", "relay1", "proxy2", "relay2", MEDIA_SERVER)
-CHANNEL = "voice"
-"""Under which test calls are told of."""
+CROWD, VISITOR = "alice", "frank"
+"""Who makes the calls that are there, and who tries whether new ones are taken."""
+POP, CHANNEL = "pop1", "voice"
 LOSS, GAP_MS = 0.01, 500
 _PATIENCE_S = 60.0
 
@@ -176,47 +178,160 @@ def chapter_services(console: Console, verdicts: Verdicts) -> None:
     by_keys.wait("over")
 
 
-def crowd(console: Console, calls: int) -> tuple[Caller, Callable[[], dict[str, Any]]]:
-    """So many calls at r1 that are up when this returns; and how to end them and see what they met."""
-    ready, until = "/tmp/crowd.ready", "/tmp/crowd.until"  # noqa: S108 - inside a node
-    console.must(console.sh(ONE.node, "rm", "-f", ready, until))
-    secret = bootstrap.voice_password
-    argv: Sequence[str] = (
-        *("--domain", bootstrap.VOICE_DOMAIN, "--calls", str(calls), "--ready", ready, "--until", until),
-        *("--caller", f"alice:{secret('alice')}", "--caller-address", ONE.address, "--caller-proxy", ONE.proxy),
-        *("--called", f"bob:{secret('bob')}", "--called-address", ONE.address, "--called-proxy", ONE.proxy),
-    )
-    found = Caller(console, ONE.node, "crowd", "lab.voice.crowd", *argv)
-    console.wait(f"{calls} calls", lambda: console.sh(ONE.node, "test", "-e", ready).code == 0, 120.0)
+class Crowd(Caller):
+    """So many calls from a place to an account, which is at the same place, or to a number; up once `ready` returns."""
 
-    def end() -> dict[str, Any]:
-        console.must(console.sh(ONE.node, "touch", until))
-        console.wait("what the calls met", lambda: bool(found.lines()), _PATIENCE_S)
-        return found.lines()[-1]
+    def __init__(self, console: Console, name: str, place: Place, called: str, calls: int) -> None:
+        self.calls = calls
+        self._ready, self._until = f"/tmp/{name}.ready", f"/tmp/{name}.until"  # noqa: S108 - inside a node
+        console.must(console.sh(place.node, "rm", "-f", self._ready, self._until))
+        secret = bootstrap.voice_password
+        argv = [
+            *("--domain", bootstrap.VOICE_DOMAIN, "--calls", str(calls)),
+            *("--ready", self._ready, "--until", self._until),
+            *("--caller", f"{CROWD}:{secret(CROWD)}", "--caller-address", place.address, "--caller-proxy", place.proxy),
+        ]
+        if called in bootstrap.CALLERS:
+            argv += ["--called", f"{called}:{secret(called)}"]
+            argv += ["--called-address", place.address, "--called-proxy", place.proxy]
+        else:
+            argv += ["--number", called]
+        super().__init__(console, place.node, name, "lab.voice.crowd", *argv)
 
-    return found, end
+    def ready(self) -> None:
+        there = ("test", "-e", self._ready)
+        self._console.wait(
+            f"{self.name}: {self.calls} calls", lambda: self._console.sh(self._node, *there).code == 0, 120.0
+        )
+
+    def end(self) -> dict[str, Any]:
+        """Hangs up; what the calls met."""
+        self._console.must(self._console.sh(self._node, "touch", self._until))
+        self._console.wait(f"{self.name}: what the calls met", lambda: bool(self.lines()), _PATIENCE_S)
+        return self.lines()[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """`status`: 200 when a call was answered, else what it was refused with, 0 when nobody answered; `relay`: the
+    address that media came from."""
+
+    status: int
+    relay: str = ""
+
+    @property
+    def up(self) -> bool:
+        return self.status == 200
+
+
+def attempt(console: Console, place: Place, target: str = ECHO) -> Tried:
+    """A call of a second at a place."""
+    account = ("--user", VISITOR, "--domain", bootstrap.VOICE_DOMAIN, "--password", bootstrap.voice_password(VISITOR))
+    where = ("--address", place.address, "--proxy", place.proxy)
+    argv = ("python", "-m", "lab.voice.phone", *where, *account, "call", target, "--ring", "20", "--seconds", "1")
+    told = [json.loads(line) for line in console.sh(place.node, *argv).stdout.splitlines() if line.startswith("{")]
+    measured = next((one for one in told if one["event"] == "measured"), None)
+    if measured is not None:
+        return Tried(200, str(measured["peer"]))
+    return Tried(next((int(one["status"]) for one in told if one["event"] == "failed"), 0))
+
+
+def _meanwhile(console: Console, node: str) -> tuple[str, bool]:
+    """A new call while the node is drained: what became of it, and whether that is right."""
+    here, there = (TWO, ONE) if node in {"proxy2", "relay2"} else (ONE, TWO)
+    tried = attempt(console, here)
+    if node.startswith("proxy"):
+        other = attempt(console, there)
+        return f"gets {tried.status} there, {other.status} at the other", tried.status == 503 and other.up
+    if node.startswith("relay"):
+        return f"goes by {tried.relay or tried.status}", tried.up and tried.relay == there.proxy.partition(":")[0]
+    return f"gets {tried.status}", 500 <= tried.status < 600
+
+
+def _in_turn(console: Console, on: Mapping[str, int]) -> tuple[list[str], bool]:
+    """`on`: how many calls each node has."""
+    told: list[str] = []
+    good = True
+    for node, calls in on.items():
+        drained = console.nf("sip", "drain", node, "--wait", "0", "--limit", str(4 * sum(on.values())), "--json")
+        if drained.code != 0:
+            return [*told, f"{node}: {drained.text()[-300:]}"], False
+        there = max((int(one.get("calls", 0)) for one in drained.json()["nodes"]), default=0)
+        text, right = _meanwhile(console, node)
+        undrained = console.nf("sip", "undrain", node)
+        good &= there >= calls and right and undrained.code == 0
+        told.append(f"{node}, {there} calls: a new one {text}{undrained.text() if undrained.code else ''}")
+        if node == MEDIA_SERVER:  # proxies see by their next OPTIONS that it takes calls
+            console.wait(f"calls to {node}", lambda: attempt(console, ONE).up, _PATIENCE_S)
+    return told, good
 
 
 def chapter_drains(console: Console, verdicts: Verdicts, calls: int = 50) -> None:
-    """Every node is drained in turn while the calls are up: it takes no new one, and those that are there go on."""
-    _, end = crowd(console, calls)
-    refused = []
-    for node in NODES:
-        drained = console.nf("sip", "drain", node, "--wait", "0", "--limit", str(2 * calls), "--json")
-        undrained = console.nf("sip", "undrain", node)
-        if drained.code != 0 or undrained.code != 0:
-            refused.append(f"{node}: {(drained.text() + undrained.text())[-300:]}")
-    told = end()
+    """Every node is drained in turn while calls are on it: it takes no new one, and those that are there go on. Then
+    all of a PoP, once in vain, and once until its calls have ended."""
+    third = calls // 3
+    one = Crowd(console, "crowd1", ONE, "bob", calls - 2 * third)
+    two = Crowd(console, "crowd2", TWO, "dave", third)
+    echo = Crowd(console, "crowd3", ONE, ECHO, third)
+    for crowd in (one, two, echo):
+        crowd.ready()
+    here = one.calls + echo.calls
+    on = {"proxy1": here, "relay1": here, MEDIA_SERVER: third, "proxy2": third, "relay2": third}
+    told, good = _in_turn(console, on)
     verdicts.add(
-        f"{', '.join(NODES)} drained in turn under {calls} calls",
-        f"{told['answered']} answered, {told['dropped']} dropped, {told['silent']} of those that talk silent, "
-        f"longest pause {told['gap_ms']} ms" + "".join(f"; {one}" for one in refused),
-        f"{calls} answered, 0 dropped",
-        good=(told["answered"], told["dropped"], told["silent"]) == (calls, 0, 0) and not refused,
+        f"{', '.join(NODES)} drained in turn (this network has no Janus and no coturn)",
+        "; ".join(told),
+        "each has calls; new ones go elsewhere, or are refused where there is no other",
+        good=good,
+    )
+    met = _whole_pop(console, verdicts, (one, echo))
+    met.append(two.end())
+    answered, dropped, silent = (sum(int(each[name]) for each in met) for name in ("answered", "dropped", "silent"))
+    gap_ms = max(float(each["gap_ms"]) for each in met)
+    verdicts.add(
+        f"what {calls} calls met meanwhile",
+        f"{answered} answered, {dropped} dropped, {silent} of those that talk silent, longest pause {gap_ms:.0f} ms",
+        f"{calls} answered, 0 dropped, no pause above {GAP_MS} ms",
+        good=(answered, dropped, silent) == (calls, 0, 0) and gap_ms <= GAP_MS,
     )
     console.wait("no call left", partial(_idle, console), 30.0)
+    console.wait("test calls that get through again", partial(_tested, console), 60.0)
+
+
+def _whole_pop(console: Console, verdicts: Verdicts, crowds: Sequence[Crowd]) -> list[dict[str, Any]]:
+    """Drains pop1, whose calls those of the crowds are; what they met until they were hung up."""
+    missed = console.nf("sip", "drain", "--pop", POP, "--wait", "2")
+    again = attempt(console, ONE)
+    verdicts.add(
+        "pop1 drained for 2 s, with its calls up",
+        f"exit code {missed.code}: {' '.join(missed.text().split())[-200:]}; a new call then {again.status}",
+        "not drained, and it takes calls again",
+        good=missed.code != 0 and "calls are left" in " ".join(missed.text().split()) and again.up,
+    )
+    with ThreadPoolExecutor(1) as pool:
+        draining = pool.submit(console.nf, "sip", "drain", "--pop", POP, "--wait", "200", "--json")
+        console.wait("pop1 takes no call", lambda: attempt(console, ONE).status == 503, _PATIENCE_S)
+        elsewhere, early = attempt(console, TWO), draining.done()
+        met = [crowd.end() for crowd in crowds]
+        drained = draining.result()
+    left = [int(node["calls"]) for node in drained.json()["nodes"] if "calls" in node] if drained.code == 0 else []
+    undrained = console.nf("sip", "undrain", "--pop", POP)
+    again = attempt(console, ONE)
+    verdicts.add(
+        "pop1 drained until its calls have ended",
+        f"a call at pop2 {elsewhere.status}; then {left or drained.text()[-300:]} are left; a new call {again.status}",
+        "200; none left; 200",
+        good=elsewhere.up and not early and len(left) > 1 and not any(left) and undrained.code == 0 and again.up,
+    )
+    return met
 
 
 def _idle(console: Console) -> bool:
     shown = console.must(console.nf("sip", "calls", "--json")).json()
     return not shown.get("calls", shown.get("rows"))
+
+
+def _tested(console: Console) -> bool:
+    shown = console.nf("channel", "show", CHANNEL, "--json").json()  # exit code 9 while one is down
+    found = [hop["verdict"] for hop in shown["hops"] if hop["point"] == "receiver"]
+    return bool(found) and all(one == "up" for one in found)

@@ -57,7 +57,12 @@ def tell(event: str, **more: object) -> None:
 
 def _measured(call: Call, chosen: argparse.Namespace) -> dict[str, object]:
     looked_for = sorted({*FREQUENCIES, *chosen.listen, *([chosen.tone] if chosen.tone else [])})
-    return {"call": call.call_id, "media": asdict(call.media.stats()), "hears": call.media.hears(looked_for, 1.0)}
+    return {
+        "call": call.call_id,
+        "media": asdict(call.media.stats()),
+        "hears": call.media.hears(looked_for, 1.0),
+        "peer": call.media.remote[0] if call.media.remote is not None else "",
+    }
 
 
 async def _talk(call: Call, chosen: argparse.Namespace) -> None:
