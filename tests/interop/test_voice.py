@@ -41,6 +41,7 @@ def test_five_meet_in_a_conference_and_a_menu_is_walked_by_keys(talking: Console
     assert red(verdicts) == []
 
 
+@pytest.mark.timeout(900, func_only=True)
 def test_every_node_is_drained_in_turn_under_fifty_calls_and_none_is_dropped(
     talking: Console, verdicts: Verdicts
 ) -> None:
