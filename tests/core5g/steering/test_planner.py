@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core5g.pfcp.proxy.documents import MAX_SDF, ProxySection
+from core5g.steering.explain import planned
 from core5g.steering.n6.documents import N6Section
 from nf.contracts.json import JsonObject
 from nf.contracts.planner import Hop
+from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.errors import DocumentError
 from nf.media.documents import HlsProbeArguments
@@ -428,6 +430,14 @@ def test_ipv6_is_steered_to_a_cache_whose_appliance_has_it() -> None:
     found = compiled(fleet=with_part(fronted, "cdn-front", certificates=["secret:cdn-tls"]))
     assert found.configs["pop1"].sections["cdn-front"].to_json()["listen6"] == "2001:db8:ff::1"
     assert n6(found, "pop1").ports == (80, 443)
+
+
+def test_people_are_told_both_addresses_of_a_cache() -> None:
+    fleet, lineup = built(Fleet, with6(fleet_data(), "pop1")), built(LineUp, lineup_data(breakout()))
+    first, second = planned(lineup, fleet)
+    assert first.cache == "10.255.0.3 and 2001:db8:ff::1 (pop1)"
+    assert first.to_json()["cache"] == {"appliance": "pop1", "address": "10.255.0.3", "address6": "2001:db8:ff::1"}
+    assert second.cache == "10.255.0.4 (pop2)"
 
 
 def test_without_an_ipv6_loopback_nothing_is_said_of_ipv6() -> None:
