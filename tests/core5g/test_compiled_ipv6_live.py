@@ -185,7 +185,7 @@ def _wire(made: dict[str, Node], faces: set[str]) -> None:
     for left, left_face, right, right_face in wires:
         connect(left, left_face, right, right_face)
     for face in faces - {"eth1", "eth9"}:
-        ip("-n", pop1.namespace, "link", "add", face, "type", "dummy")
+        ip("-n", pop1.namespace, "link", "add", face, "type", "bridge")
     ip("-n", c1.namespace, "tuntap", "add", "ogstun", "mode", "tun")
     given = {
         (c1, "eth3"): ("10.2.0.2/31", f"{LINK6['c1']}/64"),
