@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from ipaddress import IPv6Network
 from pathlib import Path
@@ -28,8 +28,10 @@ from core5g.steering.contract import STEER_EXPLAIN, STEER_LIST, Listing
 from core5g.steering.planner import SteeringPlanner
 from headend.multicast.interfaces.driver import create as create_interfaces
 from headend.multicast.planner import MulticastPlanner
+from nf.contracts.driver import Driver
 from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
+from nf.documents.model import DocumentModel
 from nf.media.edge.driver import EdgeDriver
 from nf.media.edge.driver import create as create_edge
 from nf.media.edge.server import UNIT
@@ -110,10 +112,16 @@ async def fetched(address: str, source: str, method: str = "GET") -> str:
 class Six(World):
     """`versions`: SUPI -> the UE's addresses by their version of IP."""
 
-    def __init__(self, made: dict[str, Node], folder: Path) -> None:
+    def __init__(self, made: dict[str, Node], folder: Path, sections: Mapping[str, DocumentModel]) -> None:
         super().__init__(made, folder, {})
+        self.sections = sections
+        self.interfaces = create_interfaces(self.pop1.context())
         self.edge: EdgeDriver = create_edge(self.pop1.context())
         self.versions: dict[str, dict[int, str]] = {}
+
+    def apply(self, driver: Driver) -> None:
+        """What was compiled for pop1."""
+        self.pop1.call(commit, driver, self.sections[driver.name])
 
     def reaches(self, supi: str, address: str, who: str) -> None:
         """Who answers in the end: on a busy machine the gate may have been shut for a moment."""
@@ -148,25 +156,24 @@ def world(require_programs: Callable[..., None], tmp_path_factory: pytest.TempPa
     planners = (MulticastPlanner(), MediaPlanner(), SteeringPlanner(), Open5gsPlanner())
     compiled = compile_lineup(lineup, fleet, planners)
     assert not [warning for warning in compiled.warnings if "leaves by the default exit" in warning.rule]
-    sections = compiled.configs["pop1"].sections
     with ExitStack() as stack:
         made = stack.enter_context(nodes("c1", "pop1", "ran"))
         _wire(made, {face.name for face in fleet.appliance("pop1").interfaces})
-        world = Six(made, tmp_path_factory.mktemp("compiled"))
+        world = Six(made, tmp_path_factory.mktemp("compiled"), compiled.configs["pop1"].sections)
         stack.callback(world.close)
         for shield in ("10.255.0.1", "10.255.0.2"):
             server = world.c1.call(Origin().serve, shield, 6081)
             stack.callback(world.c1.loop.call_soon_threadsafe, server.close)
         world.start(world.c1, sys.executable, str(WEB), "internet", "80")
         world.pop1.supervise()
-        for driver in (create_interfaces(world.pop1.context()), create_network(world.pop1.context())):
-            world.pop1.call(commit, driver, sections[driver.section])
+        for driver in (world.interfaces, create_network(world.pop1.context())):
+            world.apply(driver)
             stack.callback(world.pop1.call, commit, driver, None)
         _routes(world.pop1)
         world.function(world.c1, "upf", tree_of_upf(core, core.upfs[1]))
         world.function(world.pop1, "upf", tree_of_upf(core, core.upfs[0]))
         for later in (world.edge, world.n6, world.proxy):
-            world.pop1.call(commit, later, sections[later.section])
+            world.apply(later)
             stack.callback(world.pop1.call, commit, later, None)
         smf = next(one for one in core.functions if one.kind == "smf")
         world.function(world.c1, "smf", function_tree(core, smf))
@@ -278,13 +285,13 @@ def test_without_the_cache_ipv6_leaves_by_the_default_exit_and_it_comes_back(wor
 
 
 def test_a_cache_that_ipv6_does_not_reach_is_no_whole_cache(world: Six) -> None:
-    """Its address is gone, by hand: no flow of a UE ends there."""
+    """Its address is gone, by hand, until it is made good: no flow of a UE ends there meanwhile."""
     world.pop1.shell("ip", "address", "del", f"{CACHE6}/128", "dev", "lo")
     try:
         world.holds(lambda _, gate: gate["open"] is False and str(gate["why"]).startswith("by IPv6 "))
         for address in (CDN6, CDN):
             world.reaches(NEAR, address, "internet")
     finally:
-        world.pop1.shell("ip", "address", "add", f"{CACHE6}/128", "dev", "lo", "proto", "78")
+        world.apply(world.interfaces)
     world.holds(lambda proxy, gate: gate["open"] is True and proxy["steered"] == 1)
     world.reaches(NEAR, CDN6, "cache")
