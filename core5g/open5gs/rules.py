@@ -202,6 +202,8 @@ def _subnets(fleet: Fleet) -> Iterator[tuple[str, Network]]:
             yield f"the link at {appliance.id}:{interface.name}", interface.address.network
         if appliance.loopback is not None:
             yield f"the loopback of {appliance.id}", ip_network(appliance.loopback)
+        if appliance.loopback6 is not None:
+            yield f"the IPv6 loopback of {appliance.id}", ip_network(appliance.loopback6)
         yield f"the management address of {appliance.id}", ip_network(appliance.management)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from core5g.steering.n6.documents import PortForward
@@ -27,12 +27,15 @@ _ANYCAST: Final = "anycast"
 class CachePlace:
     """`address`: where it listens; `interface`, `via`: how the UPF's appliance reaches it, None where it is its own.
 
+    address6    where it listens too; None: IPv6 is not steered to it. Of a cache on another appliance it is None, since
+                that takes connections for VIPs, which are of IPv4
     https   the port of its https listener; None: it has none
     vips    addresses beside its own for which it takes connections
     """
 
     appliance: str
     address: IPv4Address
+    address6: IPv6Address | None = None
     interface: str | None = None
     via: IPv4Address | None = None
     https: int | None = None
@@ -41,6 +44,16 @@ class CachePlace:
     @property
     def local(self) -> bool:
         return self.interface is None
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """Of IP: what is steered to it."""
+        return frozenset({4} if self.address6 is None else {4, 6})
+
+    @property
+    def addresses(self) -> str:
+        """For people."""
+        return str(self.address) if self.address6 is None else f"{self.address} and {self.address6}"
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -37,16 +37,18 @@ class Planned:
     @property
     def cache(self) -> str:
         cache = self.steering.cache
-        return f"{cache.address} ({cache.appliance})"
+        return f"{cache.addresses} ({cache.appliance})"
 
     def to_json(self) -> JsonObject:
         steering = self.steering
+        cache = steering.cache
+        later: JsonObject = {"address6": str(cache.address6)} if cache.address6 is not None else {}
         return {
             "upf": steering.upf.id,
             "mechanism": self.mechanism,
             "appliance": steering.member[0],
             "breakout": steering.breakout.id,
-            "cache": {"appliance": steering.cache.appliance, "address": str(steering.cache.address)},
+            "cache": {"appliance": cache.appliance, "address": str(cache.address), **later},
             "paths": [
                 {
                     "channel": way.channel.id,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-from core5g.documents import EQUIPMENT, Classifier, Core5g, Upf
+from core5g.documents import EQUIPMENT, Classifier, Core5g, Network, Upf
 from core5g.open5gs.naming import interface_fact, tun_fact, tun_name
 from core5g.steering.caches import CachePlace, https_port, vips
 from core5g.steering.contract import CLASSIFIER_DRIVER, N6_DRIVER
@@ -143,7 +143,7 @@ class Places:
             if name in self.appliances and self.appliances[name].site == own.site
         ]
         if own.id in here and (address := self._listens(own)) is not None:
-            return CachePlace(own.id, address, https=https_port(self.fleet, own.id))
+            return CachePlace(own.id, address, own.loopback6, https=https_port(self.fleet, own.id))
         for name in here:
             found = self._beside(own, self.appliances[name])
             if found is not None:
@@ -190,15 +190,22 @@ class Places:
 
     # -- addresses ----------------------------------------------------------------------------------------------------
 
-    def link_subnets(self) -> Mapping[IPv4Network, str]:
+    def link_subnets(self) -> Mapping[Network, str]:
         """The fleet's own networks, each with what it is."""
-        found: dict[IPv4Network, str] = {}
+        found: dict[Network, str] = {}
         for appliance in sorted(self.appliances.values(), key=lambda one: one.id):
             for face in appliance.interfaces:
                 found.setdefault(face.address.network, f"the subnet of {appliance.id}:{face.name}")
             if appliance.loopback is not None:
                 found.setdefault(IPv4Network(appliance.loopback), f"the loopback of {appliance.id}")
+            if appliance.loopback6 is not None:
+                found.setdefault(IPv6Network(appliance.loopback6), f"the IPv6 loopback of {appliance.id}")
         return found
+
+    def gives(self, upf: Upf, version: int) -> bool:
+        """Whether its UEs get addresses of this version of IP."""
+        pools = (pool for network in self.core.networks if network.dnn in upf.dnns for pool in network.pools)
+        return any(pool.version == version for pool in pools)
 
     def gateways(self, upf: Upf) -> tuple[IPv4Address, ...]:
         """The IPv4 addresses of its TUN devices: the first of each pool of its DNNs."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final
@@ -23,7 +24,7 @@ from core5g.pfcp.proxy.documents import (
     ProxySection,
     ServedUpf,
 )
-from core5g.steering.caches import HTTPS
+from core5g.steering.caches import HTTPS, CachePlace
 from core5g.steering.contract import CLASSIFIER_DRIVER, EVERY, INFLUENCE, N6_DRIVER, STEER_EXPLAIN, STEER_LIST
 from core5g.steering.n6.documents import CacheHealth, N6Cache, N6Path, N6Resolver, N6Section, collapsed
 from core5g.steering.places import Member, Places, Steering
@@ -122,11 +123,14 @@ class _Plan:
 
     def _note_families(self, way: Way) -> None:
         later = [(number, prefix) for number, prefix in enumerate(way.path.prefixes) if prefix.version == 6]
-        if later:
+        caches = [self.places.steering[name].cache for name in way.path.upfs if name in self.places.steering]
+        without = sorted({cache.appliance for cache in caches if 6 not in cache.versions})
+        if later and without:
             number, prefix = later[0]
-            rule = "caches of the fleet have IPv4 addresses: what UEs ask of it by IPv6 leaves by the default exit"
+            rule = f"what UEs ask of it by IPv6 leaves by the default exit: no IPv6 is steered to {', '.join(without)}"
+            remedy = "give the appliance of UPF and cache loopback6, or nothing where the CDN may answer"
             key = f"{way.key}.prefixes[{number}]"
-            self.warnings.append(Problem(rule, "give the CDN's IPv4 prefixes too", key=key, value=str(prefix)))
+            self.warnings.append(Problem(rule, remedy, key=key, value=str(prefix)))
 
     # -- UEs that prove it --------------------------------------------------------------------------------------------
 
@@ -146,16 +150,21 @@ class _Plan:
                 self.problems.append(unknown(where, f"{key}.upf", ue.upf, self.places.upfs))
             for way in self.steered.get(ue.upf, ()):
                 if ue.upf in way.path.upfs and appliance is not None:
-                    self._probe(way, ue.appliance)
+                    self._probe(way, ue.appliance, self._asked_by(way, self.places.steering[ue.upf]))
 
-    def _probe(self, way: Way, ue: str) -> None:
+    def _asked_by(self, way: Way, steering: Steering) -> AbstractSet[int]:
+        """The versions of IP by which a UE of this UPF can ask and is steered; none of them: of the cache."""
+        both = frozenset(version for version in steering.cache.versions if self.places.gives(steering.upf, version))
+        return both if way.path.names or way.prefixes(both) else steering.cache.versions
+
+    def _probe(self, way: Way, ue: str, versions: AbstractSet[int]) -> None:
         target = ProbeTarget.model_validate(
             {
                 "id": f"{way.name}/{ue}",
                 "kind": "hls",
                 "channel": way.channel.id,
                 "path": way.path.id,
-                "arguments": way.probe_arguments(),
+                "arguments": way.probe_arguments(versions),
                 "budget": PROBE_BUDGET,
             }
         )
@@ -200,6 +209,7 @@ class _Plan:
             tuns=steering.tuns,
             cache=N6Cache(
                 address=cache.address,
+                address6=cache.address6,
                 local=cache.local,
                 interface=cache.interface,
                 via=cache.via,
@@ -245,7 +255,9 @@ class _Plan:
             remedy = "add the operator's resolver to resolvers of equipment core5g"
         for way in named:
             problem = Problem(rule, remedy, key=f"{way.key}.names", value=way.path.names[0])
-            (self.warnings if way.prefixes and len(names) <= MAX_NAMES else self.problems).append(problem)
+            (
+                self.warnings if way.prefixes(steering.cache.versions) and len(names) <= MAX_NAMES else self.problems
+            ).append(problem)
         return (), None
 
     def _proxy(self, upf: str) -> ProxySection | None:
@@ -276,7 +288,7 @@ class _Plan:
             value = str(classifier.address)
             self.problems.append(Problem(rule, "give each its own", key=f"{key}.address", value=value))
             return None
-        rules = self._rules(upf, steering.cache.ports) if steering is not None else ()
+        rules = self._rules(upf, steering.cache) if steering is not None else ()
         if rules is None:
             return None
         return ProxySection(
@@ -286,6 +298,7 @@ class _Plan:
             edge=edge,
             rules=rules,
             cache=steering.cache.address if steering is not None else None,
+            cache6=steering.cache.address6 if steering is not None else None,
             requires=self._listening(classifier, edge),
             provides=(classifier_fact(classifier.id),),
         )
@@ -300,17 +313,17 @@ class _Plan:
         facts = {interface_fact(appliance.id, face) for face in faces}
         return tuple(sorted(facts | ({steering_fact(edge.id)} if edge is not None else set())))
 
-    def _rules(self, upf: str, ports: tuple[int, ...]) -> tuple[ClassifierRule, ...] | None:
+    def _rules(self, upf: str, cache: CachePlace) -> tuple[ClassifierRule, ...] | None:
         """One for each CDN, since a UPF takes few. None: they are too many, or go by names alone."""
         by_host: dict[str, list[Way]] = defaultdict(list)
-        bare = [way for way in self.steered[upf] if not way.prefixes]
+        bare = [way for way in self.steered[upf] if not way.prefixes(cache.versions)]
         for way in bare:
             rule = f"a classifier goes by prefix, and {upf} has one"
             remedy = "give the CDN's IPv4 prefixes, or steer at the UPF's N6"
             self.problems.append(Problem(rule, remedy, key=f"{way.key}.names", value=way.path.names[0]))
         for way in self.steered[upf]:
             by_host[way.host].append(way)
-        rules = tuple(_rule(host, by_host[host], ports) for host in sorted(by_host) if not bare)
+        rules = tuple(_rule(host, by_host[host], cache) for host in sorted(by_host) if not bare)
         count = _filters(rules)
         if count > MAX_SDF:
             rule = (
@@ -323,13 +336,13 @@ class _Plan:
         return None if bare else rules
 
 
-def _rule(host: str, found: Sequence[Way], ports: tuple[int, ...]) -> ClassifierRule:
+def _rule(host: str, found: Sequence[Way], cache: CachePlace) -> ClassifierRule:
     names = sorted({name for way in found for name in way.path.names})
     only = found[0] if len(found) == 1 else None
     return ClassifierRule(
         id=_rule_id(host),
-        prefixes=collapsed(prefix for way in found for prefix in way.prefixes),
-        ports=ports,
+        prefixes=collapsed(prefix for way in found for prefix in way.prefixes(cache.versions)),
+        ports=cache.ports,
         names=tuple(names),
         channel=only.channel.id if only else None,
         path=only.path.id if only else None,

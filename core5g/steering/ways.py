@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -42,23 +43,28 @@ class Way:
         return frozenset(str(site) for site in found) if isinstance(found, list) else frozenset()
 
     @property
-    def prefixes(self) -> tuple[IPv4Network, ...]:
-        """Those that are steered: caches of the fleet have IPv4 addresses."""
-        return tuple(prefix for prefix in self.path.prefixes if isinstance(prefix, IPv4Network))
+    def only6(self) -> bool:
+        """Whether the CDN is known by IPv6 alone."""
+        return not self.path.names and all(prefix.version == 6 for prefix in self.path.prefixes)
 
-    @property
-    def address(self) -> str:
+    def prefixes(self, versions: AbstractSet[int]) -> tuple[Network, ...]:
+        """Those that are steered where the cache has addresses of these versions of IP."""
+        return tuple(prefix for prefix in self.path.prefixes if prefix.version in versions)
+
+    def address(self, versions: AbstractSet[int]) -> str:
         """By what a UE reaches the CDN where it is steered: the first address of its first prefix, else a name."""
-        if not self.prefixes:
+        prefixes = self.prefixes(versions)
+        if not prefixes:
             return min(self.path.names)
-        first = min(self.prefixes)
+        first = min(prefixes, key=lambda prefix: (prefix.version, int(prefix.network_address), prefix.prefixlen))
         whole = first.prefixlen >= first.max_prefixlen - 1
-        return str(first.network_address if whole else first.network_address + 1)
+        address = first.network_address if whole else first.network_address + 1
+        return str(address) if address.version == 4 else f"[{address}]"
 
-    def probe_arguments(self) -> JsonObject:
+    def probe_arguments(self, versions: AbstractSet[int]) -> JsonObject:
         """Of a probe of kind `hls`, as a UE that has no route but its tunnel plays the channel."""
         return {
-            "url": f"http://{self.address}/{self.channel.id}/{MANIFEST}",
+            "url": f"http://{self.address(versions)}/{self.channel.id}/{MANIFEST}",
             "host": self.host,
             "segment": self.cdn["segment"],
             "window": self.cdn["window"],
@@ -78,9 +84,11 @@ def ways(lineup: LineUp) -> Iterator[Way]:
 def path_problems(way: Way, places: Places) -> Iterator[Problem]:
     """What refuses the path."""
     yield from _of(way)
-    if not way.prefixes and not way.path.names:
-        rule = "what UEs ask by IPv6 leaves by the default exit, since caches of the fleet have IPv4 addresses"
-        remedy = "give the CDN's IPv4 prefixes too, or its names"
+    known = [places.steering[name] for name in way.path.upfs if name in places.steering]
+    nowhere = way.only6 and not any(6 in steering.cache.versions for steering in known)
+    if nowhere:
+        rule = "what UEs ask by IPv6 leaves by the default exit, since no cache that they are sent to has IPv6"
+        remedy = "give the appliance of UPF and cache loopback6, or the CDN's IPv4 prefixes too, or its names"
         yield Problem(rule, remedy, key=f"{way.key}.prefixes", value=str(way.path.prefixes[0]))
     yield from unique(
         "the UPF is listed twice: {first}",
@@ -103,13 +111,29 @@ def path_problems(way: Way, places: Places) -> Iterator[Problem]:
             yield Problem(rule, f"add {steering.site} to sites of {way.path.of}, or leave it out", key=key, value=name)
         elif steering is not None:
             yield from _unanswered(way, steering, key)
+            if way.only6 and not nowhere:
+                yield from _without6(steering, places, key)
     yield from _overlaps(way, places)
+
+
+def _without6(steering: Steering, places: Places, key: str) -> Iterator[Problem]:
+    """Of a path that is known by IPv6 alone: nothing of it would be steered at this UPF."""
+    remedy = "or give the CDN's IPv4 prefixes too, or its names"
+    if 6 not in steering.cache.versions:
+        rule = f"the cache on {steering.cache.appliance} has no IPv6 address, and the path is known by IPv6 alone"
+        remedy = f"give {steering.breakout.appliance} loopback6 and {CACHE}, {remedy}"
+        yield Problem(rule, remedy, key=key, value=steering.upf.id)
+    elif not places.gives(steering.upf, 6):
+        rule = "its UEs have no IPv6 addresses, and the path is known by IPv6 alone"
+        remedy = f"add a pool of IPv6 to one of its DNNs, {remedy}"
+        yield Problem(rule, remedy, key=key, value=steering.upf.id)
 
 
 def _unanswered(way: Way, steering: Steering, key: str) -> Iterator[Problem]:
     """A cache of another appliance gets packets with the CDN's own addresses, and takes those of its VIPs alone."""
     cache = steering.cache
-    strange = [str(prefix) for prefix in way.prefixes if not _within(prefix, cache.vips)] or way.path.names
+    steered = way.prefixes(cache.versions)
+    strange = [str(prefix) for prefix in steered if not _within(prefix, cache.vips)] or way.path.names
     if cache.local or not strange:
         return
     known = ", ".join(f"{vip}/32" for vip in sorted(map(str, cache.vips))) or "none yet"
@@ -122,8 +146,9 @@ def _unanswered(way: Way, steering: Steering, key: str) -> Iterator[Problem]:
     )
 
 
-def _within(prefix: IPv4Network, addresses: frozenset[IPv4Address]) -> bool:
-    return prefix.num_addresses <= len(addresses) and all(address in addresses for address in prefix)
+def _within(prefix: Network, addresses: frozenset[IPv4Address]) -> bool:
+    few = isinstance(prefix, IPv4Network) and prefix.num_addresses <= len(addresses)
+    return few and all(address in addresses for address in prefix)
 
 
 def _of(way: Way) -> Iterator[Problem]:

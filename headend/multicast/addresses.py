@@ -61,15 +61,6 @@ def _any_group(value: object) -> object:
         raise RuleError("must be a multicast group", "write 232.10.1.1, or ff3e::8000:1 for IPv6") from None
 
 
-def _text_v6(value: object) -> object:
-    if isinstance(value, IPv6Address):
-        return value
-    try:
-        return IPv6Address(value if isinstance(value, str) else "")
-    except ValueError:
-        raise RuleError("must be an IPv6 address", "write it as 2001:db8:1::10") from None
-
-
 def _text_interface_v6(value: object) -> object:
     if isinstance(value, IPv6Interface):
         return value
@@ -111,7 +102,6 @@ def _as_text(*examples: str) -> tuple[Any, ...]:
 
 SsmGroup = Annotated[Address, AfterValidator(_ssm_group)]
 AnySsmGroup = Annotated[IpAddress, BeforeValidator(_any_group), *_as_text("232.10.1.1", "ff3e::8000:1")]
-Address6 = Annotated[IPv6Address, BeforeValidator(_text_v6)]
 InterfaceAddress6 = Annotated[IPv6Interface, BeforeValidator(_text_interface_v6)]
 PoolV4 = Annotated[IPv4Network, BeforeValidator(_pool_v4), *_as_text("232.64.0.0/10")]
 PoolV6 = Annotated[IPv6Network, BeforeValidator(_pool_v6), *_as_text("ff3e::8000:0/97")]

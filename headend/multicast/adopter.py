@@ -39,6 +39,7 @@ class MulticastAdopter:
         appliances = {
             name: AdoptedAppliance(
                 loopback=section.loopback,
+                loopback6=section.loopback6,
                 interfaces=tuple(
                     Interface(name=i.name, address=i.address, facing=_facing(reading, known, name, i.name))
                     for i in section.interfaces

@@ -15,6 +15,7 @@ from headend.multicast.equipment import MulticastEquipment
 from nf.documents.lineup import DeliveryPath
 from nf.documents.model import (
     Address,
+    Address6,
     DocumentModel,
     InterfaceAddress,
     InterfaceName,
@@ -129,9 +130,10 @@ class InterfaceConfig(DocumentModel):
 
 
 class InterfacesSection(DocumentModel):
-    """Section `interfaces`: addresses of the data plane, all set up; `loopback` is a /32 on lo."""
+    """Section `interfaces`: addresses of the data plane, all set up; `loopback` is a /32 on lo, `loopback6` a /128."""
 
     loopback: Address | None = None
+    loopback6: Address6 | None = None
     forwarding: bool = False
     interfaces: tuple[InterfaceConfig, ...] = ()
 

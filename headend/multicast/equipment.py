@@ -7,9 +7,9 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
-from headend.multicast.addresses import Address6, InterfaceAddress6, PoolV4, PoolV6
+from headend.multicast.addresses import InterfaceAddress6, PoolV4, PoolV6
 from nf.documents.fleet import Endpoint, Fleet
-from nf.documents.model import Address, DocumentModel, InterfaceName, Name, Port, RuleError, Whole
+from nf.documents.model import Address, Address6, DocumentModel, InterfaceName, Name, Port, RuleError, Whole
 from nf.documents.quantities import BitRate, format_bitrate
 
 PART: Final = "multicast"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 from nf.contracts.json import JsonObject
@@ -23,6 +23,7 @@ class AdoptedAppliance:
     """What an appliance was seen to have on the data plane."""
 
     loopback: IPv4Address | None = None
+    loopback6: IPv6Address | None = None
     interfaces: tuple[Interface, ...] = ()
 
 

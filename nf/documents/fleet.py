@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny
 
-from nf.documents.model import Address, Document, DocumentModel, Form, InterfaceAddress, InterfaceName, Name, Whole
+from nf.documents.model import (
+    Address,
+    Document,
+    DocumentModel,
+    Form,
+    HostAddress6,
+    InterfaceAddress,
+    InterfaceName,
+    Name,
+    Whole,
+)
 from nf.documents.quantities import BitRate
 
 Endpoint = Annotated[
@@ -62,7 +72,10 @@ class Interface(DocumentModel):
 
 
 class Appliance(DocumentModel):
-    """`serial` binds the enrolment token to the hardware; `management` is its out-of-band address."""
+    """`serial` binds the enrolment token to the hardware; `management` is its out-of-band address.
+
+    loopback6   an IPv6 address of the loopback, at which its edge cache answers too
+    """
 
     id: Name
     site: Name
@@ -70,6 +83,7 @@ class Appliance(DocumentModel):
     serial: Annotated[str, Field(min_length=1, max_length=64)]
     management: Address
     loopback: Address | None = None
+    loopback6: HostAddress6 | None = None
     interfaces: tuple[Interface, ...] = ()
 
 

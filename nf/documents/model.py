@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Strict,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -56,6 +65,22 @@ def _text_address(value: object) -> object:
         raise RuleError("must be an IPv4 address", "write four numbers with dots, such as 10.1.0.10") from None
 
 
+def _text_address6(value: object) -> object:
+    if isinstance(value, IPv6Address):
+        return value
+    try:
+        return IPv6Address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise RuleError("must be an IPv6 address", "write it as 2001:db8:1::10") from None
+
+
+def _host_address6(value: IPv6Address) -> IPv6Address:
+    special = value.is_loopback or value.is_link_local or value.is_multicast or value.is_unspecified
+    if special or value.scope_id is not None or value.ipv4_mapped is not None:
+        raise RuleError("no host can be reached by this IPv6 address", "write a unicast one, such as 2001:db8:1::10")
+    return value
+
+
 def _text_interface(value: object) -> object:
     if isinstance(value, IPv4Interface):
         return value
@@ -90,6 +115,10 @@ Port = Annotated[int, Strict(), Field(ge=1024, le=65535)]
 """A UDP port that needs no privilege."""
 
 Address = Annotated[IPv4Address, BeforeValidator(_text_address)]
+Address6 = Annotated[IPv6Address, BeforeValidator(_text_address6)]
+HostAddress6 = Annotated[Address6, AfterValidator(_host_address6)]
+"""By which others reach a host: unicast, and of more than one link."""
+
 InterfaceAddress = Annotated[IPv4Interface, BeforeValidator(_text_interface)]
 """An address with the prefix length of its subnet."""
 

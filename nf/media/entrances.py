@@ -70,6 +70,7 @@ def _front(name: str, edge: EdgeSection, equipment: FrontEquipment) -> FrontSect
     served = sorted({(one.channel, host) for one in edge.channels for host in (one.host, *one.aliases)})
     return FrontSection(
         listen=edge.listen,
+        listen6=edge.listen6,
         port=equipment.port,
         certificates=equipment.certificates,
         upstream=Parent(address=edge.listen[0], port=edge.port),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from nf.documents.fleet import Appliance, Fleet
 from nf.errors import Problem
@@ -25,6 +25,7 @@ class ShieldPlace:
 class EdgePlace:
     listen: tuple[IPv4Address, ...]
     requires: tuple[str, ...]
+    listen6: IPv6Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class Caches:
 
 
 def find_caches(fleet: Fleet, network: Network) -> Caches:
-    """A shield listens on its loopback, which is reached by any link; an edge also on its receivers' links."""
+    """A shield listens on its loopback, which is reached by any link; an edge also on its receivers' links, and on its
+    IPv6 loopback."""
     problems: list[Problem] = []
     shields: dict[str, ShieldPlace] = {}
     edges: dict[str, EdgePlace] = {}
@@ -64,7 +66,9 @@ def find_caches(fleet: Fleet, network: Network) -> Caches:
             if function == SHIELD:
                 shields[name] = ShieldPlace(places[0][1], requires)
             else:
-                edges[name] = EdgePlace(tuple(address for _, address in places), requires)
+                if appliance.loopback6 is not None:
+                    requires = tuple(dict.fromkeys((*requires, f"{name}.interface.{LOOPBACK}")))
+                edges[name] = EdgePlace(tuple(address for _, address in places), requires, appliance.loopback6)
     origin = [name for name in fleet.placed(ORIGIN) if name in network.appliances]
     equipment = fleet.spec.equipment.get(PART)
     known = equipment if isinstance(equipment, CdnEquipment) else CdnEquipment()

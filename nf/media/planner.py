@@ -144,6 +144,7 @@ class _Plan:
                 has = self.caches.equipment.of(name)
                 sections[name]["cdn-edge"] = EdgeSection(
                     listen=edge.listen,
+                    listen6=edge.listen6,
                     tls=has.tls,
                     congestion_control=has.congestion_control,
                     healing=has.healing,

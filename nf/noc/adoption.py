@@ -147,8 +147,9 @@ def _appliance(known: Appliance, adopted: Sequence[Adopted]) -> Appliance:
     for one in adopted:
         if known.id in one.appliances:
             seen = one.appliances[known.id]
-            return known.model_copy(update={"loopback": seen.loopback, "interfaces": seen.interfaces})
-    return known.model_copy(update={"loopback": None, "interfaces": ()})
+            own = {"loopback": seen.loopback, "loopback6": seen.loopback6, "interfaces": seen.interfaces}
+            return known.model_copy(update=own)
+    return known.model_copy(update={"loopback": None, "loopback6": None, "interfaces": ()})
 
 
 def _placement(placements: Iterable[Placement]) -> tuple[Placement, ...]:

@@ -31,11 +31,13 @@ def _unique_addresses(appliances: list[tuple[str, Appliance]]) -> Iterator[Probl
     management = [(f"{key}.management", a.management, str(a.management)) for key, a in appliances]
     loopbacks = [(f"{key}.loopback", a.loopback, str(a.loopback)) for key, a in appliances if a.loopback is not None]
     interfaces = [(key, address.ip, str(address)) for key, _, address in _interfaces(appliances)]
-    yield from unique(
-        "this address is taken by {first}",
-        "give every interface, loopback and management port its own address",
-        [*management, *loopbacks, *interfaces],
-    )
+    later = [(f"{key}.loopback6", a.loopback6, str(a.loopback6)) for key, a in appliances if a.loopback6 is not None]
+    for taken in ([*management, *loopbacks, *interfaces], later):
+        yield from unique(
+            "this address is taken by {first}",
+            "give every interface, loopback and management port its own address",
+            taken,
+        )
 
 
 def _usable(appliances: list[tuple[str, Appliance]]) -> Iterator[Problem]:

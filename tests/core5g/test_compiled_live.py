@@ -16,24 +16,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import ip_network
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from core5g.documents import EQUIPMENT, Core5g
 from core5g.open5gs.naming import METRICS_PORTS
 from core5g.open5gs.render import function_tree, tree_of_upf
-from core5g.pfcp.proxy.driver import create as create_proxy
-from core5g.pfcp.proxy.units import ask, status_socket
 from core5g.steering.contract import INFLUENCE, STEER_EXPLAIN, STEER_LIST, InfluenceOrder, Listing
-from core5g.steering.n6 import units
-from core5g.steering.n6.driver import create as create_n6
-from nf.contracts.driver import Checkpoint, Driver
-from nf.contracts.json import JsonObject
 from nf.documents.fleet import Fleet
+from tests.core5g.compiled_world import World
 from tests.core5g.daemons import SMF_MODEL, program
-from tests.core5g.steering.n6.network import WEB, get
+from tests.core5g.steering.n6.network import WEB
 from tests.core5g.steering.samples import (
     breakout,
     built,
@@ -45,7 +38,7 @@ from tests.core5g.steering.samples import (
     lineup_data,
     upf,
 )
-from tests.headend.multicast.tree.network import Node, commit, connect, context, ip, nodes, until
+from tests.headend.multicast.tree.network import Node, commit, connect, ip, nodes, until
 
 pytestmark = [pytest.mark.root, pytest.mark.daemon, pytest.mark.usefixtures("labelled")]
 
@@ -77,57 +70,6 @@ _ROUTES = {
 }
 
 
-class World:
-    def __init__(self, made: dict[str, Node], folder: Path) -> None:
-        self.c1, self.pop1, self.ran = made["c1"], made["pop1"], made["ran"]
-        self.folder = folder
-        self.running: list[subprocess.Popen[bytes]] = []
-        self.n6, self.proxy = create_n6(self.pop1.context()), create_proxy(self.pop1.context())
-
-    def start(self, node: Node, *argv: str) -> subprocess.Popen[bytes]:
-        command = ["nsenter", f"--net=/run/netns/{node.namespace}", *argv]
-        with (self.folder / "output").open("ab") as output:
-            environment = {**os.environ, "NF_PYTHON": sys.executable}
-            self.running.append(subprocess.Popen(command, env=environment, stdout=output, stderr=output))
-        return self.running[-1]
-
-    def function(self, node: Node, kind: str, tree: dict[str, Any]) -> None:
-        file = self.folder / f"{node.name}-{kind}.yaml"
-        file.write_text(json.dumps(tree))
-        self.start(node, str(SMF_MODEL if kind == "smf" else program(kind)), "-c", str(file))
-
-    def close(self) -> None:
-        for process in self.running:
-            process.terminate()
-        for process in self.running:
-            process.wait(90)
-
-    def asked(self, supi: str, address: str) -> str:
-        """Who answers the UE there."""
-        return self.ran.call(get, address, "/", UES[supi])
-
-    def becomes(self, supi: str, address: str, who: str) -> None:
-        async def asked() -> bool:
-            return await get(address, "/", UES[supi]) == who
-
-        self.ran.call(until, asked)
-
-    def operation(self, driver: Driver, name: str, **arguments: Any) -> JsonObject:
-        async def run() -> JsonObject:
-            return await driver.operations[name].run(arguments, Checkpoint({}, lambda _: None), context())
-
-        return self.pop1.call(run)
-
-    def holds(self, judge: Callable[[JsonObject, JsonObject], bool]) -> None:
-        """Of the status of the proxy and of the gate."""
-
-        async def holds() -> bool:
-            proxy, gate = await ask(status_socket(self.pop1.run_dir)), await units.ask_gate(self.pop1.run_dir)
-            return proxy is not None and gate is not None and judge(proxy, gate)
-
-        self.pop1.call(until, holds)
-
-
 @pytest.fixture(scope="module")
 def world(require_programs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     require_programs("ip", "nft", "nsenter", str(program("upf")), str(SMF_MODEL))
@@ -138,7 +80,7 @@ def world(require_programs: Callable[..., None], tmp_path_factory: pytest.TempPa
     with ExitStack() as stack:
         made = stack.enter_context(nodes("c1", "pop1", "ran"))
         _wire(made)
-        world = World(made, tmp_path_factory.mktemp("compiled"))
+        world = World(made, tmp_path_factory.mktemp("compiled"), UES)
         stack.callback(world.close)
         world.start(world.c1, sys.executable, str(WEB), "internet", "80")
         world.function(world.c1, "upf", tree_of_upf(core, core.upfs[1]))

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from core5g.documents import HostName, Prefix
-from nf.documents.model import Address, DocumentModel, Name, Port, RuleError, Whole
+from nf.documents.model import Address, Address6, DocumentModel, Name, Port, RuleError, Whole
 from nf.documents.registry import Extension
 
 SECTION = "pfcp-proxy"
@@ -62,7 +62,7 @@ class ProxySection(DocumentModel):
 
     smfs      who may associate and set up sessions; everybody else is refused
     edge      None: it only relays
-    cache     where what goes to the edge is answered; IPv6 is not, then. None: all of it is
+    cache     where what goes to the edge is answered, `cache6` by IPv6, which goes there only then. No cache: all of it
     requires  ordering facts, `provides`: those that hold while it relays
     """
 
@@ -73,13 +73,19 @@ class ProxySection(DocumentModel):
     edge: EdgeUpf | None = None
     rules: tuple[ClassifierRule, ...] = ()
     cache: Address | None = None
+    cache6: Address6 | None = None
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
 
     @property
     def versions(self) -> frozenset[int]:
         """Of IP: what of a UE's traffic is sent to the edge."""
-        return frozenset({4} if self.cache is not None else {4, 6})
+        return frozenset({4} if self.cache is not None and self.cache6 is None else {4, 6})
+
+    def answering(self, version: int) -> str | None:
+        """The cache's address of this version of IP."""
+        found = self.cache if version == 4 else self.cache6
+        return None if found is None else str(found)
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

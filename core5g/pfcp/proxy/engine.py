@@ -291,7 +291,6 @@ class Proxy:
 
     def explain(self, ue: str, destination: str) -> JsonObject:
         """`ue`: an address or `imsi-...`; `destination`: an address, a prefix, or a name of a rule."""
-        cache = str(self.section.cache) if self.section.cache is not None else None
         session = self.table.by_name(ue)
         if session is None:
             return {
@@ -307,6 +306,9 @@ class Proxy:
             return {"exit": "default", "why": "no rule is about this destination", "rule": "", "cache": None}
         if (why := self._not_steered(session, target)) is not None:
             return {"exit": "default", "why": why, "rule": rule, "cache": None}
+        cache = self.section.answering(
+            target.version if target is not None else min(session.whose.versions(), default=4)
+        )
         if target is not None and part == (target,):
             return {"exit": "cache", "why": f"rule {rule} sends it to the edge UPF", "rule": rule, "cache": cache}
         of = "of it" if target is not None else f"a classifier goes by prefix: of what {destination} resolves to"

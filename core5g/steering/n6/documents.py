@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from core5g.documents import HostName, Network, Prefix
-from nf.documents.model import Address, DocumentModel, InterfaceName, Name, RuleError, Whole
+from nf.documents.model import Address, Address6, DocumentModel, InterfaceName, Name, RuleError, Whole
 from nf.documents.quantities import BitRate
 from nf.documents.registry import Extension
 
@@ -25,13 +25,6 @@ def _ip(value: object) -> object:
         return ip_address(value if isinstance(value, str) else "")
     except ValueError:
         raise RuleError("must be an IP address", "write it as 10.1.0.10 or 2001:db8::10") from None
-
-
-def _ipv6(value: object) -> object:
-    found = _ip(value)
-    if not isinstance(found, IPv6Address):
-        raise RuleError("must be an IPv6 address", "write it as 2001:db8::10")
-    return found
 
 
 def _ipv4(value: object) -> object:
@@ -56,7 +49,6 @@ def collapsed(networks: Iterable[Network]) -> tuple[Network, ...]:
 _TEXT = PlainSerializer(str, when_used="json")
 AnyIp = Annotated[IpAddress, BeforeValidator(_ip), _TEXT]
 Ipv4 = Annotated[IPv4Address, BeforeValidator(_ipv4), _TEXT]
-Ipv6 = Annotated[IPv6Address, BeforeValidator(_ipv6), _TEXT]
 Prefixes = Annotated[tuple[Prefix, ...], AfterValidator(collapsed)]
 TcpPort = Annotated[Whole, Field(ge=1, le=65535)]
 Ports = Annotated[tuple[TcpPort, ...], AfterValidator(lambda ports: tuple(sorted(set(ports))))]
@@ -97,11 +89,11 @@ class N6Cache(DocumentModel):
     """
 
     address: Ipv4
-    address6: Ipv6 | None = None
+    address6: Address6 | None = None
     local: bool = False
     interface: InterfaceName | None = None
     via: Ipv4 | None = None
-    via6: Ipv6 | None = None
+    via6: Address6 | None = None
     forwards: tuple[PortForward, ...] = ()
     health: CacheHealth
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from core5g import nftables
+from core5g.steering.destinations import network_of
 from core5g.steering.n6 import reading, render, routes, units
 from core5g.steering.n6.documents import SECTION, Influence, N6Section
 from core5g.steering.n6.explain import explain, told, view_of
@@ -115,7 +116,7 @@ class N6Driver:
                 undo_budget_s=BUDGET_S,
                 disruption="players of UEs that are served by the old cache ask once more" if moved else "",
                 summary=f"steer {len(section.prefixes)} prefixes and {len(section.names)} names of the CDN "
-                f"to the cache {section.cache.address}",
+                f"to the cache {section.cache.address}{_and6(section)}",
             ),
         )
 
@@ -263,10 +264,14 @@ class N6Driver:
             raise InputError("this asks about a UE and a destination", where=EXPLAIN, remedy="give both, as text")
         section, listed = await self._standing()
         gate = await units.ask_gate(self._run_dir)
-        addresses, absent = await whereabouts(ue, section)
+        target = network_of(destination)
+        version = None if target is None else target.version
+        addresses, absent = await whereabouts(ue, section, version)
         if not addresses:
             return told("unknown-ue", absent, "")
-        address = next((one for one in addresses if (":" in destination) == (one.version == 6)), addresses[0])
+        address = next((one for one in addresses if one.version == version), addresses[0])
+        if version is not None and address.version != version:
+            return told("default", f"the UE has no IPv{version} address that is known here", "")
         async with routes.open_routes() as opened:
             behind = await opened.exit_of(address)
         why = str(gate["why"]) if gate is not None else "the gate does not answer; it stays as it was"
@@ -337,6 +342,10 @@ def _unit_damage(status: UnitStatus | None, wanted: UnitSpec | None) -> list[str
     if status.spec != wanted:
         return [f"{wanted.name} runs with other settings"]
     return [f"{wanted.name} is {status.state.value}"] if status.state is not UnitState.READY else []
+
+
+def _and6(section: N6Section) -> str:
+    return f" and {section.cache.address6}" if section.cache.address6 is not None else ""
 
 
 def _moved(have: JsonObject, target: JsonObject) -> bool:

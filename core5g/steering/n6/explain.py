@@ -48,7 +48,7 @@ def explain(view: View, ue: str, destination: str) -> JsonObject:
     found = _named(view, destination) if target is None else _found(view, address, target)
     if found is None:
         return told("default", f"{destination} is neither a prefix nor a name of the CDN", "")
-    version = target.version if target is not None else 4
+    version = target.version if target is not None else address.version
     rule = shown(found.rules)
     cache = view.section.cache.address if version == 4 else view.section.cache.address6
     if cache is None or not view.is_open:

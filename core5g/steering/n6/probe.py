@@ -1,4 +1,7 @@
-"""Whether the cache is well: one HTTP request over a connection of its own, and a TLS handshake where it has https."""
+"""Whether the cache is well: one HTTP request over a connection of its own, and a TLS handshake where it has https.
+
+It is asked at each address that flows are sent to, so that none of them ends at a listener that is not there.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import contextlib
 import ssl
 from functools import cache as kept
 
-from core5g.steering.n6.documents import N6Cache
+from core5g.steering.n6.documents import IpAddress, N6Cache
 
 _LONGEST_LINE = 4096
 
@@ -39,9 +42,16 @@ def _unjudged() -> ssl.SSLContext:
 
 async def probe(cache: N6Cache) -> str:
     """What is wrong, in words; empty when the cache is well."""
+    if cache.address6 is None:
+        return await _asked(cache, cache.address)
+    answers = await asyncio.gather(*(_asked(cache, one) for one in (cache.address, cache.address6)))
+    return answers[0] or (f"by IPv6 {answers[1]}" if answers[1] else "")
+
+
+async def _asked(cache: N6Cache, address: IpAddress) -> str:
     try:
         async with asyncio.timeout(cache.health.timeout_ms / 1000):
-            return await _http(cache) or await _https(cache)
+            return await _http(cache, address) or await _https(cache, address)
     except TimeoutError:
         return f"the cache does not answer within {cache.health.timeout_ms} ms"
     except ValueError:
@@ -50,8 +60,8 @@ async def probe(cache: N6Cache) -> str:
         return f"the cache cannot be reached: {error.strerror or error}"
 
 
-async def _http(cache: N6Cache) -> str:
-    reader, writer = await asyncio.open_connection(str(cache.address), cache.health.port, limit=_LONGEST_LINE)
+async def _http(cache: N6Cache, address: IpAddress) -> str:
+    reader, writer = await asyncio.open_connection(str(address), cache.health.port, limit=_LONGEST_LINE)
     try:
         writer.write(request(cache))
         return verdict(await reader.readline())
@@ -59,13 +69,13 @@ async def _http(cache: N6Cache) -> str:
         await _ended(writer)
 
 
-async def _https(cache: N6Cache) -> str:
+async def _https(cache: N6Cache, address: IpAddress) -> str:
     """An alert is an answer too: it has a certificate for the CDN's names, and need have none for ours."""
     port, name = cache.health.tls_port, cache.health.host
     if port is None:
         return ""
     try:
-        _, writer = await asyncio.open_connection(str(cache.address), port, ssl=_unjudged(), server_hostname=name)
+        _, writer = await asyncio.open_connection(str(address), port, ssl=_unjudged(), server_hostname=name)
     except ssl.SSLError as error:
         return "" if "ALERT" in (error.reason or "") else "the cache does not answer in TLS"
     await _ended(writer)

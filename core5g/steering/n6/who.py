@@ -18,12 +18,15 @@ from nf.errors import UnavailableError
 SUPI = "imsi-"
 
 
-async def whereabouts(ue: str, section: N6Section) -> tuple[tuple[IpAddress, ...], str]:
-    """The addresses of a UE, named by one or by its SUPI, that has a session at this UPF; else none, and why."""
+async def whereabouts(ue: str, section: N6Section, version: int | None = None) -> tuple[tuple[IpAddress, ...], str]:
+    """The addresses of a UE, named by one or by its SUPI, that has a session at this UPF; else none, and why.
+
+    `version` of IP that is asked about: who is named by an address of the other one is known by that of this one.
+    """
     answers = await asyncio.gather(*(_sessions(f"{smf}:{METRICS_PORTS['smf']}") for smf in section.smfs))
     silent = [str(smf) for smf, answer in zip(section.smfs, answers, strict=True) if answer is None]
     known = None if not section.smfs else [session for answer in answers for session in answer or ()]
-    return judged(ue, known, silent, str(section.n3))
+    return judged(ue, known, silent, str(section.n3), version)
 
 
 async def _sessions(address: str) -> tuple[PduSession, ...] | None:
@@ -34,14 +37,14 @@ async def _sessions(address: str) -> tuple[PduSession, ...] | None:
 
 
 def judged(
-    ue: str, known: Sequence[PduSession] | None, silent: Sequence[str], n3: str
+    ue: str, known: Sequence[PduSession] | None, silent: Sequence[str], n3: str, version: int | None = None
 ) -> tuple[tuple[IpAddress, ...], str]:
     """`known`: what the SMFs tell, None where there are none to ask; `silent`: those that did not answer. Pure."""
     own = _address(ue)
     found = [session for session in known or () if _is(session, ue, own)]
     here = [session for session in found if session.upf is None or session.upf.address == n3]
     if here:
-        return (own,) if own is not None else _addresses(here), ""
+        return _asked(own, _addresses(here), version), ""
     if found:
         places = sorted({session.upf.address for session in found if session.upf is not None})
         return (), f"its session is at the UPF with N3 {' and '.join(places)}"
@@ -52,6 +55,12 @@ def judged(
     if silent:
         return (), f"the SMF {' and '.join(silent)} does not answer, which could tell its address"
     return (), "the SMFs know no session of it"
+
+
+def _asked(own: IpAddress | None, known: tuple[IpAddress, ...], version: int | None) -> tuple[IpAddress, ...]:
+    if own is not None and version in {None, own.version}:
+        return (own,)
+    return tuple(one for one in known if one.version == version) or ((own,) if own is not None else known)
 
 
 def _is(session: PduSession, ue: str, own: IpAddress | None) -> bool:

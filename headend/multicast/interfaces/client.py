@@ -1,12 +1,15 @@
-"""The kernel's links, IPv4 addresses and `net.ipv4` switches, as this process's network namespace has them."""
+"""The kernel's links, addresses and `net.ipv4` switches, as this process's network namespace has them.
+
+Of IPv6 only the addresses that were set here are read: the kernel has others of its own, and so have people.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from socket import AF_INET
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 from pyroute2 import AsyncIPRoute
@@ -47,7 +50,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """`peer`: index of the other end, for an end of a veth pair that the driver made; `tap`: it is the far end."""
+    """`peer`: index of the other end, for an end of a veth pair that the driver made; `tap`: it is the far end.
+    `own6`: the IPv6 prefixes that the driver set, sorted."""
 
     name: str
     index: int
@@ -55,6 +59,7 @@ class LinkState:
     addresses: tuple[Address, ...] = ()
     peer: int | None = None
     tap: bool = False
+    own6: tuple[str, ...] = ()
 
 
 class Kernel:
@@ -67,13 +72,18 @@ class Kernel:
         addresses: dict[int, list[Address]] = {}
         async for message in await self._route.get_addr(family=AF_INET):
             addresses.setdefault(message["index"], []).append(_address(message))
+        own6: dict[int, list[str]] = {}
+        async for message in await self._route.get_addr(family=AF_INET6):
+            if (found := _address(message)).ours:
+                own6.setdefault(message["index"], []).append(found.prefix)
         links: dict[str, LinkState] = {}
         async for message in await self._route.get_links():
             name, index = str(message.get_attr("IFLA_IFNAME")), int(message["index"])
             up = bool(message["flags"] & _IFF_UP)
             alias = message.get_attr("IFLA_IFALIAS")
             peer = message.get_attr("IFLA_LINK") if alias in {NEAR_ALIAS, TAP_ALIAS} else None
-            links[name] = LinkState(name, index, up, tuple(addresses.get(index, ())), peer, alias == TAP_ALIAS)
+            own, later = tuple(addresses.get(index, ())), tuple(sorted(own6.get(index, ())))
+            links[name] = LinkState(name, index, up, own, peer, alias == TAP_ALIAS, later)
         return links
 
     async def make_pair(self, name: str, other: str) -> None:
@@ -129,6 +139,21 @@ class Kernel:
         except NetlinkError as error:
             if error.code not in {99, 19}:  # EADDRNOTAVAIL: a secondary went with its primary; ENODEV
                 raise DriverError(f"cannot remove {address.prefix}: {error}", where=f"interface {link.name}") from error
+
+    async def set_own6(self, link: LinkState, prefixes: Collection[str]) -> None:
+        """Make these the IPv6 addresses of the link that were set here."""
+        for prefix in sorted({*link.own6, *prefixes}):
+            command = "replace" if prefix in prefixes else "del"
+            host, _, length = prefix.partition("/")
+            marks: dict[str, Any] = {"proto": ADDRESS_PROTOCOL} if command == "replace" else {}
+            try:
+                await self._route.addr(
+                    command, index=link.index, address=host, prefixlen=int(length), family=AF_INET6, **marks
+                )
+            except NetlinkError as error:
+                if command == "replace" or error.code not in {99, 19}:  # EADDRNOTAVAIL, ENODEV
+                    where = f"interface {link.name}"
+                    raise DriverError(f"cannot {command} {prefix}: {error}", where=where) from error
 
     async def set_up(self, link: LinkState, up: bool) -> None:
         try:

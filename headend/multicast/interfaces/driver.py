@@ -34,6 +34,7 @@ from headend.multicast.interfaces.state import (
     rp_filter_for,
     to_value,
     wanted_addresses,
+    wanted_loopback6,
     wanted_pairs,
 )
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
@@ -133,6 +134,7 @@ class InterfacesDriver:
                 "up": link.up,
                 "rp_filter": read_sysctl(_rp_filter(name)),
                 "addresses": [address.to_json() for address in link.addresses],
+                **({"own6": [*link.own6]} if name == LOOPBACK else {}),
             }
         switches: JsonObject = {name: read_sysctl(name) for name in (_FORWARD, _ALL_RP_FILTER)}
         pairs: JsonObject = dict(pairs_of(links))
@@ -149,6 +151,9 @@ class InterfacesDriver:
                 raise DriverError(f"interface {', '.join(missing) or MANAGEMENT} cannot be used", where=step.id)
             for name in sorted(owned_names(links) | wanted.keys()):
                 await _set_only(kernel, links[name], wanted.get(name, ()))
+            await kernel.set_own6(links[LOOPBACK], wanted_loopback6(section))
+            if section is not None and section.loopback6 is not None:
+                await kernel.set_up(links[LOOPBACK], True)
         forwarding = section is not None and section.forwarding
         # Last, so that a router never forwards by half of its addresses.
         for name in sorted(wanted.keys() - {LOOPBACK}):
@@ -244,6 +249,9 @@ async def _restore(kernel: Kernel, link: LinkState, record: JsonObject) -> None:
             await kernel.remove_address(link, address)
         for address in before:
             await kernel.set_address(link, address)
+    own6 = record.get("own6")
+    if isinstance(own6, list):
+        await kernel.set_own6(link, [str(prefix) for prefix in own6])
     if link.up is not record["up"]:
         await kernel.set_up(link, bool(record["up"]))
     write_sysctl(_rp_filter(link.name), str(record["rp_filter"]))

@@ -42,11 +42,11 @@ def canonical(section: InterfacesSection) -> InterfacesSection:
 
 def is_empty(section: InterfacesSection) -> bool:
     """A section without any address owns nothing, so it is the same as no section."""
-    return section.loopback is None and not section.interfaces
+    return section.loopback is None and section.loopback6 is None and not section.interfaces
 
 
 def wanted_addresses(section: InterfacesSection) -> dict[str, tuple[str, ...]]:
-    """Interface -> prefixes, the main one first; the loopback and the far ends of pairs included."""
+    """Interface -> IPv4 prefixes, the main one first; the loopback and the far ends of pairs included."""
     wanted: dict[str, tuple[str, ...]] = {}
     for interface in section.interfaces:
         wanted[interface.name] = (str(interface.address), *map(str, interface.secondary))
@@ -54,7 +54,14 @@ def wanted_addresses(section: InterfacesSection) -> dict[str, tuple[str, ...]]:
             wanted[interface.pair] = (str(interface.pair_address),) if interface.pair_address is not None else ()
     if section.loopback is not None:
         wanted[LOOPBACK] = (f"{section.loopback}/32",)
+    elif section.loopback6 is not None:
+        wanted[LOOPBACK] = ()
     return wanted
+
+
+def wanted_loopback6(section: InterfacesSection | None) -> tuple[str, ...]:
+    """As the kernel tells it."""
+    return () if section is None or section.loopback6 is None else (f"{section.loopback6}/128",)
 
 
 def wanted_pairs(section: InterfacesSection | None) -> dict[str, str]:
@@ -80,7 +87,9 @@ def pairs_of(links: Mapping[str, LinkState]) -> dict[str, str]:
 
 def owned_names(links: Mapping[str, LinkState]) -> frozenset[str]:
     """Interfaces that the driver made or that have an address it set."""
-    return frozenset(n for n, link in links.items() if link.peer is not None or any(a.ours for a in link.addresses))
+    return frozenset(
+        n for n, link in links.items() if link.peer is not None or link.own6 or any(a.ours for a in link.addresses)
+    )
 
 
 def foreign_addresses(link: LinkState, prefixes: Collection[str]) -> tuple[Address, ...]:
@@ -108,9 +117,10 @@ def to_value(observed: Observed) -> JsonObject | None:
         own = [address.prefix for address in link.addresses if address.ours]
         extra += [f"{name} {address.prefix}" for address in foreign_addresses(link, own)]
         if name == LOOPBACK:
-            if own[0].endswith("/32"):
-                value["loopback"] = own[0].removesuffix("/32")
-            extra += [f"{name} {prefix}" for prefix in own[1:]]
+            for key, prefixes, whole in (("loopback", own, "/32"), ("loopback6", link.own6, "/128")):
+                if prefixes and prefixes[0].endswith(whole):
+                    value[key] = prefixes[0].removesuffix(whole)
+                extra += [f"{name} {prefix}" for prefix in prefixes[1:]]
         elif name not in taps.values():
             interfaces.append(_interface(name, own, observed, taps.get(name)))
     value["interfaces"] = interfaces

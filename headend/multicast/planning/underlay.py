@@ -36,9 +36,10 @@ def underlay(
     sections: dict[str, dict[str, DocumentModel]] = {}
     for name, appliance in topology.appliances.items():
         own: dict[str, DocumentModel] = {}
-        if appliance.interfaces or appliance.loopback is not None:
+        if appliance.interfaces or appliance.loopback is not None or appliance.loopback6 is not None:
             own["interfaces"] = InterfacesSection(
                 loopback=appliance.loopback,
+                loopback6=appliance.loopback6,
                 forwarding=name in topology.routers,
                 interfaces=(
                     *_interfaces(topology, equipment, name),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from nf.documents.model import Address, DocumentModel, Form, Name, RuleError
+from nf.documents.model import Address, Address6, DocumentModel, Form, Name, RuleError
 from nf.media.documents.fields import (
     BucketName,
     Endpoint,
@@ -105,10 +106,12 @@ class Healing(DocumentModel):
 class EdgeSection(DocumentModel):
     """Section `cdn-edge`: the cache that receivers ask. `shields` in the order in which they are preferred.
 
+    `listen6`: where it listens by IPv6 too, such as for what a UPF sends it.
     `requires`: the ordering facts that must hold before it can listen there.
     """
 
     listen: Annotated[tuple[Address, ...], Field(min_length=1)]
+    listen6: Address6 | None = None
     port: HttpPort = 80
     tls: EdgeTls | None = None
     congestion_control: CongestionControl = CongestionControl.AUTO
@@ -123,6 +126,11 @@ class EdgeSection(DocumentModel):
         if len({shield.address for shield in self.shields}) != len(self.shields):
             raise RuleError("two shields share an address", "give every shield an address of its own")
         return self
+
+    @property
+    def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """All that it listens on."""
+        return self.listen if self.listen6 is None else (*self.listen, self.listen6)
 
     @model_validator(mode="after")
     def _distinct_ports(self) -> Self:

@@ -262,9 +262,9 @@ def differences(have: JsonObject | None, want: EdgeSection | None) -> tuple[str,
     if have is None:
         return ("the edge cache is not there",)
     told = [
-        f"{key} is {have.get(key)}, not {target[key]}"
-        for key in ("listen", "port", "congestion_control")
-        if have.get(key) != target[key]
+        f"{key} is {have.get(key, 'none')}, not {target.get(key, 'none')}"
+        for key in ("listen", "listen6", "port", "congestion_control")
+        if have.get(key) != target.get(key)
     ]
     told += ["other settings of https"] if have.get("tls") != target.get("tls") else []
     told += ["other settings of healing"] if have.get("healing") != target["healing"] else []

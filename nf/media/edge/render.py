@@ -153,9 +153,10 @@ def runroot(places: Places) -> str:
 
 
 def _ports(section: EdgeSection) -> str:
-    plain = [f"{section.port}:ip-in={address}" for address in section.listen]
+    places = [f"ip-in={address}" if address.version == 4 else f"ip-in=[{address}]" for address in section.addresses]
     tls = section.tls
-    return " ".join([*plain, *(f"{tls.port}:ssl:ip-in={address}" for address in section.listen if tls is not None)])
+    secure = [f"{tls.port}:ssl:{place}" for place in places] if tls is not None else []
+    return " ".join([*(f"{section.port}:{place}" for place in places), *secure])
 
 
 def uses_bbr(section: EdgeSection, *, has_bbr: bool) -> bool:
@@ -310,17 +311,17 @@ def _parent(section: EdgeSection) -> str:
 
 
 def _ip_allow(section: EdgeSection) -> str:
-    own = ", ".join(["127.0.0.1", *map(str, section.listen)])
-    return (
-        "ip_allow:\n"
-        f"- {{apply: in, ip_addrs: [{own}], action: allow, methods: ALL}}\n"
-        "- {apply: in, ip_addrs: 0/0, action: allow, methods: [GET, HEAD, OPTIONS]}\n"
+    own = ", ".join(["127.0.0.1", *map(str, section.listen), *([f'"{section.listen6}"'] if section.listen6 else [])])
+    everybody = ["0/0", *(['"::/0"'] if section.listen6 is not None else [])]
+    return f"ip_allow:\n- {{apply: in, ip_addrs: [{own}], action: allow, methods: ALL}}\n" + "".join(
+        f"- {{apply: in, ip_addrs: {who}, action: allow, methods: [GET, HEAD, OPTIONS]}}\n" for who in everybody
     )
 
 
 def _stats(section: EdgeSection) -> str:
     own = ",".join(f"{address}/32" for address in ["127.0.0.1", *section.listen])
-    return f"path=_stats\nallow_ip={own}\nallow_ip6=::1/128\n"
+    own6 = "" if section.listen6 is None else f",{section.listen6}/128"
+    return f"path=_stats\nallow_ip={own}\nallow_ip6=::1/128{own6}\n"
 
 
 def _logging() -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from nf.documents.model import Address, DocumentModel, Name
+from nf.documents.model import Address, Address6, DocumentModel, Name
 from nf.documents.registry import Extension
 from nf.media.anycast.documents import PART as ANYCAST_PART
 from nf.media.anycast.documents import SECTION as ANYCAST_SECTION
@@ -33,9 +33,10 @@ class FrontChannel(DocumentModel):
 
 
 class FrontSection(DocumentModel):
-    """Section `cdn-front`: `https://HOST/CHANNEL/` on `listen`, from the cache at `upstream`."""
+    """Section `cdn-front`: `https://HOST/CHANNEL/` on `listen` and `listen6`, from the cache at `upstream`."""
 
     listen: Annotated[tuple[Address, ...], Field(min_length=1)]
+    listen6: Address6 | None = None
     port: HttpPort = 443
     certificates: Certificates
     upstream: Parent

@@ -125,7 +125,9 @@ class FrontDriver:
         if have.value == target:
             return ()
         standing = have.value or {}
-        moved = "listen" in standing and any(standing.get(key) != target[key] for key in ("listen", "port"))
+        moved = "listen" in standing and any(
+            standing.get(key) != target.get(key) for key in ("listen", "listen6", "port")
+        )
         return (
             Step(
                 id="front.configure",

@@ -26,7 +26,7 @@ def render(section: FrontSection, certificates: Mapping[str, str], admin: str) -
     hosts = sorted({channel.host for channel in section.channels})
     by_name: list[Json] = [{"match": {"sni": [*hosts]}}] if hosts else []
     server: JsonObject = {
-        "listen": [f"{address}:{section.port}" for address in section.listen],
+        "listen": [*_listen(section)],
         "protocols": ["h1", "h2", "h3"],
         "automatic_https": {"disable": True},
         "strict_sni_host": False,
@@ -41,6 +41,11 @@ def render(section: FrontSection, certificates: Mapping[str, str], admin: str) -
             "http": {"metrics": {}, "grace_period": f"{GRACE_S}s", "servers": {"front": server}},
         },
     }
+
+
+def _listen(section: FrontSection) -> list[str]:
+    later = [f"[{section.listen6}]:{section.port}"] if section.listen6 is not None else []
+    return [*(f"{address}:{section.port}" for address in section.listen), *later]
 
 
 def _routes(section: FrontSection) -> list[Json]:

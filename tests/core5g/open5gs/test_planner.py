@@ -279,6 +279,15 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
+def test_an_ipv6_loopback_is_in_no_pool() -> None:
+    data = fleet(core_data()).to_json()
+    data["spec"]["appliances"][0]["loopback6"] = "2001:db8:45:1::3"  # type: ignore[call-overload,index]
+    document, _ = validate(Fleet, data, REGISTRY)
+    assert document is not None
+    (problem,) = Open5gsPlanner().plan(LineUp.empty(), document).problems
+    assert problem.rule == "the pool overlaps 2001:db8:45:1::3/128, the IPv6 loopback of headend"
+
+
 @pytest.mark.parametrize(("changes", "key", "rule"), REFUSED, ids=[f"{key}: {rule[:30]}" for _, key, rule in REFUSED])
 def test_what_cannot_work_is_refused_where_it_is_written(changes: dict[str, Any], key: str, rule: str) -> None:
     found = problems(**changes)

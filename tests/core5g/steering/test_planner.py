@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core5g.pfcp.proxy.documents import MAX_SDF, ProxySection
+from core5g.steering.explain import planned
 from core5g.steering.n6.documents import N6Section
 from nf.contracts.json import JsonObject
 from nf.contracts.planner import Hop
+from nf.documents.fleet import Fleet
 from nf.documents.lineup import LineUp
 from nf.errors import DocumentError
 from nf.media.documents import HlsProbeArguments
@@ -403,6 +405,114 @@ def test_a_classifier_sends_no_ipv6_to_a_cache_that_has_none() -> None:
     named = breakout(upfs=["central"], prefixes=later[:1], names=["cdn.streamverse.test"])
     core = classified(resolvers=["10.45.0.1", "192.0.2.53"])
     assert "goes by prefix" in refused(lineup_data(named), fleet_data(core))[f"{PATH}.names"]
+
+
+LATER = "2001:db8:cd::/48"
+
+
+def with6(fleet: dict[str, Any], *appliances: str) -> dict[str, Any]:
+    """Those have an IPv6 loopback."""
+    for appliance in fleet["spec"]["appliances"]:
+        if appliance["id"] in appliances:
+            appliance["loopback6"] = f"2001:db8:ff::{appliance['id'].removeprefix('pop')}"
+    return fleet
+
+
+def test_ipv6_is_steered_to_a_cache_whose_appliance_has_it() -> None:
+    found = compiled(lineup_data(breakout(prefixes=["203.0.113.0/24", LATER])), with6(fleet_data(), "pop1", "pop2"))
+    assert found.warnings == ()
+    section = n6(found, "pop1")
+    assert (str(section.cache.address), str(section.cache.address6)) == ("10.255.0.3", "2001:db8:ff::1")
+    assert [str(prefix) for prefix in section.prefixes] == ["203.0.113.0/24", LATER]
+    edge = found.configs["pop1"].sections["cdn-edge"].to_json()
+    assert edge["listen6"] == "2001:db8:ff::1", "where the cache is steered to it listens"
+    fronted = with6(fleet_data(cdn_front=["pop1"]), "pop1")
+    found = compiled(fleet=with_part(fronted, "cdn-front", certificates=["secret:cdn-tls"]))
+    assert found.configs["pop1"].sections["cdn-front"].to_json()["listen6"] == "2001:db8:ff::1"
+    assert n6(found, "pop1").ports == (80, 443)
+
+
+def test_people_are_told_both_addresses_of_a_cache() -> None:
+    fleet, lineup = built(Fleet, with6(fleet_data(), "pop1")), built(LineUp, lineup_data(breakout()))
+    first, second = planned(lineup, fleet)
+    assert first.cache == "10.255.0.3 and 2001:db8:ff::1 (pop1)"
+    assert first.to_json()["cache"] == {"appliance": "pop1", "address": "10.255.0.3", "address6": "2001:db8:ff::1"}
+    assert second.cache == "10.255.0.4 (pop2)"
+
+
+def test_without_an_ipv6_loopback_nothing_is_said_of_ipv6() -> None:
+    for config in compiled(lineup_data(breakout(prefixes=["203.0.113.0/24", LATER]))).configs.values():
+        for section in config.sections.values():
+            assert not {"address6", "cache6", "listen6", "loopback6"} & _keys(section.to_json())
+
+
+def _keys(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value) | {key for one in value.values() for key in _keys(one)}
+    return {key for one in value for key in _keys(one)} if isinstance(value, list) else set()
+
+
+def test_a_path_by_ipv6_alone_is_steered_where_ues_and_cache_have_it() -> None:
+    lineup = lineup_data(breakout(prefixes=[LATER]))
+    found = compiled(lineup, with6(fleet_data(), "pop1", "pop2"))
+    (target,) = found.configs["ue1"].probes
+    assert HlsProbeArguments.model_validate(dict(target.arguments)).url == "http://[2001:db8:cd::1]/ch1/master.m3u8"
+    assert refused(lineup, with6(fleet_data(), "pop1")) == {
+        f"{PATH}.upfs[1]": "the cache on pop2 has no IPv6 address, and the path is known by IPv6 alone"
+    }
+    without = core_data(networks=[{"dnn": "internet", "pools": ["10.45.0.0/16"]}])
+    assert refused(lineup, with6(fleet_data(without), "pop1", "pop2")) == {
+        f"{PATH}.upfs[{number}]": "its UEs have no IPv6 addresses, and the path is known by IPv6 alone"
+        for number in (0, 1)
+    }
+
+
+def test_a_ue_that_has_ipv6_alone_asks_by_it() -> None:
+    core = core_data(networks=[{"dnn": "internet", "pools": ["2001:db8:45::/48"]}])
+    both = lineup_data(breakout(prefixes=["203.0.113.0/24", LATER]))
+    (target,) = compiled(both, with6(fleet_data(core), "pop1")).configs["ue1"].probes
+    assert target.arguments["url"] == "http://[2001:db8:cd::1]/ch1/master.m3u8"
+    (target,) = compiled(fleet=with6(fleet_data(core), "pop1")).configs["ue1"].probes
+    assert target.arguments["url"] == "http://203.0.113.1/ch1/master.m3u8", "it tells that nothing comes"
+
+
+def test_a_cache_without_ipv6_is_told_where_another_has_it() -> None:
+    both = lineup_data(breakout(prefixes=["203.0.113.0/24", LATER]))
+    (warning,) = compiled(both, with6(fleet_data(), "pop2")).warnings
+    assert warning.key == f"{PATH}.prefixes[1]"
+    assert warning.rule == "what UEs ask of it by IPv6 leaves by the default exit: no IPv6 is steered to pop1"
+
+
+def test_a_cache_beside_the_upf_is_sent_no_ipv6() -> None:
+    fleet = with6(beside(*VIPS), "c1", "pop1")
+    both = breakout(upfs=["edge1"], prefixes=["198.51.100.10/32", LATER])
+    found = compiled(lineup_data(both), fleet)
+    assert n6(found, "c1").cache.address6 is None
+    assert [warning.key for warning in found.warnings] == [f"{PATH}.prefixes[1]"]
+    alone = refused(lineup_data(breakout(upfs=["edge1"], prefixes=[LATER])), fleet)
+    assert "no cache that they are sent to has IPv6" in alone[f"{PATH}.prefixes"]
+
+
+def test_a_prefix_overlaps_no_ipv6_loopback_of_the_fleet() -> None:
+    found = refused(lineup_data(breakout(prefixes=["2001:db8:ff::/64"])), with6(fleet_data(), "pop1", "pop2"))
+    assert found == {f"{PATH}.prefixes[0]": f"overlaps the IPv6 loopback of pop1: {SENT}"}
+
+
+def test_a_classifier_sends_ipv6_to_an_edge_whose_cache_has_it() -> None:
+    fleet = with6(fleet_data(classified()), "pop1", "pop2")
+    section = proxy(
+        compiled(lineup_data(breakout(upfs=["central"], prefixes=["203.0.113.0/24", LATER])), fleet), "pop1"
+    )
+    assert (str(section.cache), str(section.cache6), section.versions) == (
+        "10.255.0.3",
+        "2001:db8:ff::1",
+        frozenset({4, 6}),
+    )
+    (rule,) = section.rules
+    assert [str(prefix) for prefix in rule.prefixes] == ["203.0.113.0/24", LATER]
+    later = [str(net) for net in list(ip_network("2001:db8:c000::/35").subnets(new_prefix=44))[::2][:MAX_SDF]]
+    together = lineup_data(breakout(upfs=["central"], prefixes=["203.0.113.0/24", *later]))
+    assert f"{MAX_SDF + 1} filters" in refused(together, fleet)[f"{PATH}.prefixes"], "a UE may have both"
 
 
 def test_one_prefix_for_two_hosts_and_one_of_ipv6_are_told() -> None:

@@ -49,7 +49,8 @@ def observed(compiled: Compiled) -> dict[str, dict[str, Any]]:
 
 def identities(fleet: Fleet) -> Fleet:
     """What remains when the documents are lost: who the appliances are."""
-    bare = [one.model_copy(update={"interfaces": (), "loopback": None}) for one in fleet.spec.appliances]
+    nothing = {"interfaces": (), "loopback": None, "loopback6": None}
+    bare = [one.model_copy(update=nothing) for one in fleet.spec.appliances]
     spec = fleet.spec.model_copy(update={"appliances": tuple(bare), "links": (), "placement": ()})
     return fleet.model_copy(update={"spec": spec})
 
@@ -95,6 +96,16 @@ def test_adopting_twice_gives_the_same_text() -> None:
     have = observed(compile_lineup(lineup, fleet, PLANNERS))
     backwards = {name: dict(reversed(have[name].items())) for name in reversed(have)}
     assert adopted(have, identities(fleet)) == adopted(backwards, identities(fleet))
+
+
+def test_an_ipv6_loopback_is_adopted(tmp_path: Any) -> None:
+    data = fleet_data()
+    next(one for one in data["spec"]["appliances"] if one["id"] == "pop1")["loopback6"] = "2001:db8:ff::3"
+    fleet = built(Fleet, data)
+    have = observed(compile_lineup(built(LineUp, ssm_lineup()), fleet, PLANNERS))
+    documents = adopted(have, identities(fleet))
+    assert_nothing_to_do(have, recompiled(documents), tmp_path)
+    assert load_fleet(documents.fleet_yaml, file="fleet.yaml").document.appliance("pop1") == fleet.appliance("pop1")
 
 
 def test_who_is_behind_an_interface_is_seen_by_what_is_not_routed_there(tmp_path: Any) -> None:

@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.root, pytest.mark.daemon]
 
 _SERVE = """
 import select, socket, sys
-listening = [socket.create_server(("0.0.0.0", int(port))) for port in sys.argv[1:]]
+both = {"family": socket.AF_INET6, "dualstack_ipv6": True}
+listening = [socket.create_server(("::", int(port)), **both) for port in sys.argv[1:]]
 print("ready", flush=True)
 while True:
     for sock in select.select(listening, [], [])[0]:
@@ -110,6 +111,23 @@ def test_management_is_closed_and_the_data_plane_has_the_ports_of_the_role(
     for neighbour, address in (("m", "10.9.0.2"), ("d", "10.8.0.2")):
         with serving(f"{box}{neighbour}", "443"):
             assert reached(box, address, "443") == ["443"], "answers come back"
+
+
+def test_the_ports_of_the_role_are_those_of_ipv6_too_for_ues_as_well(
+    box: str, tmp_path: Path, require_programs: Callable[..., None]
+) -> None:
+    require_programs("nft", "python3")
+    run(box, "nft", "-f", str(rules("pop", tmp_path)))
+    for face in ("data", "ogstun2"):
+        if face != "data":
+            ip("-n", box, "link", "set", "data", "down")
+            ip("-n", box, "link", "set", "data", "name", face)
+        ip("-n", box, "address", "flush", "dev", face, "scope", "global")
+        ip("-n", box, "link", "set", face, "up")
+        ip("-n", box, "address", "add", "2001:db8:8::1/64", "dev", face, "nodad")
+        ip("-n", f"{box}d", "address", "replace", "2001:db8:8::2/64", "dev", "eth0", "nodad")
+        with serving(box, "22", "80", "443", "9000"):
+            assert reached(f"{box}d", "2001:db8:8::1", "22", "80", "443", "9000") == ["80", "443"]
 
 
 def test_nothing_is_routed_between_management_and_data(

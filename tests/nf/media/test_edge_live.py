@@ -6,6 +6,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from nf.errors import NotFoundError, RefusedError
 from nf.media.documents import CongestionControl, EdgeSection, EdgeTls
 from nf.media.edge import kernel
 from nf.media.edge.driver import EdgeDriver, create
-from nf.media.http import cache_status
+from nf.media.http import cache_status, get_once
 from nf.media.purge.message import PURGE
 from nf.media.shield.driver import ShieldDriver
 from nf.media.shield.driver import create as create_shield
@@ -78,11 +79,11 @@ def edge(node: Node, shield: ShieldDriver, secrets: Path) -> EdgeDriver:
     return made
 
 
-async def from_tls(path: str, name: str = HOST, authority: str = "") -> tuple[int, bytes, bytes]:
+async def from_tls(path: str, name: str = HOST, authority: str = "", address: str = EDGE) -> tuple[int, bytes, bytes]:
     """Status, body, and the certificate that was shown, in DER."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    reader, writer = await asyncio.open_connection(EDGE, TLS_PORT, ssl=context, server_hostname=name)
+    reader, writer = await asyncio.open_connection(address, TLS_PORT, ssl=context, server_hostname=name)
     try:
         host = authority or f"{HOST}:{TLS_PORT}"
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
@@ -170,6 +171,24 @@ def test_https_beside_http_with_the_certificate_that_was_asked_for(node: Node, e
         assert "PRIVATE KEY" not in str(undo.data), "no key goes into a journal"
         assert (edge._server.places.certificates / "cdn-tls.pem").stat().st_mode & 0o077 == 0
 
+    node.call(play)
+
+
+def test_by_ipv6_the_same_is_served_by_http_and_https(node: Node, edge: EdgeDriver, secrets: Path) -> None:
+    async def play() -> None:
+        async with origin():
+            await edge_stores("/ch1/six.m4s")
+            for name in ("cdn-tls", "other"):
+                asked = HOST if name == "cdn-tls" else OTHER_NAME
+                status, body, shown = await from_tls("/ch1/six.m4s", asked, f"{HOST}:{TLS_PORT}", "::1")
+                assert (status, body, shown) == (200, BODY, der((secrets / name).read_text()))
+            answer = await get_once(f"http://[::1]:{EDGE_PORT}/ch1/six.m4s", {"Host": HOST})
+            assert (answer.status, answer.body) == (200, BODY)
+
+    both = SECURED.model_copy(update={"listen6": IPv6Address("::1")})
+    steps = edge.plan(node.call(edge.observe), both)
+    assert "restart" in " ".join(step.disruption for step in steps)
+    node.call(commit, edge, both)
     node.call(play)
 
 

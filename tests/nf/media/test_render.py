@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+import re
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nf.clock import VirtualClock
 from nf.contracts.driver import State
 from nf.errors import DriverError, InputError
-from nf.media.documents import CdnPath, EdgeChannel, EdgeSection, Parent, ShieldChannel, ShieldSection
+from nf.media.documents import CdnPath, EdgeChannel, EdgeSection, EdgeTls, Parent, ShieldChannel, ShieldSection
 from nf.media.edge import render as edge
 from nf.media.edge.access_log import AccessLog, Served
 from nf.media.edge.driver import EdgeDriver
@@ -102,6 +104,30 @@ def test_no_request_goes_to_an_address_in_the_remap_table() -> None:
     assert targets
     assert all(target.startswith(f"http://{edge.SHIELD_HOST}/media/") for target in targets)
     assert "go_direct=false" in files["parent.config"]
+
+
+def test_an_edge_with_ipv6_listens_there_too_and_everybody_may_ask() -> None:
+    tls = EdgeTls(certificates=("secret:cdn-tls",))
+    section = edge_section("ch1").model_copy(update={"listen6": IPv6Address("2001:db8:ff::3"), "tls": tls})
+    files, without = (edge.render(one, PLACES) for one in (section, section.model_copy(update={"listen6": None})))
+    (ports,) = re.findall(r"http.server_ports STRING (.*)", files["records.config"])
+    own = str(section.listen[0])
+    assert ports.split() == [
+        *(f"{section.port}:ip-in={place}" for place in (own, "[2001:db8:ff::3]")),
+        *(f"443:ssl:ip-in={place}" for place in (own, "[2001:db8:ff::3]")),
+    ]
+    own6, *others = yaml.safe_load(files["ip_allow.yaml"])["ip_allow"]
+    assert own6["ip_addrs"] == ["127.0.0.1", own, "2001:db8:ff::3"]
+    assert [one["ip_addrs"] for one in others] == ["0/0", "::/0"]
+    assert {tuple(one["methods"]) for one in others} == {("GET", "HEAD", "OPTIONS")}
+    assert "allow_ip6=::1/128,2001:db8:ff::3/128" in files[edge.STATS]
+    assert "::/0" not in without["ip_allow.yaml"]
+    assert {name for name in files if files[name] != without[name]} == {
+        "records.config",
+        edge.REMAP,
+        "ip_allow.yaml",
+        edge.STATS,
+    }
 
 
 def test_two_shields_have_two_addresses() -> None:

@@ -72,3 +72,17 @@ def test_management_is_out_of_band() -> None:
             "use an address of the management network",
         )
     ]
+
+
+def test_an_ipv6_loopback_is_one_appliances_and_a_hosts_own() -> None:
+    data = fleet_data()
+    for number in (1, 2):
+        data["spec"]["appliances"][number]["loopback6"] = "2001:db8:ff::3"
+    assert shown(problems(fleet=data)) == [
+        (
+            "spec.appliances[2].loopback6",
+            "2001:db8:ff::3",
+            "this address is taken by spec.appliances[1].loopback6",
+            "give every interface, loopback and management port its own address",
+        )
+    ]

@@ -44,3 +44,23 @@ def test_where_the_smfs_are_silent_an_address_is_judged_by_its_route() -> None:
         assert judged(SUPI, known, silent, N3)[0] == ()
     assert "10.50.9.2 does not answer" in judged(SUPI, [], ["10.50.9.2"], N3)[1]
     assert "there is no SMF here" in judged(SUPI, None, [], N3)[1]
+
+
+BOTH = session(ipv6="2001:db8:45:1::1")
+
+
+@pytest.mark.parametrize(
+    ("ue", "version", "known", "found"),
+    [
+        ("10.45.0.2", 6, BOTH, ["2001:db8:45:1::1"]),
+        ("2001:db8:45:1::77", 4, BOTH, ["10.45.0.2"]),
+        ("2001:db8:45:1::77", 6, BOTH, ["2001:db8:45:1::77"]),
+        (SUPI, 6, BOTH, ["2001:db8:45:1::1"]),
+        (SUPI, 6, session(), ["10.45.0.2"]),
+        ("10.45.0.2", 6, session(), ["10.45.0.2"]),
+    ],
+)
+def test_who_has_both_versions_of_ip_is_known_by_the_one_that_is_asked_about(
+    ue: str, version: int, known: PduSession, found: list[str]
+) -> None:
+    assert judged(ue, [known], [], N3, version) == (tuple(map(ip_address, found)), "")

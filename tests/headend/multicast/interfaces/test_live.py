@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 
 import pytest
 
@@ -82,6 +82,24 @@ def test_a_section_that_goes_takes_its_addresses_along(node: Node, driver: Drive
     node.call(commit, driver, None)
     assert "10.62." not in node.shell("ip", "-4", "address")
     assert node.call(driver.observe).value is None
+
+
+def test_an_ipv6_loopback_comes_and_goes_and_those_of_others_stay(node: Node, driver: Driver) -> None:
+    node.shell("ip", "address", "add", "2001:db8:ff::99/128", "dev", "lo")
+    before = node.snapshot()
+    first = section("10.62.1.7/24").model_copy(update={"loopback6": IPv6Address("2001:db8:ff::3")})
+    undos = node.call(commit, driver, first)
+    assert "inet6 2001:db8:ff::3/128" in node.shell("ip", "address", "show", "dev", "lo")
+    alone = InterfacesSection(loopback6=IPv6Address("2001:db8:ff::4"))
+    further = node.call(commit, driver, alone)
+    assert node.call(driver.observe).facts == {"i.interface.lo"}
+    node.shell("ip", "address", "del", "2001:db8:ff::4/128", "dev", "lo")
+    assert node.call(driver.verify, alone, context(0.0)).differences == ("no address is set",)
+    node.call(commit, driver, alone)
+    node.call(take_back, driver, further)
+    assert node.call(driver.verify, first, context(0.0)).differences == ()
+    node.call(take_back, driver, undos)
+    assert node.changes(before) == []
 
 
 def with_tap() -> InterfacesSection:

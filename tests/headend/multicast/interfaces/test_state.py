@@ -19,6 +19,7 @@ from headend.multicast.interfaces.state import (
     rp_filter_for,
     to_value,
     wanted_addresses,
+    wanted_loopback6,
     wanted_pairs,
 )
 from nf.contracts.driver import State
@@ -40,6 +41,7 @@ def _with_tap(interface: InterfaceConfig) -> InterfaceConfig:
 sections = st.builds(
     InterfacesSection,
     loopback=st.none() | st.ip_addresses(v=4),
+    loopback6=st.none() | st.ip_addresses(v=6, network="2001:db8::/32"),
     forwarding=st.booleans(),
     interfaces=st.lists(
         st.builds(InterfaceConfig, name=names, address=prefixes, secondary=secondaries),
@@ -54,7 +56,11 @@ def live(section: InterfacesSection, **links: LinkState) -> Observed:
     """The kernel as it is once `section` is effective; `links` replace some."""
     wanted = wanted_addresses(section)
     loopback = tuple(map(marked, wanted.get("lo", ())))
-    state = {"lo": LinkState("lo", 1, True, (LOCAL, *loopback)), "eth0": LinkState("eth0", 2, True, (LOCAL,))}
+    own6 = wanted_loopback6(section)
+    state = {
+        "lo": LinkState("lo", 1, True, (LOCAL, *loopback), own6=own6),
+        "eth0": LinkState("eth0", 2, True, (LOCAL,)),
+    }
     indices = {name: number for number, name in enumerate(sorted(wanted.keys() - {"lo"}), start=3)}
     state |= {n: LinkState(n, i, True, tuple(map(marked, wanted[n]))) for n, i in indices.items()}
     for near, far in wanted_pairs(section).items():
