@@ -89,6 +89,7 @@ async def run(
                 {name: point.content for name, point in settings.points.items()},
                 links,
                 take_number=lambda xid, point, kind: numbers.take(_series(xid, point, kind), LEAST[kind]),
+                leave_out=lambda xid, point, kind, count: numbers.leave_out(_series(xid, point, kind), count),
                 expect_numbers=lambda xid, expected: numbers.expect(_series(xid, *one) for one in expected),
                 told=losses,
                 clock=clock,

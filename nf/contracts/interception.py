@@ -141,12 +141,12 @@ class LossPlace(Enum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Loss:
-    """What was not delivered since the last time this was told. `copies` is None where nobody can count them."""
+    """What was not delivered since the last time this was told. None where nobody can count them."""
 
     reference: str
     place: LossPlace
     at: float
-    events: int = 0
+    events: int | None = 0
     copies: int | None = 0
 
 

@@ -138,6 +138,11 @@ class Pair:
         with contextlib.suppress(OSError):
             sockets.rtcp.recv(2048)
 
+    def read(self) -> None:
+        """What has come until now is handed on."""
+        if self._sockets is not None:
+            self._read(self._sockets)
+
     def drops(self) -> int:
         """Of the kernel, since it was asked last."""
         dropped = self._sockets.dropped if self._sockets is not None else self._told

@@ -169,6 +169,7 @@ class World:
             copies,
             self.kept,
             take_number=self._number,
+            leave_out=self._leave_out,
             expect_numbers=lambda xid, series: self.expected.update((xid, *one) for one in series),
             told=self.losses,
             clock=clock,
@@ -198,6 +199,10 @@ class World:
         assert (xid, point, kind) in self.expected
         self.numbers[xid, point, kind] += 1
         return self.numbers[xid, point, kind] - 1
+
+    def _leave_out(self, xid: UUID, point: str, kind: PduType, count: int) -> None:
+        assert (xid, point, kind) in self.expected
+        self.numbers[xid, point, kind] += count
 
     async def _take(self, point: str, delivery: Delivery) -> None:
         await self.engine.take(point, delivery)
