@@ -101,10 +101,12 @@ REFERENCE: Final = Plan(
         Point(
             "pop1",
             "10.7.0.3",
-            {"sip": {"content": "media", "address": "10.3.1.1"}, "core5g": {"content": "n6"}},
+            {"sip": {"content": "media", "copies": "10.7.0.3", "address": "10.3.1.1"}, "core5g": {"content": "n6"}},
             ("voice", "data"),
         ),
-        Point("pop2", "10.7.0.4", {"sip": {"content": "media", "address": "10.3.2.1"}}, ("voice",)),
+        Point(
+            "pop2", "10.7.0.4", {"sip": {"content": "media", "copies": "10.7.0.4", "address": "10.3.2.1"}}, ("voice",)
+        ),
     ),
     agencies=(Agency("agency1", "10.7.0.21", PLAIN), Agency("agency2", "10.7.0.22", SEALED, encrypted=True)),
 )

@@ -155,6 +155,7 @@ def _watch(
         lambda: connect(settings.run_dir),
         clock,
         word=word,
+        copies_to=str(settings.points[name].copies or ""),
         kinds=DEFAULTS[name],
         take=engine.take,
         changed=lambda point, up: engine.changed(point, up=up),

@@ -188,6 +188,13 @@ class InterceptionPoint(Protocol):
         UnavailableError.
         """
 
+    async def copies_to(self, address: str) -> None:
+        """At which address of this machine copies come in that cross a network on their way, by an interface that is
+        the caller's own. Said once for each connection, whether there are orders or not, and true until another is
+        said; without it, what is carried on another machine is not copied, and told as lost. A point that copies on its
+        own machine alone takes no notice. Raises InputError, UnavailableError.
+        """
+
     async def settle(self) -> None:
         """All orders that the caller has are given: what an earlier process of the point has left of any other ends.
 

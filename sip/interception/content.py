@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import socket
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import Final
 
 from nf.clock import Clock
@@ -63,8 +65,9 @@ class _Subscription:
 class Copier:
     def __init__(self, section: InterceptionSection, sink: Sink, lost: LossSink, clock: Clock) -> None:
         """Raises OSError when none of its ports is free."""
-        self._address = str(section.address)
+        self._address, self._range = str(section.address), section.ports
         self._ports = Ports(self._address, section.ports)
+        self._apart: tuple[str, Ports] | None = None
         self._relays = section.relays
         self._sink, self._lost, self._clock = sink, lost, clock
         self._clients: dict[RelayPoint, NgClient] = {}
@@ -96,20 +99,47 @@ class Copier:
         for client in self._clients.values():
             client.close()
         self._ports.close()
+        if self._apart is not None:
+            self._apart[1].close()
+
+    def receive(self, address: str) -> None:
+        """Where copies of relays on other machines come in, on ports that are open from now on, used or not. Raises
+        ValueError."""
+        if self._apart is not None and self._apart[0] == address:
+            return
+        try:
+            version = ip_address(address).version
+        except ValueError:
+            raise ValueError("no address") from None
+        if version != ip_address(self._address).version:
+            raise ValueError("copies have an address of the proxy's own IP version")
+        try:
+            made = Ports(address, self._range, late=True)
+        except OSError:
+            raise ValueError("no port for copies is free at the address") from None
+        before, self._apart = self._apart, (address, made)
+        if before is not None:
+            before[1].close()
 
     def candidates(self, number: int | None) -> list[RelayPoint]:
-        """The call's relay first; then all: one may have taken over, and a number may be unknown."""
-        return sorted(self._relays, key=lambda one: one.group != number)
+        """The call's relay first; then all: one may have taken over, and a number may be unknown. Relays of other
+        machines are not even asked where their copies had no way but the network that everybody counts."""
+        there = [one for one in self._relays if self._apart is not None or is_here(str(one.address))]
+        return sorted(there, key=lambda one: one.group != number)
+
+    @property
+    def blind(self) -> bool:
+        """Whether there are relays that are not asked."""
+        return len(self.candidates(None)) < len(self._relays)
 
     def client(self, relay: RelayPoint) -> NgClient:
         return self._clients.setdefault(relay, NgClient(str(relay.address), relay.control))
 
-    def pair(self, relay: RelayPoint, port: int, sink: Callable[[int, bytes], None]) -> Pair:
-        return self._ports.pair((str(relay.address), port), sink)
-
-    @property
-    def address(self) -> str:
-        return self._address
+    def ports(self, relay: RelayPoint) -> tuple[str, Ports]:
+        """Where this relay's copies come in."""
+        if self._apart is not None and not is_here(str(relay.address)):
+            return self._apart
+        return self._address, self._ports
 
     def copied(self, call: _Followed, subscription: _Subscription, at_ns: int, packet: bytes) -> None:
         for party in call.media.parties:
@@ -166,6 +196,9 @@ class _Followed:
         try:
             found = await self._query()
             if found is None:
+                if self._relay is None and self._copier.blind and not self._silent:
+                    self._copier.lost(self, LossPlace.POINT, None)
+                    self._silent = self._counted = True
                 return
             relay, tags = found
             for tag, packets in tags.items():
@@ -209,11 +242,11 @@ class _Followed:
         asked = {**subscribe_request(self._key[0], made.name, [tag]), "transport-protocol": "RTP/AVP"}
         try:
             offer = str((await client.ask(asked)).get("sdp", ""))
+            address, ports = self._copier.ports(relay)
             for port in sdp.streams(offer):
-                made.pairs.append(
-                    self._copier.pair(relay, port, lambda at, data: self._copier.copied(self, made, at, data))
-                )
-            answer = sdp.answer(offer, self._copier.address, [pair.port for pair in made.pairs])
+                source = (str(relay.address), port)
+                made.pairs.append(ports.pair(source, lambda at, data: self._copier.copied(self, made, at, data)))
+            answer = sdp.answer(offer, address, [pair.port for pair in made.pairs])
             await client.ask(subscribe_answer(self._key[0], made.name, answer, Flags(("allow transcoding",))))
         except BaseException:
             made.close()
@@ -280,6 +313,18 @@ class _Followed:
         if self._relay is not None:
             for one in subscriptions.values():
                 await self._unsubscribe(self._relay, one)
+
+
+def is_here(address: str) -> bool:
+    """Whether it is an address of this machine: what it would send from, were it to send there (udp(7))."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((address, 9))
+        except OSError:
+            return False
+        source = str(sock.getsockname()[0])
+    return source == address or ip_address(source).is_loopback
 
 
 def _parties(answer: Mapping[str, Value]) -> dict[str, int]:

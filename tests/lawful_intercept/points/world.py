@@ -89,6 +89,9 @@ class Point:
     async def resume(self, word: str) -> tuple[Order, ...]:
         return tuple(self.orders.values()) if word == self.kept_for else ()
 
+    async def copies_to(self, address: str) -> None:
+        self.calls.append(f"copies to {address}")
+
     async def settle(self) -> None:
         self.settled += 1
 
