@@ -67,7 +67,7 @@ def chapter_intercepted(console: Console, verdicts: Verdicts) -> None:
         "all of them answer",
         good=True,
     )
-    _apart(console, site, verdicts)
+    apart(console, site, verdicts)
     warrants = _warrants(site, verdicts)
     before = _handed_over(console, site)
     caller, callee = runs.calling(console)
@@ -92,7 +92,7 @@ def chapter_intercepted(console: Console, verdicts: Verdicts) -> None:
     verdicts.add("nf-li audit verify", told.text().splitlines()[-1][:120], "intact", good=told.code == 0)
 
 
-def _apart(console: Console, site: LabSite, verdicts: Verdicts) -> None:
+def apart(console: Console, site: LabSite, verdicts: Verdicts) -> None:
     """Processes are of users of their own, and observation points answer nobody else, root neither."""
     plan = site.plan
     wanted = {one.node: [INTERCEPT_USER] for one in plan.points} | {plan.li: [ADMF_USER, MDF_USER]}
