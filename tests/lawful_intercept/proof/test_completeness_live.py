@@ -153,7 +153,7 @@ async def _whole(site: LocalSite, agency: Agency, count: int, seconds: float) ->
 
 def test_what_is_said_before_it_is_copied_is_told_to_the_packet(site: LocalSite) -> None:
     """Nobody waits after the answer: what is missing at the agency is the number that officers have, and a gap."""
-    asyncio.run(_at_once(site, AGENCIES[0], 10))
+    asyncio.run(_at_once(site, AGENCIES[0], 4))
 
 
 async def _at_once(site: LocalSite, agency: Agency, count: int) -> None:
