@@ -131,7 +131,7 @@ async def test_what_cannot_be_done_whole_is_refused_whole(given: dict[str, objec
         with pytest.raises(X1Fault) as refused:
             await world.engine.activate(task(**given))  # type: ignore[arg-type]
         assert refused.value.code == code
-        assert world.points["sip"].calls == []
+        assert world.points["sip"].calls == ["copies to 192.0.2.77"]
 
 
 async def test_a_service_narrows_to_the_point_that_sees_it() -> None:
@@ -170,7 +170,7 @@ async def test_a_change_leaves_alone_what_stays() -> None:
         (kept,) = world.points["sip"].orders.values()
         await world.engine.modify(before, after)
         first, second = world.points["sip"].orders
-        assert world.points["sip"].calls == [f"+{first}", f"+{second}"]
+        assert world.points["sip"].calls[1:] == [f"+{first}", f"+{second}"]
         await world.engine.modify(after, task(NUMBER))
         assert world.points["sip"].calls == [f"+{first}", f"+{second}", f"-{first}"]
         assert kept.reference not in world.points["sip"].orders
@@ -206,11 +206,17 @@ async def test_orders_that_a_point_has_kept_stand_and_others_end() -> None:
         again.start()
         await again.until_up("sip")
         stays, goes = kept
-        assert point.calls == [f"-{goes}"]
+        assert point.calls == ["copies to 192.0.2.77", f"-{goes}"]
         assert point.settled == 1
         assert again.engine.task_status(FIRST).provisioning is Provisioning.COMPLETE
         await again.tell("sip", *point.about(kept[stays]))
         assert [pdu.xid for pdu in again.kept.pdus(X2)] == [FIRST.bytes]
+
+
+async def test_where_copies_come_in_is_said_whether_anybody_is_a_target_or_not() -> None:
+    async with World("sip", "core5g") as world:
+        assert world.points["sip"].calls == ["copies to 192.0.2.77"]
+        assert world.points["core5g"].calls == []
 
 
 async def test_an_order_ends_when_its_task_does() -> None:

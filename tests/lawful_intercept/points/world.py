@@ -186,6 +186,7 @@ class World:
                 point.connect,
                 clock,
                 word="word",
+                copies_to="192.0.2.77" if name == "sip" else "",
                 kinds=DEFAULTS[name],
                 take=self._take,
                 changed=self._changed,
