@@ -172,7 +172,7 @@ async def test_a_change_leaves_alone_what_stays() -> None:
         first, second = world.points["sip"].orders
         assert world.points["sip"].calls[1:] == [f"+{first}", f"+{second}"]
         await world.engine.modify(after, task(NUMBER))
-        assert world.points["sip"].calls == [f"+{first}", f"+{second}", f"-{first}"]
+        assert world.points["sip"].calls[1:] == [f"+{first}", f"+{second}", f"-{first}"]
         assert kept.reference not in world.points["sip"].orders
         narrower = task(NUMBER, delivery=DeliveryType.X2_ONLY)
         await world.engine.modify(task(NUMBER), narrower)
