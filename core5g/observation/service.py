@@ -121,6 +121,8 @@ class Observation:
                 self._activate(caller, request)
             case "deactivate":
                 self._deactivate(caller, str(request.get("reference")))
+            case "copies-to":
+                pass  # packets are copied where they pass, and that is here
             case "settle":
                 pass  # sources tell again what stands; nothing waits for a process that was killed
             case "status":

@@ -16,11 +16,14 @@ import yaml
 
 from lab.interception.places import (
     ADMF,
+    ADMF_USER,
     ADMF_X1_PORT,
     CHIEF,
     HI2_PORT,
     HI3_PORT,
+    INTERCEPT_USER,
     MDF,
+    MDF_USER,
     MDF_X1_PORT,
     OFFICERS_PORT,
     POINT_X1_PORT,
@@ -98,14 +101,14 @@ def _issue(site: Site, authority: str, who: str, name: str, *more: str) -> None:
     _must(nf_li(site, "pki", "issue", who, name, *into, *more))
 
 
-def _files(site: Site, authority: str, name: str, node: str) -> dict[str, str]:
+def _files(site: Site, authority: str, name: str, node: str, user: str = "") -> dict[str, str]:
     """The certificate carried to the node, as its settings name it."""
     source = site.folder(site.plan.li) / authority / "issued" / name
-    target = site.folder(node) / "tls" / authority
+    target = site.folder(node, user) / "tls" / authority
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     for file in source.iterdir():
         _carry(file, target / file.name)
-    there = site.home(node) / "tls" / authority
+    there = site.home(node, user) / "tls" / authority
     return {"certificate": f"{there}/{name}.pem", "key": f"{there}/{name}.key", "authority": f"{there}/ca.pem"}
 
 
@@ -114,21 +117,28 @@ def _carry(source: Path, target: Path) -> None:
     target.write_bytes(source.read_bytes())
 
 
-def _configure(site: Site, node: str, file: str, settings: Mapping[str, Any]) -> Path:
+def _configure(site: Site, node: str, file: str, settings: Mapping[str, Any], user: str = "") -> Path:
     """The file is there whole or not at all: what waits for it begins at once."""
-    folder = site.folder(node)
+    folder = site.folder(node, user)
     if not (folder / _STORE_KEY).exists():
         write_key(folder / _STORE_KEY)
     made = folder / f".{file}"
     made.touch(mode=0o600)
-    made.write_text(json.dumps(settings))
+    whose = {"user": owner} if user and (owner := site.owned(node, user)) else {}
+    made.write_text(json.dumps({**settings, **whose}))
     made.rename(folder / file)
-    return site.home(node) / file
+    return site.home(node, user) / file
 
 
 def _own(name: str, home: Path) -> dict[str, Any]:
     state = f"{home}/state-{name}"
     return {"name": name, "state": state, "store_key": f"file:{home}/{_STORE_KEY}", "clock": _CLOCK}
+
+
+def as_user(site: Site, node: str, user: str) -> tuple[str, ...]:
+    """Words before a command that is this user's, where it is another than who runs it."""
+    who = site.owned(node, user)
+    return ("setpriv", f"--reuid={who}", f"--regid={who}", "--clear-groups") if who else ()
 
 
 def _listen(address: str, port: int) -> dict[str, Any]:
@@ -147,25 +157,26 @@ def _administration(site: Site) -> None:
         "reconcile_s": 5,
         "keepalive_s": 5,
     }
-    file = _configure(site, plan.li, "admf.yaml", settings)
-    _must(nf_li(site, "officer", "add", CHIEF, "--role", ROLES[CHIEF], "--config", str(file)))
+    file = _configure(site, plan.li, "admf.yaml", settings, ADMF_USER)
+    first = ("nf-li", "officer", "add", CHIEF, "--role", ROLES[CHIEF], "--config", str(file))
+    _must(site.run(plan.li, *as_user(site, plan.li, ADMF_USER), *first))
     site.start(plan.li, "nf-li", "run", "admf", "--config", str(file))
 
 
 def _mediation(site: Site) -> None:
     plan = site.plan
-    tls = _files(site, "ca", MDF, plan.li)
+    tls = _files(site, "ca", MDF, plan.li, MDF_USER)
     links = [
         {
             "address": agency.address,
             "domain": agency.domain,
             "peer": agency.lemf,
-            "tls": _files(site, agency.node, MDF, plan.li),
+            "tls": _files(site, agency.node, MDF, plan.li, MDF_USER),
         }
         for agency in plan.agencies
     ]
     settings = {
-        **_own(MDF, site.home(plan.li)),
+        **_own(MDF, site.home(plan.li, MDF_USER)),
         "listen": _listen(plan.li_address, MDF_X1_PORT),
         "tls": tls,
         "admf": {"name": ADMF, "url": f"https://{plan.li_address}:{ADMF_X1_PORT}/X1/ADMF"},
@@ -176,7 +187,7 @@ def _mediation(site: Site) -> None:
         },
         "agencies": links,
     }
-    file = _configure(site, plan.li, "mdf.yaml", settings)
+    file = _configure(site, plan.li, "mdf.yaml", settings, MDF_USER)
     site.start(plan.li, "nf-li", "run", "mdf", "--config", str(file))
 
 
@@ -191,7 +202,7 @@ def _receiver(site: Site, agency: Agency) -> None:
     }
     if agency.encrypted:
         for liid in agency.liids:
-            made = site.folder(site.plan.li) / f"{liid}.payload"
+            made = site.folder(site.plan.li, MDF_USER) / f"{liid}.payload"
             write_key(made)
             _carry(made, site.folder(agency.node) / made.name)
         settings["payload_keys"] = [
@@ -213,7 +224,7 @@ def _point(site: Site, point: Point) -> None:
         "run_dir": point.run_dir,
         "points": point.points,
     }
-    file = _configure(site, point.node, "points.yaml", settings)
+    file = _configure(site, point.node, "points.yaml", settings, INTERCEPT_USER)
     site.start(point.node, "nf-li", "run", "points", "--config", str(file))
 
 
@@ -252,7 +263,7 @@ def _agency(site: Site, agency: Agency) -> None:
     }
     li = site.plan.li
     if agency.encrypted:
-        form["encryption"] = {"algorithm": "aes-256-cbc", "key": f"file:{site.home(li)}/{{liid}}.payload"}
+        form["encryption"] = {"algorithm": "aes-256-cbc", "key": f"file:{site.home(li, MDF_USER)}/{{liid}}.payload"}
     file = site.folder(li) / f"{agency.node}.form.yaml"
     file.write_text(yaml.safe_dump(form))
     _must(nf_li(site, "agency", "add", str(site.home(li) / file.name), officer=CHIEF))

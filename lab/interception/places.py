@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ ADMF, MDF = "admf1", "mdf1"
 OFFICERS_PORT, ADMF_X1_PORT, MDF_X1_PORT, X2X3_PORT, POINT_X1_PORT = 9443, 7443, 7444, 7446, 7801
 HI2_PORT, HI3_PORT, PORTAL_PORT = 7902, 7903, 7943
 CLERK, APPROVER, AUDITOR, CHIEF = "anna", "boris", "clara", "dina"
+INTERCEPT_USER, ADMF_USER, MDF_USER = "nf-intercept", "nf-li", "nf-li-mdf"
+USER_IDS: Final = {INTERCEPT_USER: 253, ADMF_USER: 255, MDF_USER: 256}
+"""Where processes have users of their own, as images/roles/base.yaml has them; an agency's are its own matter."""
 READER: Final = "rita"
 """Who reads at an agency."""
 ROLES: Final = {CLERK: "clerk", APPROVER: "approver", AUDITOR: "auditor", CHIEF: "li-admin"}
@@ -97,10 +101,12 @@ REFERENCE: Final = Plan(
         Point(
             "pop1",
             "10.7.0.3",
-            {"sip": {"content": "media", "address": "10.3.1.1"}, "core5g": {"content": "n6"}},
+            {"sip": {"content": "media", "copies": "10.7.0.3", "address": "10.3.1.1"}, "core5g": {"content": "n6"}},
             ("voice", "data"),
         ),
-        Point("pop2", "10.7.0.4", {"sip": {"content": "media", "address": "10.3.2.1"}}, ("voice",)),
+        Point(
+            "pop2", "10.7.0.4", {"sip": {"content": "media", "copies": "10.7.0.4", "address": "10.3.2.1"}}, ("voice",)
+        ),
     ),
     agencies=(Agency("agency1", "10.7.0.21", PLAIN), Agency("agency2", "10.7.0.22", SEALED, encrypted=True)),
 )
@@ -113,11 +119,15 @@ class Site(Protocol):
     @property
     def plan(self) -> Plan: ...
 
-    def folder(self, node: str) -> Path:
-        """What the node has as its home of interception, as this process reaches it."""
+    def folder(self, node: str, user: str = "") -> Path:
+        """What the node has as its home of interception, as this process reaches it; `user`: of a process of this user,
+        where several have theirs."""
 
-    def home(self, node: str) -> Path:
+    def home(self, node: str, user: str = "") -> Path:
         """The same as the node's own processes name it."""
+
+    def owned(self, node: str, user: str) -> str:
+        """All that is in the home is the user's. The name of who that is there: "" where everything is one user's."""
 
     def run(self, node: str, *argv: str) -> Answer: ...
 
@@ -135,11 +145,19 @@ class LabSite:
     console: Console
     plan: Plan = field(default=REFERENCE)
 
-    def folder(self, node: str) -> Path:
-        return Lab.find(self.console.lab).folder(node) / ("intercept" if self._appliance(node) else "li")
+    def folder(self, node: str, user: str = "") -> Path:
+        return Lab.find(self.console.lab).folder(node) / self.home(node, user).name.removeprefix("nf-")
 
-    def home(self, node: str) -> Path:
-        return Path("/var/lib/nf-intercept" if self._appliance(node) else "/var/lib/nf-li")
+    def home(self, node: str, user: str = "") -> Path:
+        if self._appliance(node):
+            return Path("/var/lib/nf-intercept")
+        return Path("/var/lib/nf-li-mdf" if user == MDF_USER else "/var/lib/nf-li")
+
+    def owned(self, node: str, user: str) -> str:
+        number, top = USER_IDS[user], self.folder(node, user)
+        for path in (top, *top.rglob("*")):
+            os.chown(path, number, number, follow_symlinks=False)
+        return user
 
     def _appliance(self, node: str) -> bool:
         return any(point.node == node for point in self.plan.points)

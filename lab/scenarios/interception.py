@@ -20,12 +20,23 @@ from lab.interception.bring_up import bring_up, is_up
 from lab.interception.evidence import Evidence
 from lab.interception.judge import Round, judge
 from lab.interception.mask import published
-from lab.interception.places import ADMF, CLERK, MDF, X2X3_PORT, Agency, LabSite
+from lab.interception.places import (
+    ADMF,
+    ADMF_USER,
+    CLERK,
+    INTERCEPT_USER,
+    MDF,
+    MDF_USER,
+    X2X3_PORT,
+    Agency,
+    LabSite,
+)
 from lab.interception.plants import PLANTS, overlooked
 from lab.interception.views import METRICS_SERVICE, named, standing
 from lab.scenarios import bootstrap, mobile
 from lab.scenarios.console import Console, ScenarioError
 from lab.scenarios.verdicts import Verdicts
+from lawful_intercept.isolation import TITLE
 
 WARRANT_S: Final = 90
 """Enough for a run, and for the call that goes on over the end."""
@@ -34,6 +45,14 @@ UNSEEN_S: Final = 600
 UE_SUPI: Final = "999700000000001"
 NS: Final = 10**9
 _SHOWN: Final = 40
+NOTHING: Final = "b''"
+_CONNECT: Final = """
+import socket, sys
+point = socket.socket(socket.AF_UNIX)
+point.settimeout(30)
+point.connect(sys.argv[1])
+print(point.recv(1))
+"""
 _TRIES: Final = 2
 _MEDIA_BYTES_S: Final = 50 * 172
 """One direction of G.711 in packets of 20 ms (RFC 3551), with its RTP header."""
@@ -48,6 +67,7 @@ def chapter_intercepted(console: Console, verdicts: Verdicts) -> None:
         "all of them answer",
         good=True,
     )
+    apart(console, site, verdicts)
     warrants = _warrants(site, verdicts)
     before = _handed_over(console, site)
     caller, callee = runs.calling(console)
@@ -70,6 +90,37 @@ def chapter_intercepted(console: Console, verdicts: Verdicts) -> None:
         _product(console, site, verdicts, agency)
     told = staff.audit(site)
     verdicts.add("nf-li audit verify", told.text().splitlines()[-1][:120], "intact", good=told.code == 0)
+
+
+def apart(console: Console, site: LabSite, verdicts: Verdicts) -> None:
+    """Processes are of users of their own, and observation points answer nobody else, root neither."""
+    plan = site.plan
+    wanted = {one.node: [INTERCEPT_USER] for one in plan.points} | {plan.li: [ADMF_USER, MDF_USER]}
+    found = {
+        node: sorted(console.must(console.sh(node, "ps", "-C", TITLE, "-o", "user:20=")).text().split())
+        for node in wanted
+    }
+    verdicts.add(
+        "whose the processes of interception are",
+        "; ".join(f"{node}: {', '.join(users)}" for node, users in found.items()),
+        "users of their own",
+        good=found == wanted,
+    )
+    sockets = [
+        (one.node, path)
+        for one in plan.points
+        for path in console.must(console.sh(one.node, "find", one.run_dir, "-type", "s", "-user", INTERCEPT_USER))
+        .text()
+        .split()
+    ]
+    told = [console.sh(node, "python3", "-c", _CONNECT, path).text().strip() for node, path in sockets]
+    expected = sum(len(one.points) for one in plan.points)
+    verdicts.add(
+        "what observation points say to root",
+        f"{sum(answer == NOTHING for answer in told)} of {len(told)} nothing",
+        f"nothing, all {expected}",
+        good=told == [NOTHING] * expected,
+    )
 
 
 def chapter_unseen(console: Console, verdicts: Verdicts) -> None:

@@ -11,7 +11,7 @@ from lawful_intercept.administration.records import Codec, Moment
 
 
 class Code(Enum):
-    """What stands until it is over, or, the last four, until an officer clears it."""
+    """What stands until it is over, or, the last five, until an officer clears it."""
 
     CLOCK = "clock-not-synchronised"
     SILENT = "element-silent"
@@ -22,6 +22,7 @@ class Code(Enum):
     DELIVERY = "delivery-fault"
     UNKNOWN_TASK = "unknown-task-removed"
     LOST_TASK = "task-was-lost"
+    LOST = "product-lost"
     TASK = "task-fault"
     ELEMENT = "element-fault"
 
@@ -36,6 +37,7 @@ REMEDIES: Final = {
     Code.DELIVERY: "see the receiver and the way to it; numbers of agencies: nf-li agency list",
     Code.UNKNOWN_TASK: "find out who gave it: the element held a task or destination that is not of this ADMF",
     Code.LOST_TASK: "see why the element lost it; it was given again",
+    Code.LOST: "see the element's load and the way to it; of which calls or sessions, gaps at the receiver tell",
     Code.TASK: "see the element",
     Code.ELEMENT: "see the element",
 }
@@ -44,7 +46,8 @@ REMEDIES: Final = {
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """`object`: "element/NAME", "warrant/NUMBER", "clock", "store", or what an element reports of a warrant or agency:
-    "warrant/NUMBER/ELEMENT", "agency/NUMBER/ELEMENT". `count`: how often, since it was raised."""
+    "warrant/NUMBER/ELEMENT", "agency/NUMBER/ELEMENT". `count`: how often, since it was raised. `iri`, `cc`: units that
+    an element tells as lost since then, at most so many; `uncounted`: others that nobody can count."""
 
     number: UUID
     code: Code
@@ -52,6 +55,9 @@ class Alarm:
     text: str
     raised_at: Moment
     count: int = 1
+    iri: int = 0
+    cc: int = 0
+    uncounted: bool = False
 
 
 ALARM: Final = Codec(Alarm, "an alarm")

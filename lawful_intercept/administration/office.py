@@ -22,6 +22,7 @@ from lawful_intercept.administration.records import moment_of, spelled
 from lawful_intercept.administration.store import Deed, Place, Store
 from lawful_intercept.administration.tasking import Site
 from lawful_intercept.administration.warrants import WARRANT, Warrant
+from lawful_intercept.x1.lost import Lost
 from nf.clock import Clock
 from nf.contracts.json import Json, JsonObject
 from nf.errors import DeniedError, NfError, NotFoundError
@@ -165,6 +166,20 @@ class Office:
         self.alarms[code, thing] = alarm
         place = (ALARMS, str(alarm.number))
         await self._try(self.self_deed("alarm.raise", thing, {"code": code.value}), {place: ALARM.json(alarm)}, ())
+
+    async def raise_loss(self, thing: str, lost: Lost) -> None:
+        """All that was lost since an officer has cleared it is one alarm, whose numbers grow."""
+        known = self.alarms.get((Code.LOST, thing))
+        if known is None:
+            alarm = Alarm(uuid4(), Code.LOST, thing, "", self.now)
+        else:
+            alarm = replace(known, count=known.count + 1)
+        total = Lost(alarm.iri, alarm.cc, uncounted=alarm.uncounted) + lost
+        alarm = replace(alarm, iri=total.iri, cc=total.cc, uncounted=total.uncounted, text=str(total))
+        self.alarms[Code.LOST, thing] = alarm
+        place = (ALARMS, str(alarm.number))
+        detail: JsonObject = {"code": Code.LOST.value, "iri": lost.iri, "cc": lost.cc, "uncounted": lost.uncounted}
+        await self._try(self.self_deed("alarm.raise", thing, detail), {place: ALARM.json(alarm)}, ())
 
     async def clear_alarm(self, code: Code, thing: str, deed: Deed | None = None) -> None:
         """Nothing when it does not stand."""

@@ -1,6 +1,6 @@
 """What elements report to the ADMF by X1 (TS 103 221-1 clause 6.5): alarms, and doubt about what they hold.
 
-Their own words are not kept: they could name a target.
+Their own words are not kept: they could name a target. How much is lost our own elements tell as numbers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from lawful_intercept.administration.links import Links
 from lawful_intercept.administration.office import Office
 from lawful_intercept.x1 import faults
 from lawful_intercept.x1.exchange import ReportDestinationIssue, ReportNEIssue, ReportTaskIssue
+from lawful_intercept.x1.lost import lost_of
 from lawful_intercept.x1.messages import IssueType, ReportType
 
 _OVER: Final = frozenset({ReportType.ALL_CLEAR, ReportType.FULLY_ACTIONED_AND_SUCCESSFUL})
@@ -32,11 +33,15 @@ class Reports:
         self._links = links
 
     async def task_issue(self, element: str, report: ReportTaskIssue) -> None:
+        """Raises X1Fault: a loss that is not readable."""
+        lost = lost_of(report.extensions)
         number = next((one.number for one in self._office.warrants.values() if one.xid == report.xid), None)
         thing = f"element/{element}" if number is None else f"warrant/{number}/{element}"
         await self._told(element, "x1.ReportTaskIssue", thing, report.report.value, report.code)
         if report.report in _OVER:
             await self._office.clear_alarm(Code.TASK, thing)
+        elif lost is not None:
+            await self._office.raise_loss(thing, lost)
         else:
             await self._office.raise_alarm(Code.TASK, thing, _words(report.report.value, report.code))
         if report.report in _ENDED or number is None:

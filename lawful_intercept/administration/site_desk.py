@@ -227,6 +227,9 @@ async def alarms(office: Office, caller: Caller, arguments: JsonObject) -> Json:
             "text": one.text,
             "raised_at": spelled(one.raised_at),
             "count": one.count,
+            "iri_lost": one.iri,
+            "cc_lost": one.cc,
+            "uncounted_lost": one.uncounted,
             "remedy": REMEDIES[one.code],
         }
         for one in sorted(office.alarms.values(), key=lambda one: (one.raised_at, str(one.number)))

@@ -17,6 +17,7 @@ from lawful_intercept.mediation.state import State
 from lawful_intercept.x1 import exchange as x1
 from lawful_intercept.x1.faults import Code as X1Code
 from lawful_intercept.x1.faults import X1Fault
+from lawful_intercept.x1.lost import Lost, lost_extension
 from lawful_intercept.x1.messages import IssueType, ReportType
 from nf.clock import Clock
 from nf.errors import NfError
@@ -53,6 +54,7 @@ _OF_TASK: Final = frozenset({Code.GAP, Code.OUTSIDE, Code.UNREADABLE})
 @dataclass(slots=True, repr=False)
 class Alarm:
     """about  an XID, a DID or ""; `standing`: it is not over; times in seconds since the epoch
+    iri, cc, uncounted  what was lost with it and the ADMF does not know yet (`x1.lost`)
     told     how much of `count` and `standing` the ADMF knows, and since when
     """
 
@@ -66,6 +68,13 @@ class Alarm:
     told: int = 0
     told_standing: bool | None = None
     told_at: float = 0.0
+    iri: int = 0
+    cc: int = 0
+    uncounted: bool = False
+
+    @property
+    def lost(self) -> Lost:
+        return Lost(self.iri, self.cc, uncounted=self.uncounted)
 
     @property
     def name(self) -> str:
@@ -90,9 +99,9 @@ class Alarms:
             read = json.loads(value)
             self._alarms[name] = Alarm(**{**read, "code": Code(read["code"])})
 
-    def happened(self, code: Code, about: str, text: str) -> None:
+    def happened(self, code: Code, about: str, text: str, lost: Lost | None = None) -> None:
         """Something that is over at once."""
-        self._put(code, about, text, standing=False)
+        self._put(code, about, text, standing=False, lost=lost)
 
     def stands(self, code: Code, about: str, text: str) -> None:
         """Until `over`. Nothing new when it stands already."""
@@ -134,7 +143,7 @@ class Alarms:
         while True:
             pause = _LOOK_S
             for alarm in [one for one in self.all() if one.due(self._clock.now())]:
-                count, standing = alarm.count, alarm.standing
+                count, standing, lost = alarm.count, alarm.standing, alarm.lost
                 try:
                     await send(_body(alarm))
                 except X1Fault:
@@ -143,10 +152,12 @@ class Alarms:
                     pause = _TRY_AGAIN_S
                     break
                 alarm.told, alarm.told_standing, alarm.told_at = count, standing, self._clock.now()
+                alarm.iri, alarm.cc = alarm.iri - lost.iri, alarm.cc - lost.cc
+                alarm.uncounted = alarm.uncounted and not lost.uncounted
                 self._mark(alarm)
             await self._clock.sleep(pause)
 
-    def _put(self, code: Code, about: str, text: str, *, standing: bool) -> None:
+    def _put(self, code: Code, about: str, text: str, *, standing: bool, lost: Lost | None = None) -> None:
         now = self._clock.now()
         name = f"{code.value}/{about}"
         found = self._alarms.get(name)
@@ -157,6 +168,9 @@ class Alarms:
             found.since = now if standing else found.since
             found.count += 1
             found.text, found.last, found.standing = text, now, standing
+        if lost is not None:
+            total = found.lost + lost
+            found.iri, found.cc, found.uncounted = total.iri, total.cc, total.uncounted
         self._mark(found)
 
     def _make_room(self) -> None:
@@ -181,7 +195,8 @@ def _body(alarm: Alarm) -> Report:
             report, code = ReportType.WARNING, X1Code.WARNING
         return x1.ReportDestinationIssue(UUID(alarm.about), report, code, text)
     if alarm.code in _OF_TASK and alarm.about:
-        return x1.ReportTaskIssue(UUID(alarm.about), ReportType.WARNING, X1Code.WARNING, text)
+        lost = () if alarm.lost == Lost() else (lost_extension(alarm.lost),)
+        return x1.ReportTaskIssue(UUID(alarm.about), ReportType.WARNING, X1Code.WARNING, text, lost)
     if alarm.standing:
         return x1.ReportNEIssue(IssueType.FAULT_REPORT, text, X1Code.NON_TERMINATING_FAULT)
     if alarm.told_standing:

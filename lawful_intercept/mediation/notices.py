@@ -12,6 +12,7 @@ from lawful_intercept.mediation.alarms import Alarms, Code
 from lawful_intercept.mediation.correlation import Counters, Numbers
 from lawful_intercept.mediation.lines import Staging
 from lawful_intercept.mediation.products import Product
+from lawful_intercept.x1.lost import Lost
 from lawful_intercept.x2x3.codec import PduType
 
 _U32 = 0xFFFFFFFF
@@ -58,7 +59,9 @@ class Notices:
         what = "IRI" if kind is PduType.X2 else "CC"
         # A point that crashed leaves out numbers that it had reserved: fewer may be missing.
         count = "an unknown number of" if missing is None else f"up to {missing}"
-        self._alarms.happened(Code.GAP, str(products[0].xid), f"{count} {kind.name} PDUs of a point did not arrive")
+        text = f"{count} {kind.name} PDUs of a point did not arrive"
+        units = {"iri" if kind is PduType.X2 else "cc": missing or 0}
+        self._alarms.happened(Code.GAP, str(products[0].xid), text, Lost(**units, uncounted=missing is None))
         self._tell(products, kind, f"{count} {what} units were lost before mediation", now_ns)
 
     def unreadable(self, kind: PduType, products: tuple[Product, ...], what: str, now_ns: int) -> None:

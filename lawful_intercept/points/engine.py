@@ -36,7 +36,7 @@ from lawful_intercept.x1.messages import (
 )
 from lawful_intercept.x2x3.codec import PduType
 from nf.clock import Clock
-from nf.contracts.interception import Delivery, Event, Identity, Loss, Order
+from nf.contracts.interception import Delivery, Event, Identity, Loss, LossPlace, Order
 from nf.errors import InputError, RefusedError, StorageError
 
 SERVICES: Final = {"sip": ServiceType.VOICE, "core5g": ServiceType.DATA}
@@ -74,6 +74,7 @@ class Engine:
     """An `x1.element.TaskSink`. `content`: where each point copies packets, "" = nowhere here.
 
     take_number     of what is delivered for an XID at a point
+    leave_out       so many numbers of what is lost: mediation has a gap
     expect_numbers  before any are taken: what of them is missing after a crash can be told then. Raises StorageError
     """
 
@@ -84,6 +85,7 @@ class Engine:
         destinations: Destinations,
         *,
         take_number: Callable[[UUID, str, PduType], int],
+        leave_out: Callable[[UUID, str, PduType, int], None],
         expect_numbers: Callable[[UUID, Iterable[tuple[str, PduType]]], None],
         told: Losses,
         clock: Clock,
@@ -91,8 +93,10 @@ class Engine:
     ) -> None:
         self._places, self._content = places, content
         self._destinations, self._take_number, self._expect_numbers = destinations, take_number, expect_numbers
+        self._leave_out = leave_out
         self._losses, self._clock, self._timesync = told, clock, timesync
         self._watches: dict[str, Watch] = {}
+        self._up: set[str] = set()
         self._tasks: dict[UUID, _Active] = {}
         self._by_reference: dict[tuple[str, str], _Active] = {}
         self._details: dict[UUID, DestinationDetails] = {}
@@ -257,8 +261,7 @@ class Engine:
         if active is None:
             return  # it was on the way when its task ended
         if isinstance(delivery, Loss):
-            cause = CAUSES[delivery.place]
-            self._losses.add(active.details.xid, cause, events=delivery.events, copies=delivery.copies)
+            self._lose(active, point, delivery)
             return
         event = isinstance(delivery, Event)
         kind = PduType.X2 if event else PduType.X3
@@ -276,6 +279,14 @@ class Engine:
         for octets in pdus:
             await self._send(active, kind, octets)
 
+    def _lose(self, active: _Active, point: str, loss: Loss) -> None:
+        """It is told to the ADMF with its number, and to mediation by the numbers that what is lost would have had."""
+        cause, task = CAUSES[loss.place], active.details
+        self._losses.add(task.xid, cause, events=loss.events, copies=loss.copies)
+        for kind, count in ((PduType.X2, loss.events), (PduType.X3, loss.copies)):
+            if count != 0:
+                self._leave_out(task.product or task.xid, point, kind, count or 1)
+
     async def _send(self, active: _Active, kind: PduType, octets: bytes) -> None:
         active.octets[kind] += len(octets)
         active.last = self._clock.now()
@@ -290,7 +301,7 @@ class Engine:
         self._losses.add(active.details.xid, cause, events=int(of_x2), copies=int(not of_x2))
 
     def changed(self, point: str, up: bool) -> None:
-        """A point came or went: what happened while it was away nobody can count."""
+        """A point came or went: what was on the way, and happened while it was away, nobody can count."""
         here = [active for active in self._tasks.values() if point in active.orders]
         for active in here:
             if up:
@@ -298,9 +309,17 @@ class Engine:
             else:
                 active.refused -= set(active.orders[point])
                 self._losses.add(active.details.xid, losses.AWAY, copies=None)
+                if point not in self._up:
+                    continue
+                orders = active.orders[point].values()
+                events = None if any(order.events for order in orders) else 0
+                copies = None if any(order.content for order in orders) else 0
+                self._lose(active, point, Loss("", LossPlace.POINT, self._clock.now(), events, copies))
         if up:
+            self._up.add(point)
             self._losses.clear(None, losses.AWAY)
         else:
+            self._up.discard(point)
             self._losses.add(None, losses.AWAY, copies=None)
 
     def refused(self, point: str, reference: str) -> None:

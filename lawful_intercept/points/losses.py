@@ -1,7 +1,7 @@
 """What was not delivered, as the ADMF hears it over X1: a fault (9020) of a task, or of the element. Sans-IO.
 
 The first is told at once, what follows within a while is summed up: a point that loses a thousand packets a second must
-not lose X1 as well. Nothing of it names a target.
+not lose X1 as well. Nothing of it names a target. What can be counted is in an extension, as a number (`x1.lost`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from uuid import UUID
 
 from lawful_intercept.x1.exchange import ReportNEIssue, ReportTaskIssue
 from lawful_intercept.x1.faults import Code
+from lawful_intercept.x1.lost import Lost, lost_extension
 from lawful_intercept.x1.messages import IssueType, ReportType
 from nf.contracts.interception import LossPlace
 
@@ -30,6 +31,8 @@ AWAY: Final = "an observation point is not there"
 DAMAGED: Final = "the spool was damaged"
 UNWRITABLE: Final = "what was observed could not be written as a PDU"
 REFUSED: Final = "an observation point does not take the order"
+_NO_LOSS: Final = frozenset({CUT, AWAY, REFUSED})
+"""What was cut is there; the others last, and what they cost is told as a loss of its own."""
 
 
 @dataclass(slots=True, repr=False)
@@ -51,12 +54,12 @@ class Losses:
         self._sums: dict[tuple[UUID | None, str], _Sum] = {}
         self._cleared: list[ReportTaskIssue | ReportNEIssue] = []
 
-    def add(self, xid: UUID | None, cause: str, *, events: int = 0, copies: int | None = 0) -> None:
-        """`xid` None: of which task cannot be told. `copies` None: nobody can count them."""
+    def add(self, xid: UUID | None, cause: str, *, events: int | None = 0, copies: int | None = 0) -> None:
+        """`xid` None: of which task cannot be told. Else None: nobody can count them."""
         one = self._sums.setdefault((xid, cause), _Sum())
-        one.events += events
+        one.events += events or 0
         one.copies += copies or 0
-        one.uncounted = one.uncounted or copies is None
+        one.uncounted = one.uncounted or events is None or copies is None
         one.waiting = True
 
     def clear(self, xid: UUID | None, cause: str) -> None:
@@ -65,7 +68,7 @@ class Losses:
         if one is None:
             return
         if one.waiting:
-            self._cleared.append(_report(xid, _text(cause, one)))
+            self._cleared.append(_report(xid, cause, one))
         if xid is None:
             self._cleared.append(ReportNEIssue(IssueType.FAULT_CLEARED, cause, Code.FAULT_CLEARED))
         else:
@@ -86,7 +89,7 @@ class Losses:
                 if cause != AWAY:  # that one is over when it is cleared
                     del self._sums[xid, cause]
                 continue
-            found.append(_report(xid, _text(cause, one)))
+            found.append(_report(xid, cause, one))
             self._sums[xid, cause] = _Sum(told=now)
         return found
 
@@ -98,7 +101,9 @@ def _text(cause: str, one: _Sum) -> str:
     return f"{cause}: {', '.join(counts)}" if counts else cause
 
 
-def _report(xid: UUID | None, text: str) -> ReportTaskIssue | ReportNEIssue:
+def _report(xid: UUID | None, cause: str, one: _Sum) -> ReportTaskIssue | ReportNEIssue:
+    text = _text(cause, one)
     if xid is None:
         return ReportNEIssue(IssueType.FAULT_REPORT, text, Code.NON_TERMINATING_FAULT)
-    return ReportTaskIssue(xid, ReportType.NON_TERMINATING_FAULT, Code.NON_TERMINATING_FAULT, text)
+    lost = () if cause in _NO_LOSS else (lost_extension(Lost(one.events, one.copies, uncounted=one.uncounted)),)
+    return ReportTaskIssue(xid, ReportType.NON_TERMINATING_FAULT, Code.NON_TERMINATING_FAULT, text, lost)

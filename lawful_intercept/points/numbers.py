@@ -27,6 +27,7 @@ LEAST: Final = {PduType.X2: 8, PduType.X3: 64}
 """That are reserved at once, however slow a series is."""
 AHEAD_S: Final = 2.0
 MOST_AHEAD: Final = 1 << 20
+MOST_LEFT_OUT: Final = 1 << 24
 MOST: Final = 20_000
 """Series that are remembered; the longest unused go first."""
 _WRAP: Final = 1 << 32
@@ -82,6 +83,11 @@ class Numbers:
         count.next += 1
         count.used += 1
         return number % _WRAP
+
+    def leave_out(self, series: Series, count: int) -> None:
+        """So many that nothing is sent with, and one at least, so that mediation has a gap: what has them is lost."""
+        known = self._counts.setdefault(series, _Count(0, 0))
+        known.next = max(known.next + min(max(count, 1), MOST_LEFT_OUT), _FIRST_LEAP)
 
     def _reserve(self, wanting: _Count) -> None:
         """For all that are in use at once, so that the file is written once in a while however many they are."""

@@ -89,7 +89,12 @@ class Products:
             return []
         at_ns = round(event.at * _US) * 1000  # finer than that a float has no time
         found = []
-        for one in signalling.payloads(event):
+        try:
+            payloads = list(signalling.payloads(event))
+        except Exception:
+            self._take(PduType.X2)  # it is missing
+            raise
+        for one in payloads:
             template = x2_template(self._xid, self._session(event.session), one.form, (*self._common, *one.attributes))
             found.append(template.encode(self._take(PduType.X2), at_ns, one.direction, one.octets))
         return found

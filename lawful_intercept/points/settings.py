@@ -17,10 +17,13 @@ class PointSettings(DocumentModel):
 
     content        where packets are copied: `media` of sip, `n6` or `n3` of core5g; "": nowhere here, another appliance
                    does
+    copies         of sip: this appliance's address on interception's own network, at which copies from relays of other
+                   appliances come in; without it, calls that have such a relay are not copied, and told as lost
     address, port  where the function itself listens: the destination of the messages that came to it
     """
 
     content: str = ""
+    copies: IPvAnyAddress | None = None
     address: IPvAnyAddress | None = None
     port: TcpPort = 5060
 
@@ -70,7 +73,9 @@ class PointsSettings(ProcessSettings):
     @field_validator("points")
     @classmethod
     def _known(cls, value: dict[str, PointSettings]) -> dict[str, PointSettings]:
-        for name in value:
+        for name, point in value.items():
             if name not in DEFAULTS:
                 raise RuleError("not an observation point", f"use {' or '.join(DEFAULTS)}")
+            if point.copies is not None and name != "sip":
+                raise RuleError("its packets are copied where they pass", "leave `copies` out, or write it below sip")
         return value

@@ -25,6 +25,7 @@ class Watch:
     """The orders of this process at one point.
 
     word     by which this process, and the next one after a restart, comes back
+    copies_to  the address for copies that cross a network; "": none
     kinds    what it is known to match before it has said so
     changed  is told when it comes and when it goes
     refused  the reference of an order that a new connection did not take
@@ -37,6 +38,7 @@ class Watch:
         clock: Clock,
         *,
         word: str,
+        copies_to: str = "",
         kinds: frozenset[IdentityKind],
         take: Take,
         changed: Callable[[str, bool], None],
@@ -44,7 +46,7 @@ class Watch:
     ) -> None:
         self.name, self.kinds = name, kinds
         self._connect, self._clock = connect, clock
-        self._word = word
+        self._word, self._copies_to = word, copies_to
         self._take, self._changed, self._refused = take, changed, refused
         self._orders: dict[str, Order] = {}
         self._given: set[str] = set()
@@ -95,6 +97,9 @@ class Watch:
         taking = asyncio.create_task(self._deliver(point))
         try:
             self.kinds = point.identities or self.kinds
+            if self._copies_to:
+                with contextlib.suppress(InputError):  # content that needs it is told as lost
+                    await point.copies_to(self._copies_to)
             standing = {order.reference: order for order in await point.resume(self._word)}
             self._point = point
             for reference in standing:

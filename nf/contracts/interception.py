@@ -141,12 +141,12 @@ class LossPlace(Enum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Loss:
-    """What was not delivered since the last time this was told. `copies` is None where nobody can count them."""
+    """What was not delivered since the last time this was told. None where nobody can count them."""
 
     reference: str
     place: LossPlace
     at: float
-    events: int = 0
+    events: int | None = 0
     copies: int | None = 0
 
 
@@ -186,6 +186,13 @@ class InterceptionPoint(Protocol):
         The orders that stand of an earlier connection that said the same: they are this one's now, and what was
         observed for them meanwhile is among its deliveries. What was on the way when that one ended is lost. Raises
         UnavailableError.
+        """
+
+    async def copies_to(self, address: str) -> None:
+        """At which address of this machine copies come in that cross a network on their way, by an interface that is
+        the caller's own. Said once for each connection, whether there are orders or not, and true until another is
+        said; without it, what is carried on another machine is not copied, and told as lost. A point that copies on its
+        own machine alone takes no notice. Raises InputError, UnavailableError.
         """
 
     async def settle(self) -> None:

@@ -51,6 +51,9 @@ class InterceptionClient:
         except FrameError:
             raise _gone(self.name) from None
 
+    async def copies_to(self, address: str) -> None:
+        await self._ask({"do": "copies-to", "address": address})
+
     async def settle(self) -> None:
         await self._ask({"do": "settle"})
 

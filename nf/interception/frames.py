@@ -28,7 +28,7 @@ from nf.contracts.interception import (
     LossPlace,
     Order,
 )
-from nf.contracts.json import JsonObject
+from nf.contracts.json import Json, JsonObject
 
 LONGEST: Final = 1 << 20
 _LENGTH: Final = struct.Struct("!IB")
@@ -151,12 +151,14 @@ def _content(body: bytes) -> Content:
     return Content(reference, at_ns, sequence, session, _DIRECTIONS[direction], _FORMS[form], body[at:])
 
 
+def _count(value: Json) -> int | None:
+    return None if value is None else int(str(value))
+
+
 def _told(kind: Kind, data: JsonObject) -> Event | Loss:
     reference, at = str(data["reference"]), float(str(data["at"]))
     if kind is Kind.LOSS:
-        copies = data["copies"]
-        place = LossPlace(data["place"])
-        return Loss(reference, place, at, int(str(data["events"])), None if copies is None else int(str(copies)))
+        return Loss(reference, LossPlace(data["place"]), at, _count(data["events"]), _count(data["copies"]))
     if kind is not Kind.EVENT:
         raise FrameError("no delivery")
     identities, details = data["identities"], data["details"]

@@ -64,5 +64,9 @@ class Outbox:
         if before is None:
             self._losses[key] = loss
             return
-        copies = None if loss.copies is None or before.copies is None else before.copies + loss.copies
-        self._losses[key] = replace(loss, events=before.events + loss.events, copies=copies)
+        events, copies = _sum(before.events, loss.events), _sum(before.copies, loss.copies)
+        self._losses[key] = replace(loss, events=events, copies=copies)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other

@@ -255,7 +255,7 @@ class Board:
 
     def _uncounted(self, tokens: Iterable[Token], now: float) -> list[Addressed]:
         return [
-            Addressed(token, Loss(token[1], LossPlace.POINT, now, events=0, copies=None))
+            Addressed(token, Loss(token[1], LossPlace.POINT, now, events=None))
             for token in tokens
             if self._orders[token].events
         ]

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import socket
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import Final
 
 from nf.clock import Clock
@@ -26,6 +28,7 @@ from sip.rtpengine.messages import Flags, delete, query, subscribe_answer, subsc
 
 CHECK_S: Final = 1.0
 AGAIN_S: Final = 0.5
+TRIES: Final = 8
 FLOWS: Final = 25
 """Packets that a relay has taken of a party while none came here: 0.5 s of telephony, more than a beginning costs."""
 
@@ -47,6 +50,12 @@ class _Subscription:
     def packets(self) -> int:
         return sum(pair.packets for pair in self.pairs)
 
+    def arrived(self) -> int:
+        """Packets until now, those that wait in its ports among them."""
+        for pair in self.pairs:
+            pair.read()
+        return self.packets
+
     def close(self) -> None:
         for pair in self.pairs:
             pair.close()
@@ -56,8 +65,9 @@ class _Subscription:
 class Copier:
     def __init__(self, section: InterceptionSection, sink: Sink, lost: LossSink, clock: Clock) -> None:
         """Raises OSError when none of its ports is free."""
-        self._address = str(section.address)
+        self._address, self._range = str(section.address), section.ports
         self._ports = Ports(self._address, section.ports)
+        self._apart: tuple[str, Ports] | None = None
         self._relays = section.relays
         self._sink, self._lost, self._clock = sink, lost, clock
         self._clients: dict[RelayPoint, NgClient] = {}
@@ -89,20 +99,47 @@ class Copier:
         for client in self._clients.values():
             client.close()
         self._ports.close()
+        if self._apart is not None:
+            self._apart[1].close()
+
+    def receive(self, address: str) -> None:
+        """Where copies of relays on other machines come in, on ports that are open from now on, used or not. Raises
+        ValueError."""
+        if self._apart is not None and self._apart[0] == address:
+            return
+        try:
+            version = ip_address(address).version
+        except ValueError:
+            raise ValueError("no address") from None
+        if version != ip_address(self._address).version:
+            raise ValueError("copies have an address of the proxy's own IP version")
+        try:
+            made = Ports(address, self._range, late=True)
+        except OSError:
+            raise ValueError("no port for copies is free at the address") from None
+        before, self._apart = self._apart, (address, made)
+        if before is not None:
+            before[1].close()
 
     def candidates(self, number: int | None) -> list[RelayPoint]:
-        """The call's relay first; then all: one may have taken over, and a number may be unknown."""
-        return sorted(self._relays, key=lambda one: one.group != number)
+        """The call's relay first; then all: one may have taken over, and a number may be unknown. Relays of other
+        machines are not even asked where their copies had no way but the network that everybody counts."""
+        there = [one for one in self._relays if self._apart is not None or is_here(str(one.address))]
+        return sorted(there, key=lambda one: one.group != number)
+
+    @property
+    def blind(self) -> bool:
+        """Whether there are relays that are not asked."""
+        return len(self.candidates(None)) < len(self._relays)
 
     def client(self, relay: RelayPoint) -> NgClient:
         return self._clients.setdefault(relay, NgClient(str(relay.address), relay.control))
 
-    def pair(self, relay: RelayPoint, port: int, sink: Callable[[int, bytes], None]) -> Pair:
-        return self._ports.pair((str(relay.address), port), sink)
-
-    @property
-    def address(self) -> str:
-        return self._address
+    def ports(self, relay: RelayPoint) -> tuple[str, Ports]:
+        """Where this relay's copies come in."""
+        if self._apart is not None and not is_here(str(relay.address)):
+            return self._apart
+        return self._address, self._ports
 
     def copied(self, call: _Followed, subscription: _Subscription, at_ns: int, packet: bytes) -> None:
         for party in call.media.parties:
@@ -128,13 +165,15 @@ class _Followed:
         self._subscriptions: dict[str, _Subscription] = {}
         self._task: asyncio.Task[None] | None = None
         self._known: set[str] = set()
-        self._silent = False
+        self._silent, self._counted = False, False
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 
     def stop(self) -> asyncio.Task[None] | None:
         """Nothing is copied from now on. The task that is left leaves the relay as it would be without us."""
+        if self.media.whole and not self._counted:  # it was over before anybody could tell what was said
+            self._copier.lost(self, LossPlace.POINT, None)
         self.media = Media(None, ())
         self.over.set()
         self.awake.set()
@@ -157,6 +196,9 @@ class _Followed:
         try:
             found = await self._query()
             if found is None:
+                if self._relay is None and self._copier.blind and not self._silent:
+                    self._copier.lost(self, LossPlace.POINT, None)
+                    self._silent = self._counted = True
                 return
             relay, tags = found
             for tag, packets in tags.items():
@@ -200,11 +242,11 @@ class _Followed:
         asked = {**subscribe_request(self._key[0], made.name, [tag]), "transport-protocol": "RTP/AVP"}
         try:
             offer = str((await client.ask(asked)).get("sdp", ""))
+            address, ports = self._copier.ports(relay)
             for port in sdp.streams(offer):
-                made.pairs.append(
-                    self._copier.pair(relay, port, lambda at, data: self._copier.copied(self, made, at, data))
-                )
-            answer = sdp.answer(offer, self._copier.address, [pair.port for pair in made.pairs])
+                source = (str(relay.address), port)
+                made.pairs.append(ports.pair(source, lambda at, data: self._copier.copied(self, made, at, data)))
+            answer = sdp.answer(offer, address, [pair.port for pair in made.pairs])
             await client.ask(subscribe_answer(self._key[0], made.name, answer, Flags(("allow transcoding",))))
         except BaseException:
             made.close()
@@ -217,10 +259,26 @@ class _Followed:
         if not self.media.whole or tag in self._known:
             return
         self._known.add(tag)
-        found = await self._query()
-        one = self._subscriptions.get(tag)
-        if found is not None and one is not None and (missed := found[1].get(tag, 0) - one.packets) > 0:
+        missed = await self._missed(self._subscriptions[tag])
+        if missed is not None:
+            self._counted = True
+        if missed is None or missed > 0:
             self._copier.lost(self, LossPlace.POINT, missed)
+
+    async def _missed(self, one: _Subscription) -> int | None:
+        """What the relay had of the party and was not copied: exact when nothing came while the relay was asked, which
+        is shorter than between two packets. None: it has the call no more."""
+        missed = 0
+        for _ in range(TRIES):
+            before = one.arrived()
+            found = await self._query()
+            if found is None or self._subscriptions.get(one.tag) is not one:
+                return None
+            after = one.arrived()
+            missed = found[1].get(one.tag, 0) - after
+            if after == before:
+                break
+        return missed
 
     async def _check(self, relay: RelayPoint, one: _Subscription, packets: int) -> None:
         dropped = sum(pair.drops() for pair in one.pairs)
@@ -255,6 +313,18 @@ class _Followed:
         if self._relay is not None:
             for one in subscriptions.values():
                 await self._unsubscribe(self._relay, one)
+
+
+def is_here(address: str) -> bool:
+    """Whether it is an address of this machine: what it would send from, were it to send there (udp(7))."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((address, 9))
+        except OSError:
+            return False
+        source = str(sock.getsockname()[0])
+    return source == address or ip_address(source).is_loopback
 
 
 def _parties(answer: Mapping[str, Value]) -> dict[str, int]:

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+_FREEBIND_4: Final = (socket.IPPROTO_IP, 15)
+_FREEBIND_6: Final = (socket.IPPROTO_IPV6, 78)
 _SO_TIMESTAMPNS: Final = 35
 _SO_RXQ_OVFL: Final = 40
 _SO_ATTACH_FILTER: Final = 26
@@ -26,7 +28,7 @@ _DROP_ALL: Final = ctypes.create_string_buffer(struct.pack("@HBBI", 0x06, 0, 0, 
 _PROGRAM: Final = struct.pack("@HP", 1, ctypes.addressof(_DROP_ALL))
 _ROOM: Final = 4 << 20
 _OTHERS: Final = 256
-"""Descriptors of this process beside its ports."""
+"""Descriptors of this process beside its ports, which it may have at two addresses."""
 _TURN: Final = 64
 _TIME: Final = struct.Struct("@qq")
 _COUNT: Final = struct.Struct("@I")
@@ -39,12 +41,12 @@ Sink = Callable[[int, bytes], None]
 class _Sockets:
     """A port for RTP and the next one for RTCP; `dropped` is the kernel's count so far."""
 
-    def __init__(self, address: str, port: int) -> None:
+    def __init__(self, address: str, port: int, *, late: bool) -> None:
         """Raises OSError."""
         self.port = port
-        self.rtp = _bound(address, port)
+        self.rtp = _bound(address, port, late=late)
         try:
-            self.rtcp = _bound(address, port + 1)
+            self.rtcp = _bound(address, port + 1, late=late)
         except OSError:
             self.rtp.close()
             raise
@@ -58,22 +60,27 @@ class _Sockets:
                 while True:
                     sock.recv(1)
 
+    def close(self) -> None:
+        self.rtp.close()
+        self.rtcp.close()
+
     def open(self) -> None:
         for sock in (self.rtp, self.rtcp):
             sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 class Ports:
-    """All pairs of a range, but those that somebody else has."""
+    """All pairs of a range, but those that somebody else has. `late`: the address may come to this machine later."""
 
-    def __init__(self, address: str, ports: tuple[int, int]) -> None:
+    def __init__(self, address: str, ports: tuple[int, int], *, late: bool = False) -> None:
         """Raises OSError when none is free."""
         first, last = ports
-        _allow(last - first + 1 + _OTHERS)
+        _allow(2 * (last - first + 1) + _OTHERS)
         self._free: deque[_Sockets] = deque()
+        self._closed = False
         for port in range(first, last, 2):
             with contextlib.suppress(OSError):
-                self._free.append(_Sockets(address, port))
+                self._free.append(_Sockets(address, port, late=late))
         if not self._free:
             raise OSError("no pair of ports is free")
         for one in self._free:
@@ -85,13 +92,20 @@ class Ports:
             raise OSError("no pair of ports is free")
         sockets = self._free.popleft()
         sockets.open()
-        return Pair(sockets, self._free.append, source, sink)
+        return Pair(sockets, self._back, source, sink)
 
     def close(self) -> None:
+        """What is in use is closed when it is given back."""
+        self._closed = True
         for one in self._free:
-            one.rtp.close()
-            one.rtcp.close()
+            one.close()
         self._free.clear()
+
+    def _back(self, sockets: _Sockets) -> None:
+        if self._closed:
+            sockets.close()
+        else:
+            self._free.append(sockets)
 
 
 def _allow(descriptors: int) -> None:
@@ -138,6 +152,11 @@ class Pair:
         with contextlib.suppress(OSError):
             sockets.rtcp.recv(2048)
 
+    def read(self) -> None:
+        """What has come until now is handed on."""
+        if self._sockets is not None:
+            self._read(self._sockets)
+
     def drops(self) -> int:
         """Of the kernel, since it was asked last."""
         dropped = self._sockets.dropped if self._sockets is not None else self._told
@@ -155,7 +174,7 @@ class Pair:
         self._back(sockets)
 
 
-def _bound(address: str, port: int) -> socket.socket:
+def _bound(address: str, port: int, *, late: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -163,6 +182,8 @@ def _bound(address: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        if late:
+            sock.setsockopt(*(_FREEBIND_6 if family == socket.AF_INET6 else _FREEBIND_4), 1)
         sock.bind((address, port))
     except OSError:
         sock.close()

@@ -107,6 +107,8 @@ class Interception:
                 await self._activate(caller, request)
             case "deactivate":
                 await self._deactivate(caller, str(request.get("reference")))
+            case "copies-to":
+                self.copier.receive(str(request.get("address")))
             case "settle":
                 await self.link.settle()
             case "status":

@@ -113,7 +113,7 @@ def test_accounts_get_their_numbers_for_packages_that_go_in_only(tmp_path: Path)
     subprocess.run(["/bin/sh", "-c", script, "hook", str(tmp_path)], check=True)
     users = {line.split(":")[0]: line.split(":") for line in (tmp_path / "etc/passwd").read_text().splitlines()}
     groups = {line.split(":")[0]: line.split(":") for line in (tmp_path / "etc/group").read_text().splitlines()}
-    assert set(users) == {"frr", "varnish", "vcache", "varnishlog", "nf-observe", "nf-intercept", "nf-li"}
+    assert set(users) == {"frr", "varnish", "vcache", "varnishlog", "nf-observe", "nf-intercept", "nf-li", "nf-li-mdf"}
     assert users["vcache"][3] == users["varnish"][3] == groups["varnish"][2]
     assert groups["frrvty"][3] == "frr"
     assert {line[1] for line in users.values()} == {"*"}

@@ -153,7 +153,11 @@ def test_interception_has_its_own_interface_and_nothing_passes_through_it(
         ip("-n", space, "address", "add", address, "dev", link)
         ip("-n", space, "link", "set", link, "up")
     run(box, "nft", "-f", str(rules("pop", tmp_path)))
-    for table, element in (("interception", '{ "li0" }'), ("interception_tcp", "{ 7801 }")):
+    for table, element in (
+        ("interception", '{ "li0" }'),
+        ("interception_tcp", "{ 7801 }"),
+        ("interception_udp", "{ 26000-29999 }"),
+    ):
         run(box, "nft", "add", "element", "inet", "nf-host", table, element)
     with serving(box, "80", "7801"):
         assert reached(f"{box}m", "10.7.0.1", "80", "7801") == ["7801"]

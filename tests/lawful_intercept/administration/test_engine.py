@@ -27,8 +27,10 @@ from lawful_intercept.administration.reports import Reports
 from lawful_intercept.administration.store import Store
 from lawful_intercept.administration.warrants import CONTENT, Act, State
 from lawful_intercept.x1.exchange import ReportDestinationIssue, ReportNEIssue, ReportTaskIssue
+from lawful_intercept.x1.extensions import OWNER
 from lawful_intercept.x1.faults import X1Fault, X1NoAnswer
-from lawful_intercept.x1.messages import IssueType, ReportType
+from lawful_intercept.x1.lost import Lost, lost_extension
+from lawful_intercept.x1.messages import Extension, IssueType, ReportType
 from nf.clock import VirtualClock
 from nf.contracts.json import JsonObject
 from nf.errors import NfError, RefusedError, StorageError
@@ -315,6 +317,27 @@ async def test_reports_become_alarms_without_their_words(bench: Bench) -> None:
     assert not bench.alarms()
     for record in await bench.office.store.records(100):
         assert "alice" not in record.detail_json
+
+
+async def test_what_is_lost_reaches_officers_as_numbers_until_one_clears_it(bench: Bench) -> None:
+    number = await bench.warrant()
+    await bench.until(NOON.timestamp() + 1)
+    reports, xid = Reports(bench.office, bench.links), bench.office.warrants[number].xid
+    chief = bench.caller("chris")
+    for lost in (Lost(cc=5), Lost(iri=1, cc=2), Lost(uncounted=True)):
+        told = ReportTaskIssue(xid, ReportType.NON_TERMINATING_FAULT, 9020, "sip:alice", (lost_extension(lost),))
+        await reports.task_issue("pop1", told)
+    await reports.task_issue("pop1", ReportTaskIssue(xid, ReportType.ALL_CLEAR, 9000))
+    await warrant_desk.revoke(bench.office, bench.caller("bob"), {"number": str(number)})
+    await bench.settle()
+    (shown,) = (one for one in await site_desk.alarms(bench.office, chief, {}) if one["code"] == "product-lost")
+    assert (shown["code"], shown["object"]) == ("product-lost", f"warrant/{number}/pop1")
+    assert (shown["iri_lost"], shown["cc_lost"], shown["uncounted_lost"], shown["count"]) == (1, 7, True, 3)
+    assert shown["text"] == "not delivered: 1 IRI, 7 CC, others"
+    await site_desk.alarms(bench.office, chief, {"clear": shown["number"]})
+    assert (Code.LOST, f"warrant/{number}/pop1") not in bench.alarms()
+    with pytest.raises(X1Fault):
+        await reports.task_issue("pop1", ReportTaskIssue(xid, ReportType.WARNING, extensions=(Extension(OWNER),)))
 
 
 async def test_what_was_told_of_a_warrant_is_over_with_it(bench: Bench) -> None:

@@ -22,6 +22,7 @@ from lawful_intercept.x1.extensions import (
     Integrity,
     TimeForm,
 )
+from lawful_intercept.x1.lost import Lost
 from lawful_intercept.x1.messages import HandoverType
 from lawful_intercept.x2x3.attributes import point_attributes
 from lawful_intercept.x2x3.codec import Attribute, PayloadDirection, PayloadFormat
@@ -108,7 +109,7 @@ def test_what_came_before_is_dropped_and_what_is_missing_is_told(bench: Bench) -
     assert [pdu.sequence for pdu in bench.cc(there.did)] == [0, 1, 2, 3]
     (message,) = [pdu for pdu in bench.iri(there.did) if pdu.tri is Tri.OPERATOR_MESSAGE]
     assert read_operator_message(message) == (1, "up to 2 CC units were lost before mediation")
-    assert [(one.code, one.about) for one in bench.alarms.all()] == [(Code.GAP, str(details.xid))]
+    assert [(one.code, one.about, one.lost) for one in bench.alarms.all()] == [(Code.GAP, str(details.xid), Lost(cc=2))]
     assert (bench.mediator.counted.duplicates, bench.mediator.counted.missing) == (2, 2)
     anew = Point(details.xid, at=START + 60.0)
     bench.take(anew.x3(rtp(9)))  # the point has lost its numbers

@@ -12,6 +12,7 @@ from lawful_intercept.points import losses
 from lawful_intercept.x1.ending import ending_extension
 from lawful_intercept.x1.exchange import ReportNEIssue, ReportTaskIssue
 from lawful_intercept.x1.faults import Code, X1Fault
+from lawful_intercept.x1.lost import Lost, lost_of
 from lawful_intercept.x1.messages import DeliveryType, Extension, Provisioning, ServiceType
 from lawful_intercept.x2x3.attributes import read_target
 from lawful_intercept.x2x3.codec import PduType
@@ -130,7 +131,7 @@ async def test_what_cannot_be_done_whole_is_refused_whole(given: dict[str, objec
         with pytest.raises(X1Fault) as refused:
             await world.engine.activate(task(**given))  # type: ignore[arg-type]
         assert refused.value.code == code
-        assert world.points["sip"].calls == []
+        assert world.points["sip"].calls == ["copies to 192.0.2.77"]
 
 
 async def test_a_service_narrows_to_the_point_that_sees_it() -> None:
@@ -169,9 +170,9 @@ async def test_a_change_leaves_alone_what_stays() -> None:
         (kept,) = world.points["sip"].orders.values()
         await world.engine.modify(before, after)
         first, second = world.points["sip"].orders
-        assert world.points["sip"].calls == [f"+{first}", f"+{second}"]
+        assert world.points["sip"].calls[1:] == [f"+{first}", f"+{second}"]
         await world.engine.modify(after, task(NUMBER))
-        assert world.points["sip"].calls == [f"+{first}", f"+{second}", f"-{first}"]
+        assert world.points["sip"].calls[1:] == [f"+{first}", f"+{second}", f"-{first}"]
         assert kept.reference not in world.points["sip"].orders
         narrower = task(NUMBER, delivery=DeliveryType.X2_ONLY)
         await world.engine.modify(task(NUMBER), narrower)
@@ -205,11 +206,17 @@ async def test_orders_that_a_point_has_kept_stand_and_others_end() -> None:
         again.start()
         await again.until_up("sip")
         stays, goes = kept
-        assert point.calls == [f"-{goes}"]
+        assert point.calls == ["copies to 192.0.2.77", f"-{goes}"]
         assert point.settled == 1
         assert again.engine.task_status(FIRST).provisioning is Provisioning.COMPLETE
         await again.tell("sip", *point.about(kept[stays]))
         assert [pdu.xid for pdu in again.kept.pdus(X2)] == [FIRST.bytes]
+
+
+async def test_where_copies_come_in_is_said_whether_anybody_is_a_target_or_not() -> None:
+    async with World("sip", "core5g") as world:
+        assert world.points["sip"].calls == ["copies to 192.0.2.77"]
+        assert world.points["core5g"].calls == []
 
 
 async def test_an_order_ends_when_its_task_does() -> None:
@@ -233,7 +240,7 @@ async def test_a_point_that_comes_back_is_given_all_orders_and_the_admf_hears_of
         assert world.engine.task_status(SECOND).provisioning is Provisioning.COMPLETE
         assert world.engine.status().faults
         told = world.losses.reports(1.0)
-        assert [report.xid for report in told if isinstance(report, ReportTaskIssue)] == [FIRST]
+        assert {report.xid for report in told if isinstance(report, ReportTaskIssue)} == {FIRST}
         await world.engine.activate(task(NUMBER, xid=UUID(int=3)))
         world.points["sip"].away = False
         await world.until_up("sip")
@@ -269,19 +276,47 @@ async def test_no_loss_is_silent() -> None:
             "sip",
             Loss(order.reference, LossPlace.KERNEL, 1.0, copies=5),
             Loss(order.reference, LossPlace.QUEUE, 1.0, events=2, copies=3),
-            Loss(order.reference, LossPlace.POINT, 1.0, copies=None),
+            Loss(order.reference, LossPlace.POINT, 1.0, events=None),
             Event(order.reference, EventKind.MESSAGE, 1.0, 0, 7, (), {"cut": 12_000}, b"x"),
         )
         world.kept.full.add(DID)
         await world.tell("sip", *world.points["sip"].about(order))
-        texts = {report.text for report in world.losses.reports(1.0)}
-        assert texts == {
+        reports = [one for one in world.losses.reports(1.0) if isinstance(one, ReportTaskIssue)]
+        assert {(lost_of(one.extensions) or Lost()) for one in reports} == {
+            Lost(cc=5),
+            Lost(2, 3),
+            Lost(uncounted=True),
+            Lost(),
+            Lost(1, 1),
+        }
+        assert {report.text for report in reports} == {
             "copies did not fit the kernel's buffer: 5 packets",
             "what was observed was not taken in time: 2 events, 3 packets",
             "what passed could not be observed: an unknown number",
             "messages were longer than can be observed, and are cut: 1 events",
             "what was observed did not fit the spool: 1 events, 1 packets",
         }
+
+
+async def test_what_is_lost_is_missing_by_its_number() -> None:
+    async with World("sip") as world:
+        await world.engine.activate(task(ALICE, product=SECOND))
+        (order,) = world.points["sip"].orders.values()
+        about = world.points["sip"].about(order)
+        await world.tell("sip", *about, Loss(order.reference, LossPlace.QUEUE, 1.0, events=2, copies=3), *about)
+        assert [pdu.sequence for pdu in world.kept.pdus(X2)] == [0, 3]
+        assert [pdu.sequence for pdu in world.kept.pdus(X3)] == [0, 4]
+        await world.tell("sip", Loss(order.reference, LossPlace.POINT, 1.0, copies=None), *about)
+        assert world.kept.pdus(X2)[-1].sequence == 4
+        assert world.kept.pdus(X3)[-1].sequence == 6
+        for up in (False, True):  # what was on the way nobody can count
+            world.points["sip"].away = not up
+            if not up:
+                world.points["sip"].go()
+            await world.until_up("sip", up=up)
+        await world.tell("sip", *about)
+        assert world.kept.pdus(X2)[-1].sequence == 6
+        assert world.kept.pdus(X3)[-1].sequence == 8
 
 
 async def test_what_is_too_large_for_a_pdu_is_told() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lawful_intercept.points.losses import AWAY, CUT, SPOOL, Losses
 from lawful_intercept.points.numbers import Numbers, Series
 from lawful_intercept.x1.exchange import ReportTaskIssue
+from lawful_intercept.x1.lost import Lost, lost_of
 from nf.clock import Clock, VirtualClock
 from nf.errors import IntegrityError, StorageError
 
@@ -65,13 +66,10 @@ def test_every_count_is_told_once(steps: list[tuple[int, int, int | None, float]
         now += later
         told += losses.reports(now)
     told += losses.reports(now + 8.0)  # 7.0 may be a rounding less than that
-    found = sum(
-        int(part.split()[0])
-        for one in told
-        for part in (one.text or "").partition(": ")[2].split(", ")
-        if part[:1].isdigit()
-    )
-    assert found == sum(events + (copies or 0) for _, events, copies, _ in steps)
+    found = [lost_of(one.extensions) or Lost() for one in told]
+    assert sum(one.iri for one in found) == sum(events for _, events, _, _ in steps)
+    assert sum(one.cc for one in found) == sum(copies or 0 for _, _, copies, _ in steps)
+    assert any(one.uncounted for one in found) == any(copies is None for _, _, copies, _ in steps)
 
 
 SERIES: Series = ("x", "2", "sip")
@@ -119,6 +117,17 @@ def test_a_crash_is_told_too_where_no_number_was_used(tmp_path: Path) -> None:
     again = numbers(tmp_path)
     again.expect([SERIES, OTHER])
     assert (again.take(SERIES, 4), again.take(OTHER, 4)) == (2, 0)
+
+
+def test_numbers_that_are_left_out_are_a_gap_from_the_first_on(tmp_path: Path) -> None:
+    first = numbers(tmp_path)
+    first.leave_out(SERIES, 1)
+    assert first.take(SERIES, 4) == 2, "mediation takes 1 for a beginning"
+    first.leave_out(SERIES, 10)
+    assert first.take(SERIES, 4) == 13
+    first.leave_out(SERIES, 0)
+    first.close()
+    assert numbers(tmp_path).take(SERIES, 4) == 15
 
 
 def test_a_life_that_used_none_is_a_crash_as_well(tmp_path: Path) -> None:

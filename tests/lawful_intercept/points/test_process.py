@@ -50,6 +50,11 @@ def written(folder: Path, **given: object) -> Path:
     return path
 
 
+def test_only_the_media_of_calls_come_from_elsewhere(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError):
+        load(written(tmp_path, points={"core5g": {"content": "n6", "copies": "10.7.0.1"}}), PointsSettings)
+
+
 def test_the_manual_shows_a_file_that_is_read(tmp_path: Path) -> None:
     text = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/interception-points.md").read_text(), re.DOTALL)
     (tmp_path / "c.yaml").write_text(text[0])

@@ -89,6 +89,9 @@ class Point:
     async def resume(self, word: str) -> tuple[Order, ...]:
         return tuple(self.orders.values()) if word == self.kept_for else ()
 
+    async def copies_to(self, address: str) -> None:
+        self.calls.append(f"copies to {address}")
+
     async def settle(self) -> None:
         self.settled += 1
 
@@ -169,6 +172,7 @@ class World:
             copies,
             self.kept,
             take_number=self._number,
+            leave_out=self._leave_out,
             expect_numbers=lambda xid, series: self.expected.update((xid, *one) for one in series),
             told=self.losses,
             clock=clock,
@@ -182,6 +186,7 @@ class World:
                 point.connect,
                 clock,
                 word="word",
+                copies_to="192.0.2.77" if name == "sip" else "",
                 kinds=DEFAULTS[name],
                 take=self._take,
                 changed=self._changed,
@@ -198,6 +203,10 @@ class World:
         assert (xid, point, kind) in self.expected
         self.numbers[xid, point, kind] += 1
         return self.numbers[xid, point, kind] - 1
+
+    def _leave_out(self, xid: UUID, point: str, kind: PduType, count: int) -> None:
+        assert (xid, point, kind) in self.expected
+        self.numbers[xid, point, kind] += count
 
     async def _take(self, point: str, delivery: Delivery) -> None:
         await self.engine.take(point, delivery)

@@ -35,8 +35,8 @@ class Conversation:
         return {theirs.ssrc: ours.sent, ours.ssrc: theirs.sent}
 
 
-async def connect(caller: Phone, called: Phone, count: int) -> list[Conversation]:
-    """So many calls that are up and say nothing yet."""
+async def connect(caller: Phone, called: Phone, count: int, *, talking: bool = False) -> list[Conversation]:
+    """So many calls that are up and say nothing yet; `talking`: both parties do as soon as they may."""
     made = []
     for _ in range(count):
         call = await caller.call(called.user)
@@ -47,6 +47,8 @@ async def connect(caller: Phone, called: Phone, count: int) -> list[Conversation
         await other.answer()
         await call.answered()
         made.append(Conversation(call, other))
+        if talking:
+            speak(made[-1:])
     return made
 
 

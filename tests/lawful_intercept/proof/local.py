@@ -38,13 +38,16 @@ class LocalSite:
     root: Path
     _running: dict[tuple[str, ...], subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def folder(self, node: str) -> Path:
+    def folder(self, node: str, user: str = "") -> Path:
         place = self.root / node
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         return place
 
-    def home(self, node: str) -> Path:
-        return self.folder(node)
+    def home(self, node: str, user: str = "") -> Path:
+        return self.folder(node, user)
+
+    def owned(self, node: str, user: str) -> str:
+        return ""
 
     def run(self, node: str, *argv: str) -> Answer:
         done = subprocess.run([BIN / argv[0], *argv[1:]], capture_output=True, text=True, timeout=120, check=False)

@@ -40,6 +40,11 @@ TARGET = [{"sipUri": f"sip:alice@{DOMAIN}"}]
 SETTLED_S = 1.5
 """From the answer until every party is copied: what is said sooner is told as lost, and is not what is counted here."""
 
+BEGUN_S = 2.0
+"""Of content that is lost at most of a party that speaks at once, on a machine that is busy."""
+
+CC_LOST = r"up to ([1-9][0-9]*) CC units were lost before mediation"
+
 HELD_S = 1.0
 """Of content that the kernel holds at most between two processes, on a machine that is busy."""
 
@@ -146,6 +151,56 @@ async def _whole(site: LocalSite, agency: Agency, count: int, seconds: float) ->
     await asyncio.to_thread(revoke, site, made)
 
 
+def test_what_is_said_before_it_is_copied_is_told_to_the_packet(site: LocalSite) -> None:
+    """Nobody waits after the answer: what is missing at the agency is the number that officers have, and a gap."""
+    asyncio.run(_at_once(site, AGENCIES[0], 4))
+
+
+async def _at_once(site: LocalSite, agency: Agency, count: int) -> None:
+    liid = f"{agency.liid}-4"
+    made = await asyncio.to_thread(warrant, site, agency, liid)
+    began = time.time_ns()
+    async with parties() as (alice, bob):
+        conversations = await connect(alice, bob, count, talking=True)
+        await asyncio.sleep(SETTLED_S)
+        await hush(conversations)
+        await hang_up(conversations)
+    found = await delivered(site, agency, liid, count)
+    relayed = sum(expected(conversations).values())
+    missing = relayed - found.all.total()
+    at_pop = await asyncio.to_thread(_lost, site, f"warrant/{made.number}/{site.plan.points[0].name}", missing)
+    at_mediation = await asyncio.to_thread(_lost, site, f"warrant/{made.number}/{MDF}", missing)
+    print(f"    {relayed} packets relayed, {found.all.total()} delivered, {at_pop} told as lost, gaps: {at_mediation}")
+    assert not any(side.media.stats().lost for one in conversations for side in (one.caller, one.called))
+    assert set(found.all.values()) == {1}, "each packet once"
+    assert at_pop == (0, missing, False), "what officers are told"
+    assert missing <= count * 2 * 50 * BEGUN_S
+    if missing:
+        assert at_mediation[1] >= missing, "by its number, too"
+        told = [re.fullmatch(CC_LOST, text) for text in messages(site, agency, began)]
+        assert sum(int(one[1]) for one in told if one) >= missing, "and the agency"
+    await asyncio.to_thread(revoke, site, made)
+
+
+def _lost(site: LocalSite, thing: str, least: int) -> tuple[int, int, bool]:
+    """Units of IRI and CC that the alarm of it tells, and whether others are; when it tells of so many, or of none."""
+
+    def told() -> tuple[int, int, bool]:
+        found = staff.nf_li(site, "alarms", "--json", officer=CHIEF).json()
+        of_it = [one for one in found if (one["code"], one["object"]) == ("product-lost", thing)]
+        return next(((one["iri_lost"], one["cc_lost"], one["uncounted_lost"]) for one in of_it), (0, 0, False))
+
+    site.wait(f"{least} units are told as lost of {thing}", lambda: told()[1] >= least, 90.0)
+    return told()
+
+
+def messages(site: LocalSite, agency: Agency, since_ns: int) -> list[str]:
+    """Of mediation to the agency."""
+    settings = load(Path(site.home(agency.node)) / "lemf.yaml", LemfSettings)
+    with archive_of(settings) as archive:
+        return [text for at_ns, _, text in archive.operator_messages() if at_ns >= since_ns]
+
+
 @pytest.mark.parametrize("kind", ["lemf", "mdf", "points"])
 def test_a_killed_process_costs_nothing_but_what_is_told(site: LocalSite, kind: str) -> None:
     """Receiver and mediation: nothing at all. The POI: what was between it and its observation point, and no more."""
@@ -194,13 +249,5 @@ def _check_told(site: LocalSite, agency: Agency, made: staff.Warrant, killed_at:
         told = re.fullmatch(r"up to ([0-9]+) X[23] PDUs of a point did not arrive", one.text)
         assert told is not None
         assert int(told[1]) > 0
-    settings = load(Path(site.home(agency.node)) / "lemf.yaml", LemfSettings)
-    with archive_of(settings) as archive:
-        messages = [text for at_ns, _, text in archive.operator_messages() if at_ns >= killed_at * 1e9]
-    assert any(re.fullmatch(r"up to [1-9][0-9]* CC units were lost before mediation", text) for text in messages)
-
-    def alarms() -> set[tuple[str, str]]:
-        found = staff.nf_li(site, "alarms", "--json", officer=CHIEF).json()
-        return {(one["code"], one["object"]) for one in found}
-
-    site.wait("that mediation has a gap", lambda: ("task-fault", f"warrant/{made.number}/{MDF}") in alarms())
+    assert any(re.fullmatch(CC_LOST, text) for text in messages(site, agency, round(killed_at * 1e9)))
+    _lost(site, f"warrant/{made.number}/{MDF}", 1)

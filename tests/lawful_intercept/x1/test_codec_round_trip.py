@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from uuid import UUID
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from lawful_intercept.x1 import codec
+from lawful_intercept.x1 import codec, lost
 from lawful_intercept.x1 import exchange as e
 from lawful_intercept.x1 import extensions as x
-from lawful_intercept.x1.messages import Header
+from lawful_intercept.x1.faults import X1Fault
+from lawful_intercept.x1.messages import Extension, Header, ReportType
 from tests.support import x1
 
 SCHEMA = Path(__file__).parents[2] / "data" / "x1" / "order.xsd"
@@ -51,6 +54,30 @@ def test_a_top_level_error_comes_back_without_its_transaction(header: Header) ->
 @given(x1.handovers)
 def test_handover_settings_come_back_as_they_were(settings: x.HandoverSettings) -> None:
     assert x.handover_of([x.handover_extension(settings)]) == settings
+
+
+@given(x1.headers, st.builds(lost.Lost, st.integers(0, 1 << 60), st.integers(0, 1 << 60), uncounted=st.booleans()))
+def test_what_is_lost_comes_back_as_it_was(header: Header, told: lost.Lost) -> None:
+    extension = lost.lost_extension(told)
+    assert lost.lost_of([Extension("another"), extension]) == told
+    report = e.ReportTaskIssue(UUID(int=1), ReportType.WARNING, extensions=(extension,))
+    octets = codec.encode_requests([e.Request(header, report)])
+    (read,) = codec.decode_requests(octets)
+    assert read.body == report
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        (),
+        (b"<a/>",),
+        (lost.lost_extension(lost.Lost()).content[0].replace(b"<cc>0</cc>", b""),),
+        (lost.lost_extension(lost.Lost()).content[0].replace(b"<cc>0</cc>", b"<cc>-1</cc>"),),
+    ],
+)
+def test_a_loss_that_is_no_number_is_refused(content: tuple[bytes, ...]) -> None:
+    with pytest.raises(X1Fault):
+        lost.lost_of([Extension(x.OWNER, content)])
 
 
 def test_every_name_of_the_standard_is_known() -> None:

@@ -139,8 +139,13 @@ def test_losses_that_nobody_can_count_stay_so() -> None:
     outbox = Outbox()
     unknown = Loss("x1", LossPlace.POINT, 1.0, copies=None)
     outbox.put(unknown, 1.0)
-    outbox.put(replace(unknown, at=2.0, copies=4), 2.0)
-    assert drained(outbox) == [replace(unknown, at=2.0)]
+    outbox.put(replace(unknown, at=2.0, events=2, copies=4), 2.0)
+    (told,) = drained(outbox)
+    assert (told.events, told.copies) == (2, None)  # type: ignore[union-attr]
+    outbox.put(replace(unknown, events=None), 1.0)
+    outbox.put(replace(unknown, events=1), 1.0)
+    (told,) = drained(outbox)
+    assert (told.events, told.copies) == (None, None)  # type: ignore[union-attr]
 
 
 def test_of_an_order_that_is_over_nothing_waits() -> None:

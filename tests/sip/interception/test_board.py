@@ -167,7 +167,7 @@ def test_what_another_process_was_told_is_its_successors() -> None:
     made.activate((1, "x1"), Order("x1", ALICE), ("alice@a.example",))
     made.activate((1, "x2"), Order("x2", ALICE), ("493055501",))
     lost, calls = made.settle(50.0)
-    assert [(one.token, one.told.copies) for one in lost if isinstance(one.told, Loss)] == [((1, "x1"), None)]
+    assert [(one.token, one.told.events) for one in lost if isinstance(one.told, Loss)] == [((1, "x1"), None)]
     assert calls == {("c1", "tag"): {7: "c"}}
     assert made.sought() == {"on": "1", "alice@a.example": "7", "493055501": "12"}
     assert made.calls() == {}

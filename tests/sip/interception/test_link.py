@@ -134,7 +134,7 @@ async def test_what_was_told_while_nobody_observed_is_told_when_the_order_is_bac
         assert len(proxy.queue) == 20, "nothing is taken before the orders are here"
         await second.order()
         assert second.messages() == [*range(11, 31)]
-        assert [one.copies for one in second.told if isinstance(one, Loss)] == [None]
+        assert [one.events for one in second.told if isinstance(one, Loss)] == [None]
         proxy.says(number, 31)
         await second.until(21)
         assert second.board.overdue(1000.0) == []

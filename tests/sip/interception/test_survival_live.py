@@ -53,7 +53,7 @@ def test_a_proxy_that_starts_again_is_told_before_it_opens_and_the_end_still_com
             await asyncio.to_thread(proxy.rpc, "htable.seti", "ctl", "drain", 0)
             lost = [one for one in taker.of(Loss) if one.place is LossPlace.POINT]
             # Beside what was said before media were subscribed to, which can be counted.
-            assert [one.copies for one in lost if one.copies is None] == [None]
+            assert [one.events for one in lost if one.events is None] == [None]
             count = len(taker.of(Content))
             await until(lambda: len(taker.of(Content)) >= count + 20)
             await call.hangup()
@@ -157,7 +157,7 @@ def test_what_an_earlier_process_was_ordered_ends_where_the_caller_orders_it_no_
                 assert not taker.events(EventKind.SESSION_STANDING)
                 lines = [one.octets.partition(b" ")[0] for one in taker.events(EventKind.MESSAGE)]
                 assert lines.count(b"INVITE") == lines.count(b"BYE") == 1
-                assert [one.copies for one in taker.of(Loss)] == [None]
+                assert [one.events for one in taker.of(Loss)] == [None]
             async with asking(point) as taker:
                 await until(lambda: "alice" not in str(proxy.rpc("htable.dump", "obt")))
 
