@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import socket
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -74,6 +76,8 @@ class Server:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._connections: set[asyncio.Task[None]] = set()
+        self._tags = (f"{uuid.uuid4().hex}.{number}" for number in itertools.count())
+        self._tag, self._tagged = next(self._tags), supervisor.list()
 
     @contextlib.asynccontextmanager
     async def serving(self, path: Path) -> AsyncIterator[None]:
@@ -171,6 +175,8 @@ class Server:
         raise InputError(f"unknown method {request.method!r}", where="supervisor")
 
     def _read(self, request: Request) -> Json:
+        if request.method == "list" and "known" in request.params:
+            return self._unless_known(request.params["known"])
         if request.method == "list":
             return [status_to_json(status) for status in self._supervisor.list()]
         if request.method == "status":
@@ -180,3 +186,12 @@ class Server:
         if not isinstance(lines, int) or isinstance(lines, bool):
             raise InputError("`lines` is a whole number", where="supervisor")
         return list(self._supervisor.log(_name(request), lines))
+
+    def _unless_known(self, known: Json) -> JsonObject:
+        """Every unit's status with a tag; no `units` for who has them by that tag already."""
+        now = self._supervisor.list()
+        if now != self._tagged:
+            self._tag, self._tagged = next(self._tags), now
+        if known == self._tag:
+            return {"tag": self._tag, "units": None}
+        return {"tag": self._tag, "units": [status_to_json(status) for status in now]}
