@@ -1,7 +1,7 @@
 """What drivers use: the units contract over the supervisor's socket.
 
-States are asked for every second by many: these questions share a connection, and what has not changed since the last
-answer is neither sent nor read again. Every other call has a connection of its own.
+States are asked for every second by many: these questions share a connection, on which the supervisor says when there
+is something new to ask for. Every other call has a connection of its own.
 """
 
 from __future__ import annotations
@@ -90,8 +90,11 @@ class SupervisorClient:
             pause = min(pause * 2, _RETRY_LAST_S)
 
     async def _call(self, method: str, params: JsonObject) -> Json:
-        async with self._connected() as (reader, writer):
-            return await self._exchange(reader, writer, method, params)
+        try:
+            async with self._connected() as (reader, writer):
+                return await self._exchange(reader, writer, method, params)
+        finally:
+            self._standing.doubt()
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, method: str, params: JsonObject

@@ -4,7 +4,8 @@ One request a line: {"id": n, "method": "...", "params": {...}}; one answer a li
 {"id": n, "error": {"type", "message", "where", "remedy"}}. After `watch` the connection carries events only.
 
 `list` with the parameter `known`, a tag or "", is answered by {"tag": "...", "units": [...]}; `units` is null when the
-tag of what stands now is the one that is known.
+tag of what stands now is the one that is known. The line {"changed": true} follows on that connection, once, as soon as
+the answer would be another one.
 """
 
 from __future__ import annotations
