@@ -60,8 +60,9 @@ class Open5gsDriver:
     async def functions(self) -> dict[str, tuple[ManagedFunction | None, UnitStatus | None]]:
         """Kind -> what its file says (None: it has none of ours) and its unit; only what is there at all."""
         found: dict[str, tuple[ManagedFunction | None, UnitStatus | None]] = {}
+        units = {status.name: status for status in await self._units.list()}
         for kind in START_ORDER:
-            status, text = await self._units.status(unit_name(kind)), self._read(kind)
+            status, text = units.get(unit_name(kind)), self._read(kind)
             if status is not None or text is not None:
                 found[kind] = (from_text(text) if text is not None else None, status)
         return found

@@ -21,6 +21,7 @@ _FADE = "fade.json"
 _FAULT = "fault-"
 _ORDER = "order-"
 _IN_FORCE = "in-force.json"
+_TICK_NS = 50_000_000
 
 
 class DeviceFault(Enum):
@@ -95,6 +96,7 @@ class Control:
 
     def __init__(self, run_dir: Path = RUN_DIR) -> None:
         self._dir = run_dir
+        self._seen = 0
 
     def introduce(self, identity: Identity) -> None:
         self._dir.mkdir(parents=True, exist_ok=True)
@@ -144,10 +146,23 @@ class Control:
     def order(self, order: Order) -> None:
         self._write(_ORDER + order.value, {})
 
+    def changed(self) -> bool:
+        """Whether something may have been put or taken away since this was asked before; `ordered` counts too."""
+        now = time.time_ns()
+        try:
+            at = os.stat(self._dir).st_mtime_ns  # noqa: PTH116 - asked ten times a second
+        except FileNotFoundError:
+            at = 0
+        if at == self._seen:
+            return False
+        # A second change within one tick of the kernel's clock leaves the same time.
+        self._seen = at if now - at > _TICK_NS else 0
+        return True
+
     def weather(self) -> Weather:
         """What stands now."""
         try:
-            present = set(os.listdir(self._dir))  # noqa: PTH208 - asked ten times a second
+            present = set(os.listdir(self._dir))  # noqa: PTH208 - names alone
         except FileNotFoundError:
             return CLEAR_SKY
         faults = {fault: self._options(fault) for fault in DeviceFault if _FAULT + fault.value in present}

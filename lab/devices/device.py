@@ -134,8 +134,9 @@ class Device:
             now = self._clock.monotonic()
             if now >= look:
                 look = now + _LOOK_S
-                self._look_out()
-                self._obey()
+                if self._control.changed():
+                    self._look_out()
+                    self._obey()
                 self._judge(now, agent)
             self._works.tick(now)
             await self._clock.sleep(TICK_S - (self._clock.monotonic() - now))

@@ -1,4 +1,8 @@
-"""What drivers use: the units contract over the supervisor's socket, one connection for each call."""
+"""What drivers use: the units contract over the supervisor's socket.
+
+States are asked for every second by many: these questions share a connection, on which the supervisor says when there
+is something new to ask for. Every other call has a connection of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +22,16 @@ from nf.supervisor.protocol import (
     error_from_json,
     spec_to_json,
     status_from_json,
+    statuses_from_json,
+    unit_name,
 )
+from nf.supervisor.standing import Standing, dial
 
-_CONNECT_PATIENCE_S = 3.0  # a supervisor that is being restarted is back within this
 _RETRY_FIRST_S, _RETRY_LAST_S = 0.05, 1.0
 
 
 class SupervisorClient:
-    """Implements `nf.contracts.units.Units`. Holds no connection, so it survives a restart of the supervisor.
+    """Implements `nf.contracts.units.Units`. It survives a restart of the supervisor.
 
     Every call raises UnavailableError when no supervisor answers.
     """
@@ -33,6 +39,7 @@ class SupervisorClient:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
         self._numbers = itertools.count(1)
+        self._standing = Standing(socket)
 
     async def define(self, spec: UnitSpec) -> None:
         await self._call("define", {"spec": spec_to_json(spec)})
@@ -50,11 +57,11 @@ class SupervisorClient:
         return status_from_json(await self._call("restart", {"name": name}))
 
     async def status(self, name: str) -> UnitStatus | None:
-        result = await self._call("status", {"name": name})
-        return None if result is None else status_from_json(result)
+        unit_name(name)
+        return next((status for status in await self.list() if status.name == name), None)
 
     async def list(self) -> tuple[UnitStatus, ...]:
-        return _statuses(await self._call("list", {}))
+        return await self._standing.ask()
 
     async def log(self, name: str, lines: int = 50) -> tuple[str, ...]:
         result = await self._call("log", {"name": name, "lines": lines})
@@ -70,7 +77,7 @@ class SupervisorClient:
         while True:
             with contextlib.suppress(UnavailableError):
                 async with self._connected() as (reader, writer):
-                    now = _statuses(await self._exchange(reader, writer, "watch", {}))
+                    now = statuses_from_json(await self._exchange(reader, writer, "watch", {}))
                     changed = () if known is None else tuple(s for s in now if known.get(s.name) != s)
                     known = {status.name: status for status in now}
                     pause = _RETRY_FIRST_S
@@ -83,8 +90,11 @@ class SupervisorClient:
             pause = min(pause * 2, _RETRY_LAST_S)
 
     async def _call(self, method: str, params: JsonObject) -> Json:
-        async with self._connected() as (reader, writer):
-            return await self._exchange(reader, writer, method, params)
+        try:
+            async with self._connected() as (reader, writer):
+                return await self._exchange(reader, writer, method, params)
+        finally:
+            self._standing.doubt()
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, method: str, params: JsonObject
@@ -116,25 +126,7 @@ class SupervisorClient:
                 await writer.wait_closed()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _CONNECT_PATIENCE_S
-        pause = _RETRY_FIRST_S
-        while True:
-            try:
-                return await asyncio.open_unix_connection(str(self._socket), limit=16 * MAX_LINE_BYTES)
-            except OSError as error:
-                if loop.time() + pause >= deadline:
-                    raise UnavailableError(
-                        f"no supervisor answers: {error.strerror or error}",
-                        where=str(self._socket),
-                        remedy="start it: nf supervisor run",
-                    ) from error
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _RETRY_LAST_S)
-
-
-def _statuses(value: Json) -> tuple[UnitStatus, ...]:
-    return tuple(status_from_json(item) for item in value) if isinstance(value, list) else ()
+        return await asyncio.open_unix_connection(sock=await dial(self._socket), limit=16 * MAX_LINE_BYTES)
 
 
 async def _events(reader: asyncio.StreamReader) -> AsyncIterator[UnitStatus]:

@@ -20,6 +20,8 @@ def rotate(path: Path, limit: int = MAX_LOG_BYTES) -> bool:
     between the two can be lost.
     """
     try:
+        if os.stat(path).st_size <= limit:  # noqa: PTH116 - asked every second
+            return False
         with path.open("r+b") as file:
             size = file.seek(0, os.SEEK_END)
             if size <= limit:

@@ -2,6 +2,10 @@
 
 One request a line: {"id": n, "method": "...", "params": {...}}; one answer a line: {"id": n, "result": ...} or
 {"id": n, "error": {"type", "message", "where", "remedy"}}. After `watch` the connection carries events only.
+
+`list` with the parameter `known`, a tag or "", is answered by {"tag": "...", "units": [...]}; `units` is null when the
+tag of what stands now is the one that is known. The line {"changed": true} follows on that connection, once, as soon as
+the answer would be another one.
 """
 
 from __future__ import annotations
@@ -271,3 +275,8 @@ def status_from_json(data: Json) -> UnitStatus:
         last_exit=fields.text("last_exit"),
         spec=None if spec is None else spec_from_json(spec),
     )
+
+
+def statuses_from_json(data: Json) -> tuple[UnitStatus, ...]:
+    """Raises InputError."""
+    return tuple(status_from_json(item) for item in data) if isinstance(data, list) else ()

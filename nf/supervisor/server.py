@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import socket
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from nf.supervisor.supervisor import Supervisor
 _log = logging.getLogger(__name__)
 
 _MAX_PENDING = 1024
+_TELL_S = 1.0
 _READS = frozenset({"list", "status", "log"})
 
 
@@ -74,14 +77,22 @@ class Server:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._connections: set[asyncio.Task[None]] = set()
+        life = uuid.uuid4().hex
+        self._tags = (f"{life}.{number}" for number in itertools.count())
+        self._tag, self._tagged = next(self._tags), supervisor.list()
+        self._followers: dict[asyncio.StreamWriter, str] = {}  # who is to be told, and the tag that it knows
 
     @contextlib.asynccontextmanager
     async def serving(self, path: Path) -> AsyncIterator[None]:
         """Serve on `path` (mode 0600 before the first connection is taken) as long as the context lasts."""
         server = await asyncio.start_unix_server(self._connected, sock=_bound(path), limit=MAX_LINE_BYTES)
+        stop = self._supervisor.listen(lambda _status: self._tell())
+        telling = asyncio.create_task(self._keep_telling())
         try:
             yield
         finally:
+            stop()
+            telling.cancel()
             server.close()
             _unlink(path)
             connections = tuple(self._connections)
@@ -100,6 +111,7 @@ class Server:
         finally:
             if task is not None:
                 self._connections.discard(task)
+            self._followers.pop(writer, None)
             writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
@@ -134,6 +146,11 @@ class Server:
             _log.exception("a request failed")
             message = {"id": number, "error": error_to_json(DriverError(f"supervisor: {error}"))}
         writer.write(encode(message))
+        result = message.get("result")
+        if isinstance(result, dict) and "tag" in result:
+            self._followers[writer] = str(result["tag"])
+        else:
+            self._tell()  # a definition changes without a state
         await writer.drain()
         return False
 
@@ -171,6 +188,8 @@ class Server:
         raise InputError(f"unknown method {request.method!r}", where="supervisor")
 
     def _read(self, request: Request) -> Json:
+        if request.method == "list" and "known" in request.params:
+            return self._unless_known(request.params["known"])
         if request.method == "list":
             return [status_to_json(status) for status in self._supervisor.list()]
         if request.method == "status":
@@ -180,3 +199,28 @@ class Server:
         if not isinstance(lines, int) or isinstance(lines, bool):
             raise InputError("`lines` is a whole number", where="supervisor")
         return list(self._supervisor.log(_name(request), lines))
+
+    def _unless_known(self, known: Json) -> JsonObject:
+        """Every unit's status with a tag; no `units` for who has them by that tag already."""
+        tag = self._present()
+        units: Json = None if known == tag else [status_to_json(status) for status in self._tagged]
+        return {"tag": tag, "units": units}
+
+    def _present(self) -> str:
+        """The tag of what stands now."""
+        now = self._supervisor.list()
+        if now != self._tagged:
+            self._tag, self._tagged = next(self._tags), now
+        return self._tag
+
+    def _tell(self) -> None:
+        present = self._present() if self._followers else ""
+        for writer in [writer for writer, tag in self._followers.items() if tag != present]:
+            del self._followers[writer]
+            writer.write(encode({"changed": True}))
+
+    async def _keep_telling(self) -> None:
+        """For what might change without anybody's word."""
+        while True:
+            await self._supervisor.clock.sleep(_TELL_S)
+            self._tell()

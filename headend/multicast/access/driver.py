@@ -36,6 +36,7 @@ from headend.multicast.access.state import (
 from headend.multicast.access.telemetry import AccessWatch
 from headend.multicast.interfaces.client import open_kernel
 from headend.multicast.interfaces.driver import address_of
+from headend.multicast.nft_generation import generation
 from nf.contracts.driver import Context, Drift, DriverContext, Event, Operation, Ownership, State, Step, Undo
 from nf.contracts.json import Json, JsonObject
 from nf.documents.model import DocumentModel
@@ -218,12 +219,16 @@ class AccessDriver:
     async def events(self) -> AsyncIterator[Event]:
         """Every second a sample `access.port` of each port, and alarms as they change."""
         watch = AccessWatch(self._appliance)
+        absent_at: int | None = None
         while True:
             try:
-                table = await nft.list_table(FAMILY, TABLE)
+                now, table = generation(), None
+                if now is None or now != absent_at:
+                    table = await nft.list_table(FAMILY, TABLE)
+                absent_at = now if table is None else None
                 follower = await client.ask(self._run_dir) if table is not None else None
             except NfError:
-                table, follower = None, None  # the next observation for reconcile tells it as an error
+                table, follower, absent_at = None, None, None  # the next observation for reconcile tells it as an error
             for event in watch.take(table, follower, self._clock.monotonic(), self._clock.now()):
                 yield event
             await self._clock.sleep(EVENTS_S)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from headend.multicast.documents import TreeEntry, TreeSection
 from headend.multicast.mfc.kernel import read_kernel
 from headend.multicast.mfc.pins import Pin, missing
+from headend.multicast.nft_generation import generation
 from headend.multicast.trace.names import TRACE
 from headend.multicast.trace.operation import TreeTrace
 from headend.multicast.tree.client import list_table, run_transaction
@@ -149,12 +150,16 @@ class TreeDriver:
         """Every second a sample `path.hop` of each admitted (S, G), point `tree`. Alarm `legs-share-router` on
         `<appliance>/<channel>/<path>`."""
         meter, legs = TreeMeter(), LegAlarms(self._appliance)
+        entries: list[TreeEntry] = []
+        read_at: int | None = None
         while True:
             try:
-                entries = _entries((await self.observe()).value)
+                now = generation()
+                if now is None or now != read_at:
+                    entries, read_at = await self.standing(), now
                 routes = dump_routes() if entries else {}
             except DriverError:
-                entries, routes = [], {}  # the next observation for reconcile tells it as an error
+                entries, routes, read_at = [], {}, None  # the next observation for reconcile tells it as an error
             for sample in meter.take(entries, routes, self._clock.monotonic(), self._clock.now()):
                 yield sample
             for alarm in legs.take(entries, routes, self._clock.now()):

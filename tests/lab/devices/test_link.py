@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,6 +145,22 @@ def test_a_fade_moves_at_its_slope_and_arrives(steps: list[tuple[float, float, f
         else:
             assert abs(end - before) == pytest.approx(slope * lasts, abs=1e-6)
         now += lasts
+
+
+def test_a_device_looks_only_where_something_was_put_or_taken_away(tmp_path: Path) -> None:
+    device, maker = Control(tmp_path / "run"), Control(tmp_path / "run")
+    assert not device.changed()
+    device.introduce(Identity("modem", "mod1", "site"))
+    assert device.changed()
+    os.utime(tmp_path / "run", (1_000, 1_000))
+    assert device.changed()
+    assert not device.changed()
+    maker.put(DeviceFault.SLOW, seconds=1.0)
+    assert device.changed()
+    os.utime(tmp_path / "run", (1_000, 1_000))
+    device.changed()
+    maker.order(Order.REBOOT)
+    assert device.changed()
 
 
 def test_what_stands_survives_the_device(tmp_path: Path) -> None:

@@ -51,3 +51,53 @@ async def test_garbage_on_the_socket_is_answered_and_survived(running: Bench) ->
     assert b"too long" in await reader.readline()
     writer.close()
     assert await running.client.list() == ()
+
+
+async def test_what_is_known_is_not_read_again_and_what_changes_is_seen_at_once(running: Bench) -> None:
+    client, other = running.client, running.client
+    await client.define(UnitSpec("unit", SLEEP))
+    first = await client.list()
+    assert await client.list() is first
+    assert await client.status("unit") is first[0]
+    await other.start("unit")
+    started = await client.status("unit")
+    assert started is not None
+    assert started.pid is not None
+    await client.stop("unit")
+    stopped = await client.status("unit")
+    assert stopped is not None
+    assert stopped.pid is None
+    await other.remove("unit")
+    assert await client.list() == ()
+
+
+async def test_many_may_ask_at_once_and_one_may_give_up(running: Bench) -> None:
+    client = running.client
+    await client.define(UnitSpec("unit", SLEEP))
+    asked = [asyncio.create_task(client.status("unit")) for _ in range(20)]
+    await asyncio.sleep(0)
+    asked[0].cancel()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert {status.name for status in answers[1:] if not isinstance(status, BaseException | None)} == {"unit"}
+    assert None not in answers
+
+
+async def test_the_next_supervisor_is_asked_by_the_same_client(bench: Bench) -> None:
+    await bench.launch()
+    client = bench.client
+    await client.define(UnitSpec("unit", SLEEP))
+    await client.start("unit")
+    before = await client.list()
+    await bench.kill()
+    await bench.launch()
+    assert [(status.name, status.pid) for status in await client.list()] == [("unit", before[0].pid)]
+
+
+async def test_who_knows_nothing_of_tags_is_told_everything(running: Bench) -> None:
+    await running.client.define(UnitSpec("unit", SLEEP))
+    reader, writer = await asyncio.open_unix_connection(str(running.run_dir / "supervisor.sock"))
+    writer.write(b'{"id":1,"method":"list"}\n')
+    assert b'"result":[{' in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
