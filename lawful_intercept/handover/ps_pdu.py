@@ -6,6 +6,7 @@ lengths around them) has a layout for each combination of widths, made when it i
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -47,39 +48,71 @@ LAYOUTS_KEPT: Final = 4096
 """Of one template: as many lengths of packets times widths of numbers."""
 _FRAMES: Final = {CcKind.RTP: ipmm.FrameType.RTP, CcKind.IP: ipmm.FrameType.IP}
 _US_IN_S: Final = 1_000_000
+_WIDEST: Final = 5
+"""Octets of a number of 32 bits."""
 _WIDE_US: Final = 0x8000
 """Microseconds from here on have three octets: almost all of them."""
 
 
 class _Tail:
-    """What streams that look alike have in common behind their numbers. They share it, so that it stays in the
-    processor's cache however many they are; `now` is replaced as a whole, for threads that do so too.
+    """What streams that look alike have in common behind their heads. They share it, so that it stays in the
+    processor's cache however many they are. Numbers of any width are written with what stands before them, as eight
+    octets: see `_split`.
 
-    key  `_key` of the packets that it is for
-    now  microseconds since 1970 at which a second began, and the octets from the number to that second's microseconds
+    low, high         sequence numbers that are as wide as this one is for
+    size, direction   of the packets that it is for
+    pack              of it all; `number` plus a sequence number is what stands behind the head
+    now               of the second that was written last, and replaced as a whole: from and until which microsecond
+                      since 1970 it is for; the octets before; what is added to a time to be what stands behind them
     """
 
-    __slots__ = ("_before_microseconds", "_before_seconds", "_wide_s", "end", "key", "now", "packet")
+    __slots__ = (
+        "_before_microseconds",
+        "_before_seconds",
+        "_wide_s",
+        "direction",
+        "end",
+        "high",
+        "low",
+        "now",
+        "number",
+        "pack",
+        "packet",
+        "size",
+    )
 
-    def __init__(self, key: int, layout: _Layout, wide_s: int) -> None:
-        self.key = key
+    def __init__(self, head: bytes, sizes: tuple[int, int], direction: int, layout: _Layout, wide_s: int) -> None:
+        """`sizes`: of a sequence number, and of the packet."""
+        wide, self.size = sizes
+        self.direction = direction
+        self.low, self.high = 1 << 8 * wide - 9 if wide > 1 else 0, 1 << 8 * wide - 1
         _, self._before_seconds, self._before_microseconds, self.packet, self.end = layout
         self._wide_s = wide_s
-        self.now = (-_US_IN_S, b"")
+        self.now = (0, 0, b"", 0)
+        head, self.number = _split(head, wide)
+        before = len(self._before_seconds) + wide_s + len(self._before_microseconds) + 3 - 8
+        parts = len(self.packet), self.size, len(self.end)
+        self.pack = struct.Struct(f"!{len(head)}sQ{before}sQ{parts[0]}s{parts[1]}s{parts[2]}s").pack
 
-    def turn(self, at_us: int) -> tuple[int, bytes]:
-        """To the second of this time. (`at_us`, b"") where it is written in another width: lengths are others then."""
+    def turn(self, at_us: int) -> None:
+        """To the second of this time, unless it is written in another width: lengths are others then."""
         second = at_us // _US_IN_S
-        if second.bit_length() // 8 + 1 != self._wide_s:
-            return at_us, b""
-        octets = self._before_seconds + second.to_bytes(self._wide_s, "big") + self._before_microseconds
-        self.now = second * _US_IN_S, octets
-        return self.now
+        if second.bit_length() // 8 + 1 == self._wide_s:
+            octets = self._before_seconds + second.to_bytes(self._wide_s, "big") + self._before_microseconds
+            before, number = _split(octets, 3)
+            begun_us = second * _US_IN_S
+            self.now = begun_us + _WIDE_US, begun_us + _US_IN_S, before, number - begun_us
+
+
+def _split(octets: bytes, wide: int) -> tuple[bytes, int]:
+    """Of octets that a number follows: those that do not fit into eight with it, and the eight as of the number 0."""
+    at = len(octets) - (8 - wide)
+    return octets[:at], int.from_bytes(octets[at:], "big") << 8 * wide
 
 
 _Layout = tuple[bytes, bytes, bytes, bytes, bytes]
-_tails: dict[tuple[int, _Layout, int], _Tail] = {}
-_NONE: Final = _Tail(-1, (b"",) * 5, 0)
+_tails: dict[tuple[bytes, tuple[int, int], int, _Layout, int], _Tail] = {}
+_NONE: Final = _Tail(bytes(8), (1, 0), -1, (b"", bytes(8), b"", b"", b""), 4)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -130,29 +163,20 @@ class CcTemplate:
 
         `sequence` is the caller's to keep within 32 bits; a negative number or time raises OverflowError.
         """
-        wide = sequence.bit_length() // 8 + 1  # of a minimal INTEGER: a zero octet more where the top bit is set
-        key = len(octets) << 8 | wide << 4 | direction
         tail = self._tail
-        if tail.key != key:
+        if tail.direction != direction:
             tail = self._other
         at_us = at_ns // 1000
-        begun_us, before = tail.now
-        if not begun_us <= at_us < begun_us + _US_IN_S:
-            begun_us, before = tail.turn(at_us)
-        microseconds = at_us - begun_us
-        if tail.key != key or microseconds < _WIDE_US or not before or stream:
-            return self._exactly(sequence, at_ns, direction, octets, stream)
-        return b"".join(
-            (
-                self._head,
-                sequence.to_bytes(wide, "big"),
-                before,
-                microseconds.to_bytes(3, "big"),
-                tail.packet,
-                octets,
-                tail.end,
-            )
-        )
+        since_us, until_us, before, time = tail.now
+        if (
+            since_us <= at_us < until_us
+            and tail.low <= sequence < tail.high
+            and tail.size == len(octets)
+            and tail.direction == direction
+            and not stream
+        ):
+            return tail.pack(self._head, tail.number + sequence, before, time + at_us, tail.packet, octets, tail.end)
+        return self._exactly(sequence, at_ns, direction, octets, stream)
 
     def _exactly(self, sequence: int, at_ns: int, direction: int, octets: bytes, stream: bytes) -> bytes:
         """Whatever the widths are."""
@@ -165,8 +189,8 @@ class CcTemplate:
             found = self._lay_out(sequence, at_ns, direction, octets, stream)
         layout, tail = found
         if tail is not _NONE:
-            self._other = self._tail if self._head == layout[0] else _NONE
-            self._head, self._tail = layout[0] if self._other is _NONE else self._head, tail
+            tail.turn(at_ns // 1000)
+            self._keep(_split(layout[0], wide)[0], tail)
         head, before_seconds, before_microseconds, before_packet, end = layout
         return b"".join(
             (
@@ -181,6 +205,15 @@ class CcTemplate:
                 end,
             )
         )
+
+    def _keep(self, head: bytes, tail: _Tail) -> None:
+        """For the next packet of this direction."""
+        if self._head != head or self._tail.low != tail.low:
+            self._head, self._tail, self._other = head, tail, _NONE
+        elif self._tail.direction == tail.direction:
+            self._tail = tail
+        else:
+            self._other = tail
 
     def _contents(self, octets: bytes, stream: bytes) -> bytes:
         if self._kind is CcKind.UPF:
@@ -220,19 +253,21 @@ class CcTemplate:
         if len(self._layouts) >= LAYOUTS_KEPT:
             self._layouts.clear()
         tail = _NONE
-        if wide_us == 3 and not stream:
-            tail = _shared(len(octets) << 8 | wide << 4 | direction, layout, wide_s)
+        if wide_us == 3 and wide <= _WIDEST and not stream:
+            tail = _shared(wide, len(octets), direction, layout, wide_s)
         self._layouts[len(octets), direction, wide, wide_s, wide_us, stream] = layout, tail
         return layout, tail
 
 
-def _shared(key: int, layout: _Layout, wide_s: int) -> _Tail:
-    alike = key, (b"", *layout[1:]), wide_s
+def _shared(wide: int, size: int, direction: int, layout: _Layout, wide_s: int) -> _Tail:
+    """Heads differ before the eight octets that end with the sequence number, and only there."""
+    head = bytes(len(layout[0]) - 8) + layout[0][-8:]
+    alike = head, (wide, size), direction, (b"", *layout[1:]), wide_s
     tail = _tails.get(alike)
     if tail is None:
         if len(_tails) >= LAYOUTS_KEPT:
             _tails.clear()
-        tail = _tails[alike] = _Tail(key, layout, wide_s)
+        tail = _tails[alike] = _Tail(head, (wide, size), direction, layout, wide_s)
     return tail
 
 

@@ -11,6 +11,8 @@ import json
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
 from typing import Final, NamedTuple, TypeVar
 
 from lawful_intercept.mediation.iri_rules import Phase, Session
@@ -18,6 +20,7 @@ from lawful_intercept.mediation.state import State
 from nf.errors import IntegrityError
 
 C = TypeVar("C", bound="Counter")
+_KEPT: Final = attrgetter("slot", "value", "extra")
 
 _U32: Final = 0xFFFFFFFF
 _HALF: Final = 1 << 31
@@ -64,7 +67,7 @@ class Counters:
 
     def take(self) -> list[int]:
         """What changed since the last time, as the next commit takes it."""
-        found = [number for one in self.changed for number in (one.slot, one.value, one.extra)]
+        found = list(chain.from_iterable(map(_KEPT, self.changed)))
         self.changed.clear()
         return found
 

@@ -157,7 +157,7 @@ class Line:
         self._cc: dict[tuple[CcKind, Qualifier], CcTemplate] = {}
         self._iri: IriTemplate | None = None
         self._integrity = outlet.integrity(session, sessions)
-        self.append = staging.staged.append if self._integrity is None else None
+        self.staged = staging.staged if self._integrity is None else None
         """Takes a PDU as `put` does, whose number the caller counts: for what no integrity check follows."""
         if self._integrity is not None:
             self._hashed, self._signed, self._unsigned = (

@@ -6,7 +6,7 @@ Whatever cannot be handed over is counted and told (`notices`). Nothing is dropp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -22,7 +22,8 @@ from lawful_intercept.mediation.notices import Notices
 from lawful_intercept.mediation.products import Product
 from lawful_intercept.mediation.signalling import Signalling, qualifier_of
 from lawful_intercept.mediation.streams import Streams
-from lawful_intercept.x2x3.codec import PayloadFormat, Pdu, PduType
+from lawful_intercept.x2x3.codec import Apart, PayloadFormat, Pdu, Pdus, PduType, Row, pdu_of
+from lawful_intercept.x2x3.codec import Session as Delivered
 from nf.clock import Clock
 
 NS: Final = 1_000_000_000
@@ -59,28 +60,29 @@ class Amount:
 
 
 class _Stream(NamedTuple):
-    """One product of a flow. `append`: takes its PS-PDUs where no integrity checks follow them."""
+    """One product of a flow."""
 
     line: Line
     template: CcTemplate
-    append: Callable[[bytes], None] | None
-    start_ns: int
-    end_ns: int
 
 
-class _Flow(NamedTuple):
-    """What one point delivers of one session in one form, and where it goes.
+class _Flow:
+    """What one point delivers of one session in one form, and where it goes. One object has all that is looked at for
+    each packet: with many sessions, it is not in the processor's cache any more when the next one comes.
 
-    xid  the very object: a decoder gives the same one as long as a session's attributes stay the same
+    template  None unless it goes to one product alone, and no integrity checks follow it; then that one's counter and
+              time, and what takes its PS-PDUs
     """
 
-    xid: bytes
-    correlation: int
-    form: PayloadFormat
-    source: Source
-    session: Correlated
-    amount: Amount
-    streams: tuple[_Stream, ...]
+    __slots__ = ("amount", "counter", "end_ns", "session", "source", "staged", "start_ns", "streams", "template")
+
+    def __init__(self, source: Source, session: Correlated, amount: Amount, streams: tuple[_Stream, ...]) -> None:
+        self.source, self.session, self.amount, self.streams = source, session, amount, streams
+        self.template: CcTemplate | None = None
+        if len(streams) == 1 and (staged := streams[0].line.staged) is not None:
+            line, self.template = streams[0]
+            self.counter, self.staged = line.counter, staged
+            self.start_ns, self.end_ns = line.product.start_ns, line.product.end_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class Mediator:
         self._clock = clock
         self._rules = rules or Rules()
         self.streams = Streams(tables.sessions, tables.counters, stage_of)
-        self._flows: dict[int, _Flow] = {}
+        self._flows: dict[Delivered | Apart, _Flow] = {}
         self._swept = clock.monotonic()
         self.notices = Notices(tables.numbers, tables.counters, stage_of, self.streams.cipher, alarms)
         self.counted = self.notices.counted
@@ -132,23 +134,21 @@ class Mediator:
 
     # -- what is delivered ------------------------------------------------------------------------------------------
 
-    def take(self, peer: str, pdus: Sequence[Pdu]) -> None:  # noqa: C901, PLR0912 - nothing is called that need not be
+    def take(self, peer: str, pdus: Pdus) -> None:
         """Of one point, in its order. What it makes is staged when this returns."""
         now_ns = self._now_ns()
         now = self._clock.monotonic()
-        counted, flows, late_ns = self.counted, self._flows, self._late_ns
+        counted, flow_of, overdue_ns = self.counted, self._flows.get, now_ns - self._late_ns
         changed = self._tables.counters.changed
-        add = changed.add
-        for pdu in pdus:
-            kind, xid, correlation, form, direction, octets, sequence, stamp_ns, _, _ = pdu
-            flow = flows.get(id(xid))
-            if flow is None or stamp_ns is None or sequence is None:
-                self._take(peer, pdu, now, now_ns)
+        add, ways = changed.add, _DIRECTIONS
+        others = 0
+        for delivered, direction, octets, sequence, stamp_ns in pdus.rows():
+            flow = flow_of(delivered)
+            if flow is None:
+                others += 1
+                self._take(peer, (delivered, direction, octets, sequence, stamp_ns), now, now_ns)
                 continue
-            same, its_correlation, same_form, source, session, amount, streams = flow
-            if same is not xid or its_correlation != correlation or same_form is not form:
-                self._take(peer, pdu, now, now_ns)
-                continue
+            source, session = flow.source, flow.session
             if source.value == sequence + 1 and sequence != _U32:  # the next one, as almost all are
                 source.value = sequence + 2
                 if stamp_ns > source.extra:  # noqa: PLR1730 - no call in this path
@@ -157,34 +157,34 @@ class Mediator:
             else:
                 verdict = source.take(sequence, stamp_ns, changed)
                 if not verdict.fresh:
+                    others += 1
                     counted.duplicates += 1
                     continue
                 if verdict.missing != 0 and session.giver is source:
-                    self.notices.missing(kind, self._products(xid), verdict.missing, now_ns)
-            counted.taken += 1
-            if session.giver is not source and self._elsewhere(session, source, form, stamp_ns, now_ns):
+                    self.notices.missing(PduType.X3, self._products(session.xid), verdict.missing, now_ns)
+            if session.giver is not source and self._elsewhere(session, source, delivered.form, stamp_ns, now_ns):
                 continue
             session.given_ns = stamp_ns
-            way = _DIRECTIONS[direction]
-            for line, template, append, start_ns, end_ns in streams:
-                if not start_ns <= stamp_ns < end_ns or now_ns - end_ns > late_ns:
-                    self.notices.outside(line.product)
-                    continue
-                counter = line.counter
-                made = template.encode(counter.value & _U32, stamp_ns, way, octets)
-                if append is None:
-                    line.put(made, now_ns)
-                    self.streams.check(line)
-                else:
-                    counter.value += 1
-                    add(counter)
-                    append(made)
+            template, way = flow.template, ways[direction]
+            if template is not None and flow.start_ns <= stamp_ns < flow.end_ns and flow.end_ns >= overdue_ns:
+                counter = flow.counter
+                number = counter.value
+                made = template.encode(number & _U32, stamp_ns, way, octets)
+                counter.value = number + 1
+                add(counter)
+                flow.staged.append(made)
+            else:
+                for stream in flow.streams:
+                    self._hand_over(stream, octets, way, (stamp_ns, now_ns))
             session.heard = now
+            amount = flow.amount
             amount.x3_octets += len(octets)
             amount.last_ns = now_ns
+        counted.taken += len(pdus) - others
 
-    def _take(self, peer: str, pdu: Pdu, now: float, now_ns: int) -> None:
+    def _take(self, peer: str, row: Row, now: float, now_ns: int) -> None:
         """One of which nothing is known yet, or that is no content."""
+        pdu = pdu_of(row)
         products = self._products(pdu.xid)
         if not products:
             self.notices.unknown()
@@ -201,14 +201,20 @@ class Mediator:
             self.notices.missing(pdu.kind, products, verdict.missing, now_ns)
         try:
             if pdu.kind is PduType.X3:
-                self._content(pdu, products, (at_ns, now_ns), now, source)
+                self._content(pdu, products, (at_ns, now_ns), now, source, row[0])
             elif self._signalling.take(pdu, products, (at_ns, now_ns), now):
                 self._amount(products[0].xid, now_ns).x2_octets += len(pdu.payload)
         except Exception as error:  # noqa: BLE001 - it counts as taken: that it is lost has to be told
             self.notices.unreadable(pdu.kind, products, f"what failed here: {place_of(error)}", now_ns)
 
-    def _content(
-        self, pdu: Pdu, products: tuple[Product, ...], times: tuple[int, int], now: float, source: Source
+    def _content(  # noqa: PLR0917 - what `_take` has found out
+        self,
+        pdu: Pdu,
+        products: tuple[Product, ...],
+        times: tuple[int, int],
+        now: float,
+        source: Source,
+        delivered: Delivered | Apart,
     ) -> None:
         at_ns, now_ns = times
         session = self._tables.sessions.of(products[0].xid.bytes, pdu.correlation, now)
@@ -228,26 +234,24 @@ class Mediator:
             if product.kind is DataType.CC:
                 line = self.streams.line(product, session)
                 template = line.content(kind, qualifier_of(pdu))
-                streams.append(_Stream(line, template, line.append, product.start_ns, product.end_ns))
+                streams.append(_Stream(line, template))
         if session.giver is source or not self._elsewhere(session, source, pdu.form, at_ns, now_ns):
             session.given_ns = at_ns
             for stream in streams:
-                self._hand_over(stream, pdu, times)
+                self._hand_over(stream, pdu.payload, _DIRECTIONS[pdu.direction], times)
         amount = self._amount(products[0].xid, now_ns)
         amount.x3_octets += len(pdu.payload)
-        if pdu.timestamp_ns is not None:
+        if isinstance(delivered, Delivered):
             if len(self._flows) >= _FLOWS:
                 self._flows.clear()
-            self._flows[id(pdu.xid)] = _Flow(
-                pdu.xid, pdu.correlation, pdu.form, source, session, amount, tuple(streams)
-            )
+            self._flows[delivered] = _Flow(source, session, amount, tuple(streams))
 
-    def _hand_over(self, stream: _Stream, pdu: Pdu, times: tuple[int, int]) -> None:
-        (at_ns, now_ns), line = times, stream.line
+    def _hand_over(self, stream: _Stream, octets: bytes, direction: Direction, times: tuple[int, int]) -> None:
+        (at_ns, now_ns), (line, template) = times, stream
         if not line.product.covers(at_ns) or now_ns - line.product.end_ns > self._late_ns:
             self.notices.outside(line.product)
             return
-        line.put(stream.template.encode(line.sequence, at_ns, _DIRECTIONS[pdu.direction], pdu.payload), now_ns)
+        line.put(template.encode(line.sequence, at_ns, direction, octets), now_ns)
         self.streams.check(line)
 
     def _elsewhere(self, session: Correlated, source: Source, form: PayloadFormat, at_ns: int, now_ns: int) -> bool:

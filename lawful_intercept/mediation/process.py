@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Final, Self
 
 from lawful_intercept import isolation, tls
@@ -36,7 +36,7 @@ from lawful_intercept.x1.reporter import Reporter
 from lawful_intercept.x1.server import X1Server
 from lawful_intercept.x1.services import ElementService
 from lawful_intercept.x1.shelf import SealedFile
-from lawful_intercept.x2x3.codec import Pdu
+from lawful_intercept.x2x3.codec import Pdus
 from lawful_intercept.x2x3.server import Server
 from nf.clock import Clock
 from nf.errors import IdentityError, NfError, RefusedError
@@ -212,7 +212,7 @@ class Mediation:
                 with contextlib.suppress(NfError):
                     tls.reload(context, files)
 
-    async def take(self, peer: str, pdus: Sequence[Pdu]) -> None:
+    async def take(self, peer: str, pdus: Pdus) -> None:
         """What a point has delivered; durable when this returns."""
         await self._clock_was_right.wait()
         self.mediator.take(peer, pdus)

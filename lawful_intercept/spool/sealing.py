@@ -71,9 +71,9 @@ class SegmentSeal:
         except InvalidTag:
             return None
 
-    def frame(self, nonce: int, first: int, records: Sequence[bytes]) -> bytes:
+    def frame(self, nonce: int, first: int, records: Sequence[bytes], lengths: Sequence[int]) -> bytes:
         count = len(records)
-        plain = b"".join((struct.pack(f"!{count}I", *map(len, records)), *records))
+        plain = b"".join((struct.pack(f"!{count}I", *lengths), *records))
         head = FRAME_HEAD.pack(len(plain) + TAG, nonce, first, count)
         return head + self._cipher.encrypt(nonce.to_bytes(12, "big"), plain, head)
 
@@ -108,14 +108,12 @@ def read_head(octets: bytes) -> Frame | None:
     return frame if good else None
 
 
-def portions(records: Sequence[bytes]) -> list[Sequence[bytes]]:
+def portions(lengths: Sequence[int]) -> list[slice]:
     """As many records as go into one frame each, in order; an empty one counts as one octet."""
-    ends = list(accumulate([len(record) or 1 for record in records]))
-    if ends[-1] <= FRAME_TARGET:
-        return [records]
+    ends = list(accumulate(lengths if min(lengths) else [length or 1 for length in lengths]))
     found, start, before = [], 0, 0
-    while start < len(records):
-        end = min(bisect_left(ends, before + FRAME_TARGET) + 1, len(records))
-        found.append(records[start:end])
-        start, before = end, ends[end - 1]
+    while start < len(ends):
+        end = bisect_left(ends, before + FRAME_TARGET, start) + 1
+        found.append(slice(start, end))
+        start, before = end, ends[min(end, len(ends)) - 1]
     return found

@@ -160,13 +160,13 @@ class Writer:
         """No further nonces: the next records go to another segment."""
         return self._nonce >= NONCES - (1 << 20)
 
-    def sealed(self, records: Sequence[bytes]) -> bytes:
-        """The frames of these records, as they would be written next."""
-        frames, first = [], self.next
-        for portion in portions(records):
-            frames.append(self.segment.seal.frame(self._nonce, first, portion))
+    def sealed(self, records: Sequence[bytes], lengths: Sequence[int]) -> bytes:
+        """The frames of these records, as they would be written next. `lengths`: theirs."""
+        frames = []
+        for portion in portions(lengths):
+            first = self.next + portion.start
+            frames.append(self.segment.seal.frame(self._nonce, first, records[portion], lengths[portion]))
             self._nonce += 1
-            first += len(portion)
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def write(self, frames: bytes, count: int) -> None:

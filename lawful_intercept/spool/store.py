@@ -131,11 +131,12 @@ class Spool:
         if not records:
             return self.next
         self._check()
-        if max(map(len, records)) > RECORD_LIMIT:
+        lengths = list(map(len, records))
+        if max(lengths) > RECORD_LIMIT:
             raise InputError("a record is larger than 1 MiB", where="spool")
         writer = self._room()
         first = writer.next
-        frames = writer.sealed(records)
+        frames = writer.sealed(records, lengths)
         if self._size + len(frames) > self._limit:
             raise SpoolFullError("its limit is reached")
         writer.write(frames, len(records))

@@ -10,8 +10,8 @@ and timestamp first; `Decoder` knows that order and does not read again what sta
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, cast, overload
 
 from lawful_intercept.x2x3.pdu import (
     LEGAL,
@@ -35,6 +35,7 @@ __all__ = [
     "NIL_XID",
     "PAYLOAD_LIMIT",
     "Addresses",
+    "Apart",
     "Attribute",
     "Attributes",
     "CodecError",
@@ -43,9 +44,13 @@ __all__ = [
     "PayloadFormat",
     "Pdu",
     "PduType",
+    "Pdus",
+    "Row",
+    "Session",
     "Template",
     "encode",
     "keepalive",
+    "pdu_of",
     "x2_template",
     "x3_template",
 ]
@@ -60,7 +65,7 @@ _HEADER: Final = struct.Struct("!HHIIHH16sQ")
 _LENGTHS: Final = struct.Struct("!HHII")
 _ATTRIBUTE: Final = struct.Struct("!HH")
 _IDENTITY: Final = struct.Struct("!I16sQ")
-_COMMON: Final = struct.Struct("!QIHH28sIIII")  # up to the timestamp, as a Template orders attributes
+_COMMON: Final = struct.Struct("!QII28sIIII")  # up to the timestamp, as a Template orders attributes
 _COMMON_END: Final = 60
 _REMEMBERED_OCTETS: Final = 320
 _TEMPLATE: Final = struct.Struct("!8sII28sIIII")
@@ -160,25 +165,105 @@ def keepalive(sequence: int, kind: PduType = PduType.KEEPALIVE) -> bytes:
     return encode(Pdu(kind, NIL_XID, 0, PayloadFormat.NONE, PayloadDirection.KEEPALIVE, attributes, b""))
 
 
-class _Known(NamedTuple):
-    """What PDUs of a session have in common, by its XID and correlation: both directions share it, so that few octets
-    are touched for each PDU however many sessions there are.
+_DIRECTIONS: Final = tuple(PayloadDirection)
+_WHAT: Final = {form: form << 16 for form in PayloadFormat}
+_starts: Final[dict[int, int]] = {}
+"""Objects that all sessions share whose headers are of the same length: few, and near to the processor."""
 
-    `start`: from the version to the header's length. `octets`: its attributes, as they stand behind the timestamp.
+
+class Session:
+    """What PDUs of a session have in common, by its XID and correlation: both directions share it, so that few octets
+    are touched for each PDU however many sessions there are. A decoder gives the same one as long as it all stays so.
+
+    start   from the version to the header's length
+    what    format and, nought here, direction, as one number
+    octets  its attributes, as they stand behind the timestamp; `others` are the same, read
     """
 
-    start: int
-    header: int
-    octets: bytes
-    kind: PduType
-    xid: bytes
-    correlation: int
-    number: int
-    form: PayloadFormat
-    others: Attributes
+    __slots__ = ("correlation", "form", "header", "kind", "octets", "others", "start", "what", "xid")
+
+    def __init__(self, head: bytes, pdu: Pdu, octets: bytes) -> None:
+        """`head`: the octets up to the header's length. `pdu`: one whose attributes begin with number and timestamp."""
+        start = int.from_bytes(head, "big")
+        self.start, self.header, self.octets = _starts.setdefault(start, start), _COMMON_END + len(octets), octets
+        self.kind, self.xid, self.correlation, self.form = pdu.kind, pdu.xid, pdu.correlation, pdu.form
+        self.what = _WHAT[pdu.form]
+        self.others = pdu.others[2:]
+
+    def alike(self, other: Session) -> bool:
+        """Of one session, whether a PDU of the one is a PDU of the other."""
+        return (self.start, self.what, self.octets) == (other.start, other.what, other.octets)
+
+    def pdu(self, direction: int, payload: bytes, sequence: int, at_ns: int) -> Pdu:
+        way = _DIRECTIONS[direction]
+        parts = (self.kind, self.xid, self.correlation, self.form, way, payload, sequence, at_ns, self.others, True)
+        return tuple.__new__(Pdu, parts)
 
 
-_DIRECTIONS: Final = tuple(PayloadDirection)
+class Apart:
+    """A PDU of which no session is known."""
+
+    __slots__ = ("form", "kind", "whole")
+
+    def __init__(self, pdu: Pdu) -> None:
+        self.kind, self.form, self.whole = pdu.kind, pdu.form, pdu
+
+
+Row = tuple[Session | Apart, int, bytes, int, int]
+"""Session, direction, payload, sequence number, timestamp; or a PDU apart, and what counts for nothing."""
+
+
+def pdu_of(row: Row) -> Pdu:
+    session, direction, payload, sequence, at_ns = row
+    return session.whole if isinstance(session, Apart) else session.pdu(direction, payload, sequence, at_ns)
+
+
+class Pdus(Sequence[Pdu]):
+    """PDUs, made when they are asked for: of content, of which there is most, `rows` say all that there is to know.
+
+    flat   what the rows have, one after another: a tuple that is kept for each is one more object that the garbage
+           collector goes through
+    """
+
+    __slots__ = ("_others", "flat")
+
+    def __init__(self, pdus: Iterable[Pdu] = ()) -> None:
+        self._others: list[int] = []
+        self.flat: list[Session | Apart | int | bytes] = []
+        for pdu in pdus:
+            self.add(pdu)
+
+    def add(self, pdu: Pdu) -> None:
+        if pdu.kind > PduType.X3:
+            self._others.append(len(self.flat))
+        self.flat += (Apart(pdu), 0, b"", 0, 0)
+
+    def rows(self) -> Iterator[Row]:
+        one = iter(self.flat)
+        return cast("Iterator[Row]", zip(one, one, one, one, one, strict=True))
+
+    def others(self) -> list[Pdu]:
+        """Takes out what is not X2 or X3."""
+        found = [cast("Apart", self.flat[at]).whole for at in self._others]
+        while self._others:
+            at = self._others.pop()
+            del self.flat[at : at + 5]
+        return found
+
+    def __len__(self) -> int:
+        return len(self.flat) // 5
+
+    def __iter__(self) -> Iterator[Pdu]:
+        return map(pdu_of, self.rows())
+
+    @overload
+    def __getitem__(self, index: int) -> Pdu: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Pdu]: ...
+
+    def __getitem__(self, index: int | slice) -> Pdu | list[Pdu]:
+        return list(self)[index]
 
 
 class Decoder:
@@ -193,7 +278,7 @@ class Decoder:
         self._header_limit, self._payload_limit = limits
         self._held = bytearray()
         self._need = _LENGTHS.size
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[bytes, Session] = {}
         self._apart: set[bytes] = set()
         self._failed: CodecError | None = None
 
@@ -204,15 +289,19 @@ class Decoder:
 
     def feed(self, octets: bytes) -> list[Pdu]:
         """What is whole by now. Raises CodecError (see there) once, and again ever after."""
+        return list(self.read(octets))
+
+    def read(self, octets: bytes) -> Pdus:
+        """As `feed`, for who needs no PDU of each."""
         if self._failed is not None:
             raise CodecError(self._failed.message)
         if self._held:
             if len(self._held) + len(octets) < self._need:
                 self._held += octets
-                return []
+                return Pdus()
             octets = b"".join((self._held, octets))
             self._held.clear()
-        pdus: list[Pdu] = []
+        pdus = Pdus()
         try:
             at = self._read(octets, pdus)
         except CodecError as error:
@@ -223,31 +312,28 @@ class Decoder:
             self._held += memoryview(octets)[at:]
         return pdus
 
-    def _read(self, data: bytes, pdus: list[Pdu]) -> int:
-        """Appends to `pdus`; returns where the first that is not whole begins."""
+    def _read(self, data: bytes, pdus: Pdus) -> int:
+        """Adds to `pdus`; returns where the first that is not whole begins."""
         at, size = 0, len(data)
-        known, limit, add, new = self._known, self._payload_limit, pdus.append, tuple.__new__
-        directions = _DIRECTIONS
-        while size - at >= _COMMON_END:
-            start, length, number, way, rest, sequence, tag, seconds, nanoseconds = _COMMON.unpack_from(data, at)
-            found = known.get(rest) or known.get(data[at + 12 : at + 44])
+        known, limit, add, unpack = self._known.get, self._payload_limit, pdus.flat.extend, _COMMON.unpack_from
+        last = size - _COMMON_END
+        while at <= last:
+            start, length, what, rest, sequence, tag, seconds, nanoseconds = unpack(data, at)
+            found = known(rest) or known(data[at + 12 : at + 44])
             if found is not None:
-                same, header, octets, kind, xid, correlation, its_number, form, others = found
-                middle = at + header
+                middle = at + found.header
                 end = middle + length
+                way = what - found.what
                 if (
-                    start == same
-                    and number == its_number
+                    start == found.start
+                    and 0 < way < 6
                     and tag == _TIMESTAMP_TAG
                     and end <= size
-                    and data[at + _COMMON_END : middle] == octets
+                    and data[at + _COMMON_END : middle] == found.octets
                     and length <= limit
                     and nanoseconds < NANOSECONDS
-                    and 0 < way < 6
                 ):
-                    at_ns = seconds * NANOSECONDS + nanoseconds
-                    direction, payload = directions[way], data[middle:end]
-                    add(new(Pdu, (kind, xid, correlation, form, direction, payload, sequence, at_ns, others, True)))
+                    add((found, way, data[middle:end], sequence, seconds * NANOSECONDS + nanoseconds))
                     at = end
                     continue
             at, whole = self._any(data, at, size, pdus)
@@ -260,7 +346,7 @@ class Decoder:
             self._need = _LENGTHS.size
         return at
 
-    def _any(self, data: bytes, at: int, size: int, pdus: list[Pdu]) -> tuple[int, bool]:
+    def _any(self, data: bytes, at: int, size: int, pdus: Pdus) -> tuple[int, bool]:
         """Any PDU: (where the next begins, True), or (`at`, False) when it is not whole."""
         version, number, header, length = _LENGTHS.unpack_from(data, at)
         if version > 0xFF or not 40 <= header <= self._header_limit or length > self._payload_limit:
@@ -276,22 +362,21 @@ class Decoder:
             raise CodecError("a type, payload format or direction that is none, or that do not go together")
         kind, form, direction = meaning
         attributes = _attributes(data[at + 40 : middle])
-        pdus.append(Pdu(kind, xid, correlation, form, direction, attributes, data[middle:end]))
+        pdu = Pdu(kind, xid, correlation, form, direction, attributes, data[middle:end])
+        pdus.add(pdu)
         if kind <= PduType.X3 and [one for one, _ in attributes[:2]] == [8, 9] and header <= _REMEMBERED_OCTETS:
             if len(self._known) >= self._REMEMBERED:
                 self._known.clear()
                 self._apart.clear()
-            start = int.from_bytes(data[at : at + 8], "big")
-            octets = data[at + _COMMON_END : middle]
-            known = _Known(start, header, octets, kind, xid, correlation, form.value, form, attributes[2:])
-            self._known[self._key(data[at + 12 : at + 44], known)] = known
+            session = Session(data[at : at + 8], pdu, data[at + _COMMON_END : middle])
+            self._known[self._key(data[at + 12 : at + 44], session)] = session
         return end, True
 
-    def _key(self, whole: bytes, fresh: _Known) -> bytes:
+    def _key(self, whole: bytes, fresh: Session) -> bytes:
         """Of a session; of a format and direction of it where these have not everything in common."""
         shared = whole[4:]
         before = self._known.get(shared)
-        if before is not None and before[:3] + before[6:8] != fresh[:3] + fresh[6:8]:
+        if before is not None and not before.alike(fresh):
             del self._known[shared]
             self._apart.add(shared)
         return whole if shared in self._apart else shared

@@ -1,8 +1,10 @@
 """CC of calls from X3 to an agency's spool: in one process, and from a point's spool over TLS to mediation's.
 
 A call has two streams of G.711, 50 packets a second each: 1,000 calls are 100,000 CC/s. What is measured is CPU time of
-all that it takes, kernel and syncs to disk included, so that it says how many cores so many calls need. The calls are
-under way; what the first packets of a call cost more, when what stays the same is written and learned, is told apart.
+all that it takes, kernel and syncs to disk included, so that it says how many cores so many calls need. It is the path
+of mediation itself, with its journal and its state: each of its numbers is on the disk before a point is answered.
+Both directions and both ends of the TLS connection count. The calls are under way; what the first packets of a call
+cost more, when what stays the same is written and learned, is told apart.
 The peers do less: pycrate only encodes the PS-PDU; struct packing takes the X3 PDU apart and packs the same PS-PDU by
 hand, without any framing of a stream, spool or TLS.
 """
@@ -18,30 +20,39 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from uuid import UUID
 
 from lawful_intercept import pki, tls
-from lawful_intercept.handover.ps_pdu import CcTemplate
+from lawful_intercept.handover.values import DataType
 from lawful_intercept.identifiers import TargetIdentifier
+from lawful_intercept.keys import SecretKey
+from lawful_intercept.mediation.alarms import Alarms
+from lawful_intercept.mediation.correlation import Counters, Numbers, Sessions, Sources, Tables
+from lawful_intercept.mediation.journal import Journal
+from lawful_intercept.mediation.lines import Outlet, Secrets
+from lawful_intercept.mediation.mediator import Mediator
+from lawful_intercept.mediation.products import Product, products_of
+from lawful_intercept.mediation.state import State
 from lawful_intercept.spool import Spool
+from lawful_intercept.x1.extensions import HandoverSettings
 from lawful_intercept.x2x3.attributes import address_attributes, point_attributes, target_attributes
 from lawful_intercept.x2x3.client import Client
-from lawful_intercept.x2x3.codec import Decoder, PayloadDirection, PayloadFormat, Pdu, PduType, x3_template
-from lawful_intercept.x2x3.server import Server
+from lawful_intercept.x2x3.codec import Decoder, PayloadDirection, PayloadFormat, Pdus, PduType, x3_template
+from lawful_intercept.x2x3.server import READ, Server
 from nf.clock import RealClock
-from tests.bench.bench_li_ps_pdu import AT_NS, HEADER, RTP, _pycrates, _structs
+from tests.bench.bench_li_ps_pdu import AT_NS, RTP, _pycrates, _structs
 from tests.bench.harness import Benchmark
+from tests.lawful_intercept.mediation.world import destination, task, warrant
 
 CC_S = 100_000
 FEW, MANY = 100, 1000
 FIRST, PACKETS = 3, 200
 """Packets of each direction of a call: when it begins; in one measurement."""
 BEFORE = 1000
-"""Sequence numbers are of a call under way."""
-CHUNK = 1 << 19
+"""Sequence numbers that are handed over are of a call under way."""
 DIRECTIONS = (PayloadDirection.FROM_TARGET, PayloadDirection.TO_TARGET)
-WAYS = (2, 2, 1, 0, 3, 4)
-"""Of a PS-PDU, by the direction of X3."""
+SETTINGS = HandoverSettings("NZ", "NZ", "svnf", "pop1")
 ROUNDS = 3
 """The least of them counts, on each side: others use the machine too."""
 Encode = Callable[[int, int, PayloadDirection, bytes], bytes]
@@ -68,35 +79,64 @@ def points(calls: int) -> list[tuple[Encode, PayloadDirection]]:
 def produced(streams: Sequence[tuple[Encode, PayloadDirection]], packet: int) -> list[bytes]:
     """One packet of each stream."""
     at_ns = AT_NS + packet * 20_000_000
-    return [encode(BEFORE + 2 * packet + (index & 1), at_ns, way, RTP) for index, (encode, way) in enumerate(streams)]
-
-
-@dataclass(slots=True)
-class Session:
-    template: CcTemplate
-    sequence: int = BEFORE
-
-
-class Mediation:
-    """CIN and counters by XID and correlation, and one agency's spool."""
-
-    def __init__(self, spool: Spool, calls: int) -> None:
-        self.spool = spool
-        self.sessions = {(xid_of(call), call): Session(CcTemplate(HEADER, call + 1)) for call in range(calls)}
-
-    async def take(self, _: str, pdus: Sequence[Pdu]) -> None:
-        made = []
-        for _, xid, correlation, _, direction, payload, _, at_ns, _, _ in pdus:
-            session = self.sessions[xid, correlation]
-            assert at_ns is not None
-            made.append(session.template.encode(session.sequence, at_ns, WAYS[direction], payload))
-            session.sequence += 1
-        self.spool.append_many(made)
-        await self.spool.sync()
+    return [encode(2 * packet + (index & 1), at_ns, way, RTP) for index, (encode, way) in enumerate(streams)]
 
 
 def spool_in(folder: Path, name: str) -> Spool:
     return Spool(folder / name, bytes(32), name.encode(), limit_octets=4 << 30)
+
+
+class Mediation:
+    """What mediation's process makes of what its server takes; each call is of a warrant of its own."""
+
+    def __init__(self, folder: Path, calls: int) -> None:
+        clock = RealClock()
+        self._state = State(folder / "state", SecretKey(bytes(range(32))))
+        counters = Counters(self._state, ())
+        numbers = Numbers(self._state, counters)
+        products: dict[bytes, tuple[Product, ...]] = {}
+        self._sessions, sources = Sessions(self._state, counters, clock.monotonic()), Sources(self._state, counters)
+        alarms = Alarms(self._state, clock)
+        collectors = [self._sessions.collect, sources.collect, numbers.collect, alarms.collect]
+
+        def collect() -> dict[str, bytes | None]:
+            return {name: value for one in collectors for name, value in one().items()}
+
+        self._journal = Journal(self._state, counters, collect, alarms=alarms, clock=clock)
+        tables = Tables(self._sessions, sources, numbers, counters)
+        self._mediator = Mediator(
+            lambda xid: products.get(xid, ()), tables, self._journal.stage_of, alarms=alarms, clock=clock
+        )
+        self._journal.holds = self._mediator.streams.holds
+        agency = destination(SETTINGS)
+        self.spools = {kind: spool_in(folder, kind.name) for kind in (DataType.IRI, DataType.CC)}
+        for kind, spool in self.spools.items():
+            self._journal.open(f"{agency.did}/{int(kind)}", spool, numbers)
+        for call in range(calls):
+            details = task(warrant("LIID-0001", agency.did), xid=UUID(bytes=xid_of(call)))
+            made = products_of(details, {agency.did: agency})
+            products[details.xid.bytes] = made
+            self._mediator.streams.equip(Outlet(one, Secrets(one.settings, 0)) for one in made)
+
+    async def __aenter__(self) -> Self:
+        self._writing = asyncio.create_task(self._journal.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writing.cancel()
+        await asyncio.gather(self._writing, return_exceptions=True)
+        for spool in self.spools.values():
+            spool.close()
+        self._state.close()
+
+    async def take(self, peer: str, pdus: Pdus) -> None:
+        self._mediator.take(peer, pdus)
+        await self._journal.durable()
+
+    def under_way(self) -> None:
+        for session in self._sessions.all():
+            for counter in session.numbers.values():
+                counter.value = BEFORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +154,18 @@ def _spent(begun: float, under_way: float, ended: float, calls: int) -> Spent:
 async def _to_spool(folder: Path, calls: int) -> Spent:
     streams = points(calls)
     stream = [b"".join(produced(streams, packet)) for packet in range(FIRST + PACKETS)]
-    first, others = b"".join(stream[:FIRST]), b"".join(stream[FIRST:])
-    spool = spool_in(folder, "cc")
-    mediation, decoder = Mediation(spool, calls), Decoder()
-    begun = time.process_time()
-    await mediation.take("", decoder.feed(first))
-    under_way = time.process_time()
-    for start in range(0, len(others), CHUNK):
-        await mediation.take("", decoder.feed(others[start : start + CHUNK]))
-    ended = time.process_time()
-    assert spool.synced == len(streams) * (FIRST + PACKETS)
-    spool.close()
+    begin, first, others = stream[0], b"".join(stream[1:FIRST]), b"".join(stream[FIRST:])
+    decoder = Decoder()
+    async with Mediation(folder, calls) as mediation:
+        begun = time.process_time()
+        await mediation.take("", decoder.read(begin))
+        mediation.under_way()
+        await mediation.take("", decoder.read(first))
+        under_way = time.process_time()
+        for start in range(0, len(others), READ):
+            await mediation.take("", decoder.read(others[start : start + READ]))
+        ended = time.process_time()
+        assert mediation.spools[DataType.CC].synced == len(streams) * (FIRST + PACKETS)
     return _spent(begun, under_way, ended, calls)
 
 
@@ -134,36 +175,39 @@ async def _over_tls(folder: Path, calls: int) -> Spent:
     mdf, poi = (pki.issue(authority, pki.Who.ELEMENT, name, folder / "issued") for name in ("mdf", "poi"))
     streams = points(calls)
     spools = {kind: spool_in(folder, kind.name) for kind in (PduType.X2, PduType.X3)}
-    spool = spool_in(folder, "cc")
-    server = Server(
-        ("127.0.0.1", 0),
-        tls.server_context(mdf),
-        Mediation(spool, calls).take,
-        peer=lambda writer: tls.require(writer, "li.example", "element", "poi").name,
-    )
-    async with server:
-        client = Client(
-            ("127.0.0.1", server.port),
-            tls.client_context(poi),
-            spools,
-            check=lambda writer: tls.require(writer, "li.example", "element", "mdf"),
+    async with Mediation(folder, calls) as mediation:
+        server = Server(
+            ("127.0.0.1", 0),
+            tls.server_context(mdf),
+            mediation.take,
+            peer=lambda writer: tls.require(writer, "li.example", "element", "poi").name,
         )
-        running = asyncio.ensure_future(client.run())
-        while not server.counts.keepalives:  # noqa: ASYNC110 - a counter has no event
-            await asyncio.sleep(0.001)
-        begun = under_way = time.process_time()
-        for packet in range(FIRST + PACKETS):
-            if packet == FIRST:
-                await client.drained()
-                under_way = time.process_time()
-            client.put_many(PduType.X3, produced(streams, packet))
-            await asyncio.sleep(0)
-        await client.drained()
-        ended = time.process_time()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    assert spool.synced == server.counts.pdus == len(streams) * (FIRST + PACKETS)
-    for one in (spool, *spools.values()):
+        async with server:
+            client = Client(
+                ("127.0.0.1", server.port),
+                tls.client_context(poi),
+                spools,
+                check=lambda writer: tls.require(writer, "li.example", "element", "mdf"),
+            )
+            running = asyncio.ensure_future(client.run())
+            while not server.counts.keepalives:  # noqa: ASYNC110 - a counter has no event
+                await asyncio.sleep(0.001)
+            begun = under_way = time.process_time()
+            for packet in range(FIRST + PACKETS):
+                if packet == 1:
+                    await client.drained()
+                    mediation.under_way()
+                if packet == FIRST:
+                    await client.drained()
+                    under_way = time.process_time()
+                client.put_many(PduType.X3, produced(streams, packet))
+                await asyncio.sleep(0)
+            await client.drained()
+            ended = time.process_time()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        assert mediation.spools[DataType.CC].synced == server.counts.pdus == len(streams) * (FIRST + PACKETS)
+    for one in spools.values():
         one.close()
     return _spent(begun, under_way, ended, calls)
 

@@ -108,14 +108,25 @@ def test_streams_that_go_on_are_written_as_each_packet_by_itself(
     header: Header, streams: int, first: int, at_ns: int, packets: list[tuple[int, int, int, bytes, bytes]]
 ) -> None:
     """Whatever is kept from one packet to the next, and by streams that look alike."""
-    templates = [CcTemplate(header, 7 + number) for number in range(streams)]
+    cins = (7, 8, 1 << 31)[:streams]
+    templates = [CcTemplate(header, cin) for cin in cins]
     sequence = min(first, 0xFFFF_FFFF - len(packets))
     for which, later_ns, direction, octets, stream in packets:
         at_ns = max(0, at_ns + later_ns)
         sequence += 1
-        cin = which % streams
-        alone = CcTemplate(header, 7 + cin)._whole(sequence, at_ns, direction, octets, stream)
-        assert templates[cin].encode(sequence, at_ns, direction, octets, stream) == alone
+        at = which % streams
+        alone = CcTemplate(header, cins[at])._whole(sequence, at_ns, direction, octets, stream)
+        assert templates[at].encode(sequence, at_ns, direction, octets, stream) == alone
+
+
+@pytest.mark.parametrize("edge", [0, 1 << 7, 1 << 15, 1 << 23, 1 << 31, 1 << 32])
+def test_numbers_become_wider(edge: int) -> None:
+    """Also beyond what a sequence number can be, as it is the caller's to keep."""
+    template = CcTemplate(vectors.HEADER, 7)
+    for sequence in [number for number in range(edge - 3, edge + 3) if number >= 0] * 2:
+        for at_ns in (vectors.AT_NS, vectors.AT_NS + 1_000_000_000):
+            alone = CcTemplate(vectors.HEADER, 7)._whole(sequence, at_ns, 1, vectors.RTP, b"")
+            assert template.encode(sequence, at_ns, 1, vectors.RTP) == alone
 
 
 def head(value: dict[str, Any], header: Header, cin: int | None, sequence: int, at_ns: int) -> None:

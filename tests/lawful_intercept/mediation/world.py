@@ -35,7 +35,7 @@ from lawful_intercept.x2x3.codec import (
     Decoder,
     PayloadDirection,
     PayloadFormat,
-    Pdu,
+    Pdus,
     x2_template,
     x3_template,
 )
@@ -150,8 +150,8 @@ class Point:
         return self.at_ms * 1_000_000
 
 
-def pdus(*octets: bytes) -> list[Pdu]:
-    return Decoder().feed(b"".join(octets))
+def pdus(*octets: bytes) -> Pdus:
+    return Decoder().read(b"".join(octets))
 
 
 @dataclass

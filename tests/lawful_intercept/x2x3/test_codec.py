@@ -167,6 +167,19 @@ def test_sessions_whose_directions_have_not_everything_in_common(packets: list[A
         assert (pdu.sequence, pdu.attributes[2:], pdu.payload) == (number, attributes, RTP)
 
 
+def test_what_is_no_product_is_taken_out() -> None:
+    known = x3_template(XID, 1, PayloadFormat.RTP)
+    media = [known.encode(number, AT, PayloadDirection.TO_TARGET, RTP) for number in range(4)]
+    found = Decoder().read(b"".join((keepalive(7), *media[:2], keepalive(8), keepalive(9), *media[2:])))
+    assert [pdu.kind for pdu in found].count(PduType.KEEPALIVE) == 3
+    assert found[3].kind is PduType.KEEPALIVE
+    assert [pdu.sequence for pdu in found.others()] == [7, 8, 9]
+    assert [encode(pdu) for pdu in found] == media
+    assert len(found) == 4
+    assert found.others() == []
+    assert [encode(pdu) for pdu in found[1:3]] == media[1:3]
+
+
 def test_attributes_in_any_order() -> None:
     addresses = address_attributes(ip_address("2001:db8::1"), ip_address("2001:db8::2"), protocol=6)
     numbers = ((9, AT.to_bytes(8, "big")), *addresses, (8, bytes(4)), (99, b"unknown"))
