@@ -32,7 +32,8 @@ NUMBERS: Final = "num"
 DOMAINS: Final = "dom"
 """Domain -> 1."""
 SOURCES: Final = "src"
-"""Address -> `t|TRUNK|CALLS|PERMITTED`, PERMITTED an expression or empty; `m|MEDIA SERVER`; or `p`: a sibling."""
+"""Address -> `t;TRUNK;CALLS;PERMITTED`, PERMITTED an expression (in which `|` is "or") or empty; `m;MEDIA SERVER`; or
+`p`: a sibling."""
 SIBLING: Final = "p"
 RELAYS: Final = "rel"
 """Relay, as it stands in a set -> `SET|RELAY`, SET the number of the set that has it alone; and an address from which
@@ -128,10 +129,10 @@ def _accounts(section: KamailioSection, text: str) -> dict[str, str]:
 
 def _sources(section: KamailioSection) -> dict[str, str]:
     found = {str(one.address): SIBLING for one in section.siblings}
-    found |= {str(one.address): f"m|{one.id}" for one in section.media_servers}
+    found |= {str(one.address): f"m;{one.id}" for one in section.media_servers}
     for trunk in section.trunks:
         for gateway in trunk.gateways:
-            value = f"t|{trunk.id}|{trunk.calls or ''}|{_permitted(trunk)}"
+            value = f"t;{trunk.id};{trunk.calls or ''};{_permitted(trunk)}"
             if found.setdefault(str(gateway.address), value) != value:
                 raise RuleError(
                     f"{gateway.address} is the address of trunk {trunk.id} and of another",

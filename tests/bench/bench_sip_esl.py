@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import statistics
 import subprocess
 import tempfile
 import time
@@ -47,18 +48,25 @@ def esl() -> float:
             assert peer.stdout is not None
             found = _ours(data)
             assert peer.stdout.readline().split() == [str(len(found)), _digest(found)]
-            ours = theirs = 0.0
+            each: list[tuple[float, float]] = []
             for _ in range(ROUNDS):
                 start = time.process_time()
                 for _ in range(PASSES):
                     _ours(data)
-                ours += time.process_time() - start
+                ours = time.process_time() - start
                 print(PASSES, file=peer.stdin, flush=True)
-                theirs += float(peer.stdout.readline())
+                each.append((ours, float(peer.stdout.readline())))
             peer.stdin.close()
-    size = len(data) * ROUNDS * PASSES / 1e6
-    print(f"sip.esl: ours {size / ours:.1f} MB/s, genesis {size / theirs:.1f} MB/s", flush=True)
-    return theirs / ours
+    size = len(data) * PASSES / 1e6
+    ratios = sorted(one_theirs / one for one, one_theirs in each)
+    median, median_theirs = (statistics.median(column) for column in zip(*each, strict=True))
+    print(
+        f"sip.esl: ours {size / median:.1f} MB/s, genesis {size / median_theirs:.1f} MB/s;"
+        f" ratio {statistics.median(ratios):.2f}, of {ROUNDS} rounds all but the two outermost {ratios[1]:.2f} to"
+        f" {ratios[-2]:.2f}",
+        flush=True,
+    )
+    return statistics.median(ratios)
 
 
 BENCHMARKS = [Benchmark("sip.esl", peer="genesis' parser, plain events, MB/s", sense=">=", target=3.0, run=esl)]

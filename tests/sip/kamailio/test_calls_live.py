@@ -338,6 +338,21 @@ def test_a_trunk_calls_subscribers_and_what_it_is_permitted(
     made.bye()
 
 
+def test_a_trunk_may_call_what_begins_with_any_of_its_prefixes(
+    proxy: Proxy, alice: Endpoint, north: Endpoint, south: Endpoint
+) -> None:
+    before = proxy.section.model_dump(mode="json")["trunks"]
+    proxy.change(trunks=[before[0], before[1] | {"permitted": ["+49", "0033", "#7"]}])
+    try:
+        for number, code in (("+493055501", 200), ("0033123", 200), ("0044123", 403), ("9001", 403)):
+            made = south.invite("+331@there.example", f"sip:{number}@127.0.0.1")
+            assert made.code == code, number
+            if code == 200:
+                made.bye()
+    finally:
+        proxy.change(trunks=before)
+
+
 def test_a_trunk_sees_nothing_of_what_is_behind(proxy: Proxy, alice: Endpoint, north: Endpoint) -> None:
     made = call(alice, "0033123")
     made.request("INVITE", ["Contact: <sip:alice@127.0.0.1:6001>"], alice.sdp())

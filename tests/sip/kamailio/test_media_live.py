@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,63 @@ def test_what_is_played_before_a_refusal_is_heard(
     record = proxy.record(made.call_id)
     assert (record["result"], record["answered"], record["relay"]) == ("failed", None, "r1")
     until(lambda: made.call_id not in relay.sessions())
+
+
+class Fax(Endpoint):
+    """A phone that after `faxes` speaks T.38 alone (its Annex D)."""
+
+    faxes = False
+
+    def sdp(self) -> str:
+        text = super().sdp()
+        if not self.faxes:
+            return text
+        image = f"m=image {self.media_port} udptl t38\r\na=T38FaxVersion:0\r\na=T38MaxBitRate:14400\r\n"
+        return text.partition("m=")[0] + image
+
+
+def test_a_call_becomes_a_fax_by_t38(proxy: Proxy, relay: Relay) -> None:
+    """The called side asks for it, as who receives a fax does; what it is made of goes by the relay both ways."""
+    with Fax("127.0.0.1", 6001) as alice, Fax("127.0.0.1", 6002) as bob:
+        registered((alice, bob))
+        made = alice.invite(ALICE, f"sip:{BOB}", PASSWORD)
+        assert made.code == 200
+        alice.faxes = bob.faxes = True
+        asking = bob.called(invite(bob))
+        answer = asking.request("INVITE", [f"Contact: {bob.contact('bob')}"], bob.sdp())
+        asking.ack()
+        assert answer.code == 200
+        for told in (answer, alice.wait(lambda one: one.method == "INVITE")):
+            assert "udptl t38" in told.body
+            assert "c=IN IP4 127.0.0.2" in told.body
+            assert "T38MaxBitRate:14400" in told.body
+        with closing(media_socket(alice)) as hers, closing(media_socket(bob)) as his:
+            hers.connect(where(invite(alice)))
+            his.connect(where(answer))
+            until(lambda: arrives(hers, his, b"\0\1page"))
+            until(lambda: arrives(his, hers, b"\0\1confirmed"))
+        assert made.bye().code == 200
+        until(lambda: made.call_id not in relay.sessions())
+
+
+def where(message: Message) -> tuple[str, int]:
+    """It wants the fax."""
+    (media,) = (line for line in message.body.splitlines() if line.startswith("m=image"))
+    return "127.0.0.2", int(media.split()[1])
+
+
+def media_socket(phone: Endpoint) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((phone.address, phone.media_port))
+    sock.settimeout(0.2)
+    return sock
+
+
+def arrives(sender: socket.socket, receiver: socket.socket, data: bytes) -> bool:
+    sender.send(data)
+    with suppress(TimeoutError):
+        return receiver.recv(100) == data
+    return False
 
 
 def test_relays_are_chosen_by_weight(relay: Relay, tmp_path: Path, phones: tuple[Endpoint, Endpoint]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 from sip.freeswitch.live import read_calls
-from tests.sip.freeswitch.daemons import BIN
+from tests.sip.freeswitch.daemons import BIN, label
 from tests.sip.freeswitch.running import Running, started
 from tests.sip.kamailio.daemon import DOMAIN, PASSWORD, Proxy, Relay, running, section, until
 from tests.sip.kamailio.load import Callers
@@ -30,6 +30,11 @@ PING_S, ANSWER_S = 2.0, 2.0
 """The interval of dispatcher's OPTIONS, and for how long a server may leave an INVITE unanswered (`fr_timer`)."""
 MARGIN_S: Final = 3.0
 """For a busy machine."""
+
+
+@pytest.fixture(autouse=True)
+def _labelled(record_property: Callable[[str, object], None]) -> None:
+    record_property("conformance", label())
 
 
 @contextmanager
