@@ -32,11 +32,13 @@ class AlarmWatch:
         A row that a whole reading of its column does not have any more has no alarm any more; `rows_gone` says so.
         """
         events = list(self._reachability(found, at))
+        believed: dict[str, list[str]] = {}
+        for name, value in found.items():
+            if value.good or value.quality is Quality.MISSING:
+                believed.setdefault(parse_name(name).parameter, []).append(name)
         for number, rule in enumerate(self._model.spec.alarms):
-            for name, value in found.items():
-                parsed = parse_name(name)
-                if parsed.parameter == rule.parameter and (value.good or value.quality is Quality.MISSING):
-                    events += self._judge(number, rule, resolve(self._model, name), found, at)
+            for name in believed.get(rule.parameter, ()):
+                events += self._judge(number, rule, resolve(self._model, name), found, at)
         return events
 
     @property

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import TypeAlias
 
 Key: TypeAlias = "int | str"
@@ -122,6 +123,7 @@ class Name:
         return f"{self.base}{row}.{self.column}" if self.column else f"{self.base}{row}"
 
 
+@lru_cache(maxsize=16_384)
 def parse_name(text: str) -> Name:
     """Raises ValueError."""
     match = _NAME.fullmatch(text)

@@ -50,6 +50,7 @@ class Watched:
     device: Device | None = None
     instances: dict[str, Instance] = field(default_factory=dict)  # by OID
     values: dict[str, ParameterValue] = field(default_factory=dict)
+    decoded: dict[str, tuple[Reading, Instance, ParameterValue]] = field(default_factory=dict)  # by OID
     known: bool = False
     silent: bool = False
     unusable: str = ""
@@ -200,11 +201,12 @@ class Watching:
         if watched.silent and not silent:
             watched.rows_s = float("-inf")  # it may have been restarted, or fallen silent before its rows were known
         device = watched.device
-        watched.values = {
-            instance.name: device.decode(instance, reading)
+        watched.decoded = {
+            oid: _decoded(device, instance, reading, watched.decoded.get(oid))
             for oid, reading in poller.readings(name).items()
             if (instance := watched.instances.get(oid)) is not None
         }
+        watched.values = {instance.name: value for _, instance, value in watched.decoded.values()}
         watched.known, watched.silent = True, silent
         nothing = ParameterValue(None, "", Quality.UNREACHABLE if silent else Quality.GOOD, self._clock.monotonic())
         seen = watched.values or {"device": nothing}
@@ -290,3 +292,12 @@ class Watching:
 
     def _tell(self, cause: str, name: str, severity: Severity, text: str = "", remedy: str = "") -> None:
         self._outbox.alarm(AlarmEvent(cause, name, severity, self._clock.now(), text, remedy))
+
+
+def _decoded(
+    device: Device, instance: Instance, reading: Reading, known: tuple[Reading, Instance, ParameterValue] | None
+) -> tuple[Reading, Instance, ParameterValue]:
+    """Every poll gives all readings again, those of slower groups unchanged: they are decoded once."""
+    if known is not None and known[0] is reading and known[1] is instance:
+        return known
+    return reading, instance, device.decode(instance, reading)

@@ -18,6 +18,7 @@ _SEVERITY_TO: dict[Severity, common_pb2.Severity.ValueType] = {
     Severity.CLEARED: common_pb2.SEVERITY_CLEARED,
 }
 _SEVERITY_FROM = {number: severity for severity, number in _SEVERITY_TO.items()}
+_QUALITIES = {quality.value: quality for quality in Quality}
 
 
 def step_to_proto(section: str, step: Step) -> common_pb2.Step:
@@ -64,8 +65,7 @@ def sample_to_proto(sample: Sample) -> common_pb2.Sample:
 
 def sample_from_proto(message: common_pb2.Sample) -> Sample:
     """An unknown quality, from a newer peer, counts as suspect."""
-    known = {quality.value for quality in Quality}
-    quality = Quality(message.quality) if message.quality in known else Quality.SUSPECT
+    quality = _QUALITIES.get(message.quality, Quality.SUSPECT)
     return Sample(message.kind, message.at, dict(message.labels), dict(message.values), message.text, quality)
 
 

@@ -87,7 +87,8 @@ class Telemetry:
         for listener in self.listeners:
             listener.sampled(appliance, sample)
         # One whose clock is ahead would be believed for as long after it fell silent.
-        sample = replace(sample, at=min(sample.at, self._clock.now()))
+        if sample.at > (now := self._clock.now()):
+            sample = replace(sample, at=now)
         subject = _subject(appliance, sample)
         self._latest[subject] = sample
         self._latest.move_to_end(subject)
