@@ -22,10 +22,8 @@ from nf.errors import StorageError
 
 _GATHER_S: Final = 0.01
 _AGAIN_S: Final = 1.0
-_MOST: Final = 1024
-"""Records that are appended at once,"""
-_FEW: Final = 256
-"""and near a bound, so that it is hit by few."""
+_PORTION: Final = 256
+"""Records that are appended at once: a bound is hit by few."""
 _ROUND_ABOUT: Final = 65_536
 
 
@@ -225,20 +223,20 @@ class Journal:
 
     async def _append(self, outbox: Outbox, records: list[bytes]) -> None:
         """At the bound what is oldest gives way; a full disk is waited for: points hold what they have."""
-        spool, at, most = outbox.spool, 0, _MOST
-        while at < len(records):
-            portion = records[at : at + most]
-            try:
-                spool.append_many(portion)
-                at += most
-            except SpoolFullError:
-                if most > _FEW:
-                    most = _FEW
-                    continue
-                octets = sum(map(len, portion)) + _ROUND_ABOUT
-                if spool.octets + octets < spool.limit_octets or not self._drop(outbox):
+        spool = outbox.spool
+        for at in range(0, len(records), _PORTION):
+            portion = records[at : at + _PORTION]
+            octets = sum(map(len, portion)) + _ROUND_ABOUT
+            while True:
+                try:
+                    spool.append_many(portion)
+                except SpoolFullError:
+                    if spool.octets + octets >= spool.limit_octets and self._drop(outbox):
+                        continue
                     self._alarms.stands(Code.FULL, "", "the disk is full: points wait with what they have")
                     await self._clock.sleep(_AGAIN_S)
+                else:
+                    break
         self._alarms.over(Code.FULL, "")
 
     def _drop(self, outbox: Outbox) -> int:
