@@ -63,6 +63,8 @@ SecretRef = Annotated[
 Key = Annotated[str, Form(r"[0-9*#]", "a key of the telephone is a digit, * or #", 'write it as "1"')]
 Weight = Annotated[Whole, Field(ge=1, le=100)]
 Transport = Literal["udp", "tcp", "tls", "ws", "wss"]
+Codec = Literal["PCMA", "PCMU", "G722", "G729", "opus"]
+"""What Debian's relay makes of one another, both ways."""
 
 
 class Listener(DocumentModel):
@@ -172,12 +174,15 @@ class Trunk(DocumentModel):
     """Another network. `calls`: at once, both ways; `permitted`: what it may call here, by prefix; empty: subscribers.
 
     Gateways of the highest priority are tried first; the others when none of those answers.
+
+    codecs  what it is offered, the best first, made by a relay of what callers have, and back; empty: whatever that is
     """
 
     id: Name
     gateways: Annotated[tuple[Gateway, ...], Field(min_length=1)]
     calls: Annotated[Whole, Field(ge=1)] | None = None
     permitted: tuple[Prefix, ...] = ()
+    codecs: tuple[Codec, ...] = ()
 
 
 class Service(DocumentModel):

@@ -32,8 +32,8 @@ NUMBERS: Final = "num"
 DOMAINS: Final = "dom"
 """Domain -> 1."""
 SOURCES: Final = "src"
-"""Address -> `t;TRUNK;CALLS;PERMITTED`, PERMITTED an expression (in which `|` is "or") or empty; `m;MEDIA SERVER`; or
-`p`: a sibling."""
+"""Address -> `t;TRUNK;CALLS;PERMITTED;CODECS`, PERMITTED an expression (in which `|` is "or") or empty, CODECS what a
+relay is told of an offer to it, or empty; `m;MEDIA SERVER`; or `p`: a sibling."""
 SIBLING: Final = "p"
 RELAYS: Final = "rel"
 """Relay, as it stands in a set -> `SET|RELAY`, SET the number of the set that has it alone; and an address from which
@@ -132,7 +132,7 @@ def _sources(section: KamailioSection) -> dict[str, str]:
     found |= {str(one.address): f"m;{one.id}" for one in section.media_servers}
     for trunk in section.trunks:
         for gateway in trunk.gateways:
-            value = f"t;{trunk.id};{trunk.calls or ''};{_permitted(trunk)}"
+            value = f"t;{trunk.id};{trunk.calls or ''};{_permitted(trunk)};{_codecs(trunk)}"
             if found.setdefault(str(gateway.address), value) != value:
                 raise RuleError(
                     f"{gateway.address} is the address of trunk {trunk.id} and of another",
@@ -144,6 +144,15 @@ def _sources(section: KamailioSection) -> dict[str, str]:
 def _permitted(trunk: Trunk) -> str:
     prefixes = sorted(re.sub(r"([+*])", r"[\1]", one) for one in trunk.permitted)
     return f"^({'|'.join(prefixes)})" if all(prefixes) and prefixes else "^" if prefixes else ""
+
+
+def _codecs(trunk: Trunk) -> str:
+    """Keys are pressed in every codec (RFC 4733)."""
+    if not trunk.codecs:
+        return ""
+    return " ".join(
+        ("codec-mask-all", "codec-except-telephone-event", *(f"codec-transcode-{one}" for one in trunk.codecs))
+    )
 
 
 def _plan(section: KamailioSection) -> tuple[Row, ...]:

@@ -121,10 +121,12 @@ class Flood(_Sender):
 class Media(_Sender):
     """The voice of an endpoint: RTP to `to` every 20 ms, once that is set; what comes is counted.
 
-    lost: packets that are missing between those that came.
+    payload: type of what it sends (RFC 3551); `payloads`: of what came. `lost`: packets that are missing between those.
     """
 
-    def __init__(self, phone: Endpoint) -> None:
+    def __init__(self, phone: Endpoint, payload: int = 0) -> None:
+        self.payload = payload
+        self.payloads: set[int] = set()
         self.to: tuple[str, int] | None = None
         self.sent, self.got, self.lost = 0, 0, 0
         self._last = -1
@@ -145,7 +147,7 @@ class Media(_Sender):
             if now >= due:
                 due += PTIME_S
                 if self.to is not None:
-                    head = struct.pack("!BBHII", 0x80, 0, self.sent & 0xFFFF, self.sent * 160, self._ssrc)
+                    head = struct.pack("!BBHII", 0x80, self.payload, self.sent & 0xFFFF, self.sent * 160, self._ssrc)
                     self._sock.sendto(head + bytes(160), self.to)
                     self.sent += 1
                 continue
@@ -159,6 +161,7 @@ class Media(_Sender):
         number = int.from_bytes(data[2:4])
         self.lost += (number - self._last - 1) & 0xFFFF if self._last >= 0 else 0
         self._last = number
+        self.payloads.add(data[1] & 0x7F)
         self.got += 1
 
 

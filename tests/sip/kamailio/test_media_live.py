@@ -12,7 +12,7 @@ import pytest
 
 from tests.sip.kamailio.daemon import DOMAIN, PASSWORD, Proxy, Relay, registered, running, section, until
 from tests.sip.kamailio.load import Media, heard
-from tests.sip.kamailio.phones import Endpoint, Message
+from tests.sip.kamailio.phones import Call, Endpoint, Message
 
 pytestmark = [pytest.mark.daemon, pytest.mark.timeout(300)]
 
@@ -130,6 +130,73 @@ def arrives(sender: socket.socket, receiver: socket.socket, data: bytes) -> bool
     with suppress(TimeoutError):
         return receiver.recv(100) == data
     return False
+
+
+class Codec(Endpoint):
+    """Speaks one codec: G.711 of either kind, by its payload type (RFC 3551)."""
+
+    payload = 0
+
+    def sdp(self) -> str:
+        name = {0: "PCMU", 8: "PCMA"}[self.payload]
+        return super().sdp().replace("AVP 0", f"AVP {self.payload}").replace("0 PCMU", f"{self.payload} {name}")
+
+
+def offered(message: Message) -> list[str]:
+    (media,) = (line for line in message.body.splitlines() if line.startswith("m=audio"))
+    return media.split()[3:]
+
+
+def last(phone: Endpoint) -> Message:
+    return [one for one in phone.heard if one.method == "INVITE"][-1]
+
+
+def test_a_trunk_has_its_codec_and_the_phone_another(relay: Relay, tmp_path: Path) -> None:
+    """Whoever of them calls, and whoever of them asks anew in the call."""
+    trunks = [{"id": "north", "codecs": ["PCMA"], "gateways": [{"address": "127.0.0.21"}]}]
+    wanted = section(trunks=trunks, plan=[{"prefix": "00", "trunks": ["north"]}], emergency=None)
+    with running(tmp_path, wanted), Codec("127.0.0.21", 5060) as north, Codec("127.0.0.1", 6001) as alice:
+        north.payload = 8
+        assert alice.register("alice", DOMAIN, PASSWORD).code == 200
+        north.wait(lambda one: one.method == "OPTIONS")
+        call = alice.invite(ALICE, f"sip:0033123@{DOMAIN}", PASSWORD)
+        speak(alice, north, call.final)
+        again(call, north)
+        again(north.called(invite(north)), alice)
+        speak(alice, north, call.final)
+        assert call.bye().code == 200
+        north.heard.clear()
+        alice.heard.clear()
+        call = north.invite("+331@there.example", "sip:+493055501@127.0.0.1")
+        speak(north, alice, call.final)
+        again(call, alice)
+        again(alice.called(invite(alice)), north)
+        speak(north, alice, call.final)
+        assert call.bye().code == 200
+
+
+def again(asks: Call, asked: Codec) -> None:
+    """A second INVITE: each is offered, and answered, what it speaks."""
+    phone = asks.phone
+    assert isinstance(phone, Codec)
+    answer = asks.request("INVITE", [f"Contact: {phone.contact('again')}"], phone.sdp())
+    asks.ack()
+    assert answer.code == 200
+    assert offered(answer) == [str(phone.payload)]
+    assert str(asked.payload) in offered(last(asked))
+
+
+def speak(caller: Codec, called: Codec, answer: Message | None) -> None:
+    """Each hears the other in the codec that it speaks itself."""
+    assert answer
+    assert answer.code == 200
+    assert offered(answer) == [str(caller.payload)]
+    assert str(called.payload) in offered(invite(called))
+    with Media(caller, caller.payload) as one, Media(called, called.payload) as other:
+        one.send_to(answer)
+        other.send_to(invite(called))
+        heard(one, other)
+        assert (one.payloads, other.payloads) == ({caller.payload}, {called.payload})
 
 
 def test_relays_are_chosen_by_weight(relay: Relay, tmp_path: Path, phones: tuple[Endpoint, Endpoint]) -> None:

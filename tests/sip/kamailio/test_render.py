@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nf.documents.model import RuleError
-from sip.documents import MAX_DENSITY
+from sip.documents import MAX_DENSITY, Codec
 from sip.kamailio.documents import KamailioSection
 from sip.kamailio.paths import Paths
 from sip.kamailio.render import render
@@ -46,6 +46,7 @@ def sections(draw: st.DrawFn) -> KamailioSection:
             ],
             "calls": draw(st.none() | st.integers(1, 100)),
             "permitted": draw(st.lists(PREFIXES, max_size=3)),
+            "codecs": draw(st.lists(st.sampled_from(get_args(Codec)), unique=True, max_size=3)),
         }
         for place, name in enumerate(draw(st.lists(NAMES, unique=True, max_size=3)))
     ]
