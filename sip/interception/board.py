@@ -87,6 +87,7 @@ class Board:
         self._next = itertools.count(1)
         self._calls: dict[CallKey, _Call] = {}
         self._sequence: dict[Token, int] = {}
+        self._since: dict[Token, float] = {}
         self._left: dict[str, int] = {}
         self._left_calls: dict[str, str] = {}
         self._claimed: set[int] = set()
@@ -105,10 +106,13 @@ class Board:
     def keys_of(self, token: Token) -> tuple[str, ...]:
         return self._keys.get(token, ())
 
-    def activate(self, token: Token, order: Order, keys: tuple[str, ...]) -> None:
+    def activate(self, token: Token, order: Order, keys: tuple[str, ...], since: float = 0.0) -> None:
+        """`since`: what the proxy saw before that, for others, is not told to this one, though it comes later."""
         self.deactivate(token)
         self._orders[token] = order
         self._sequence[token] = 0
+        taken_up = any(key in self._left or self._numbers.get(key) in self._claimed for key in keys)
+        self._since[token] = 0.0 if taken_up else since
         self.known_by(token, keys)
 
     def known_by(self, token: Token, keys: tuple[str, ...]) -> None:
@@ -132,6 +136,7 @@ class Board:
             return
         self.version += 1
         self._sequence.pop(token, None)
+        self._since.pop(token, None)
         self._drop(token, {*self._keys.pop(token, ())})
 
     def _drop(self, token: Token, keys: set[str]) -> None:
@@ -280,6 +285,8 @@ class Board:
             kind = EventKind.REGISTRATION if item.code in {1, 2} else EventKind.DEREGISTRATION
         found: list[Addressed] = []
         for token in self._of(roles):
+            if item.at < self._since[token]:
+                continue
             if octets:
                 found += self._event(token, EventKind.MESSAGE, item.at, _on_the_wire(item, octets), octets=octets)
             if item.what == "expired" or item.code in {1, 2, 3}:
@@ -303,6 +310,8 @@ class Board:
         kind, told = self._step(call, item, octets, begins=begins)
         found: list[Addressed] = []
         for token, parts in self._of(call.roles).items():
+            if item.at < self._since[token]:
+                continue
             if kind is EventKind.SESSION_BEGIN:
                 call.begun.add(token)
                 way = _DIRECTIONS.get(frozenset(parts), Direction.UNKNOWN).value

@@ -142,9 +142,10 @@ class Interception:
             raise ValueError("the voice core knows its subscribers by SIP URI with user and host, or by tel URI")
         if order.content not in {"", MEDIA}:
             raise ValueError("content is not copied at a point of this name")
+        since = self._clock.now()
         await self._deactivate(caller, order.reference)
         token = (caller.number, order.reference)
-        self.board.activate(token, order, await self.link.keys(order.identity))
+        self.board.activate(token, order, await self.link.keys(order.identity), since)
         await self.link.sync()
         await self.link.standing(token)
         self._want()

@@ -60,6 +60,24 @@ def test_media_of_a_call_that_began_under_an_order_is_whole_and_of_one_that_was_
     assert [one.whole for one in made.media().values()] == [began]
 
 
+def test_what_was_seen_for_another_order_before_is_not_told() -> None:
+    """It may wait in the proxy's queue while the order comes; the call is told as one that stands."""
+    made = board()
+    second = (2, "x2")
+    made.activate(second, Order("x2", ALICE), ("alice@a.example",), 100.5)
+    begun = made.take(read_item("invite", item("invite", "c1:1|", octets=INVITE, at=100.0)))
+    assert {one.token for one in begun} == {(1, "x1")}
+    caller = {"tag": "tag", "contact": ""}
+    up = [{"call-id": "c1", "state": 4, "from_uri": ALICE.value, "to_uri": "sip:bob@a.example", "caller": caller}]
+    assert made.standing((1, "x1"), dialogs(up), (), 100.6) == []
+    told = made.standing(second, dialogs(up), (), 100.6)
+    assert [one.told.kind for one in told if isinstance(one.told, Event)] == [EventKind.SESSION_STANDING]
+    ended = made.take(read_item("end", item("end", "c1:2|", code=7, at=101.0)))
+    assert {one.token for one in ended} == {(1, "x1"), second}
+    registered = item("register", "r1:3|", octets=b"REGISTER sip:a.example SIP/2.0\r\n\r\n", code=1, at=100.4)
+    assert {one.token for one in made.take(read_item("register", registered))} == {(1, "x1")}
+
+
 def test_what_is_of_no_order_is_nothing() -> None:
     made = board()
     assert made.take(read_item("invite", item("invite", "c9:1|", octets=INVITE))) == []

@@ -457,7 +457,7 @@ def test_a_call_that_nobody_ends_is_ended(proxy: Proxy, relay: Relay, alice: End
 @pytest.mark.parametrize("method", ["dlg.end_dlg", "dlg.terminate_dlg"])
 def test_a_call_that_an_operator_ends(proxy: Proxy, relay: Relay, alice: Endpoint, bob: Endpoint, method: str) -> None:
     made = call(alice, "bob")
-    (found,) = proxy.rpc("dlg.list")
+    found = next(one for one in proxy.rpc("dlg.list") if one["call-id"] == made.call_id)
     key = (made.call_id, found["caller"]["tag"], found["callee"]["tag"])
     with over_before_its_bye(proxy, alice, bob):
         proxy.rpc(method, *(key if method == "dlg.terminate_dlg" else (found["h_entry"], found["h_id"])))
