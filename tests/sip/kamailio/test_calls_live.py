@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -465,6 +466,35 @@ def test_a_call_that_an_operator_ends(proxy: Proxy, relay: Relay, alice: Endpoin
         bob.wait(lambda one: one.method == "BYE")
     assert proxy.record(made.call_id)["result"] == "answered"
     until(lambda: made.call_id not in relay.sessions())
+
+
+def test_both_are_told_of_an_end_though_the_first_answers_at_once(proxy: Proxy, alice: Endpoint, bob: Endpoint) -> None:
+    made = call(alice, "bob")
+    found = next(one for one in proxy.rpc("dlg.list") if one["call-id"] == made.call_id)
+    with only_receivers_run(proxy):
+        proxy.rpc("dlg.end_dlg", found["h_entry"], found["h_id"])
+        alice.wait(lambda one: one.method == "BYE" and one.call_id == made.call_id)
+        bob.wait(lambda one: one.method == "BYE")
+
+
+@contextmanager
+def only_receivers_run(proxy: Proxy) -> Iterator[None]:
+    """One processor for all, which whoever sends by itself gets when phones and receivers have nothing to do."""
+    ours = [int(one) for one in os.listdir("/proc/self/task")]
+    listed = proxy.rpc("core.psx")
+    theirs = {one["PID"]: "receiver" in one["DSC"] for one in listed}
+    before = os.sched_getaffinity(0)
+    for pid in (*ours, *theirs):
+        os.sched_setaffinity(pid, {min(before)})
+    for pid, receives in theirs.items():
+        os.sched_setscheduler(pid, os.SCHED_OTHER if receives else os.SCHED_IDLE, os.sched_param(0))
+    try:
+        yield
+    finally:
+        for pid in (*ours, *theirs):
+            os.sched_setaffinity(pid, before)
+        for pid in theirs:
+            os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
 
 
 @contextmanager
