@@ -66,6 +66,11 @@ def rpc_url(port: int) -> str:
     return f"http://127.0.0.1:{port}/RPC"
 
 
+def bell_port(rpc_port: int) -> int:
+    """TCP on loopback: Kamailio's evapi, for the observation point alone. Beside the port of its RPC by HTTP."""
+    return rpc_port + 100
+
+
 DRAIN: Final = "voice-drain"
 """Operation of whatever takes calls, by its name."""
 

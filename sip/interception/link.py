@@ -3,9 +3,9 @@
 A mark among its settings says that it has been told. A proxy that has started again has none: it is told anew before
 anything else, and whoever opens a proxy waits for the mark (`sip.kamailio.pushing`). A process that finds the mark of
 an earlier one takes up what that had told: the proxy has gone on by it, and what waits in the queue is fetched when the
-orders are here again, or half a minute later. The queue is asked while anybody is sought. Nothing but the queue tells:
-what would tell sooner, as the module evapi does, would do so to anybody on the box who connects to its port, and would
-lose without a word what nobody takes.
+orders are here again, or half a minute later. Nothing but the queue tells, for it numbers and counts. It is asked when
+the proxy's bell has rung (`sip.interception.bell`), and every now and then, for a ring may be lost; while there is no
+bell, or something was found that it has not rung for, fifty times a second.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from nf.contracts.interception import Identity
 from nf.contracts.json import Json
 from nf.errors import DeadlineError, NfError
 from nf.interception.desk import KEPT_S
+from sip.interception.bell import Bell
 from sip.interception.board import Addressed, Board, Token
 from sip.interception.identities import account, keys, spellings
 from sip.interception.items import Item, read_item
@@ -34,7 +35,9 @@ from sip.naming import rpc_socket, rpc_url
 
 SOUGHT, CALLS, COUNTS, QUEUE = "obt", "obc", "obs", "obq"
 """Of `fragments/interception.cfg`."""
+WORDS, WORD = "obw", "word"
 POLL_S: Final = 0.02
+BELL_AGAIN_S: Final = 1.0
 MARK_S: Final = 0.1
 LOOK_S: Final = 30.0
 _AT_ONCE: Final = 256
@@ -58,6 +61,8 @@ class Link:
         self._told: dict[str, dict[str, str]] = {SOUGHT: {}, CALLS: {}}
         self._lock = asyncio.Lock()
         self._awake = asyncio.Event()
+        self._bell = Bell(rpc_port, self._rings)
+        self._rung, self._unrung = False, 0
         self._began = False
         self._waits, self._waits_until, self._settling = False, 0.0, False
         self._seen = asyncio.Event()
@@ -65,7 +70,7 @@ class Link:
         self.up = False
 
     async def run(self) -> None:
-        marked = looked = float("-inf")
+        marked = looked = listened = float("-inf")
         while True:
             now = self._clock.monotonic()
             try:
@@ -73,26 +78,40 @@ class Link:
                     marked = now
                     self._sink(self._board.overdue(self._clock.now()))
                     await self._keep()
+                if self.up and not self._bell.open and now - listened >= BELL_AGAIN_S:
+                    listened = now
+                    await self._listen()
                 if self._waits and now >= self._waits_until:
                     await self.settle()
                 if self.up and not self._waits and now - looked >= LOOK_S:
                     looked = now
                     await self._look()
                 if self.up and not self._waits and self._board.orders():
-                    await self._fetch()
+                    await self._emptied()
             except NfError:
                 self.up = False
             self._seen.set()
             # Without an order there is nothing in the queue.
-            await self._pause(POLL_S if self.up and self._board.orders() else MARK_S)
+            fast = self.up and self._board.orders() and not self._bell.heard
+            await self._pause(POLL_S if fast else MARK_S)
 
     async def _pause(self, seconds: float) -> None:
-        self._awake.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._awake.wait()
+        self._awake.clear()
+
+    def _rings(self) -> None:
+        self._rung = True
+        self._awake.set()
+
+    async def _listen(self) -> None:
+        word = secrets.token_hex(16)
+        await self._rpc.call("htable.sets", WORDS, WORD, word)
+        self._bell.listen(word)
 
     def close(self) -> None:
+        self._bell.close()
         self._rpc.close()
         self._uncounted.close()
 
@@ -229,16 +248,27 @@ class Link:
             return None
         return (str(found.get("key")), str(found.get("val"))) if isinstance(found, dict) else None
 
-    async def _fetch(self, most: int = _AT_ONCE) -> None:
-        for _ in range(most):
+    async def _emptied(self) -> None:
+        rung, self._rung = self._rung, False
+        found = await self._fetch()
+        if found == _AT_ONCE:  # there is more, for which it may have rung before
+            self._rings()
+        # Once it may be on its way.
+        self._unrung = self._unrung + 1 if found and not rung else 0
+        if self._unrung > 1 and self._bell.heard:
+            self._bell.close()
+
+    async def _fetch(self, most: int = _AT_ONCE) -> int:
+        for number in range(most):
             found = await self._next()
             if found is None:
-                return
+                return number
             try:
                 item = read_item(*found)
             except ValueError:
                 continue  # its number is missing in the count, and is told as lost
             self._sink(self._board.take(item))
+        return most
 
     async def keys(self, identity: Identity) -> tuple[str, ...]:
         """The proxy knows which number leads to whom; one that is away is asked when it is back."""

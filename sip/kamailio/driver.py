@@ -49,7 +49,7 @@ from sip.kamailio.rpc import RpcClient
 from sip.kamailio.telemetry import POLL_S, ProxyWatch, read_proxy
 from sip.kamailio.unheard import Unheard
 from sip.kamailio.units import generation, keeper_spec, program_problem, proxy_spec, running_generation
-from sip.naming import DRAIN, KEEPER_UNIT, PROXY_UNIT, RPC_PORT, rpc_socket
+from sip.naming import DRAIN, KEEPER_UNIT, PROXY_UNIT, RPC_PORT, bell_port, rpc_socket
 from sip.operations import HOLD_RELAYS, RELAY_REPORT
 
 SETTLE_S: Final = 8.0
@@ -82,7 +82,7 @@ class KamailioDriver:
                     self.places.keeper_clients,
                 }
             ),
-            ports=frozenset({f"tcp/{rpc_port}"}),
+            ports=frozenset({f"tcp/{rpc_port}", f"tcp/{bell_port(rpc_port)}"}),
             units=frozenset({PROXY_UNIT, KEEPER_UNIT}),
         )
         self.operations: Mapping[str, Operation] = {

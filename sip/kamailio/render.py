@@ -20,7 +20,7 @@ from sip.kamailio.documents import KamailioSection
 from sip.kamailio.paths import CALLS_DB, CONFIG_FILE, DISPATCHER_FILE, LOCATION_DB, SETTINGS_DB, TLS_FILE, Paths
 from sip.kamailio.rpc_filter import http_pattern
 from sip.kamailio.sets import dispatcher_list, gateway_uri, priorities, route_rules
-from sip.naming import SHARING_PORT
+from sip.naming import SHARING_PORT, bell_port
 
 FRAGMENTS: Final = (
     "modules.cfg",
@@ -119,6 +119,7 @@ def _words(section: KamailioSection, paths: Paths) -> Mapping[str, str]:
         "TLS_FILE": _plain(paths.config / TLS_FILE),
         "RPC_SOCKET": _plain(paths.rpc_socket),
         "RPC_PORT": str(paths.rpc_port),
+        "BELL_PORT": str(bell_port(paths.rpc_port)),
         "RPC_READS": _quoted(http_pattern()),
         # What is hidden shows this address, and requests of a call are sent to it: that which is there when one dies.
         "OWN_ADDRESS": str(section.virtual[0]) if section.virtual else address,

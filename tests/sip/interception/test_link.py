@@ -15,7 +15,7 @@ from nf.clock import VirtualClock
 from nf.contracts.interception import Event, EventKind, Identity, IdentityKind, Loss, Order
 from nf.errors import DeadlineError
 from sip.interception.board import Addressed, Board
-from sip.interception.link import CALLS, COUNTS, QUEUE, SOUGHT, Link
+from sip.interception.link import CALLS, COUNTS, QUEUE, SOUGHT, WORDS, Link
 from sip.kamailio.jsonrpc import RpcRefused
 
 ALICE = Identity(IdentityKind.SIP_URI, "sip:alice@a.example")
@@ -27,7 +27,8 @@ class Proxy:
     """Its tables and its queue, by the RPC that the link calls."""
 
     def __init__(self) -> None:
-        self.tables: dict[str, dict[str, Any]] = {name: {} for name in (SOUGHT, CALLS, COUNTS, "ctl", "num", "own")}
+        names = (SOUGHT, CALLS, COUNTS, WORDS, "ctl", "num", "own")
+        self.tables: dict[str, dict[str, Any]] = {name: {} for name in names}
         self.queue: list[tuple[str, str]] = []
         self.dialogs: list[dict[str, Any]] = []
         self.silent: set[str] = set()

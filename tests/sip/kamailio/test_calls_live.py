@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -480,7 +481,7 @@ def test_both_are_told_of_an_end_though_the_first_answers_at_once(proxy: Proxy, 
 @contextmanager
 def only_receivers_run(proxy: Proxy) -> Iterator[None]:
     """One processor for all, which whoever sends by itself gets when phones and receivers have nothing to do."""
-    ours = [int(one) for one in os.listdir("/proc/self/task")]
+    ours = [int(one.name) for one in Path("/proc/self/task").iterdir()]
     listed = proxy.rpc("core.psx")
     theirs = {one["PID"]: "receiver" in one["DSC"] for one in listed}
     before = os.sched_getaffinity(0)
