@@ -45,7 +45,7 @@ class MachineSpec:
     """`disk`: raw or qcow2, never written: the machine has an overlay of its own. `volumes`: further disks (a factory
     seed, an installer medium), copied, since the appliance may write them. `variables`: the firmware's variables that
     the machine is delivered with, such as the keys of Secure Boot; None: an empty store, which is setup mode.
-    `processors`: half of the host's; emulated ones that wait for each other on a busy host cost more than they bring.
+    `processors`: the host's, four at most: emulated, each keeps one busy, so nothing else should run there meanwhile.
     """
 
     name: str
@@ -54,7 +54,7 @@ class MachineSpec:
     disk_mib: int = 0  # the disk is at least this large; 0: as large as what is on it
     cards: tuple[Card, ...] = ()
     memory_mib: int = 1536
-    processors: int = field(default_factory=lambda: max(1, (os.cpu_count() or 2) // 2))
+    processors: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
     variables: Path | None = None
     tpm: bool = True
     direct: Direct | None = None

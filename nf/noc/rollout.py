@@ -124,15 +124,14 @@ def refusal(what: str, errors: Mapping[str, NfError]) -> CommitRefused:
     """One error that tells every appliance's own."""
     problems: list[Problem] = []
     for appliance, error in sorted(errors.items()):
-        if error.problems:
-            problems += [
-                replace(p, key=p.key if p.key.startswith(appliance) else f"{appliance}: {p.key}")
-                for p in error.problems
-            ]
-        else:
-            problems.append(Problem(rule=error.message, remedy=error.remedy, key=appliance, value=""))
+        found = error.problems or [Problem(error.message, error.remedy, key=error.where)]
+        problems += [replace(one, key=_placed(appliance, one.key)) for one in found]
     names = ", ".join(sorted(errors))
     return CommitRefused(f"{what} by {names}", where="commit", remedy="see the problems", problems=problems)
+
+
+def _placed(appliance: str, key: str) -> str:
+    return key if key.startswith(appliance) else ": ".join(part for part in (appliance, key) if part)
 
 
 class Rollout:

@@ -51,15 +51,9 @@ async def run_local(
 def _begin(
     core: Core, reason: str, steps: Sequence[PlannedStep], facts: frozenset[str]
 ) -> tuple[TransactionRow, list[StepRow]]:
-    by_id = {planned.step.id: planned for planned in steps}
-    # What no step here provides, other appliances do: the commit that confirmed this configuration has seen to it.
-    elsewhere = frozenset(fact for planned in steps for fact in planned.step.requires)
-    elsewhere -= {fact for planned in steps for fact in planned.step.provides}
-    stages = order_stages({core.appliance: [planned.step for planned in steps]}, facts | elsewhere)
-    order = [(number, step_id) for number, stage in enumerate(stages) for step_id in stage[core.appliance]]
-    rows = [
-        StepRow(seq, number, by_id[step_id].section, by_id[step_id].step) for seq, (number, step_id) in enumerate(order)
-    ]
+    stages = in_stages(core.appliance, steps, facts)
+    order = [(number, planned) for number, stage in enumerate(stages) for planned in stage]
+    rows = [StepRow(seq, number, one.section, one.step) for seq, (number, one) in enumerate(order)]
     row = TransactionRow(
         id=f"local-{uuid.uuid4().hex[:12]}",
         kind=Kind.LOCAL,
@@ -71,6 +65,18 @@ def _begin(
         reason=reason,
     )
     return row, rows
+
+
+def in_stages(
+    appliance: str, steps: Sequence[PlannedStep], facts: frozenset[str]
+) -> tuple[tuple[PlannedStep, ...], ...]:
+    """Raises RefusedError for a cycle."""
+    by_id = {planned.step.id: planned for planned in steps}
+    # What no step here provides, other appliances do: the commit that confirmed this configuration has seen to it.
+    elsewhere = frozenset(fact for planned in steps for fact in planned.step.requires)
+    elsewhere -= {fact for planned in steps for fact in planned.step.provides}
+    stages = order_stages({appliance: [planned.step for planned in steps]}, facts | elsewhere)
+    return tuple(tuple(by_id[step_id] for step_id in stage[appliance]) for stage in stages)
 
 
 async def take_back_local(core: Core, row: TransactionRow, rows: list[StepRow]) -> None:

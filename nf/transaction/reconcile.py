@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Sequence
 
 from nf.documents.model import DocumentModel
-from nf.errors import NfError
+from nf.errors import NfError, Problem, RefusedError
 from nf.telemetry.alarms import Severity
 from nf.transaction.core import Core
 from nf.transaction.executor import Survey, refused
-from nf.transaction.local import run_local, unstick
+from nf.transaction.local import in_stages, run_local, unstick
 from nf.transaction.model import OverrideState, PlannedStep
 
 DRIFT = "configuration-drift"
@@ -100,21 +100,73 @@ class Reconciler:
         return [planned for planned in steps if planned.step not in decided]
 
     async def _repair(self, wants: dict[str, DocumentModel | None]) -> None:
-        core = self._core
+        """Section by section, in the order of their facts: what one cannot do keeps no other, nor takes it back.
+
+        An appliance on which little stands and much has to be done at once, as after a start, gets there part by part.
+        """
+        core, names = self._core, sorted(wants)
+        surveys = await asyncio.gather(*(core.executor.survey({name: wants[name]}, check=True) for name in names))
+        steps: dict[str, PlannedStep] = {}
+        facts: frozenset[str] = frozenset()
+        for name, survey in zip(names, surveys, strict=True):
+            facts |= survey.facts
+            found = self._unexpected(survey.steps)
+            twice = [planned for planned in found if planned.step.id in steps]
+            if survey.problems or twice:
+                rule = "; ".join(f"another section has a step {planned.step.id} too" for planned in twice)
+                self._failed(name, refused(core.appliance, survey.problems or [Problem(rule, "report it", key=name)]))
+            elif not found:
+                core.clear(DRIFT, name)
+            elif not any(planned.step.disruption or not planned.step.reversible for planned in found):
+                steps |= {planned.step.id: planned for planned in found}  # else it changed: the next round judges it
         try:
-            survey = await core.executor.survey(wants, check=True)
-            if survey.problems:
-                raise refused(core.appliance, survey.problems)
-            steps = self._unexpected(survey.steps)
-            if any(planned.step.disruption or not planned.step.reversible for planned in steps):
-                return  # it changed meanwhile: the next round judges it
-            if steps:
-                await run_local(core, "reconcile", steps, survey.facts, wants)
+            stages = in_stages(core.appliance, [*steps.values()], facts)
         except NfError as error:
-            for section in wants:
-                core.alarm(
-                    DRIFT, section, Severity.MAJOR, f"repair failed: {error}", error.remedy or "mend the function"
-                )
-        else:
-            for section in wants:
-                core.clear(DRIFT, section)
+            for name in sorted({planned.section for planned in steps.values()}):
+                self._failed(name, error)
+            return
+        await self._bring([part for stage in stages for part in _by_section(stage)], facts, wants)
+
+    async def _bring(
+        self, parts: Sequence[Sequence[PlannedStep]], facts: frozenset[str], wants: dict[str, DocumentModel | None]
+    ) -> None:
+        """Each part, of one section, is a transaction. What needs something that failed is left for a later round."""
+        core = self._core
+        failed: set[str] = set()
+        lacking: set[str] = set()
+        last = {part[0].section: number for number, part in enumerate(parts)}
+        for number, part in enumerate(parts):
+            section = part[0].section
+            if section in failed or core.stuck:
+                continue
+            missing = sorted(lacking & {fact for planned in part for fact in planned.step.requires})
+            try:
+                if missing:
+                    rule = f"waits for {', '.join(missing)}, which could not be brought about"
+                    raise RefusedError(rule, where=section, remedy="see the alarm of what provides it")
+                proved = {section: wants[section]} if number == last[section] else {}
+                await run_local(core, "reconcile", part, facts, proved)
+            except NfError as error:
+                self._failed(section, error)
+                failed.add(section)
+                lacking |= {
+                    fact
+                    for one in parts
+                    if one[0].section == section
+                    for planned in one
+                    for fact in planned.step.provides
+                }
+            else:
+                if number == last[section]:
+                    core.clear(DRIFT, section)
+
+    def _failed(self, section: str, error: NfError) -> None:
+        remedy = error.remedy or "mend the function"
+        self._core.alarm(DRIFT, section, Severity.MAJOR, f"repair failed: {error}", remedy)
+
+
+def _by_section(stage: Sequence[PlannedStep]) -> list[list[PlannedStep]]:
+    parts: dict[str, list[PlannedStep]] = {}
+    for planned in stage:
+        parts.setdefault(planned.section, []).append(planned)
+    return [*parts.values()]

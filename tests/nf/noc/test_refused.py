@@ -10,7 +10,7 @@ import pytest
 from nf.control.errors import from_info
 from nf.control.v1 import noc_pb2 as pb
 from nf.errors import CommitRefused, DocumentError, InputError
-from tests.support.fleet import InProcessFleet, collect, in_process_fleet
+from tests.support.fleet import SECTION, InProcessFleet, collect, in_process_fleet
 
 
 def nobody_changed(fleet: InProcessFleet) -> bool:
@@ -36,7 +36,9 @@ async def test_one_failure_in_apply_undoes_the_whole(fleet: InProcessFleet) -> N
     events = await fleet.commit_events({"ch1": 101})
     assert events[-1].outcome == pb.OUTCOME_UNDONE
     error = from_info(events[-1].error)
-    assert any("pop" in problem.key and "out of memory" in problem.rule for problem in error.problems)
+    (problem,) = error.problems
+    assert problem.key == f"pop: {SECTION}"
+    assert "out of memory" in problem.rule
     assert "undo" in {event.phase for event in events}
     assert nobody_changed(fleet)
     async with fleet.client() as noc:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nf.clock import VirtualClock
+from nf.contracts.driver import State, Step
+from nf.documents.model import DocumentModel
 from nf.errors import DriverError
 from nf.telemetry.alarms import AlarmEvent, Severity
 from tests.nf.transaction.support import Box, commit, config, make_box, running
@@ -28,6 +31,8 @@ async def a_while(box: Box, seconds: float = 15.0) -> None:
     assert isinstance(box.clock, VirtualClock)
     async with running(box):
         await box.clock.advance(seconds)
+        async with box.engine._core.work:  # what it has begun comes to its end
+            pass
 
 
 async def test_harmless_drift_is_repaired_and_the_alarm_comes_and_goes(box: Box) -> None:
@@ -77,6 +82,44 @@ async def test_a_repair_that_fails_is_undone_and_tried_again(box: Box) -> None:
     assert alarms(box) == {"configuration-drift"}
     await a_while(box, 20)
     assert box.live()["beta"]["c"] == "1"
+    assert alarms(box) == set()
+
+
+@pytest.mark.parametrize("method", ["check", "prepare", "apply", "verify"])
+async def test_what_one_section_cannot_do_neither_keeps_another_nor_takes_it_back(box: Box, method: str) -> None:
+    box.drivers["alpha"]._set("a", "x")
+    box.drivers["beta"]._set("c", "x")
+    box.drivers["beta"].break_next(method, DriverError("not now"))
+    await a_while(box, 6)
+    assert box.live() == {"alpha": {"a": "1", "costly": "1"}, "beta": {"c": "x"}}
+    told = [event for event in box.events if isinstance(event, AlarmEvent) and event.severity is Severity.MAJOR]
+    assert [event.object for event in told] == ["box/beta"]
+    assert "not now" in told[0].text
+    await a_while(box, 20)
+    assert box.live() == {"alpha": {"a": "1", "costly": "1"}, "beta": {"c": "1"}}
+    assert alarms(box) == set()
+    assert box.journal.open_transactions() == ()
+
+
+async def test_what_needs_something_that_could_not_be_repaired_waits_for_it(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha, beta = box.drivers["alpha"], box.drivers["beta"]
+    before = alpha.plan
+
+    def needs_beta(have: State, want: DocumentModel | None) -> tuple[Step, ...]:
+        return tuple(replace(step, requires=frozenset({"beta.c=1"})) for step in before(have, want))
+
+    monkeypatch.setattr(alpha, "plan", needs_beta)
+    alpha._set("a", "x")
+    beta._set("c", "x")
+    beta.break_next("apply", DriverError("not now"))
+    await a_while(box, 6)
+    assert box.live() == {"alpha": {"a": "x", "costly": "1"}, "beta": {"c": "x"}}
+    told = {event.object: event.text for event in box.events if isinstance(event, AlarmEvent)}
+    assert "waits for beta.c=1" in told["box/alpha"]
+    await a_while(box, 20)
+    assert box.live() == {"alpha": {"a": "1", "costly": "1"}, "beta": {"c": "1"}}
     assert alarms(box) == set()
 
 
