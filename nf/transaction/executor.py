@@ -74,6 +74,15 @@ class Executor:
             seen.add(planned.step.id)
         return whole
 
+    async def check(self, section: str, steps: Sequence[PlannedStep], want: DocumentModel | None) -> list[Problem]:
+        """What speaks against steps of one section that were planned just now."""
+        driver, found = self.drivers[section], tuple(planned.step for planned in steps)
+        try:
+            await self.call(section, "check", self._timings.check_s, lambda: driver.check(found, want))
+        except NfError as error:
+            return list(error.problems) or [_as_problem(error, self._key(section))]
+        return []
+
     async def _survey(
         self, section: str, want: DocumentModel | None, check: bool, interrupt: Interrupt | None
     ) -> Survey:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nf.documents.model import DocumentModel
 from nf.errors import NfError, Problem, RefusedError
 from nf.telemetry.alarms import Severity
 from nf.transaction.core import Core
-from nf.transaction.executor import Survey, refused
+from nf.transaction.executor import Survey, Wants, refused
 from nf.transaction.local import in_stages, run_local, unstick
 from nf.transaction.model import OverrideState, PlannedStep
 
@@ -32,11 +32,9 @@ class Reconciler:
             surveys = await asyncio.gather(
                 *(core.executor.survey({name: want}, check=False) for name, want in wants.items())
             )
-            harmless = {
-                name: wants[name] for name, survey in zip(wants, surveys, strict=True) if self._judge(name, survey)
-            }
+            harmless = {name: survey for name, survey in zip(wants, surveys, strict=True) if self._judge(name, survey)}
             if harmless and not self._held():
-                await self._repair(harmless)
+                await self._repair(harmless, wants)
 
     async def differences(self) -> dict[str, str]:
         """Section -> what differs from what is wanted, or why it cannot be read. Changes nothing."""
@@ -99,26 +97,26 @@ class Reconciler:
         decided = [row.step for _, row in self._core.journal.pending_irreversible()]
         return [planned for planned in steps if planned.step not in decided]
 
-    async def _repair(self, wants: dict[str, DocumentModel | None]) -> None:
+    async def _repair(self, surveys: Mapping[str, Survey], wants: Wants) -> None:
         """Section by section, in the order of their facts: what one cannot do keeps no other, nor takes it back.
 
         An appliance on which little stands and much has to be done at once, as after a start, gets there part by part.
         """
-        core, names = self._core, sorted(wants)
-        surveys = await asyncio.gather(*(core.executor.survey({name: wants[name]}, check=True) for name in names))
+        core = self._core
+        checks = await asyncio.gather(
+            *(core.executor.check(name, survey.steps, wants[name]) for name, survey in surveys.items())
+        )
         steps: dict[str, PlannedStep] = {}
         facts: frozenset[str] = frozenset()
-        for name, survey in zip(names, surveys, strict=True):
+        for (name, survey), problems in zip(surveys.items(), checks, strict=True):
             facts |= survey.facts
             found = self._unexpected(survey.steps)
-            twice = [planned for planned in found if planned.step.id in steps]
-            if survey.problems or twice:
-                rule = "; ".join(f"another section has a step {planned.step.id} too" for planned in twice)
-                self._failed(name, refused(core.appliance, survey.problems or [Problem(rule, "report it", key=name)]))
-            elif not found:
-                core.clear(DRIFT, name)
-            elif not any(planned.step.disruption or not planned.step.reversible for planned in found):
-                steps |= {planned.step.id: planned for planned in found}  # else it changed: the next round judges it
+            twice = ", ".join(planned.step.id for planned in found if planned.step.id in steps)
+            doubled = [Problem(f"another section has a step {twice} too", "report it", key=name)] if twice else []
+            if doubled or problems:
+                self._failed(name, refused(core.appliance, [*doubled, *problems]))
+            else:
+                steps |= {planned.step.id: planned for planned in found}
         try:
             stages = in_stages(core.appliance, [*steps.values()], facts)
         except NfError as error:
@@ -127,9 +125,7 @@ class Reconciler:
             return
         await self._bring([part for stage in stages for part in _by_section(stage)], facts, wants)
 
-    async def _bring(
-        self, parts: Sequence[Sequence[PlannedStep]], facts: frozenset[str], wants: dict[str, DocumentModel | None]
-    ) -> None:
+    async def _bring(self, parts: Sequence[Sequence[PlannedStep]], facts: frozenset[str], wants: Wants) -> None:
         """Each part, of one section, is a transaction. What needs something that failed is left for a later round."""
         core = self._core
         failed: set[str] = set()
