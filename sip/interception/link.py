@@ -4,8 +4,9 @@ A mark among its settings says that it has been told. A proxy that has started a
 anything else, and whoever opens a proxy waits for the mark (`sip.kamailio.pushing`). A process that finds the mark of
 an earlier one takes up what that had told: the proxy has gone on by it, and what waits in the queue is fetched when the
 orders are here again, or half a minute later. Nothing but the queue tells, for it numbers and counts. It is asked when
-the proxy's bell has rung (`sip.interception.bell`), and every now and then, for a ring may be lost; while there is no
-bell, or something was found that it has not rung for, fifty times a second.
+the proxy's bell has rung (`sip.interception.bell`), fifty times a second from then on for as long as the proxy takes to
+ring again, and every now and then, for a ring may be lost. While there is no bell, or something was found that it has
+not rung for, it is fifty times a second always.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ SOUGHT, CALLS, COUNTS, QUEUE = "obt", "obc", "obs", "obq"
 WORDS, WORD = "obw", "word"
 POLL_S: Final = 0.02
 BELL_AGAIN_S: Final = 1.0
+RUNG_S: Final = 0.15
+"""After a ring the proxy rings no more for a tenth of a second."""
 MARK_S: Final = 0.1
 LOOK_S: Final = 30.0
 _AT_ONCE: Final = 256
@@ -62,7 +65,7 @@ class Link:
         self._lock = asyncio.Lock()
         self._awake = asyncio.Event()
         self._bell = Bell(rpc_port, self._rings)
-        self._rung, self._unrung = False, 0
+        self._rung_at, self._unrung = float("-inf"), 0
         self._began = False
         self._waits, self._waits_until, self._settling = False, 0.0, False
         self._seen = asyncio.Event()
@@ -92,7 +95,7 @@ class Link:
                 self.up = False
             self._seen.set()
             # Without an order there is nothing in the queue.
-            fast = self.up and self._board.orders() and not self._bell.heard
+            fast = self.up and self._board.orders() and (self._just_rung() or not self._bell.heard)
             await self._pause(POLL_S if fast else MARK_S)
 
     async def _pause(self, seconds: float) -> None:
@@ -102,8 +105,11 @@ class Link:
         self._awake.clear()
 
     def _rings(self) -> None:
-        self._rung = True
+        self._rung_at = self._clock.monotonic()
         self._awake.set()
+
+    def _just_rung(self) -> bool:
+        return self._clock.monotonic() - self._rung_at < RUNG_S
 
     async def _listen(self) -> None:
         word = secrets.token_hex(16)
@@ -249,9 +255,9 @@ class Link:
         return (str(found.get("key")), str(found.get("val"))) if isinstance(found, dict) else None
 
     async def _emptied(self) -> None:
-        rung, self._rung = self._rung, False
+        rung = self._just_rung()
         found = await self._fetch()
-        if found == _AT_ONCE:  # there is more, for which it may have rung before
+        if found == _AT_ONCE:  # there is more
             self._rings()
         # Once it may be on its way.
         self._unrung = self._unrung + 1 if found and not rung else 0
