@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -34,10 +35,14 @@ class Certificates:
 
 
 class Agency:
-    """`pdus`: all that came, transport information left out; `connections`: the same for each connection, whole."""
+    """`pdus`: all that came, transport information left out; `connections`: the same for each connection, whole.
 
-    def __init__(self, context: ssl.SSLContext | None, *, acknowledges: bool = False) -> None:
+    `holds`: octets that wait in its sockets before it reads them; 0: as many as the kernel thinks fit.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None, *, acknowledges: bool = False, holds: int = 0) -> None:
         self.context = context
+        self.holds = holds
         self.acknowledges = acknowledges
         self.answers = True
         self.reading = asyncio.Event()
@@ -56,8 +61,13 @@ class Agency:
 
     async def start(self) -> None:
         """On the port that it had before."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.context, limit=1 << 16)
-        self.port = self._server.sockets[0].getsockname()[1]
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.holds:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.holds)
+        sock.bind(("127.0.0.1", self.port))
+        self._server = await asyncio.start_server(self._serve, sock=sock, ssl=self.context, limit=1 << 16)
+        self.port = sock.getsockname()[1]
 
     async def stop(self) -> None:
         """Without a word, as when it is killed: what was not read is lost."""

@@ -210,7 +210,7 @@ async def test_an_agency_that_declines_acknowledgements(house: House, lemf: Agen
 
 
 async def test_a_slow_agency_keeps_nobody_waiting(house: House, lemf: Agency, certificates: Certificates) -> None:
-    slow = Agency(agency_context(certificates, "other"))
+    slow = Agency(agency_context(certificates, "other"), holds=8192)
     await slow.start()
     slow.reading.clear()
     house.agencies._links[0].__dict__["peer"] = ""
