@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 MODE=${1:-all}
 PACKAGES="frr frr-pythontools frr-rpki-rtrlib ffmpeg tshark tcpdump nftables iproute2 procps util-linux openssl ca-certificates make git
           python3 python3-venv smitools snmp snmpd trafficserver varnish varnish-modules wrk multicat
-          kamailio kamailio-secsipid-modules kamailio-sqlite-modules kamailio-tls-modules
+          kamailio kamailio-extra-modules kamailio-secsipid-modules kamailio-sqlite-modules kamailio-tls-modules
           kamailio-websocket-modules kamcli keepalived sip-tester rtpengine-daemon redis-server janus coturn
           curl iperf3 libusrsctp2 srt-tools rist-tools softhsm2
           rauc dbus systemd squashfs-tools mtools dosfstools fdisk cryptsetup-bin qemu-utils sbsigntool osslsigncode binutils
