@@ -186,12 +186,18 @@ def _wait(made: Daemons) -> None:
     ends = time.monotonic() + 60
     while True:
         try:
-            for user in USERS:
-                made.rpc("htable.sets", "sub", user, Account.of(user, DOMAIN, PASSWORD).ha1["MD5"])
-            made.rpc("rtpengine.show", "all")
+            if _ready(made):
+                return
         except (OSError, LookupError):
-            if time.monotonic() > ends or made.kamailio.poll() is not None:
-                raise AssertionError((made.run / "log").read_text()[-3000:]) from None
-            time.sleep(0.1)
-        else:
-            return
+            pass
+        if time.monotonic() > ends or made.kamailio.poll() is not None:
+            raise AssertionError((made.run / "log").read_text()[-3000:])
+        time.sleep(0.1)
+
+
+def _ready(made: Daemons) -> bool:
+    """A relay that is up later than the proxy would be out for a minute."""
+    for user in USERS:
+        made.rpc("htable.sets", "sub", user, Account.of(user, DOMAIN, PASSWORD).ha1["MD5"])
+    made.rpc("rtpengine.enable", "all", 1)
+    return not any(one["disabled"] for one in made.rpc("rtpengine.show", "all"))

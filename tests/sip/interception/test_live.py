@@ -63,7 +63,9 @@ def test_a_call_is_told_whole_and_both_its_ways_are_copied(point: Point, machine
                 assert any(line.startswith(wanted) for line in lines), lines
             assert sum(line.startswith("INVITE") for line in lines) == 3  # hold and resume
             states = [event.details["state"] for event in taker.events(EventKind.SESSION_CHANGE)]
-            assert states == ["ringing", "answered", "changed", "changed"]
+            # 180 and 200 come one upon the other, and the proxy has several workers.
+            assert sorted(states[:2]) == ["answered", "ringing"]
+            assert states[2:] == ["changed", "changed"]
             assert not any(b"uthorization" in event.octets for event in taker.of(Event))
             assert [event.sequence for event in taker.of(Event)] == [*range(len(taker.of(Event)))]
             copies = taker.of(Content)
